@@ -1,0 +1,248 @@
+//! A batch: unique images of one size, and pairs of indices into them.
+//!
+//! The batch is the seam between the pipeline and the evaluators. It carries pixels in memory that
+//! an evaluator lent (pinned memory on a GPU), and the numbers of the manifest's rows, which no
+//! evaluator looks at. K methods against one reference are K + 1 images and K pairs.
+
+use crate::image::{Image, Pixels};
+
+/// Width and height of an image in pixels.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Size {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+impl Size {
+    /// Number of samples of an RGB image.
+    #[must_use]
+    pub fn samples(self) -> usize {
+        3 * self.width * self.height
+    }
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// How a sample is stored in a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Depth {
+    /// One byte, 0 to 255 for 0 to 1.
+    U8,
+    /// A native-endian float32 in [0, 1].
+    F32,
+}
+
+impl Depth {
+    /// Bytes of one sample.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Depth::U8 => 1,
+            Depth::F32 => 4,
+        }
+    }
+}
+
+/// What all images of a batch have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct BatchShape {
+    /// Extents of every image.
+    pub size: Size,
+    /// Storage of every sample.
+    pub depth: Depth,
+}
+
+impl BatchShape {
+    /// Bytes of one image.
+    #[must_use]
+    pub fn image_bytes(self) -> usize {
+        self.size.samples() * self.depth.bytes()
+    }
+}
+
+/// Memory for the pixels of a batch, lent by an evaluator. It must be aligned for `f32`.
+pub trait Staging: Send {
+    /// The whole buffer.
+    fn bytes(&self) -> &[u8];
+    /// The whole buffer, to be written.
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+/// Ordinary memory, aligned for `f32`.
+impl Staging for Vec<f32> {
+    fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(self)
+    }
+}
+
+/// Indices of the two images of a pair within a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pair {
+    /// Image of the reference.
+    pub reference: usize,
+    /// Image of the distorted one; may be the same.
+    pub distorted: usize,
+}
+
+/// Number of a row of the manifest, from 0.
+pub type Row = u32;
+
+/// Unique images of one size and the pairs among them. See the module's head.
+pub struct Batch {
+    shape: BatchShape,
+    staging: Box<dyn Staging>,
+    image_count: usize,
+    pairs: Vec<Pair>,
+    rows: Vec<Row>,
+    pairs_max: usize,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Batch { shape, image_count, pairs, .. } = self;
+        write!(f, "Batch({shape:?}, {image_count} images, {} pairs)", pairs.len())
+    }
+}
+
+impl Batch {
+    /// An empty batch of at most `pairs_max` pairs (at least one); `staging` bounds the images.
+    ///
+    /// # Panics
+    /// When `staging` cannot hold two images: an evaluator lent too little.
+    #[must_use]
+    pub fn new(shape: BatchShape, staging: Box<dyn Staging>, pairs_max: usize) -> Batch {
+        assert!(staging.bytes().len() >= 2 * shape.image_bytes(), "staging is too small");
+        let pairs_max = pairs_max.max(1);
+        Batch { shape, staging, image_count: 0, pairs: Vec::new(), rows: Vec::new(), pairs_max }
+    }
+
+    /// What all images have in common.
+    #[must_use]
+    pub fn shape(&self) -> BatchShape {
+        self.shape
+    }
+
+    /// The pairs, in the order in which they were added.
+    #[must_use]
+    pub fn pairs(&self) -> &[Pair] {
+        &self.pairs
+    }
+
+    /// Number of unique images.
+    #[must_use]
+    pub fn image_count(&self) -> usize {
+        self.image_count
+    }
+
+    /// Whether `images` more images and one more pair fit.
+    #[must_use]
+    pub fn has_room(&self, images: usize) -> bool {
+        let bytes = (self.image_count + images) * self.shape.image_bytes();
+        self.pairs.len() < self.pairs_max && bytes <= self.staging.bytes().len()
+    }
+
+    /// Samples of all images: (image, row, column, RGB), each as `shape().depth` says.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.staging.bytes()[..self.image_count * self.shape.image_bytes()]
+    }
+
+    /// Samples of one image, (row, column, RGB).
+    #[must_use]
+    pub fn image(&self, index: usize) -> &[u8] {
+        let len = self.shape.image_bytes();
+        &self.bytes()[index * len..][..len]
+    }
+
+    /// Copies `image` in and returns its index.
+    ///
+    /// # Panics
+    /// When there is no room, or the image has another size, or more depth than the batch.
+    pub fn push_image(&mut self, image: &Image) -> usize {
+        assert_eq!(image.size, self.shape.size, "an image of another size");
+        let index = self.image_count;
+        let len = self.shape.image_bytes();
+        let dst = &mut self.staging.bytes_mut()[index * len..][..len];
+        match (&image.pixels, self.shape.depth) {
+            (Pixels::U8(samples), Depth::U8) => dst.copy_from_slice(samples),
+            (Pixels::F32(samples), Depth::F32) => {
+                dst.copy_from_slice(bytemuck::cast_slice(samples));
+            }
+            (Pixels::U8(samples), Depth::F32) => {
+                let dst: &mut [f32] = bytemuck::cast_slice_mut(dst);
+                for (value, &sample) in dst.iter_mut().zip(samples) {
+                    // Evaluators divide bytes by 255 in the same way, so that a pair's bits do not
+                    // depend on the depth of its neighbours.
+                    *value = f32::from(sample) / 255.0;
+                }
+            }
+            (Pixels::F32(_), Depth::U8) => panic!("a float image in a batch of bytes"),
+        }
+        self.image_count += 1;
+        index
+    }
+
+    /// Adds a pair of images that are in the batch.
+    ///
+    /// # Panics
+    /// When an index is no image of this batch.
+    pub fn push_pair(&mut self, row: Row, pair: Pair) {
+        assert!(pair.reference.max(pair.distorted) < self.image_count, "a pair of no images");
+        self.pairs.push(pair);
+        self.rows.push(row);
+    }
+
+    /// Ends the batch: the manifest's rows in the order of [`Self::pairs`], and the staging memory
+    /// for the evaluator that lent it.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<Row>, Box<dyn Staging>) {
+        (self.rows, self.staging)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(value: u8) -> Image {
+        Image::new(Size { width: 2, height: 1 }, Pixels::U8(vec![value; 6]))
+    }
+
+    fn batch(depth: Depth, images: usize) -> Batch {
+        let shape = BatchShape { size: Size { width: 2, height: 1 }, depth };
+        let staging = vec![0f32; (images * shape.image_bytes()).div_ceil(4)];
+        Batch::new(shape, Box::new(staging), 8)
+    }
+
+    #[test]
+    fn room_is_counted_in_images_and_pairs() {
+        let mut batch = batch(Depth::U8, 2);
+        assert!(batch.has_room(2) && !batch.has_room(3));
+        let reference = batch.push_image(&image(7));
+        let distorted = batch.push_image(&image(9));
+        assert!(batch.has_room(0) && !batch.has_room(1));
+        for row in 0..8 {
+            batch.push_pair(row, Pair { reference, distorted });
+        }
+        assert!(!batch.has_room(0));
+        assert_eq!(batch.image(1), [9; 6]);
+        assert_eq!(batch.into_parts().0, (0..8).collect::<Vec<Row>>());
+    }
+
+    #[test]
+    fn bytes_become_floats_beside_a_float_image() {
+        let mut batch = batch(Depth::F32, 2);
+        batch.push_image(&image(51));
+        let samples: &[f32] = bytemuck::cast_slice(batch.image(0));
+        assert_eq!(samples, [0.2; 6]);
+    }
+}

@@ -1,0 +1,2 @@
+//! The `lpips` program.
+fn main() {}

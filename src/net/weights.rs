@@ -1,0 +1,425 @@
+//! Trunk and lin weights: found, read, checked shape by shape and identified by SHA-256.
+//!
+//! A weights file is a safetensors file of float32 tensors named as torchvision names them. Weights
+//! are never guessed: a missing tensor, a wrong shape or an unknown hash stops the run. This module
+//! knows where weights are and refuses to know what is computed with them.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{ConvSpec, Net};
+
+/// AlexNet's trunk, embedded so that the program works alone.
+static ALEX: &[u8] = include_bytes!("../../weights/alex.safetensors");
+/// The six sets of lin weights (three nets, two versions).
+static LIN: &[u8] = include_bytes!("../../weights/lin.safetensors");
+
+/// SHA-256 of `weights/alex.safetensors`.
+pub const ALEX_SHA256: &str = "";
+/// SHA-256 of `weights/vgg.safetensors`, as `scripts/fetch_weights.py` writes it.
+pub const VGG_SHA256: &str = "";
+/// SHA-256 of `weights/lin.safetensors`.
+pub const LIN_SHA256: &str = "";
+
+/// Environment variable that names a folder of weights, searched after `--weights-dir`.
+pub const WEIGHTS_DIR_VARIABLE: &str = "LPIPS_WEIGHTS_DIR";
+
+/// Version of the published metric: which lin weights, and whether inputs are scaled.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, clap::ValueEnum,
+)]
+pub enum Version {
+    /// `lpips` 0.1, the default of every implementation: inputs are shifted and scaled.
+    #[default]
+    #[serde(rename = "0.1")]
+    #[value(name = "0.1")]
+    V0_1,
+    /// `lpips` 0.0, as first published: inputs stay in [-1, 1].
+    #[serde(rename = "0.0")]
+    #[value(name = "0.0")]
+    V0_0,
+}
+
+impl Version {
+    /// Both versions, the usual one first.
+    pub const ALL: [Version; 2] = [Version::V0_1, Version::V0_0];
+
+    /// `0.1` or `0.0`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Version::V0_1 => "0.1",
+            Version::V0_0 => "0.0",
+        }
+    }
+
+    /// Shift and scale per channel (R, G, B): the trunk's input is `(2x - 1 - shift) / scale` for x
+    /// in [0, 1]. Version 0.0 has none. (ScalingLayer of the published code.)
+    #[must_use]
+    pub fn scaling(self) -> Option<([f32; 3], [f32; 3])> {
+        match self {
+            Version::V0_1 => Some(([-0.030, -0.088, -0.188], [0.458, 0.448, 0.450])),
+            Version::V0_0 => None,
+        }
+    }
+}
+
+/// One convolution's parameters.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Name and shape.
+    pub spec: ConvSpec,
+    /// OIHW, row-major.
+    pub weight: Vec<f32>,
+    /// One per output channel.
+    pub bias: Vec<f32>,
+}
+
+/// The convolutions of a net, in the order of [`super::NetSpec::convs`].
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// Which net.
+    pub net: Net,
+    /// The parameters.
+    pub convs: Vec<Conv>,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The learned 1x1 weights of a net: one vector of channel weights per layer.
+#[derive(Clone, Debug)]
+pub struct Lin {
+    /// `layers[l]` has as many elements as tap `l` has channels.
+    pub layers: Vec<Vec<f32>>,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// SHA-256 in hexadecimal.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The SHA-256 that the trunk file of `net` must have; `None` where no file is published with the
+/// program (SqueezeNet: users bring torchvision's).
+#[must_use]
+pub fn published_sha256(net: Net) -> Option<&'static str> {
+    match net {
+        Net::Alex => Some(ALEX_SHA256),
+        Net::Vgg => Some(VGG_SHA256),
+        Net::Squeeze => None,
+    }
+}
+
+/// Where a trunk comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Part of the program.
+    Embedded,
+    /// A file.
+    File(PathBuf),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Embedded => f.write_str("embedded in the program"),
+            Source::File(path) => write!(f, "`{}`", path.display()),
+        }
+    }
+}
+
+/// No file holds the trunk of `net`.
+#[derive(Debug, thiserror::Error)]
+#[error("no weights for {net}: tried {}", list(.tried))]
+pub struct Missing {
+    /// The net.
+    pub net: Net,
+    /// Every path that was tried, in order.
+    pub tried: Vec<PathBuf>,
+}
+
+impl Missing {
+    /// The command or the steps that bring the file.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self.net {
+            Net::Alex => "alex is embedded in the program".to_owned(),
+            Net::Vgg => {
+                "run `python3 scripts/fetch_weights.py vgg` where there is a network, copy \
+                         weights/vgg.safetensors here, and name its folder with `--weights-dir`"
+                    .to_owned()
+            }
+            Net::Squeeze => "no package carries SqueezeNet 1.1: convert torchvision's \
+                             squeezenet1_1-b8a52dc0.pth to squeeze.safetensors with torchvision's \
+                             tensor names (weights/README.md) and name its folder with \
+                             `--weights-dir`"
+                .to_owned(),
+        }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let quoted: Vec<String> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
+    quoted.join(", ")
+}
+
+/// Folders that are searched for weights, in order.
+#[derive(Clone, Debug, Default)]
+pub struct SearchPath {
+    folders: Vec<PathBuf>,
+}
+
+impl SearchPath {
+    /// `explicit` (`--weights-dir`) alone if given, else the folders where people keep weights:
+    /// `$LPIPS_WEIGHTS_DIR`, `weights` below the working directory and beside the program, and the
+    /// user's data folder.
+    #[must_use]
+    pub fn new(explicit: Option<&Path>) -> SearchPath {
+        if let Some(folder) = explicit {
+            return SearchPath { folders: vec![folder.to_owned()] };
+        }
+        let variable = std::env::var_os(WEIGHTS_DIR_VARIABLE).map(PathBuf::from);
+        let beside = std::env::current_exe().ok();
+        let beside = beside.and_then(|program| Some(program.parent()?.join("weights")));
+        let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share"));
+        let data = data.or_else(home).map(|folder| folder.join("lpips"));
+        let working = Some(PathBuf::from("weights"));
+        let folders = [variable, working, beside, data].into_iter().flatten().collect();
+        SearchPath { folders }
+    }
+
+    /// Where the trunk of `net` would be read from. Files win over the embedded trunk only when
+    /// there is no embedded one, so that alex is the same everywhere.
+    ///
+    /// # Errors
+    /// [`Missing`], with every path tried.
+    pub fn find(&self, net: Net) -> Result<Source, Missing> {
+        if net == Net::Alex {
+            return Ok(Source::Embedded);
+        }
+        let name = format!("{net}.safetensors");
+        let tried: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join(&name)).collect();
+        match tried.iter().find(|path| path.is_file()) {
+            Some(path) => Ok(Source::File(path.clone())),
+            None => Err(Missing { net, tried }),
+        }
+    }
+}
+
+impl Trunk {
+    /// Reads and verifies the trunk of `net`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, its SHA-256 is not the published one, or a tensor is missing
+    /// or has another shape or type than the net asks for.
+    pub fn load(net: Net, source: &Source) -> anyhow::Result<Trunk> {
+        let context = || format!("cannot load the {net} weights, {source}");
+        let (bytes, sha256): (Cow<'_, [u8]>, String) = match source {
+            // The embedded bytes are verified by a test and by `lpips weights verify`, so that
+            // start-up need not hash them.
+            Source::Embedded => (Cow::Borrowed(ALEX), ALEX_SHA256.to_owned()),
+            Source::File(path) => {
+                let bytes = fs_err::read(path).with_context(context)?;
+                let sha256 = sha256_hex(&bytes);
+                (Cow::Owned(bytes), sha256)
+            }
+        };
+        if let Some(expected) = published_sha256(net) {
+            ensure!(
+                sha256 == expected,
+                "{}: expected SHA-256 {expected}, found {sha256}: the file is damaged or is not \
+                 the published trunk",
+                context(),
+            );
+        }
+        Trunk::from_safetensors(net, &bytes, sha256).with_context(context)
+    }
+
+    /// Reads a trunk from the bytes of a safetensors file whose hash is `sha256`.
+    ///
+    /// # Errors
+    /// When the bytes are not safetensors, or a tensor is missing, has another shape or type, or is
+    /// not finite.
+    pub fn from_safetensors(net: Net, bytes: &[u8], sha256: String) -> anyhow::Result<Trunk> {
+        let file = SafeTensors::deserialize(bytes).context("not a safetensors file")?;
+        let convs = net.spec().convs().into_iter().map(|spec| {
+            let weight = tensor(&file, &format!("{}.weight", spec.name), &spec.weight_shape())?;
+            let bias = tensor(&file, &format!("{}.bias", spec.name), &[spec.c_out])?;
+            Ok(Conv { spec, weight, bias })
+        });
+        Ok(Trunk { net, convs: convs.collect::<anyhow::Result<_>>()?, sha256 })
+    }
+
+    /// A trunk made by a formula that any language can repeat without a file: tests and self-tests
+    /// use it where a net's real trunk is absent. It is never chosen for a user's run.
+    ///
+    /// Element i = 1, 2, ... of tensor k = 1, 2, ... (weight before bias) is, in float64,
+    /// u = 2 frac(0.6180339887498949 i + 0.7548776662466927 k) - 1; weights are
+    /// u sqrt(6 / (c_in kernel^2)), biases 0.1 u; all rounded to float32.
+    #[must_use]
+    pub fn formula(net: Net) -> Trunk {
+        let series = |k: usize, len: usize, scale: f64| -> Vec<f32> {
+            let value = |i: usize| {
+                let phase = i as f64 * 0.618_033_988_749_894_9 + k as f64 * 0.754_877_666_246_692_7;
+                ((2.0 * phase.fract() - 1.0) * scale) as f32
+            };
+            (1..=len).map(value).collect()
+        };
+        let convs = net.spec().convs().into_iter().enumerate().map(|(index, spec)| {
+            let fan_in = spec.c_in * spec.kernel * spec.kernel;
+            let scale = (6.0 / fan_in as f64).sqrt();
+            let weight = series(2 * index + 1, spec.c_out * fan_in, scale);
+            let bias = series(2 * index + 2, spec.c_out, 0.1);
+            Conv { spec, weight, bias }
+        });
+        Trunk { net, convs: convs.collect(), sha256: format!("formula-{net}") }
+    }
+}
+
+impl Lin {
+    /// The published lin weights.
+    ///
+    /// # Errors
+    /// When the embedded file lacks a tensor; a test shows that it does not.
+    pub fn load(net: Net, version: Version) -> anyhow::Result<Lin> {
+        let file = SafeTensors::deserialize(LIN).context("embedded lin weights")?;
+        let layers = net.spec().tap_channels().into_iter().enumerate().map(|(layer, channels)| {
+            tensor(&file, &format!("v{}.{net}.lin{layer}.weight", version.name()), &[channels])
+        });
+        Ok(Lin { layers: layers.collect::<anyhow::Result<_>>()?, sha256: LIN_SHA256.to_owned() })
+    }
+}
+
+fn tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> anyhow::Result<Vec<f32>> {
+    let Ok(view) = file.tensor(name) else { bail!("tensor `{name}` is missing") };
+    ensure!(
+        view.dtype() == Dtype::F32,
+        "tensor `{name}` has type {:?}, expected F32",
+        view.dtype()
+    );
+    ensure!(
+        view.shape() == shape,
+        "tensor `{name}` has shape {:?}, expected {shape:?}",
+        view.shape()
+    );
+    let values: Vec<f32> = view
+        .data()
+        .chunks_exact(4)
+        .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        .collect();
+    ensure!(values.iter().all(|value| value.is_finite()), "tensor `{name}` is not finite");
+    Ok(values)
+}
+
+/// One line of `lpips weights list`.
+#[derive(Debug)]
+pub struct Listed {
+    /// `alex`, `vgg`, `squeeze` or `lin`.
+    pub name: &'static str,
+    /// Where it is, or what was tried.
+    pub source: Result<Source, Missing>,
+    /// The hash that it must have, if one is published.
+    pub expected: Option<&'static str>,
+}
+
+/// Everything that the program could load, without reading it.
+#[must_use]
+pub fn list_all(search: &SearchPath) -> Vec<Listed> {
+    let trunks = Net::ALL.map(|net| Listed {
+        name: net.name(),
+        source: search.find(net),
+        expected: published_sha256(net),
+    });
+    let lin = Listed { name: "lin", source: Ok(Source::Embedded), expected: Some(LIN_SHA256) };
+    trunks.into_iter().chain([lin]).collect()
+}
+
+/// Reads and hashes what `listed` found; returns the SHA-256.
+///
+/// # Errors
+/// When it is missing, unreadable, not the published file, or lacks a tensor.
+pub fn verify(listed: &Listed) -> anyhow::Result<String> {
+    let source = listed.source.as_ref().map_err(|missing| anyhow::anyhow!("{missing}"))?;
+    let bytes: Cow<'_, [u8]> = match source {
+        Source::Embedded if listed.name == "lin" => Cow::Borrowed(LIN),
+        Source::Embedded => Cow::Borrowed(ALEX),
+        Source::File(path) => Cow::Owned(fs_err::read(path)?),
+    };
+    let sha256 = sha256_hex(&bytes);
+    if let Some(expected) = listed.expected {
+        ensure!(sha256 == expected, "{source}: expected SHA-256 {expected}, found {sha256}");
+    }
+    match Net::ALL.into_iter().find(|net| net.name() == listed.name) {
+        Some(net) => drop(Trunk::from_safetensors(net, &bytes, sha256.clone())?),
+        None => {
+            for (net, version) in
+                Net::ALL.into_iter().flat_map(|net| Version::ALL.map(|version| (net, version)))
+            {
+                Lin::load(net, version)?;
+            }
+        }
+    }
+    Ok(sha256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_embedded_is_what_was_published() {
+        for listed in list_all(&SearchPath::new(None)) {
+            if listed.source.as_ref().is_ok_and(|source| *source == Source::Embedded) {
+                verify(&listed).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn absent_weights_name_every_path_and_the_remedy() {
+        let search = SearchPath::new(Some(Path::new("/nowhere")));
+        let missing = search.find(Net::Vgg).unwrap_err();
+        assert_eq!(missing.to_string(), "no weights for vgg: tried `/nowhere/vgg.safetensors`");
+        assert!(missing.remedy().contains("fetch_weights.py vgg"));
+    }
+
+    #[test]
+    fn a_wrong_shape_names_the_tensor_and_both_shapes() {
+        let error = Trunk::from_safetensors(Net::Vgg, ALEX, String::new()).unwrap_err();
+        let text = format!("{error:#}");
+        assert_eq!(
+            text,
+            "tensor `features.0.weight` has shape [64, 3, 11, 11], expected [64, 3, 3, 3]"
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_safetensors_are_refused() {
+        for bytes in [&b""[..], b"\x80\x02pickle", &[0xff; 64]] {
+            let error = Trunk::from_safetensors(Net::Alex, bytes, String::new()).unwrap_err();
+            assert!(format!("{error:#}").starts_with("not a safetensors file"), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn the_formula_trunk_starts_with_the_documented_value() {
+        let trunk = Trunk::formula(Net::Squeeze);
+        let phase: f64 = 0.618_033_988_749_894_9 + 0.754_877_666_246_692_7;
+        let expected = ((2.0 * phase.fract() - 1.0) * (6.0f64 / 27.0).sqrt()) as f32;
+        assert_eq!(trunk.convs[0].weight[0], expected);
+        assert_eq!(trunk.convs.len(), 25);
+    }
+}
