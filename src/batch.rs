@@ -67,7 +67,7 @@ impl BatchShape {
 }
 
 /// Memory for the pixels of a batch, lent by an evaluator. It must be aligned for `f32`.
-pub trait Staging: Send {
+pub trait Staging: Send + Sync + std::fmt::Debug {
     /// The whole buffer.
     fn bytes(&self) -> &[u8];
     /// The whole buffer, to be written.

@@ -4,6 +4,7 @@
 //! evaluator knows batches and models, and nothing of files, manifests or people.
 
 pub mod cpu;
+pub mod fake;
 
 use crate::batch::{Batch, BatchShape, Row, Size};
 use crate::net::plan::TooSmall;
@@ -81,7 +82,7 @@ pub enum Wait {
 pub struct Description {
     /// What it runs on, such as `CPU: AMD EPYC, 2 threads`.
     pub device: String,
-    /// Where bits agree: evaluator, instruction set, precision. Runs of one class agree bit for bit.
+    /// Where bits agree: evaluator, instruction set, precision.
     pub numerics_class: String,
 }
 

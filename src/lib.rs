@@ -1,6 +1,34 @@
 //! LPIPS (Learned Perceptual Image Patch Similarity) for whole data sets of image pairs.
+//!
+//! # The life of a pair
+//!
+//! ```text
+//! manifest row       ref = hr/a.png, dist = x4/a.png, method = x4
+//!   | manifest       indexed; rows of one reference follow each other in scoring order
+//!   v pipeline       a decoding thread reads each file once per group
+//!   | image          file -> RGB samples, equal to PIL's
+//!   v batch          unique images of one size, and pairs of indices into them
+//!   | eval           normalise, trunk, at each tap: normalise - difference - lin - average
+//!   v                one distance per layer; their sum is LPIPS
+//!   | run            journal -> pairs.csv in manifest order, summary.csv, run.json
+//! ```
+//!
+//! # Module map
+//!
+//! Dependencies point down only: [`cli`] (what was typed), [`config`] (what was decided),
+//! [`commands`] (what is done), [`pipeline`] (the flow), then [`manifest`], [`image`], [`batch`],
+//! [`run`] with [`stats`], [`progress`], [`eval`], and at the bottom [`net`].
 
 pub mod batch;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod error;
 pub mod eval;
 pub mod image;
+pub mod manifest;
 pub mod net;
+pub mod pipeline;
+pub mod progress;
+pub mod run;
+pub mod stats;

@@ -1,2 +1,19 @@
-//! The `lpips` program.
-fn main() {}
+//! The `lpips` program: arguments -> command -> exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use lpips::cli::{Cli, Command};
+use lpips::{commands, error, progress};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Eval(args) => commands::eval::run(args),
+        Command::Weights(args) => commands::weights::run(&args),
+    };
+    let exit = outcome.unwrap_or_else(|error| {
+        progress::tell(&error::render(&error));
+        error::exit_of(&error)
+    });
+    ExitCode::from(exit as u8)
+}

@@ -74,12 +74,37 @@ pub enum Round {
 /// `Conv` means all three; no trunk pads its poolings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layer {
-    /// Square convolution with zero padding, bias, ReLU. `name` is torchvision's tensor prefix.
-    Conv { name: &'static str, c_out: usize, kernel: usize, stride: usize, pad: usize },
+    /// Square convolution with zero padding, bias, ReLU.
+    Conv {
+        /// torchvision's tensor prefix.
+        name: &'static str,
+        /// Output channels.
+        c_out: usize,
+        /// Side of the kernel.
+        kernel: usize,
+        /// Step between windows.
+        stride: usize,
+        /// Zeros on each side.
+        pad: usize,
+    },
     /// Max-pooling without padding.
-    MaxPool { kernel: usize, stride: usize, round: Round },
+    MaxPool {
+        /// Side of the window.
+        kernel: usize,
+        /// Step between windows.
+        stride: usize,
+        /// What becomes of a partial last window.
+        round: Round,
+    },
     /// `squeeze` 1x1 channels, then `expand` 1x1 and `expand` 3x3 ones, concatenated in that order.
-    Fire { name: &'static str, squeeze: usize, expand: usize },
+    Fire {
+        /// torchvision's tensor prefix.
+        name: &'static str,
+        /// Channels of the squeeze convolution.
+        squeeze: usize,
+        /// Channels of each expand convolution.
+        expand: usize,
+    },
     /// The activation here is compared between the two images of a pair.
     Tap,
 }

@@ -1,1 +1,331 @@
-//! The CPU evaluator.
+//! The CPU evaluator: walks a plan with ordinary threads.
+//!
+//! A thread of its own takes the batches that are submitted, so that decoding goes on meanwhile;
+//! within a step, the rows of all images are shared out among `threads` threads. Every element is
+//! computed by one thread in one order, so neither threads nor neighbours change a bit.
+
+mod conv;
+mod ops;
+mod tensor;
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+
+use self::conv::{Isa, PackedConv};
+use self::tensor::{Layout, Tensor};
+use super::{Description, Distance, Evaluator, Model, PairScore, Scored, Unscored, Wait};
+use crate::batch::{Batch, BatchShape, Pair, Size, Staging};
+use crate::net::Net;
+use crate::net::plan::{BUFFERS, Plan, Slot, Step, View};
+use crate::net::weights::Version;
+
+pub use self::conv::Isa as InstructionSet;
+
+/// Batches that may be open or in flight at once.
+const LENT_MAX: usize = 6;
+/// Activations of the images that are walked together stay below this, if two images allow it.
+const ACTIVATION_BYTES: usize = 256 << 20;
+/// Pairs of a batch stay below this many samples, unless `--batch` says otherwise.
+const BATCH_SAMPLES: usize = 8 * 2 * 3 * 256 * 256;
+
+/// How the CPU is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Computing threads, at least one.
+    pub threads: usize,
+    /// Pairs of a batch at the most; chosen from the size of the images if absent.
+    pub pairs_max: Option<usize>,
+    /// Instruction set; the best that the processor has if absent.
+    pub isa: Option<Isa>,
+}
+
+/// Scores batches on the CPU.
+#[derive(Debug)]
+pub struct CpuEvaluator {
+    config: Config,
+    isa: Isa,
+    /// Dropped first, which ends the thread.
+    jobs: Option<Sender<Batch>>,
+    done: Receiver<(Scored, Box<dyn Staging>)>,
+    worker: Option<JoinHandle<()>>,
+    lent: usize,
+    in_flight: usize,
+    spare: VecDeque<Box<dyn Staging>>,
+}
+
+impl CpuEvaluator {
+    /// Prepares the weights and starts the computing threads.
+    ///
+    /// # Errors
+    /// When the processor lacks `config.isa`, or threads cannot be started.
+    pub fn new(models: Vec<Model>, config: Config) -> anyhow::Result<CpuEvaluator> {
+        let isa = config.isa.unwrap_or_else(Isa::best);
+        anyhow::ensure!(isa.is_available(), "this processor has no {isa}");
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(config.threads)
+            .thread_name(|index| format!("cpu-{index}"))
+            .build()
+            .context("cannot start the computing threads")?;
+        let (jobs, queue) = channel::<Batch>();
+        let (sender, done) = channel();
+        let work = move || {
+            let mut engines: Vec<Engine> =
+                pool.install(|| models.into_iter().map(|model| Engine::new(model, isa)).collect());
+            for batch in queue {
+                let scored = pool.install(|| score(&mut engines, batch));
+                if sender.send(scored).is_err() {
+                    return;
+                }
+            }
+        };
+        let worker = std::thread::Builder::new().name("cpu-evaluator".to_owned()).spawn(work)?;
+        Ok(CpuEvaluator {
+            config,
+            isa,
+            jobs: Some(jobs),
+            done,
+            worker: Some(worker),
+            lent: 0,
+            in_flight: 0,
+            spare: VecDeque::new(),
+        })
+    }
+}
+
+impl Drop for CpuEvaluator {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(worker) = self.worker.take() {
+            // A panic of the worker was reported where its result was missed.
+            drop(worker.join());
+        }
+    }
+}
+
+impl Evaluator for CpuEvaluator {
+    fn describe(&self) -> Description {
+        let Config { threads, .. } = self.config;
+        let plural = if threads == 1 { "thread" } else { "threads" };
+        Description {
+            device: format!("CPU: {}, {threads} {plural}", processor()),
+            numerics_class: format!("cpu-{}-fp32", self.isa),
+        }
+    }
+
+    fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
+        if self.lent == LENT_MAX {
+            return Ok(None);
+        }
+        let chosen = BATCH_SAMPLES / (2 * shape.size.samples());
+        let pairs_max = self.config.pairs_max.unwrap_or(chosen).max(1);
+        let bytes = 2 * pairs_max * shape.image_bytes();
+        let fitting = self.spare.iter().position(|staging| staging.bytes().len() >= bytes);
+        let staging = match fitting.and_then(|index| self.spare.remove(index)) {
+            Some(staging) => staging,
+            None => {
+                self.spare.pop_front();
+                Box::new(vec![0f32; bytes.div_ceil(size_of::<f32>())])
+            }
+        };
+        self.lent += 1;
+        Ok(Some(Batch::new(shape, staging, pairs_max)))
+    }
+
+    fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
+        let jobs = self.jobs.as_ref().context("the evaluator was shut down")?;
+        jobs.send(batch).map_err(|_| anyhow::anyhow!("the computing thread has died"))?;
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    fn collect(&mut self, wait: Wait) -> anyhow::Result<Option<Scored>> {
+        if self.in_flight == 0 {
+            return Ok(None);
+        }
+        let received = match wait {
+            Wait::Block => self.done.recv().ok(),
+            Wait::Poll => match self.done.try_recv() {
+                Err(std::sync::mpsc::TryRecvError::Empty) => return Ok(None),
+                received => received.ok(),
+            },
+        };
+        let (scored, staging) = received.context("the computing thread has died")?;
+        self.in_flight -= 1;
+        self.lent -= 1;
+        self.spare.push_back(staging);
+        Ok(Some(scored))
+    }
+}
+
+/// The processor's name where the system tells it.
+fn processor() -> String {
+    let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("model name"));
+    let name = line.map(|line| line.trim_start_matches([' ', '\t', ':']).trim());
+    name.unwrap_or(std::env::consts::ARCH).to_owned()
+}
+
+fn score(engines: &mut [Engine], batch: Batch) -> (Scored, Box<dyn Staging>) {
+    let mut scores: Vec<PairScore> = vec![PairScore::new(); batch.pairs().len()];
+    for engine in engines {
+        let of_engine = engine.score(&batch);
+        for (score, one) in scores.iter_mut().zip(of_engine) {
+            score.push(one);
+        }
+    }
+    let size = batch.shape().size;
+    let (rows, staging) = batch.into_parts();
+    (Scored { rows, size, scores }, staging)
+}
+
+/// One model, ready to walk.
+#[derive(Debug)]
+struct Engine {
+    net: Net,
+    version: Version,
+    convs: Vec<PackedConv>,
+    lin: Option<Vec<Vec<f32>>>,
+    /// Buffers of the last image size.
+    walk: Option<Walk>,
+}
+
+/// What a plan needs to be walked for several images at once.
+#[derive(Debug)]
+struct Walk {
+    size: Size,
+    plan: Plan,
+    image_max: usize,
+    input: Tensor,
+    buffers: [Tensor; BUFFERS],
+}
+
+impl Engine {
+    fn new(model: Model, isa: Isa) -> Engine {
+        let Model { trunk, version, lin } = model;
+        let convs = trunk.convs.iter().map(|conv| PackedConv::new(conv, isa)).collect();
+        Engine { net: trunk.net, version, convs, lin, walk: None }
+    }
+
+    fn score(&mut self, batch: &Batch) -> Vec<Result<Distance, Unscored>> {
+        let size = batch.shape().size;
+        let walk = match self.walk.take().filter(|walk| walk.size == size) {
+            Some(walk) => walk,
+            None => match Plan::new(self.net.spec(), size.height, size.width) {
+                Ok(plan) => Walk::new(plan, size),
+                Err(too_small) => return vec![Err(too_small.into()); batch.pairs().len()],
+            },
+        };
+        let walk = self.walk.insert(walk);
+        let mut distances = Vec::with_capacity(batch.pairs().len());
+        let mut rest = batch.pairs();
+        while !rest.is_empty() {
+            let (chunk, images) = take_chunk(&mut rest, walk.image_max);
+            let lin = self.lin.as_deref();
+            distances.extend(walk.score(batch, &images, &chunk, self.version, &self.convs, lin));
+        }
+        distances.into_iter().map(|distance| finite(distance, self.net)).collect()
+    }
+}
+
+/// The longest run of pairs that names at most `image_max` images (at least two are allowed), with
+/// indices into the list of these images.
+fn take_chunk(rest: &mut &[Pair], image_max: usize) -> (Vec<Pair>, Vec<usize>) {
+    let mut images: Vec<usize> = Vec::new();
+    let mut chunk = Vec::new();
+    while let Some((pair, later)) = rest.split_first() {
+        let new = |image: usize| usize::from(!images.contains(&image));
+        let added = match pair.reference == pair.distorted {
+            true => new(pair.reference),
+            false => new(pair.reference) + new(pair.distorted),
+        };
+        if !chunk.is_empty() && images.len() + added > image_max {
+            break;
+        }
+        let mut index_of = |image: usize| {
+            images.iter().position(|&known| known == image).unwrap_or_else(|| {
+                images.push(image);
+                images.len() - 1
+            })
+        };
+        let (reference, distorted) = (index_of(pair.reference), index_of(pair.distorted));
+        chunk.push(Pair { reference, distorted });
+        *rest = later;
+    }
+    (chunk, images)
+}
+
+fn finite(distance: Distance, net: Net) -> Result<Distance, Unscored> {
+    match distance.layers.iter().position(|value| !value.is_finite()) {
+        None => Ok(distance),
+        Some(layer) => {
+            Err(Unscored::NotFinite { net: net.name(), layer, value: distance.layers[layer] })
+        }
+    }
+}
+
+impl Walk {
+    fn new(plan: Plan, size: Size) -> Walk {
+        let bytes: usize = plan.buffer_len.iter().map(|len| len * size_of::<f32>()).sum();
+        let image_max = (ACTIVATION_BYTES / bytes.max(1)).max(2);
+        Walk { size, plan, image_max, input: Tensor::default(), buffers: Default::default() }
+    }
+
+    fn score(
+        &mut self,
+        batch: &Batch,
+        images: &[usize],
+        pairs: &[Pair],
+        version: Version,
+        convs: &[PackedConv],
+        lin: Option<&[Vec<f32>]>,
+    ) -> Vec<Distance> {
+        let mut distances = vec![Distance::default(); pairs.len()];
+        let Walk { plan, input, buffers, .. } = self;
+        ops::normalise(batch, images, version, input);
+        for step in &plan.steps {
+            match *step {
+                Step::Conv { weight, stride, pad, src, dst, .. } => {
+                    let (from, to) = source_and_target(input, buffers, src, dst);
+                    to.resize(images.len(), Layout::of(dst));
+                    convs[weight].run(from, to, stride, pad, dst);
+                }
+                Step::MaxPool { kernel, stride, src, dst } => {
+                    let (from, to) = source_and_target(input, buffers, src, dst);
+                    to.resize(images.len(), Layout::of(dst));
+                    ops::max_pool(from, to, kernel, stride);
+                }
+                Step::Tap { layer, src } => {
+                    let Slot::Buffer(index) = src.slot else { continue };
+                    let weights = lin.map(|lin| lin[layer].as_slice());
+                    let means = ops::tap(&buffers[index], pairs, weights);
+                    for (distance, mean) in distances.iter_mut().zip(means) {
+                        distance.layers.push(mean);
+                    }
+                }
+            }
+        }
+        distances
+    }
+}
+
+/// The tensor that a step reads, and the one that it writes. A plan never names one buffer twice.
+fn source_and_target<'a>(
+    input: &'a Tensor,
+    buffers: &'a mut [Tensor; BUFFERS],
+    src: View,
+    dst: View,
+) -> (&'a Tensor, &'a mut Tensor) {
+    let Slot::Buffer(target) = dst.slot else { unreachable!("a plan that writes its input") };
+    match src.slot {
+        Slot::Input => (input, &mut buffers[target]),
+        Slot::Buffer(source) => {
+            let [source, target] = buffers
+                .get_disjoint_mut([source, target])
+                .unwrap_or_else(|_| unreachable!("a plan that reads what it writes"));
+            (source, target)
+        }
+    }
+}

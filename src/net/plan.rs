@@ -62,13 +62,40 @@ impl View {
 /// into one buffer. No step reads the buffer that it writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// Convolution, bias, ReLU. `weight` indexes [`NetSpec::convs`].
-    Conv { weight: usize, kernel: usize, stride: usize, pad: usize, src: View, dst: View },
+    /// Convolution, bias, ReLU.
+    Conv {
+        /// Index into [`NetSpec::convs`].
+        weight: usize,
+        /// Side of the kernel.
+        kernel: usize,
+        /// Step between windows.
+        stride: usize,
+        /// Zeros on each side.
+        pad: usize,
+        /// What is read.
+        src: View,
+        /// What is written.
+        dst: View,
+    },
     /// Max-pooling without padding; a window may reach over the far edges (PyTorch's ceil mode),
     /// where only the elements inside count.
-    MaxPool { kernel: usize, stride: usize, src: View, dst: View },
-    /// Compare the activation of the two images of each pair: layer `layer` of the metric.
-    Tap { layer: usize, src: View },
+    MaxPool {
+        /// Side of the window.
+        kernel: usize,
+        /// Step between windows.
+        stride: usize,
+        /// What is read.
+        src: View,
+        /// What is written.
+        dst: View,
+    },
+    /// Compare the activation of the two images of each pair.
+    Tap {
+        /// Layer of the metric, from 0.
+        layer: usize,
+        /// The activation.
+        src: View,
+    },
 }
 
 /// Number of activation buffers that any of the trunks needs.

@@ -20,11 +20,11 @@ static ALEX: &[u8] = include_bytes!("../../weights/alex.safetensors");
 static LIN: &[u8] = include_bytes!("../../weights/lin.safetensors");
 
 /// SHA-256 of `weights/alex.safetensors`.
-pub const ALEX_SHA256: &str = "";
+pub const ALEX_SHA256: &str = "9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9";
 /// SHA-256 of `weights/vgg.safetensors`, as `scripts/fetch_weights.py` writes it.
-pub const VGG_SHA256: &str = "";
+pub const VGG_SHA256: &str = "cabd922aeb0dd6d56f2bed33221aee74b7f1e760ddd105c0e0891606cbab6d0d";
 /// SHA-256 of `weights/lin.safetensors`.
-pub const LIN_SHA256: &str = "";
+pub const LIN_SHA256: &str = "f0570923b8aa66bb76c20b4d9fe655e962d7f8cf4d3e3162cb0d5b92da11a5bb";
 
 /// Environment variable that names a folder of weights, searched after `--weights-dir`.
 pub const WEIGHTS_DIR_VARIABLE: &str = "LPIPS_WEIGHTS_DIR";
@@ -106,8 +106,22 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Lower-case hexadecimal digits of `bytes`.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// SHA-256 of all that `reader` gives, in hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256_hex_of(reader: &mut impl std::io::Read) -> std::io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            len => hasher.update(&buffer[..len]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

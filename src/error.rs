@@ -1,0 +1,141 @@
+//! Exit codes, and errors that carry one.
+//!
+//! There are two kinds of failure. A [`Failure`] is a row: one pair could not be scored, and the
+//! run goes on. Everything else ends the run as an [`anyhow::Error`]; a [`Refusal`] in its chain
+//! says with which exit code, and what helps.
+
+use serde::{Deserialize, Serialize};
+
+/// What the program's exit code says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything that was asked for is done.
+    Complete = 0,
+    /// A fault of the program.
+    Internal = 1,
+    /// Unknown or contradictory options.
+    Usage = 2,
+    /// Finished, but pairs failed or are missing.
+    PairsFailed = 3,
+    /// The environment: weights, devices, drivers, a full disk.
+    Environment = 5,
+    /// The inputs: manifest, folders, an output directory that is in use.
+    Inputs = 6,
+}
+
+/// Why a run cannot be done or go on, with its exit code.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The exit code.
+    pub exit: Exit,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal with the text that follows `error: `.
+    #[must_use]
+    pub fn new(exit: Exit, message: impl Into<String>) -> Refusal {
+        Refusal { exit, message: message.into(), hint: None }
+    }
+
+    /// [`Exit::Inputs`].
+    #[must_use]
+    pub fn inputs(message: impl Into<String>) -> Refusal {
+        Refusal::new(Exit::Inputs, message)
+    }
+
+    /// [`Exit::Environment`].
+    #[must_use]
+    pub fn environment(message: impl Into<String>) -> Refusal {
+        Refusal::new(Exit::Environment, message)
+    }
+
+    /// [`Exit::Usage`].
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Refusal {
+        Refusal::new(Exit::Usage, message)
+    }
+
+    /// Puts the place before the message.
+    #[must_use]
+    pub fn prefixed(mut self, place: &str) -> Refusal {
+        self.message.insert_str(0, place);
+        self
+    }
+
+    /// Adds the remedy, the text that follows `hint: `.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Refusal {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The exit code of an error that ended a run.
+#[must_use]
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    error.downcast_ref::<Refusal>().map_or(Exit::Internal, |refusal| refusal.exit)
+}
+
+/// The lines that tell people of an error: what, and the remedy if one is known.
+#[must_use]
+pub fn render(error: &anyhow::Error) -> String {
+    let hint = error.downcast_ref::<Refusal>().and_then(|refusal| refusal.hint.as_ref());
+    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    format!("error: {error:#}{hint}")
+}
+
+/// Why a pair has no score: the `error_code` and `error` cells of its row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// A stable code such as `E_SIZE`.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with a stable code and a sentence.
+    #[must_use]
+    pub fn new(code: &str, message: impl Into<String>) -> Failure {
+        Failure { code: code.to_owned(), message: message.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_code_and_hint_under_more_context() {
+        let refusal = Refusal::inputs("no column `ref`").hint("add one");
+        let error = anyhow::Error::new(refusal).context("cannot read `m.csv`");
+        assert_eq!(exit_of(&error), Exit::Inputs);
+        assert_eq!(render(&error), "error: cannot read `m.csv`: no column `ref`\nhint: add one");
+    }
+
+    #[test]
+    fn a_refusal_can_be_the_context_of_a_cause() {
+        let cause: Result<(), _> = Err(std::io::Error::other("disk full"));
+        let error = cause.context(Refusal::environment("cannot write")).unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Environment);
+        assert_eq!(render(&error), "error: cannot write: disk full");
+    }
+
+    #[test]
+    fn an_error_without_a_refusal_is_internal() {
+        assert_eq!(exit_of(&anyhow::anyhow!("oh")), Exit::Internal);
+    }
+}

@@ -1,0 +1,66 @@
+//! An evaluator without a network, for tests of the pipeline and for measuring it alone.
+
+use std::collections::VecDeque;
+
+use super::{Description, Distance, Evaluator, Scored, Wait};
+use crate::batch::{Batch, BatchShape};
+
+/// The distance it gives is the difference of the first samples, as they are stored.
+#[derive(Debug)]
+pub struct FakeEvaluator {
+    pairs_max: usize,
+    buffers: Vec<Vec<f32>>,
+    done: VecDeque<Scored>,
+    /// Images and pairs of every batch, in the order of submission.
+    pub batches: Vec<(usize, usize)>,
+    /// The submission that fails, counted from 1.
+    pub fail_at: Option<usize>,
+}
+
+impl FakeEvaluator {
+    /// Batches of at most `pairs_max` pairs; at most `buffer_count` of them lent at a time.
+    #[must_use]
+    pub fn new(pairs_max: usize, buffer_count: usize) -> FakeEvaluator {
+        FakeEvaluator {
+            pairs_max,
+            buffers: vec![Vec::new(); buffer_count],
+            done: VecDeque::new(),
+            batches: Vec::new(),
+            fail_at: None,
+        }
+    }
+}
+
+impl Evaluator for FakeEvaluator {
+    fn describe(&self) -> Description {
+        Description { device: "fake".to_owned(), numerics_class: "fake".to_owned() }
+    }
+
+    fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
+        let Some(mut buffer) = self.buffers.pop() else { return Ok(None) };
+        buffer.resize((2 * self.pairs_max * shape.image_bytes()).div_ceil(4), 0.0);
+        Ok(Some(Batch::new(shape, Box::new(buffer), self.pairs_max)))
+    }
+
+    fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
+        self.batches.push((batch.image_count(), batch.pairs().len()));
+        anyhow::ensure!(self.fail_at != Some(self.batches.len()), "the device is gone");
+        let first = |image: usize| f64::from(batch.image(image)[0]);
+        let scores = batch
+            .pairs()
+            .iter()
+            .map(|pair| {
+                vec![Ok(Distance { layers: vec![first(pair.reference) - first(pair.distorted)] })]
+            })
+            .collect();
+        let size = batch.shape().size;
+        let (rows, staging) = batch.into_parts();
+        self.buffers.push(vec![0.0; staging.bytes().len() / 4]);
+        self.done.push_back(Scored { rows, size, scores });
+        Ok(())
+    }
+
+    fn collect(&mut self, _wait: Wait) -> anyhow::Result<Option<Scored>> {
+        Ok(self.done.pop_front())
+    }
+}

@@ -1,0 +1,136 @@
+//! The flow of a run: rows -> decoded images -> batches -> scores -> journal.
+//!
+//! Decoding threads take images in scoring order and send them here; this thread puts them into the
+//! evaluator's batches and writes what comes back. One mutex and one bounded channel join them. An
+//! early return drops the channel's receiver, the senders fail, the scope joins: there is no other
+//! way to stop.
+//!
+//! Memory: at most 4 decoded images per decoding thread wait here, beside the references of groups
+//! that are not complete and the evaluator's staging buffers.
+
+mod assemble;
+mod decode;
+
+use std::sync::Mutex;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use self::assemble::Assembler;
+use self::decode::{Feed, decode_all};
+use crate::batch::Row;
+use crate::error::Failure;
+use crate::eval::{Distance, Evaluator, Scored, Unscored};
+use crate::image;
+use crate::manifest::Manifest;
+use crate::progress::Progress;
+use crate::run::journal::{Journal, Record};
+
+/// What the flow needs beside its workers.
+#[derive(Debug)]
+pub struct Flow<'a> {
+    /// The pairs.
+    pub manifest: &'a Manifest,
+    /// How files become samples.
+    pub rules: &'a image::Rules,
+    /// Number of decoding threads.
+    pub threads: usize,
+}
+
+/// How many rows were scored, and how many failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Rows with every metric.
+    pub scored: usize,
+    /// Rows without.
+    pub failed: usize,
+}
+
+/// Scores every row of the manifest and writes each outcome to the journal.
+///
+/// # Errors
+/// When the manifest, the evaluator or the journal fails. Rows written until then stay.
+pub fn run(
+    flow: &Flow<'_>,
+    evaluator: &mut dyn Evaluator,
+    journal: &mut Journal,
+    progress: &mut Progress,
+) -> anyhow::Result<Counts> {
+    let feed = Mutex::new(Feed::new(flow.manifest)?);
+    let mut sink = Sink { journal, progress, counts: Counts::default() };
+    thread::scope(|scope| {
+        let (sender, decoded) = sync_channel(2 * flow.threads);
+        for _ in 0..flow.threads {
+            let (feed, sender) = (&feed, sender.clone());
+            scope.spawn(move || decode_all(feed, flow.rules, &sender));
+        }
+        drop(sender); // The loop ends when the last decoder does.
+
+        let mut assembler = Assembler::new(evaluator);
+        for image in decoded {
+            let pushed = image.and_then(|image| assembler.push(image));
+            // What is finished is written first, even if the run ends here.
+            sink.write(assembler.take_outcomes())?;
+            pushed?;
+        }
+        loop {
+            let finished = assembler.finish_some();
+            sink.write(assembler.take_outcomes())?;
+            if finished? {
+                return Ok(sink.counts);
+            }
+        }
+    })
+}
+
+/// What has become of some rows.
+#[derive(Debug, Default)]
+struct Outcomes {
+    scored: Vec<Scored>,
+    failed: Vec<Record>,
+}
+
+/// Where outcomes go.
+struct Sink<'a> {
+    journal: &'a mut Journal,
+    progress: &'a mut Progress,
+    counts: Counts,
+}
+
+impl Sink<'_> {
+    fn write(&mut self, outcomes: Outcomes) -> anyhow::Result<()> {
+        let mut records = outcomes.failed;
+        for Scored { rows, size, scores } in outcomes.scored {
+            let size = Some((size.width, size.height));
+            records.extend(rows.into_iter().zip(scores).map(|(row, score)| {
+                let failure = score.iter().find_map(|one| one.as_ref().err()).map(failure_of);
+                let layers = score.into_iter().map(|one| one.ok().map(|d: Distance| d.layers));
+                Record { row, size, layers: layers.collect(), failure }
+            }));
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.journal.append(&records)?;
+        let failed = records.iter().filter(|record| record.failure.is_some()).count();
+        self.counts.failed += failed;
+        self.counts.scored += records.len() - failed;
+        self.progress.set(self.counts);
+        Ok(())
+    }
+}
+
+fn failure_of(reason: &Unscored) -> Failure {
+    let code = match reason {
+        Unscored::TooSmall(_) => "E_TOO_SMALL",
+        Unscored::NotFinite { .. } => "E_NAN",
+    };
+    Failure::new(code, reason.to_string())
+}
+
+/// Rows that fail before they reach a batch.
+fn failed_rows(rows: &[Row], failure: &Failure) -> Vec<Record> {
+    rows.iter().map(|&row| Record::failed(row, None, failure.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests;

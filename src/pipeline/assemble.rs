@@ -1,0 +1,224 @@
+//! Decoded images become batches.
+//!
+//! An image waits here until its reference is there; then the pair goes into the open batch of its
+//! size. A reference is copied into a batch once, however many of its pairs follow.
+
+use std::collections::HashMap;
+
+use super::decode::{Decoded, Part};
+use super::{Outcomes, failed_rows};
+use crate::batch::{Batch, BatchShape, Pair, Row};
+use crate::error::Failure;
+use crate::eval::{Evaluator, Wait};
+use crate::image::Image;
+
+/// Batches of different shapes that may be open at once; the one that was used least recently is
+/// submitted as it is when another is needed.
+const OPEN_MAX: usize = 4;
+
+/// A group of which not all images have arrived.
+#[derive(Debug, Default)]
+struct Group {
+    reference: Option<Result<Image, Failure>>,
+    /// Distorted images that arrived before the reference.
+    waiting: Vec<(Vec<Row>, Result<Image, Failure>)>,
+    arrived: usize,
+    expected: Option<usize>,
+}
+
+/// A batch that is being filled.
+#[derive(Debug)]
+struct Open {
+    batch: Batch,
+    /// The group whose reference was copied in last, and its image.
+    reference: Option<(u64, usize)>,
+}
+
+/// Puts pairs together and hands batches to the evaluator.
+pub(super) struct Assembler<'a> {
+    evaluator: &'a mut dyn Evaluator,
+    groups: HashMap<u64, Group>,
+    /// Most recently used last.
+    open: Vec<Open>,
+    in_flight: usize,
+    outcomes: Outcomes,
+}
+
+impl<'a> Assembler<'a> {
+    pub(super) fn new(evaluator: &'a mut dyn Evaluator) -> Assembler<'a> {
+        Assembler {
+            evaluator,
+            groups: HashMap::new(),
+            open: Vec::new(),
+            in_flight: 0,
+            outcomes: Outcomes::default(),
+        }
+    }
+
+    /// Takes an image; may submit batches and collect scores.
+    pub(super) fn push(&mut self, decoded: Decoded) -> anyhow::Result<()> {
+        let Decoded { group: number, part, image } = decoded;
+        let mut group = self.groups.remove(&number).unwrap_or_default();
+        match part {
+            Part::Reference { distorted_count, own_rows } => {
+                group.expected = Some(distorted_count);
+                self.pair_with_itself(number, &image, &own_rows)?;
+                for (rows, distorted) in std::mem::take(&mut group.waiting) {
+                    self.pair(number, &image, distorted, &rows)?;
+                }
+                group.reference = Some(image);
+            }
+            Part::Distorted { rows } => {
+                group.arrived += 1;
+                match &group.reference {
+                    Some(reference) => self.pair(number, reference, image, &rows)?,
+                    None => group.waiting.push((rows, image)),
+                }
+            }
+        }
+        if group.expected != Some(group.arrived) {
+            self.groups.insert(number, group);
+        }
+        self.collect(Wait::Poll)
+    }
+
+    /// What has become of rows since the last call.
+    pub(super) fn take_outcomes(&mut self) -> Outcomes {
+        std::mem::take(&mut self.outcomes)
+    }
+
+    /// Submits what is open and waits for a batch; true when there is none left.
+    pub(super) fn finish_some(&mut self) -> anyhow::Result<bool> {
+        while !self.open.is_empty() {
+            self.submit_oldest()?;
+        }
+        self.collect(Wait::Block)?;
+        Ok(self.in_flight == 0)
+    }
+
+    fn pair(
+        &mut self,
+        group: u64,
+        reference: &Result<Image, Failure>,
+        distorted: Result<Image, Failure>,
+        rows: &[Row],
+    ) -> anyhow::Result<()> {
+        let (reference, distorted) = match (reference, &distorted) {
+            (Ok(reference), Ok(distorted)) => (reference, distorted),
+            (Err(failure), _) | (_, Err(failure)) => {
+                self.outcomes.failed.extend(failed_rows(rows, failure));
+                return Ok(());
+            }
+        };
+        if reference.size != distorted.size {
+            let failure = sizes_differ(reference, distorted);
+            self.outcomes.failed.extend(failed_rows(rows, &failure));
+            return Ok(());
+        }
+        let depth = reference.depth().max(distorted.depth());
+        let shape = BatchShape { size: reference.size, depth };
+        for &row in rows {
+            let mut open = self.open(shape, group, 2)?;
+            let reference = open.reference_of(group, reference);
+            let distorted = open.batch.push_image(distorted);
+            open.batch.push_pair(row, Pair { reference, distorted });
+            self.open.push(open);
+        }
+        Ok(())
+    }
+
+    fn pair_with_itself(
+        &mut self,
+        group: u64,
+        image: &Result<Image, Failure>,
+        rows: &[Row],
+    ) -> anyhow::Result<()> {
+        for &row in rows {
+            match image {
+                Ok(image) => {
+                    let shape = BatchShape { size: image.size, depth: image.depth() };
+                    let mut open = self.open(shape, group, 1)?;
+                    let index = open.reference_of(group, image);
+                    open.batch.push_pair(row, Pair { reference: index, distorted: index });
+                    self.open.push(open);
+                }
+                Err(failure) => self.outcomes.failed.extend(failed_rows(&[row], failure)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out the open batch of `shape`, or a new one, with room for a pair of `group` that
+    /// brings `images` images (one fewer if the group's reference is already there). The caller
+    /// puts it back.
+    fn open(&mut self, shape: BatchShape, group: u64, images: usize) -> anyhow::Result<Open> {
+        if let Some(index) = self.open.iter().position(|open| open.batch.shape() == shape) {
+            let open = self.open.remove(index);
+            let has_reference = open.reference.is_some_and(|(of, _)| of == group);
+            if open.batch.has_room(images - usize::from(has_reference)) {
+                return Ok(open);
+            }
+            self.submit(open)?;
+        }
+        while self.open.len() >= OPEN_MAX {
+            self.submit_oldest()?;
+        }
+        loop {
+            if let Some(batch) = self.evaluator.lend(shape)? {
+                return Ok(Open { batch, reference: None });
+            }
+            if self.in_flight > 0 {
+                self.collect(Wait::Block)?;
+            } else {
+                self.submit_oldest()?;
+            }
+        }
+    }
+
+    fn submit_oldest(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.open.is_empty(), "the evaluator lends no staging buffer");
+        let oldest = self.open.remove(0);
+        self.submit(oldest)
+    }
+
+    fn submit(&mut self, open: Open) -> anyhow::Result<()> {
+        self.evaluator.submit(open.batch)?;
+        self.in_flight += 1;
+        self.collect(Wait::Poll)
+    }
+
+    /// Collects one batch if `wait` is [`Wait::Block`], and all others that are done.
+    fn collect(&mut self, wait: Wait) -> anyhow::Result<()> {
+        let mut wait = wait;
+        while self.in_flight > 0 {
+            let Some(scored) = self.evaluator.collect(wait)? else { break };
+            self.in_flight -= 1;
+            self.outcomes.scored.push(scored);
+            wait = Wait::Poll;
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    /// The index of `group`'s reference in this batch, which is copied in if it is not there.
+    fn reference_of(&mut self, group: u64, image: &Image) -> usize {
+        match self.reference {
+            Some((of, index)) if of == group => index,
+            _ => {
+                let index = self.batch.push_image(image);
+                self.reference = Some((group, index));
+                index
+            }
+        }
+    }
+}
+
+fn sizes_differ(reference: &Image, distorted: &Image) -> Failure {
+    let (of_ref, of_dist) = (reference.size, distorted.size);
+    let wider = of_ref.width.abs_diff(of_dist.width);
+    let higher = of_ref.height.abs_diff(of_dist.height);
+    let text =
+        format!("ref is {of_ref}, dist is {of_dist}: they differ by {wider}x{higher} pixels");
+    Failure::new("E_SIZE", text)
+}

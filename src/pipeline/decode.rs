@@ -1,0 +1,169 @@
+//! Which image is decoded next, and the threads that decode.
+//!
+//! Images are handed out in scoring order: a reference, then the distorted images of its group.
+//! A file is decoded once in a group, however many rows name it.
+
+use std::sync::mpsc::SyncSender;
+use std::sync::{Mutex, PoisonError};
+
+use crate::batch::Row;
+use crate::error::Failure;
+use crate::image::{self, Image};
+use crate::manifest::{Manifest, Rows};
+
+/// Rows of one group at the most; a reference with more rows is decoded once per so many.
+const GROUP_ROWS_MAX: usize = 256;
+
+/// What an image is within its group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    /// The reference. The group has `distorted_count` other images; `own_rows` compare the
+    /// reference with itself.
+    Reference { distorted_count: usize, own_rows: Vec<Row> },
+    /// The distorted image of `rows`.
+    Distorted { rows: Vec<Row> },
+}
+
+/// An image to decode.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Task {
+    group: u64,
+    part: Part,
+    /// As written in the manifest.
+    path: String,
+}
+
+/// An image that was decoded, or not.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    /// Number of the group; groups are numbered in scoring order.
+    pub(super) group: u64,
+    /// What the image is in its group.
+    pub(super) part: Part,
+    /// The image.
+    pub(super) image: Result<Image, Failure>,
+}
+
+/// Hands out images in scoring order.
+#[derive(Debug)]
+pub(super) struct Feed<'a> {
+    manifest: &'a Manifest,
+    rows: Rows<'a>,
+    next: usize,
+    group: u64,
+    /// Tasks of the current group, last first.
+    tasks: Vec<Task>,
+}
+
+impl<'a> Feed<'a> {
+    pub(super) fn new(manifest: &'a Manifest) -> anyhow::Result<Feed<'a>> {
+        let rows = manifest.rows()?;
+        Ok(Feed { manifest, rows, next: 0, group: 0, tasks: Vec::new() })
+    }
+
+    fn next_task(&mut self) -> anyhow::Result<Option<Task>> {
+        if self.tasks.is_empty() {
+            self.next_group()?;
+        }
+        Ok(self.tasks.pop())
+    }
+
+    /// Collects the rows that follow each other with one reference.
+    fn next_group(&mut self) -> anyhow::Result<()> {
+        let order = self.manifest.order();
+        let mut reference: Option<String> = None;
+        let mut own_rows = Vec::new();
+        let mut distorted: Vec<(String, Vec<Row>)> = Vec::new();
+        for count in 0..GROUP_ROWS_MAX {
+            let Some(&row) = order.get(self.next) else { break };
+            let entry = self.rows.read(row)?;
+            if count > 0 && reference.as_deref() != Some(entry.reference.as_str()) {
+                break;
+            }
+            self.next += 1;
+            if entry.distorted == entry.reference {
+                own_rows.push(row);
+            } else {
+                match distorted.iter_mut().find(|(path, _)| *path == entry.distorted) {
+                    Some((_, rows)) => rows.push(row),
+                    None => distorted.push((entry.distorted, vec![row])),
+                }
+            }
+            reference = Some(entry.reference);
+        }
+        let Some(path) = reference else { return Ok(()) };
+        let group = self.group;
+        self.group += 1;
+        let part = Part::Reference { distorted_count: distorted.len(), own_rows };
+        let of_distorted =
+            distorted.into_iter().map(|(path, rows)| (Part::Distorted { rows }, path));
+        let tasks = std::iter::once((part, path)).chain(of_distorted);
+        self.tasks = tasks.map(|(part, path)| Task { group, part, path }).collect();
+        self.tasks.reverse();
+        Ok(())
+    }
+}
+
+/// A decoding thread: until the feed is empty, fails, or nobody listens.
+pub(super) fn decode_all(
+    feed: &Mutex<Feed<'_>>,
+    rules: &image::Rules,
+    sender: &SyncSender<anyhow::Result<Decoded>>,
+) {
+    loop {
+        // Poisoned only if another decoder panicked, which ends the run anyway.
+        let (task, path) = {
+            let mut feed = feed.lock().unwrap_or_else(PoisonError::into_inner);
+            match feed.next_task() {
+                Ok(Some(task)) => {
+                    let path = feed.manifest.resolve(&task.path);
+                    (task, path)
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    // The receiver ends the run at the first error; later ones have no reader.
+                    drop(sender.send(Err(error)));
+                    return;
+                }
+            }
+        };
+        let Task { group, part, .. } = task;
+        let image = image::decode(&path, rules)
+            .map_err(|error| Failure::new(error.code(), error.to_string()));
+        if sender.send(Ok(Decoded { group, part, image })).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tasks(text: &str) -> Vec<Task> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.csv");
+        fs_err::write(&path, text).unwrap();
+        let manifest = Manifest::open(&path).unwrap();
+        let mut feed = Feed::new(&manifest).unwrap();
+        std::iter::from_fn(|| feed.next_task().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_is_decoded_once_in_its_group() {
+        let tasks = tasks("ref,dist,id\na,x,0\nb,x,1\na,y,2\na,x,3\na,a,4\n");
+        let paths: Vec<(u64, &str)> =
+            tasks.iter().map(|task| (task.group, task.path.as_str())).collect();
+        assert_eq!(paths, [(0, "a"), (0, "x"), (0, "y"), (1, "b"), (1, "x")]);
+        assert_eq!(tasks[0].part, Part::Reference { distorted_count: 2, own_rows: vec![4] });
+        assert_eq!(tasks[1].part, Part::Distorted { rows: vec![0, 3] });
+    }
+
+    #[test]
+    fn a_reference_with_very_many_rows_is_split() {
+        let lines: String = (0..600).map(|row| format!("a,x{row},{row}\n")).collect();
+        let tasks = tasks(&format!("ref,dist,id\n{lines}"));
+        assert_eq!(tasks.iter().filter(|task| task.path == "a").count(), 3);
+        assert_eq!(tasks.len(), 603);
+    }
+}

@@ -1,0 +1,121 @@
+//! The flow with the fake evaluator: nothing is lost, doubled or put beside the wrong row.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::*;
+use crate::eval::fake::FakeEvaluator;
+use crate::progress::Verbosity;
+
+/// A PGM file whose samples are all `value`.
+fn write_image(folder: &Path, name: &str, width: usize, height: usize, value: u8) {
+    let mut bytes = format!("P5 {width} {height} 255\n").into_bytes();
+    bytes.extend(std::iter::repeat_n(value, width * height));
+    fs_err::write(folder.join(name), bytes).unwrap();
+}
+
+struct Outcome {
+    result: anyhow::Result<Counts>,
+    records: BTreeMap<Row, Record>,
+}
+
+fn run_fake(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvaluator) -> Outcome {
+    let path = folder.join("m.csv");
+    fs_err::write(&path, manifest).unwrap();
+    let manifest = Manifest::open(&path).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let mut journal = Journal::create(&scratch.path().join("j"), manifest.len()).unwrap();
+    let mut progress = Progress::new(manifest.len(), Verbosity::Quiet);
+    let flow = Flow { manifest: &manifest, rules: &image::Rules::default(), threads };
+    let result = run(&flow, fake, &mut journal, &mut progress);
+    let mut reader = journal.records().unwrap();
+    let rows = 0..manifest.len() as Row;
+    let records = rows.filter_map(|row| Some((row, reader.read(row).unwrap()?))).collect();
+    Outcome { result, records }
+}
+
+/// Twelve references with three methods each; values tell every image apart.
+fn grid(folder: &Path) -> String {
+    let mut manifest = "ref,dist,item,method\n".to_owned();
+    for item in 0..12u8 {
+        let width = 8 + usize::from(item % 3);
+        write_image(folder, &format!("r{item}.pgm"), width, 4, 200 + item);
+        for method in 0..3u8 {
+            write_image(folder, &format!("d{item}{method}.pgm"), width, 4, 10 * method + item);
+        }
+    }
+    // Method by method, so that rows of one reference are far apart.
+    for method in 0..3 {
+        for item in 0..12 {
+            manifest += &format!("r{item}.pgm,d{item}{method}.pgm,{item},{method}\n");
+        }
+    }
+    manifest
+}
+
+#[test]
+fn every_row_gets_the_score_of_its_own_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = grid(folder.path());
+    for (threads, pairs_max, buffers) in [(1, 1, 1), (1, 4, 1), (2, 3, 2), (4, 64, 6)] {
+        let mut fake = FakeEvaluator::new(pairs_max, buffers);
+        let outcome = run_fake(folder.path(), &manifest, threads, &mut fake);
+        assert_eq!(outcome.result.unwrap(), Counts { scored: 36, failed: 0 });
+        for method in 0..3 {
+            for item in 0..12 {
+                let record = &outcome.records[&(method * 12 + item)];
+                let expected = f64::from(200 + item) - f64::from(10 * method + item);
+                assert_eq!(record.layers, [Some(vec![expected])]);
+                assert_eq!(record.size, Some((8 + item as usize % 3, 4)));
+            }
+        }
+        assert_eq!(fake.batches.iter().map(|batch| batch.1).sum::<usize>(), 36);
+    }
+}
+
+#[test]
+fn k_methods_against_one_reference_are_k_plus_one_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = grid(folder.path());
+    let mut fake = FakeEvaluator::new(64, 6);
+    run_fake(folder.path(), &manifest, 1, &mut fake).result.unwrap();
+    // Three sizes, each with four references of three methods.
+    assert_eq!(fake.batches, [(16, 12); 3]);
+}
+
+#[test]
+fn a_pair_that_cannot_be_scored_is_a_row_and_not_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    write_image(folder.path(), "a.pgm", 8, 8, 9);
+    write_image(folder.path(), "b.pgm", 8, 8, 5);
+    write_image(folder.path(), "wide.pgm", 9, 8, 5);
+    fs_err::write(folder.path().join("text.pgm"), "not an image").unwrap();
+    let manifest = "ref,dist,id\na.pgm,b.pgm,0\na.pgm,wide.pgm,1\na.pgm,text.pgm,2\n\
+                    gone.pgm,b.pgm,3\ntext.pgm,text.pgm,4\na.pgm,b.pgm,5\na.pgm,a.pgm,6\n";
+    let mut fake = FakeEvaluator::new(4, 2);
+    let outcome = run_fake(folder.path(), manifest, 2, &mut fake);
+    assert_eq!(outcome.result.unwrap(), Counts { scored: 3, failed: 4 });
+    let failure = |row: Row| outcome.records[&row].failure.clone().unwrap();
+    assert_eq!(
+        failure(1),
+        Failure::new("E_SIZE", "ref is 8x8, dist is 9x8: they differ by 1x0 pixels")
+    );
+    assert!(failure(2).message.contains("text.pgm"), "{:?}", failure(2));
+    assert_eq!(failure(3).code, "E_MISSING");
+    assert!(failure(4).message.contains("text.pgm"), "{:?}", failure(4));
+    for (row, expected) in [(0, 4.0), (5, 4.0), (6, 0.0)] {
+        assert_eq!(outcome.records[&row].layers, [Some(vec![expected])]);
+    }
+}
+
+#[test]
+fn an_evaluator_that_fails_ends_the_run_and_keeps_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = grid(folder.path());
+    let mut fake = FakeEvaluator::new(1, 1);
+    fake.fail_at = Some(10);
+    let outcome = run_fake(folder.path(), &manifest, 2, &mut fake);
+    assert_eq!(outcome.result.unwrap_err().to_string(), "the device is gone");
+    assert!(outcome.records.values().all(|record| record.failure.is_none()));
+    assert!(outcome.records.len() < 36);
+}

@@ -1,0 +1,352 @@
+//! pairs.csv and summary.csv: the journal's records as tables, in manifest order.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use anyhow::Context as _;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Metric;
+use super::journal::{Journal, Record};
+use crate::batch::Row;
+use crate::error::Refusal;
+use crate::manifest::{Entry, Manifest};
+use crate::stats::{Observation, Summary, summarize};
+
+/// Stands in the group cells of the row of all pairs.
+pub const ALL: &str = "*";
+
+/// What both tables are made from.
+#[derive(Debug)]
+pub struct Tables<'a> {
+    /// Names and order of rows.
+    pub manifest: &'a Manifest,
+    /// Finished rows.
+    pub journal: &'a mut Journal,
+    /// Metric columns.
+    pub metrics: &'a [Metric],
+    /// Whether pairs.csv has a column per layer.
+    pub per_layer: bool,
+    /// Columns that summary.csv is grouped by.
+    pub group_by: &'a [GroupColumn],
+}
+
+/// A column that pairs can be grouped by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GroupColumn {
+    /// `item`.
+    Item,
+    /// `method`.
+    Method,
+    /// The nth carried column, and its name.
+    Carried(usize, String),
+}
+
+impl GroupColumn {
+    /// Finds the column `name` of a manifest.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that lists the columns.
+    pub fn find(name: &str, manifest: &Manifest) -> Result<GroupColumn, Refusal> {
+        match name {
+            "item" => return Ok(GroupColumn::Item),
+            "method" => return Ok(GroupColumn::Method),
+            _ => {}
+        }
+        let carried = manifest.carried();
+        match carried.iter().position(|column| column == name) {
+            Some(index) => Ok(GroupColumn::Carried(index, name.to_owned())),
+            None => {
+                let names: Vec<&str> = ["item", "method"]
+                    .into_iter()
+                    .chain(carried.iter().map(String::as_str))
+                    .collect();
+                Err(Refusal::usage(format!("no column `{name}` to group by"))
+                    .hint(format!("columns of this manifest: {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            GroupColumn::Item => "item",
+            GroupColumn::Method => "method",
+            GroupColumn::Carried(_, name) => name,
+        }
+    }
+
+    fn cell<'e>(&self, entry: &'e Entry) -> &'e str {
+        match self {
+            GroupColumn::Item => &entry.item,
+            GroupColumn::Method => &entry.method,
+            GroupColumn::Carried(index, _) => &entry.carried[*index],
+        }
+    }
+}
+
+/// One line of summary.csv.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SummaryRow {
+    /// Cells of the group columns; [`ALL`] in the row of all pairs.
+    pub group: Vec<String>,
+    /// The metric column.
+    pub metric: String,
+    /// Pairs of the group.
+    pub expected: usize,
+    /// Pairs with this metric.
+    pub scored: usize,
+    /// The statistics; `None` when nothing was scored.
+    pub summary: Option<Summary>,
+}
+
+impl SummaryRow {
+    /// Whether every pair of the group has this metric.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.scored == self.expected
+    }
+}
+
+/// A value with nine significant digits, which is what it takes to tell two float32 apart.
+#[must_use]
+pub fn nine_digits(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let scientific = format!("{value:.8e}");
+    let exponent: i32 =
+        scientific.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
+    match usize::try_from(8 - exponent) {
+        Ok(decimals) if exponent >= -5 => format!("{value:.decimals$}"),
+        _ => scientific,
+    }
+}
+
+impl Tables<'_> {
+    /// Writes pairs.csv: a row per pair, in manifest order.
+    ///
+    /// # Errors
+    /// When the manifest or the journal cannot be read, or `out` cannot be written.
+    pub fn write_pairs(&mut self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(self.pairs_header())?;
+        let mut rows = self.manifest.rows()?;
+        let mut records = self.journal.records()?;
+        for row in 0..self.manifest.len() as Row {
+            let entry = rows.read(row)?;
+            let record = records.read(row)?;
+            let cells = pair_cells(entry, record.as_ref(), self.metrics, self.per_layer);
+            csv.write_record(cells)?;
+        }
+        Ok(csv.flush()?)
+    }
+
+    fn pairs_header(&self) -> Vec<String> {
+        let mut header: Vec<String> =
+            ["id", "item", "method", "ref", "dist"].map(String::from).into();
+        header.extend(self.manifest.carried().iter().cloned());
+        header.extend(["width", "height"].map(String::from));
+        for metric in self.metrics {
+            header.push(metric.name.clone());
+            if self.per_layer {
+                let layers = 0..metric.layer_count();
+                header.extend(layers.map(|layer| format!("{}_layer{layer}", metric.name)));
+            }
+        }
+        header.extend(["status", "error_code", "error"].map(String::from));
+        header
+    }
+
+    /// Summarizes every metric: all pairs first, then the groups in the order of their first row.
+    ///
+    /// # Errors
+    /// When the manifest or the journal cannot be read.
+    pub fn summarize(&mut self) -> anyhow::Result<Vec<SummaryRow>> {
+        let mut all = Vec::new();
+        let mut by_group = Vec::new();
+        for (index, metric) in self.metrics.iter().enumerate() {
+            let Collected { groups, expected, mut observations } = self.collect(index)?;
+            let total = observations.len();
+            let mut whole: Vec<Observation> = observations.iter().map(|(_, o)| *o).collect();
+            all.push(SummaryRow {
+                group: vec![ALL.to_owned(); self.group_by.len()],
+                metric: metric.name.clone(),
+                expected: self.manifest.len(),
+                scored: total,
+                summary: summarize(&mut whole),
+            });
+            drop(whole);
+            if self.group_by.is_empty() {
+                continue;
+            }
+            observations.sort_by_key(|&(group, _)| group);
+            let mut rest = observations.as_slice();
+            for (group, cells) in groups.into_iter().enumerate() {
+                let end = rest.partition_point(|&(of, _)| of as usize == group);
+                let mut part: Vec<Observation> = rest[..end].iter().map(|(_, o)| *o).collect();
+                rest = &rest[end..];
+                by_group.push(SummaryRow {
+                    group: cells,
+                    metric: metric.name.clone(),
+                    expected: expected[group],
+                    scored: end,
+                    summary: summarize(&mut part),
+                });
+            }
+        }
+        Ok(all.into_iter().chain(by_group).collect())
+    }
+
+    /// One metric's observations with their groups.
+    fn collect(&mut self, metric: usize) -> anyhow::Result<Collected> {
+        let mut numbers: HashMap<Vec<String>, u32> = HashMap::new();
+        let mut collected = Collected::default();
+        let mut rows = self.manifest.rows()?;
+        let mut records = self.journal.records()?;
+        for row in 0..self.manifest.len() as Row {
+            let entry = rows.read(row)?;
+            let cells: Vec<String> =
+                self.group_by.iter().map(|column| column.cell(&entry).to_owned()).collect();
+            let next = u32::try_from(numbers.len()).context("too many groups")?;
+            let group = *numbers.entry(cells).or_insert_with_key(|cells| {
+                collected.groups.push(cells.clone());
+                collected.expected.push(0);
+                next
+            });
+            collected.expected[group as usize] += 1;
+            if let Some(value) = records.read(row)?.and_then(|record| record.total(metric)) {
+                let item = xxh3_64(entry.item.as_bytes());
+                collected.observations.push((group, Observation { item, value }));
+            }
+        }
+        Ok(collected)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Collected {
+    groups: Vec<Vec<String>>,
+    expected: Vec<usize>,
+    observations: Vec<(u32, Observation)>,
+}
+
+fn pair_cells(
+    entry: Entry,
+    record: Option<&Record>,
+    metrics: &[Metric],
+    per_layer: bool,
+) -> Vec<String> {
+    let mut cells = vec![entry.id, entry.item, entry.method, entry.reference, entry.distorted];
+    cells.extend(entry.carried);
+    match record.and_then(|record| record.size) {
+        Some((width, height)) => cells.extend([width.to_string(), height.to_string()]),
+        None => cells.extend([String::new(), String::new()]),
+    }
+    for (index, metric) in metrics.iter().enumerate() {
+        let layers = record.and_then(|record| record.layers.get(index)?.as_ref());
+        let total = record.and_then(|record| record.total(index));
+        cells.push(total.map(nine_digits).unwrap_or_default());
+        if per_layer {
+            let cell = |layer| layers.map(|layers| nine_digits(layers[layer])).unwrap_or_default();
+            cells.extend((0..metric.layer_count()).map(cell));
+        }
+    }
+    match record.map(|record| &record.failure) {
+        Some(None) => cells.extend(["ok".to_owned(), String::new(), String::new()]),
+        Some(Some(failure)) => {
+            let (code, message) = (failure.code.clone(), failure.message.clone());
+            cells.extend(["failed".to_owned(), code, message]);
+        }
+        None => {
+            let reason = "the run ended before this pair was scored";
+            cells.extend(["failed", "E_NOT_RUN", reason].map(String::from));
+        }
+    }
+    cells
+}
+
+/// Writes summary.csv.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write_summary(
+    group_by: &[GroupColumn],
+    rows: &[SummaryRow],
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    let statistics = [
+        "metric",
+        "expected",
+        "scored",
+        "failed",
+        "complete",
+        "mean",
+        "std",
+        "ci95_low",
+        "ci95_high",
+        "median",
+        "p05",
+        "p95",
+        "min",
+        "max",
+    ];
+    csv.write_record(group_by.iter().map(GroupColumn::name).chain(statistics))?;
+    for row in rows {
+        let number = |of: fn(&Summary) -> Option<f64>| {
+            row.summary.as_ref().and_then(of).map(nine_digits).unwrap_or_default()
+        };
+        let mut cells = row.group.clone();
+        cells.push(row.metric.clone());
+        cells.extend([row.expected, row.scored, row.expected - row.scored].map(|n| n.to_string()));
+        cells.push(if row.is_complete() { "yes" } else { "no" }.to_owned());
+        cells.extend([
+            number(|s| Some(s.mean)),
+            number(|s| s.std),
+            number(|s| s.ci95.map(|(low, _)| low)),
+            number(|s| s.ci95.map(|(_, high)| high)),
+            number(|s| Some(s.median)),
+            number(|s| Some(s.p05)),
+            number(|s| Some(s.p95)),
+            number(|s| Some(s.min)),
+            number(|s| Some(s.max)),
+        ]);
+        csv.write_record(cells)?;
+    }
+    Ok(csv.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_nine_significant_digits() {
+        let cases = [
+            (0.0, "0"),
+            (0.439_394_180_234, "0.439394180"),
+            (1.5, "1.50000000"),
+            (123.456_789_012_3, "123.456789"),
+            (1.234_567_891e-5, "0.0000123456789"),
+            (1.234_567_891e-7, "1.23456789e-7"),
+            (0.999_999_999_9, "1.00000000"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(nine_digits(value), expected);
+        }
+    }
+
+    #[test]
+    fn every_float32_survives_nine_digits() {
+        let mut bits = 1u32;
+        for _ in 0..100_000 {
+            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let value = f32::from_bits(bits & 0x7fff_ffff);
+            if value.is_finite() {
+                assert_eq!(nine_digits(f64::from(value)).parse::<f32>().unwrap(), value);
+            }
+        }
+    }
+}

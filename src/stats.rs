@@ -1,0 +1,276 @@
+//! Mean, spread, quantiles and the bootstrap interval of a set of scores.
+//!
+//! Pure arithmetic: it knows numbers and refuses to know of files, columns and devices. Nothing
+//! here depends on the order in which scores are given.
+
+/// Resamples of the bootstrap.
+const RESAMPLES: u64 = 10_000;
+/// Seed of the bootstrap: the same scores give the same interval on every machine.
+const SEED: u64 = 0x4C50_4950_5300_0001;
+/// Items beyond this many are first dealt into so many blocks; see [`units`].
+const UNITS_MAX: usize = 1 << 16;
+
+/// One score of one pair.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Observation {
+    /// Hash of the item; pairs of one item are dependent.
+    pub item: u64,
+    /// The score.
+    pub value: f64,
+}
+
+/// The statistics of at least one score.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Summary {
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Standard deviation with n - 1; none for one score.
+    pub std: Option<f64>,
+    /// 95 % percentile-bootstrap interval of the mean over items; none for one item.
+    pub ci95: Option<(f64, f64)>,
+    /// 50 % quantile.
+    pub median: f64,
+    /// 5 % quantile.
+    pub p05: f64,
+    /// 95 % quantile.
+    pub p95: f64,
+    /// Smallest score.
+    pub min: f64,
+    /// Largest score.
+    pub max: f64,
+}
+
+/// Summarizes finite scores; `None` when there are none. Sorts `observations` on the way.
+#[must_use]
+pub fn summarize(observations: &mut [Observation]) -> Option<Summary> {
+    if observations.is_empty() {
+        return None;
+    }
+    observations.sort_unstable_by(|a, b| a.item.cmp(&b.item).then(a.value.total_cmp(&b.value)));
+    let ci95 = interval(observations, UNITS_MAX);
+
+    let mut values: Vec<f64> = observations.iter().map(|one| one.value).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let count = values.len() as f64;
+    let mean = sum(values.iter().copied()) / count;
+    let squares = sum(values.iter().map(|value| (value - mean) * (value - mean)));
+    Some(Summary {
+        mean,
+        std: (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt()),
+        ci95,
+        median: quantile(&values, 0.5),
+        p05: quantile(&values, 0.05),
+        p95: quantile(&values, 0.95),
+        min: values[0],
+        max: values[values.len() - 1],
+    })
+}
+
+/// The `p` quantile of sorted values by linear interpolation (type 7 of Hyndman and Fan, the default
+/// of NumPy and R).
+///
+/// # Panics
+/// When there is no value.
+#[must_use]
+pub fn quantile(sorted: &[f64], p: f64) -> f64 {
+    let position = (sorted.len() - 1) as f64 * p;
+    let below = position.floor() as usize;
+    let above = (below + 1).min(sorted.len() - 1);
+    sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64)
+}
+
+/// Neumaier's compensated sum: exact to the last bits however many values there are.
+fn sum(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut total, mut lost) = (0.0f64, 0.0f64);
+    for value in values {
+        let next = total + value;
+        lost += if total.abs() >= value.abs() {
+            (total - next) + value
+        } else {
+            (value - next) + total
+        };
+        total = next;
+    }
+    total + lost
+}
+
+/// What the bootstrap draws: the sum of the values of an item (or a block of items), and their count.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Unit {
+    sum: f64,
+    count: f64,
+}
+
+/// The items of observations that are sorted by item.
+///
+/// Beyond `units_max` items, items are dealt in the order of their hashes, which is as good as random,
+/// into `units_max` blocks. Blocks of independent items are independent and equally distributed, so
+/// drawing blocks estimates the same spread of the mean; with this many blocks the estimate's own
+/// error is far below one percent, and the cost of a resample stays bounded.
+fn units(observations: &[Observation], units_max: usize) -> Vec<Unit> {
+    let item = |same: &[Observation]| Unit {
+        sum: sum(same.iter().map(|one| one.value)),
+        count: same.len() as f64,
+    };
+    let mut units: Vec<Unit> = observations.chunk_by(|a, b| a.item == b.item).map(item).collect();
+    for index in units_max..units.len() {
+        let unit = units[index];
+        let block = &mut units[index % units_max];
+        block.sum += unit.sum;
+        block.count += unit.count;
+    }
+    units.truncate(units_max);
+    units
+}
+
+fn interval(observations: &[Observation], units_max: usize) -> Option<(f64, f64)> {
+    let units = units(observations, units_max);
+    if units.len() < 2 {
+        return None;
+    }
+    let mut means = resampled_means(&units);
+    means.sort_unstable_by(f64::total_cmp);
+    Some((quantile(&means, 0.025), quantile(&means, 0.975)))
+}
+
+/// Each resample has a generator of its own, so threads decide nothing but the time it takes.
+fn resampled_means(units: &[Unit]) -> Vec<f64> {
+    let mean = |resample: u64| {
+        let mut random = SplitMix64(SEED ^ resample.wrapping_mul(0xD134_2543_DE82_EF95));
+        let (mut sum, mut count) = (0.0, 0.0);
+        for _ in 0..units.len() {
+            let unit = units[random.below(units.len())];
+            sum += unit.sum;
+            count += unit.count;
+        }
+        sum / count
+    };
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let share = RESAMPLES.div_ceil(threads);
+    let ranges = (0..threads).map(|thread| thread * share..((thread + 1) * share).min(RESAMPLES));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = ranges
+            .map(|range| scope.spawn(move || range.map(mean).collect::<Vec<f64>>()))
+            .collect();
+        let done = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
+        done.flat_map(|means| means.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+/// Steele, Lea and Flood's generator: small, seedable with anything, good enough for a bootstrap.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `0..len` (Lemire's multiplication; its bias is below len / 2^64).
+    fn below(&mut self, len: usize) -> usize {
+        ((u128::from(self.next()) * len as u128) >> 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observations(values: &[(u64, f64)]) -> Vec<Observation> {
+        values.iter().map(|&(item, value)| Observation { item, value }).collect()
+    }
+
+    /// Sums of twelve uniform numbers: nearly normal, standard deviation 1.
+    fn normal(count: usize) -> Vec<f64> {
+        let mut random = SplitMix64(7);
+        let mut uniform = move || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+        (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0).collect()
+    }
+
+    #[test]
+    fn small_cases_are_those_of_numpy() {
+        // numpy.percentile([1, 2, 4, 8], [5, 50, 95]) and numpy.std(ddof=1)
+        let mut given = observations(&[(0, 8.0), (1, 1.0), (2, 4.0), (3, 2.0)]);
+        let summary = summarize(&mut given).unwrap();
+        assert_eq!((summary.mean, summary.median, summary.min, summary.max), (3.75, 3.0, 1.0, 8.0));
+        assert!((summary.p05 - 1.15).abs() < 1e-12 && (summary.p95 - 7.4).abs() < 1e-12);
+        assert!((summary.std.unwrap() - 3.095_695_936_834_452).abs() < 1e-12);
+    }
+
+    #[test]
+    fn one_score_has_no_spread_and_one_item_no_interval() {
+        let one = summarize(&mut observations(&[(1, 0.5)])).unwrap();
+        assert_eq!((one.mean, one.std, one.ci95), (0.5, None, None));
+        let same_item = summarize(&mut observations(&[(1, 0.5), (1, 0.7)])).unwrap();
+        assert!(same_item.std.is_some() && same_item.ci95.is_none());
+        assert_eq!(summarize(&mut []), None);
+    }
+
+    #[test]
+    fn the_order_of_scores_changes_no_bit() {
+        let mut given: Vec<Observation> = normal(1000)
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| Observation { item: index as u64 % 300, value })
+            .collect();
+        let expected = summarize(&mut given.clone());
+        let mut random = SplitMix64(3);
+        for _ in 0..3 {
+            for index in (1..given.len()).rev() {
+                given.swap(index, random.below(index + 1));
+            }
+            assert_eq!(summarize(&mut given.clone()), expected);
+        }
+    }
+
+    #[test]
+    fn the_interval_has_the_width_that_theory_gives() {
+        let values = normal(400);
+        let mut given: Vec<Observation> =
+            (0..).zip(&values).map(|(item, &value)| Observation { item, value }).collect();
+        let summary = summarize(&mut given).unwrap();
+        let (low, high) = summary.ci95.unwrap();
+        let expected = 2.0 * 1.96 * summary.std.unwrap() / 20.0;
+        assert!(((high - low) / expected - 1.0).abs() < 0.05, "{} against {expected}", high - low);
+        assert!(low < summary.mean && summary.mean < high);
+    }
+
+    #[test]
+    fn pairs_of_one_item_do_not_narrow_the_interval() {
+        // The same forty values, each four times: as one item they are no new evidence.
+        let values = normal(40);
+        let repeated = |item: fn(usize) -> u64| -> f64 {
+            let mut given: Vec<Observation> = (0..160)
+                .map(|index| Observation { item: item(index), value: values[index % 40] })
+                .collect();
+            let (low, high) = summarize(&mut given).unwrap().ci95.unwrap();
+            high - low
+        };
+        let dependent = repeated(|index| (index % 40) as u64);
+        let independent = repeated(|index| index as u64);
+        assert!((dependent / independent - 2.0).abs() < 0.1, "{}", dependent / independent);
+    }
+
+    #[test]
+    fn blocks_of_items_give_the_same_interval() {
+        let given: Vec<Observation> =
+            (0..).zip(normal(8000)).map(|(item, value)| Observation { item, value }).collect();
+        let (low, high) = interval(&given, 8000).unwrap();
+        let (low_of_blocks, high_of_blocks) = interval(&given, 1000).unwrap();
+        let ratio = (high_of_blocks - low_of_blocks) / (high - low);
+        assert!((ratio - 1.0).abs() < 0.08, "{ratio}");
+        let all = units(&given, 1000);
+        assert_eq!(all.len(), 1000);
+        assert_eq!(all.iter().map(|unit| unit.count).sum::<f64>(), 8000.0);
+    }
+
+    #[test]
+    fn equal_scores_have_an_interval_of_no_width() {
+        let summary = summarize(&mut observations(&[(1, 0.25), (2, 0.25), (3, 0.25)])).unwrap();
+        assert_eq!(summary.ci95, Some((0.25, 0.25)));
+    }
+}
