@@ -6,6 +6,7 @@
 
 mod conv;
 mod ops;
+mod simd;
 mod tensor;
 
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 
-use self::conv::{Isa, PackedConv};
+use self::conv::PackedConv;
 use self::tensor::{Layout, Tensor};
 use super::{Description, Distance, Evaluator, Model, PairScore, Scored, Unscored, Wait};
 use crate::batch::{Batch, BatchShape, Pair, Size, Staging};
@@ -22,7 +23,7 @@ use crate::net::Net;
 use crate::net::plan::{BUFFERS, Plan, Slot, Step, View};
 use crate::net::weights::Version;
 
-pub use self::conv::Isa as InstructionSet;
+pub use self::simd::Isa;
 
 /// Batches that may be open or in flight at once.
 const LENT_MAX: usize = 6;
@@ -181,23 +182,22 @@ fn score(engines: &mut [Engine], batch: Batch) -> (Scored, Box<dyn Staging>) {
     (Scored { rows, size, scores }, staging)
 }
 
-/// One model, ready to walk.
+/// One model, ready to be walked.
 #[derive(Debug)]
 struct Engine {
     net: Net,
     version: Version,
     convs: Vec<PackedConv>,
     lin: Option<Vec<Vec<f32>>>,
-    /// Buffers of the last image size.
-    walk: Option<Walk>,
+    isa: Isa,
+    /// The plan for the size of the last batch.
+    plan: Option<(Size, Plan)>,
+    activations: Activations,
 }
 
-/// What a plan needs to be walked for several images at once.
-#[derive(Debug)]
-struct Walk {
-    size: Size,
-    plan: Plan,
-    image_max: usize,
+/// What a walk reads and writes; the memory is kept from batch to batch.
+#[derive(Debug, Default)]
+struct Activations {
     input: Tensor,
     buffers: [Tensor; BUFFERS],
 }
@@ -206,27 +206,65 @@ impl Engine {
     fn new(model: Model, isa: Isa) -> Engine {
         let Model { trunk, version, lin } = model;
         let convs = trunk.convs.iter().map(|conv| PackedConv::new(conv, isa)).collect();
-        Engine { net: trunk.net, version, convs, lin, walk: None }
+        let activations = Activations::default();
+        Engine { net: trunk.net, version, convs, lin, isa, plan: None, activations }
     }
 
     fn score(&mut self, batch: &Batch) -> Vec<Result<Distance, Unscored>> {
         let size = batch.shape().size;
-        let walk = match self.walk.take().filter(|walk| walk.size == size) {
-            Some(walk) => walk,
-            None => match Plan::new(self.net.spec(), size.height, size.width) {
-                Ok(plan) => Walk::new(plan, size),
+        let plan = match self.plan.take() {
+            Some((of, plan)) if of == size => plan,
+            _ => match Plan::new(self.net.spec(), size.height, size.width) {
+                Ok(plan) => plan,
                 Err(too_small) => return vec![Err(too_small.into()); batch.pairs().len()],
             },
         };
-        let walk = self.walk.insert(walk);
+        let image_bytes = size_of::<f32>() * plan.buffer_len.iter().sum::<usize>();
+        let image_max = (ACTIVATION_BYTES / image_bytes).max(2);
         let mut distances = Vec::with_capacity(batch.pairs().len());
         let mut rest = batch.pairs();
         while !rest.is_empty() {
-            let (chunk, images) = take_chunk(&mut rest, walk.image_max);
-            let lin = self.lin.as_deref();
-            distances.extend(walk.score(batch, &images, &chunk, self.version, &self.convs, lin));
+            let (pairs, images) = take_chunk(&mut rest, image_max);
+            distances.extend(self.walk(&plan, batch, &images, &pairs));
         }
+        self.plan = Some((size, plan));
         distances.into_iter().map(|distance| finite(distance, self.net)).collect()
+    }
+
+    /// Walks the plan for some images of a batch; `pairs` index into `images`.
+    fn walk(
+        &mut self,
+        plan: &Plan,
+        batch: &Batch,
+        images: &[usize],
+        pairs: &[Pair],
+    ) -> Vec<Distance> {
+        let mut distances = vec![Distance::default(); pairs.len()];
+        let Activations { input, buffers } = &mut self.activations;
+        ops::normalise(batch, images, self.version, input);
+        for step in &plan.steps {
+            match *step {
+                Step::Conv { weight, stride, pad, src, dst, .. } => {
+                    let (from, to) = source_and_target(input, buffers, src, dst);
+                    to.resize(images.len(), Layout::of(dst));
+                    self.convs[weight].run(from, to, stride, pad, dst);
+                }
+                Step::MaxPool { kernel, stride, src, dst } => {
+                    let (from, to) = source_and_target(input, buffers, src, dst);
+                    to.resize(images.len(), Layout::of(dst));
+                    ops::max_pool(from, to, kernel, stride, self.isa);
+                }
+                Step::Tap { layer, src } => {
+                    let Slot::Buffer(index) = src.slot else { unreachable!("a tap of the input") };
+                    let lin = self.lin.as_ref().map(|lin| lin[layer].as_slice());
+                    let means = ops::tap(&buffers[index], pairs, lin, self.isa);
+                    for (distance, mean) in distances.iter_mut().zip(means) {
+                        distance.layers.push(mean);
+                    }
+                }
+            }
+        }
+        distances
     }
 }
 
@@ -263,51 +301,6 @@ fn finite(distance: Distance, net: Net) -> Result<Distance, Unscored> {
         Some(layer) => {
             Err(Unscored::NotFinite { net: net.name(), layer, value: distance.layers[layer] })
         }
-    }
-}
-
-impl Walk {
-    fn new(plan: Plan, size: Size) -> Walk {
-        let bytes: usize = plan.buffer_len.iter().map(|len| len * size_of::<f32>()).sum();
-        let image_max = (ACTIVATION_BYTES / bytes.max(1)).max(2);
-        Walk { size, plan, image_max, input: Tensor::default(), buffers: Default::default() }
-    }
-
-    fn score(
-        &mut self,
-        batch: &Batch,
-        images: &[usize],
-        pairs: &[Pair],
-        version: Version,
-        convs: &[PackedConv],
-        lin: Option<&[Vec<f32>]>,
-    ) -> Vec<Distance> {
-        let mut distances = vec![Distance::default(); pairs.len()];
-        let Walk { plan, input, buffers, .. } = self;
-        ops::normalise(batch, images, version, input);
-        for step in &plan.steps {
-            match *step {
-                Step::Conv { weight, stride, pad, src, dst, .. } => {
-                    let (from, to) = source_and_target(input, buffers, src, dst);
-                    to.resize(images.len(), Layout::of(dst));
-                    convs[weight].run(from, to, stride, pad, dst);
-                }
-                Step::MaxPool { kernel, stride, src, dst } => {
-                    let (from, to) = source_and_target(input, buffers, src, dst);
-                    to.resize(images.len(), Layout::of(dst));
-                    ops::max_pool(from, to, kernel, stride);
-                }
-                Step::Tap { layer, src } => {
-                    let Slot::Buffer(index) = src.slot else { continue };
-                    let weights = lin.map(|lin| lin[layer].as_slice());
-                    let means = ops::tap(&buffers[index], pairs, weights);
-                    for (distance, mean) in distances.iter_mut().zip(means) {
-                        distance.layers.push(mean);
-                    }
-                }
-            }
-        }
-        distances
     }
 }
 

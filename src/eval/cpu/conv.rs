@@ -4,57 +4,19 @@
 //! floats, so a tile of output pixels times a block of output channels is a small matrix product
 //! whose left side is read in place. Weights are packed once: (block, kernel row, kernel column and
 //! input channel, channel within the block). The order of summation is that of the packed weights.
+#![expect(unsafe_code, reason = "the innermost loop reads without bounds checks")]
 
 use rayon::prelude::*;
 
+use super::simd::{Isa, Kernel, Vector, dispatch};
 use super::tensor::{BORDER, Layout, Tensor};
 use crate::net::plan::View;
 use crate::net::weights::Conv;
 
-/// Output pixels of a tile.
-const TILE: usize = 6;
-/// Output channels of a block.
-const BLOCK: usize = 16;
 /// Output pixels that one task computes at least, so that a block of weights is used often.
-const TASK_PIXELS: usize = 96;
-
-/// An instruction set that the convolutions are compiled for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Isa {
-    /// What every processor of the architecture has.
-    Portable,
-    /// x86-64 with AVX2 and FMA.
-    Avx2,
-}
-
-impl Isa {
-    /// The best that this processor has.
-    #[must_use]
-    pub fn best() -> Isa {
-        if Isa::Avx2.is_available() { Isa::Avx2 } else { Isa::Portable }
-    }
-
-    /// Whether this processor has it.
-    #[must_use]
-    pub fn is_available(self) -> bool {
-        match self {
-            Isa::Portable => true,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Isa {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Isa::Portable => "portable",
-            Isa::Avx2 => "avx2",
-        })
-    }
-}
+const TASK_PIXELS: usize = 240;
+/// Floats of two of the widest vectors.
+const BLOCK_MAX: usize = 32;
 
 /// A convolution with packed weights.
 #[derive(Debug)]
@@ -62,6 +24,8 @@ pub(super) struct PackedConv {
     kernel: usize,
     c_in: usize,
     c_out: usize,
+    /// Output channels of a block: two vectors of the instruction set.
+    block: usize,
     weights: Vec<f32>,
     bias: Vec<f32>,
     isa: Isa,
@@ -69,21 +33,26 @@ pub(super) struct PackedConv {
 
 impl PackedConv {
     pub(super) fn new(conv: &Conv, isa: Isa) -> PackedConv {
+        let block = match isa {
+            Isa::Portable => 8,
+            Isa::Avx2 => 16,
+            Isa::Avx512 => BLOCK_MAX,
+        };
         let [c_out, c_in, kernel, _] = conv.spec.weight_shape();
         let window = kernel * kernel * c_in;
-        let blocks = c_out.div_ceil(BLOCK);
-        let mut weights = vec![0.0; blocks * window * BLOCK];
+        let blocks = c_out.div_ceil(block);
+        let mut weights = vec![0.0; blocks * window * block];
         for (o, filter) in conv.weight.chunks_exact(window).enumerate() {
-            let block = &mut weights[o / BLOCK * window * BLOCK..][..window * BLOCK];
+            let packed = &mut weights[o / block * window * block..][..window * block];
             for (i, plane) in filter.chunks_exact(kernel * kernel).enumerate() {
                 for (at, &weight) in plane.iter().enumerate() {
-                    block[(at * c_in + i) * BLOCK + o % BLOCK] = weight;
+                    packed[(at * c_in + i) * block + o % block] = weight;
                 }
             }
         }
         let mut bias = conv.bias.clone();
-        bias.resize(blocks * BLOCK, 0.0);
-        PackedConv { kernel, c_in, c_out, weights, bias, isa }
+        bias.resize(blocks * block, 0.0);
+        PackedConv { kernel, c_in, c_out, block, weights, bias, isa }
     }
 
     /// Computes all images of `src` into the channels of `dst` that `view` names.
@@ -105,12 +74,11 @@ impl PackedConv {
                 work.push((image, task * rows_per_task, rows));
             }
         }
-        let strip = |(image, first_row, rows): (usize, usize, &mut [f32])| {
-            let strip =
-                Strip { conv: self, src: src.image(image), from: src.layout(), to, stride, pad };
-            strip.run(first_row, rows, view.c_first);
-        };
-        work.into_par_iter().for_each(strip);
+        work.into_par_iter().for_each(|(image, first_row, rows)| {
+            let (src, from, c_first) = (src.image(image), src.layout(), view.c_first);
+            let strip = Strip { conv: self, src, from, to, stride, pad, first_row, rows, c_first };
+            dispatch(self.isa, strip);
+        });
     }
 }
 
@@ -122,89 +90,97 @@ struct Strip<'a> {
     to: Layout,
     stride: usize,
     pad: usize,
+    first_row: usize,
+    rows: &'a mut [f32],
+    c_first: usize,
+}
+
+impl Kernel for Strip<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector, const TILE: usize>(mut self) {
+        let PackedConv { kernel, c_in, c_out, block, .. } = *self.conv;
+        debug_assert_eq!(block, 2 * V::LEN);
+        let pixels = self.rows.len() / self.to.row_len() * self.to.w;
+        let window = kernel * kernel * c_in * block;
+        for index in 0..c_out.div_ceil(block) {
+            let weights = &self.conv.weights[index * window..][..window];
+            let channels = block.min(c_out - index * block);
+            for tile in 0..pixels.div_ceil(TILE) {
+                // Pixels are counted along the rows of the strip. The last tile overlaps the one
+                // before it; where there are fewer pixels than a tile, the last is repeated.
+                let first = (tile * TILE).min(pixels.saturating_sub(TILE));
+                let pixel: [usize; TILE] = std::array::from_fn(|i| (first + i).min(pixels - 1));
+                let starts = pixel.map(|pixel| self.window_start(pixel));
+                let mut sums = [[0.0; BLOCK_MAX]; TILE];
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { self.tile::<V, TILE>(&starts, weights, &mut sums) };
+                for (&pixel, sums) in pixel.iter().zip(&sums) {
+                    self.finish(pixel, index * block, &sums[..channels]);
+                }
+            }
+        }
+    }
 }
 
 impl Strip<'_> {
-    fn run(&self, first_row: usize, rows: &mut [f32], c_first: usize) {
-        match self.conv.isa {
-            Isa::Portable => self.run_any(first_row, rows, c_first),
-            #[cfg(target_arch = "x86_64")]
-            #[expect(
-                unsafe_code,
-                reason = "functions of another instruction set are unsafe to call"
-            )]
-            // SAFETY: an evaluator is made only for an instruction set that is available.
-            Isa::Avx2 => unsafe { self.run_avx2(first_row, rows, c_first) },
-            #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 => unreachable!("no evaluator is made for an absent instruction set"),
+    /// Where the window of an output pixel starts in the source.
+    #[inline(always)]
+    fn window_start(&self, pixel: usize) -> usize {
+        let (y, x) = (self.first_row + pixel / self.to.w, pixel % self.to.w);
+        let at = |position: usize| (position * self.stride) as isize - self.pad as isize;
+        self.from.at(at(y), at(x))
+    }
+
+    /// Adds the bias, cuts off what is negative, and writes.
+    #[inline(always)]
+    fn finish(&mut self, pixel: usize, c_first: usize, sums: &[f32]) {
+        let (row, x) = (pixel / self.to.w, pixel % self.to.w);
+        let at = row * self.to.row_len() + (BORDER + x) * self.to.c + self.c_first + c_first;
+        let bias = &self.conv.bias[c_first..];
+        for ((dst, sum), bias) in self.rows[at..].iter_mut().zip(sums).zip(bias) {
+            *dst = (sum + bias).max(0.0);
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    fn run_avx2(&self, first_row: usize, rows: &mut [f32], c_first: usize) {
-        self.run_any(first_row, rows, c_first);
-    }
-
+    /// Sums of the products of `TILE` windows and one block of weights.
+    ///
+    /// # Safety
+    /// The instruction set of `V` must be available.
     #[inline(always)]
-    fn run_any(&self, first_row: usize, rows: &mut [f32], c_first: usize) {
-        let PackedConv { kernel, c_in, c_out, .. } = *self.conv;
-        let window = kernel * kernel * c_in * BLOCK;
-        for block in 0..c_out.div_ceil(BLOCK) {
-            let weights = &self.conv.weights[block * window..][..window];
-            let bias = &self.conv.bias[block * BLOCK..][..BLOCK];
-            let channels = BLOCK.min(c_out - block * BLOCK);
-            for (index, row) in rows.chunks_exact_mut(self.to.row_len()).enumerate() {
-                let y = first_row + index;
-                for x in (0..self.to.w).step_by(TILE) {
-                    // The last tile overlaps the one before it rather than being shorter.
-                    let x = x.min(self.to.w.saturating_sub(TILE));
-                    let sums = self.tile(y, x, weights);
-                    let width = TILE.min(self.to.w);
-                    for (pixel, sums) in sums.iter().enumerate().take(width) {
-                        let at = (BORDER + x + pixel) * self.to.c + c_first + block * BLOCK;
-                        let dst = &mut row[at..][..channels];
-                        for (channel, dst) in dst.iter_mut().enumerate() {
-                            *dst = (sums[channel] + bias[channel]).max(0.0);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sums of [`TILE`] pixels from column `x` for one block of channels. Pixels beyond the row's
-    /// end repeat the last one.
-    #[inline(always)]
-    fn tile(&self, y: usize, x: usize, weights: &[f32]) -> [[f32; BLOCK]; TILE] {
-        let PackedConv { kernel, c_in, .. } = *self.conv;
+    unsafe fn tile<V: Vector, const TILE: usize>(
+        &self,
+        starts: &[usize; TILE],
+        weights: &[f32],
+        sums: &mut [[f32; BLOCK_MAX]; TILE],
+    ) {
+        let PackedConv { kernel, c_in, block, .. } = *self.conv;
         let run = kernel * c_in;
-        let mut sums = [[0.0f32; BLOCK]; TILE];
-        for (ky, weights) in weights.chunks_exact(run * BLOCK).enumerate() {
-            let pixels: [&[f32]; TILE] = std::array::from_fn(|pixel| {
-                let x = (x + pixel).min(self.to.w - 1);
-                let top = (y * self.stride + ky) as isize - self.pad as isize;
-                let left = (x * self.stride) as isize - self.pad as isize;
-                &self.src[self.from.at(top, left)..][..run]
-            });
-            for (k, weights) in weights.chunks_exact(BLOCK).enumerate() {
-                for (sums, pixel) in sums.iter_mut().zip(&pixels) {
-                    let value = pixel[k];
-                    for (sum, &weight) in sums.iter_mut().zip(weights) {
-                        *sum = fused(self.conv.isa, value, weight, *sum);
+        let row_len = self.from.row_len();
+        let last = starts.iter().max().copied().unwrap_or(0) + (kernel - 1) * row_len + run;
+        assert!(last <= self.src.len() && weights.len() == kernel * run * block);
+        // SAFETY: `last` is the end of the furthest window, and `weights` holds `block` floats for
+        // each of the `kernel * run` steps; both were asserted. `sums` holds two vectors a pixel.
+        unsafe {
+            let mut low = [V::splat(0.0); TILE];
+            let mut high = [V::splat(0.0); TILE];
+            let mut weight = weights.as_ptr();
+            for ky in 0..kernel {
+                let pixels: [*const f32; TILE] =
+                    std::array::from_fn(|i| self.src.as_ptr().add(starts[i] + ky * row_len));
+                for k in 0..run {
+                    let (w_low, w_high) = (V::load(weight), V::load(weight.add(V::LEN)));
+                    for i in 0..TILE {
+                        let value = V::splat(*pixels[i].add(k));
+                        low[i] = value.mul_add(w_low, low[i]);
+                        high[i] = value.mul_add(w_high, high[i]);
                     }
+                    weight = weight.add(block);
                 }
             }
+            for i in 0..TILE {
+                low[i].store(sums[i].as_mut_ptr());
+                high[i].store(sums[i].as_mut_ptr().add(V::LEN));
+            }
         }
-        sums
-    }
-}
-
-/// `a * b + c`, fused where the instruction set has it: a call of the C library would be slow.
-#[inline(always)]
-fn fused(isa: Isa, a: f32, b: f32, c: f32) -> f32 {
-    match isa {
-        Isa::Portable => a * b + c,
-        Isa::Avx2 => a.mul_add(b, c),
     }
 }

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::simd::{Isa, Plain, dispatch};
 use super::tensor::{BORDER, Layout, Tensor};
 use crate::batch::{Batch, Depth, Pair};
 use crate::net::INPUT_CHANNELS;
@@ -50,26 +51,43 @@ pub(super) fn normalise(batch: &Batch, images: &[usize], version: Version, input
 
 /// Max-pooling; windows that reach over the far edges see only what is inside. Activations follow
 /// a ReLU, so the zeros of the border change no maximum.
-pub(super) fn max_pool(src: &Tensor, dst: &mut Tensor, kernel: usize, stride: usize) {
-    let (from, to) = (src.layout(), dst.layout());
-    let work: Vec<_> = dst.images_mut().enumerate().collect();
-    work.into_par_iter().for_each(|(image, dst)| {
-        let src = src.image(image);
-        for y in 0..to.h {
-            for x in 0..to.w {
-                let dst = &mut dst[to.at(y as isize, x as isize)..][..to.c];
-                dst.fill(0.0);
-                for wy in (y * stride..y * stride + kernel).take_while(|&wy| wy < from.h) {
-                    for wx in (x * stride..x * stride + kernel).take_while(|&wx| wx < from.w) {
-                        let src = &src[from.at(wy as isize, wx as isize)..][..from.c];
-                        for (dst, &src) in dst.iter_mut().zip(src) {
-                            *dst = dst.max(src);
-                        }
-                    }
+pub(super) fn max_pool(src: &Tensor, dst: &mut Tensor, kernel: usize, stride: usize, isa: Isa) {
+    let to = dst.layout();
+    let mut work = Vec::new();
+    for (image, dst) in dst.images_mut().enumerate() {
+        let rows = dst.chunks_exact_mut(to.row_len()).skip(BORDER).take(to.h);
+        work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
+    }
+    work.into_par_iter().for_each(|(image, y, row)| {
+        let (src, from) = (src.image(image), src.layout());
+        dispatch(
+            isa,
+            Plain(|| pool_row(src, from, y, &mut row[BORDER * to.c..], to, kernel, stride)),
+        );
+    });
+}
+
+#[inline(always)]
+fn pool_row(
+    src: &[f32],
+    from: Layout,
+    y: usize,
+    dst: &mut [f32],
+    to: Layout,
+    kernel: usize,
+    stride: usize,
+) {
+    for (x, dst) in dst.chunks_exact_mut(to.c).take(to.w).enumerate() {
+        dst.fill(0.0);
+        for wy in y * stride..(y * stride + kernel).min(from.h) {
+            for wx in x * stride..(x * stride + kernel).min(from.w) {
+                let src = &src[from.at(wy as isize, wx as isize)..][..to.c];
+                for (dst, &src) in dst.iter_mut().zip(src) {
+                    *dst = if src > *dst { src } else { *dst };
                 }
             }
         }
-    });
+    }
 }
 
 /// Lanes of the tap's sums: a fixed order whatever the instruction set's width.
@@ -77,7 +95,7 @@ const LANES: usize = 16;
 
 /// For each pair the mean over positions of `sum over channels of lin (a/|a| - b/|b|)^2`, where the
 /// norms are `sqrt(sum a^2) + 1e-10`. Rows are summed on their own and added in order, in float64.
-pub(super) fn tap(src: &Tensor, pairs: &[Pair], lin: Option<&[f32]>) -> Vec<f64> {
+pub(super) fn tap(src: &Tensor, pairs: &[Pair], lin: Option<&[f32]>, isa: Isa) -> Vec<f64> {
     let layout = src.layout();
     let ones = vec![1.0; if lin.is_none() { layout.c } else { 0 }];
     let lin = lin.unwrap_or(&ones);
@@ -86,11 +104,18 @@ pub(super) fn tap(src: &Tensor, pairs: &[Pair], lin: Option<&[f32]>) -> Vec<f64>
         .map(|pair| {
             let (a, b) = (src.image(pair.reference), src.image(pair.distorted));
             let row_sum = |y: usize| -> f64 {
-                let positions = (0..layout.w).map(|x| {
-                    let at = layout.at(y as isize, x as isize);
-                    f64::from(position(&a[at..][..layout.c], &b[at..][..layout.c], lin))
-                });
-                positions.sum()
+                let mut sum = 0.0;
+                dispatch(
+                    isa,
+                    Plain(|| {
+                        for x in 0..layout.w {
+                            let at = layout.at(y as isize, x as isize);
+                            let (a, b) = (&a[at..][..layout.c], &b[at..][..layout.c]);
+                            sum += f64::from(position(a, b, lin));
+                        }
+                    }),
+                );
+                sum
             };
             let rows: Vec<f64> = (0..layout.h).into_par_iter().map(row_sum).collect();
             rows.iter().sum::<f64>() / (layout.h * layout.w) as f64
@@ -99,6 +124,7 @@ pub(super) fn tap(src: &Tensor, pairs: &[Pair], lin: Option<&[f32]>) -> Vec<f64>
 }
 
 /// The value of the map D_l at one position.
+#[inline(always)]
 fn position(a: &[f32], b: &[f32], lin: &[f32]) -> f32 {
     let (scale_a, scale_b) = (1.0 / (norm(a) + 1e-10), 1.0 / (norm(b) + 1e-10));
     let mut sums = [0.0f32; LANES];
@@ -114,6 +140,7 @@ fn position(a: &[f32], b: &[f32], lin: &[f32]) -> f32 {
 }
 
 /// Channels of every tap are a multiple of [`LANES`].
+#[inline(always)]
 fn norm(values: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
     for values in values.chunks_exact(LANES) {

@@ -51,16 +51,29 @@ pub(super) struct Tensor {
 }
 
 impl Tensor {
-    /// Gives the tensor another shape; its memory stays. If the shape changes, everything is zero
-    /// after it; if not, the border still is.
+    /// Gives the tensor another shape, with zeros in the border and anything inside. Its memory
+    /// stays, and grows if it must.
     pub(super) fn resize(&mut self, image_count: usize, layout: Layout) {
         if self.layout == layout && self.image_count == image_count {
             return;
         }
         self.layout = layout;
         self.image_count = image_count;
-        self.data.clear();
-        self.data.resize(image_count * layout.image_len(), 0.0);
+        let len = image_count * layout.image_len();
+        if self.data.len() < len {
+            self.data.resize(len, 0.0);
+        }
+        let (row_len, side) = (layout.row_len(), BORDER * layout.c);
+        for image in self.images_mut() {
+            let (top, rest) = image.split_at_mut(BORDER * row_len);
+            let (inner, bottom) = rest.split_at_mut(layout.h * row_len);
+            top.fill(0.0);
+            bottom.fill(0.0);
+            for row in inner.chunks_exact_mut(row_len) {
+                row[..side].fill(0.0);
+                row[row_len - side..].fill(0.0);
+            }
+        }
     }
 
     pub(super) fn layout(&self) -> Layout {
@@ -76,6 +89,6 @@ impl Tensor {
     /// The images, one after the other, with their borders.
     pub(super) fn images_mut(&mut self) -> std::slice::ChunksExactMut<'_, f32> {
         let len = self.layout.image_len();
-        self.data.chunks_exact_mut(len)
+        self.data[..self.image_count * len].chunks_exact_mut(len)
     }
 }
