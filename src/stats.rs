@@ -66,8 +66,8 @@ pub fn summarize(observations: &mut [Observation]) -> Option<Summary> {
     })
 }
 
-/// The `p` quantile of sorted values by linear interpolation (type 7 of Hyndman and Fan, the default
-/// of NumPy and R).
+/// The `p` quantile of sorted values by linear interpolation (type 7 of Hyndman and Fan, the
+/// default of NumPy and R).
 ///
 /// # Panics
 /// When there is no value.
@@ -94,7 +94,8 @@ fn sum(values: impl Iterator<Item = f64>) -> f64 {
     total + lost
 }
 
-/// What the bootstrap draws: the sum of the values of an item (or a block of items), and their count.
+/// What the bootstrap draws: the sum of the values of an item (or a block of items), and their
+/// count.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Unit {
     sum: f64,
@@ -103,10 +104,10 @@ struct Unit {
 
 /// The items of observations that are sorted by item.
 ///
-/// Beyond `units_max` items, items are dealt in the order of their hashes, which is as good as random,
-/// into `units_max` blocks. Blocks of independent items are independent and equally distributed, so
-/// drawing blocks estimates the same spread of the mean; with this many blocks the estimate's own
-/// error is far below one percent, and the cost of a resample stays bounded.
+/// Beyond `units_max` items, items are dealt in the order of their hashes, which is as good as
+/// random, into `units_max` blocks. Blocks of independent items are independent and equally
+/// distributed, so drawing blocks estimates the same spread of the mean; with this many blocks the
+/// estimate's own error is far below one percent, and the cost of a resample stays bounded.
 fn units(observations: &[Observation], units_max: usize) -> Vec<Unit> {
     let item = |same: &[Observation]| Unit {
         sum: sum(same.iter().map(|one| one.value)),

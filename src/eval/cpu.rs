@@ -5,9 +5,13 @@
 //! computed by one thread in one order, so neither threads nor neighbours change a bit.
 
 mod conv;
+mod direct;
 mod ops;
+mod product;
 mod simd;
 mod tensor;
+mod transform;
+mod winograd;
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,8 +19,9 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 
-use self::conv::PackedConv;
+use self::conv::{Conv, Geometry};
 use self::tensor::{Layout, Tensor};
+use self::winograd::Scratch;
 use super::{Description, Distance, Evaluator, Model, PairScore, Scored, Unscored, Wait};
 use crate::batch::{Batch, BatchShape, Pair, Size, Staging};
 use crate::net::Net;
@@ -187,7 +192,7 @@ fn score(engines: &mut [Engine], batch: Batch) -> (Scored, Box<dyn Staging>) {
 struct Engine {
     net: Net,
     version: Version,
-    convs: Vec<PackedConv>,
+    convs: Vec<Conv>,
     lin: Option<Vec<Vec<f32>>>,
     isa: Isa,
     /// The plan for the size of the last batch.
@@ -200,13 +205,15 @@ struct Engine {
 struct Activations {
     input: Tensor,
     buffers: [Tensor; BUFFERS],
+    scratch: Scratch,
 }
 
 impl Engine {
     fn new(model: Model, isa: Isa) -> Engine {
         let Model { trunk, version, lin } = model;
-        let convs = trunk.convs.iter().map(|conv| PackedConv::new(conv, isa)).collect();
-        let activations = Activations::default();
+        let convs = trunk.convs.into_iter().map(|conv| Conv::new(conv, isa)).collect();
+        let scratch = Scratch::new(rayon::current_num_threads());
+        let activations = Activations { scratch, ..Activations::default() };
         Engine { net: trunk.net, version, convs, lin, isa, plan: None, activations }
     }
 
@@ -240,14 +247,17 @@ impl Engine {
         pairs: &[Pair],
     ) -> Vec<Distance> {
         let mut distances = vec![Distance::default(); pairs.len()];
-        let Activations { input, buffers } = &mut self.activations;
+        let Activations { input, buffers, scratch } = &mut self.activations;
         ops::normalise(batch, images, self.version, input);
         for step in &plan.steps {
             match *step {
                 Step::Conv { weight, stride, pad, src, dst, .. } => {
                     let (from, to) = source_and_target(input, buffers, src, dst);
                     to.resize(images.len(), Layout::of(dst));
-                    self.convs[weight].run(from, to, stride, pad, dst);
+                    let (source, target) = (from.layout(), to.layout());
+                    let c_first = dst.c_first;
+                    let geometry = Geometry { from: source, to: target, stride, pad, c_first };
+                    self.convs[weight].run(from, to, geometry, scratch);
                 }
                 Step::MaxPool { kernel, stride, src, dst } => {
                     let (from, to) = source_and_target(input, buffers, src, dst);

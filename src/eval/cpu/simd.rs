@@ -1,0 +1,234 @@
+//! The few vector operations that the kernels are written in, for each instruction set.
+//!
+//! A kernel is one generic function; [`dispatch`] compiles it for the instruction set that was
+//! chosen at run time. Nothing here knows what is computed.
+#![expect(unsafe_code, reason = "vector loads and stores take pointers")]
+
+/// An instruction set that kernels are compiled for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isa {
+    /// What every processor of the architecture has.
+    Portable,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F.
+    Avx512,
+}
+
+impl Isa {
+    /// Every instruction set, the best first.
+    pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Portable];
+
+    /// The best that this processor has.
+    #[must_use]
+    pub fn best() -> Isa {
+        Isa::ALL.into_iter().find(|isa| isa.is_available()).unwrap_or(Isa::Portable)
+    }
+
+    /// Whether this processor has it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => is_x86_feature_detected!("avx512f"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        })
+    }
+}
+
+/// A vector register of float32.
+///
+/// # Safety
+/// All methods must only be called where the instruction set of the implementation is available;
+/// pointers must be valid for [`Self::LEN`] floats, of any alignment.
+pub(super) trait Vector: Copy {
+    /// Number of floats.
+    const LEN: usize;
+    /// Output pixels of a convolution's tile: with two vectors of output channels for each, the
+    /// sums fill the registers and leave some for the operands.
+    const TILE: usize;
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// `self * factor + sum`, fused where the instruction set has it.
+    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    /// The larger of the two, lane by lane.
+    unsafe fn max(self, other: Self) -> Self;
+}
+
+/// Four lanes that any compiler turns into the vectors of the architecture.
+impl Vector for [f32; 4] {
+    const LEN: usize = 4;
+    const TILE: usize = 4;
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        [value; 4]
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { from.cast::<Self>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { to.cast::<Self>().write_unaligned(self) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] * factor[lane] + sum[lane])
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] + other[lane])
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] - other[lane])
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        std::array::from_fn(|lane| if self[lane] > other[lane] { self[lane] } else { other[lane] })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! x86_vector {
+    ($register:ident, $len:expr, $tile:expr, $splat:ident, $load:ident, $store:ident, $fma:ident,
+     $add:ident, $sub:ident, $max:ident) => {
+        impl Vector for std::arch::x86_64::$register {
+            const LEN: usize = $len;
+            const TILE: usize = $tile;
+            #[inline(always)]
+            unsafe fn splat(value: f32) -> Self {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { std::arch::x86_64::$splat(value) }
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> Self {
+                // SAFETY: the caller vouches for the instruction set and the pointer.
+                unsafe { std::arch::x86_64::$load(from) }
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32) {
+                // SAFETY: the caller vouches for the instruction set and the pointer.
+                unsafe { std::arch::x86_64::$store(to, self) }
+            }
+            #[inline(always)]
+            unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { std::arch::x86_64::$fma(self, factor, sum) }
+            }
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { std::arch::x86_64::$add(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn sub(self, other: Self) -> Self {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { std::arch::x86_64::$sub(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn max(self, other: Self) -> Self {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { std::arch::x86_64::$max(self, other) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+x86_vector!(
+    __m256,
+    8,
+    6,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_fmadd_ps,
+    _mm256_add_ps,
+    _mm256_sub_ps,
+    _mm256_max_ps
+);
+#[cfg(target_arch = "x86_64")]
+x86_vector!(
+    __m512,
+    16,
+    12,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_fmadd_ps,
+    _mm512_add_ps,
+    _mm512_sub_ps,
+    _mm512_max_ps
+);
+
+/// A computation that is written once for all instruction sets. `run` must be `#[inline(always)]`,
+/// so that it is compiled for the caller's instruction set.
+pub(super) trait Kernel {
+    /// Computes with vectors `V`, `TILE` of which is `V::TILE`.
+    ///
+    /// # Safety
+    /// The instruction set of `V` must be available.
+    unsafe fn run<V: Vector, const TILE: usize>(self);
+}
+
+/// A computation in ordinary code, which the compiler turns into vectors by itself.
+pub(super) struct Plain<F: FnOnce()>(pub(super) F);
+
+impl<F: FnOnce()> Kernel for Plain<F> {
+    #[inline(always)]
+    unsafe fn run<V: Vector, const TILE: usize>(self) {
+        (self.0)();
+    }
+}
+
+/// Runs a kernel compiled for `isa`.
+///
+/// # Panics
+/// When the processor lacks `isa`.
+pub(super) fn dispatch(isa: Isa, kernel: impl Kernel) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{__m256, __m512};
+
+        #[target_feature(enable = "avx512f")]
+        fn avx512(kernel: impl Kernel) {
+            // SAFETY: this function is only called where AVX-512 F is available.
+            unsafe { kernel.run::<__m512, { <__m512 as Vector>::TILE }>() }
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2(kernel: impl Kernel) {
+            // SAFETY: this function is only called where AVX2 and FMA are available.
+            unsafe { kernel.run::<__m256, { <__m256 as Vector>::TILE }>() }
+        }
+        assert!(isa.is_available(), "this processor has no {isa}");
+        match isa {
+            // SAFETY: asserted above.
+            Isa::Avx512 => return unsafe { avx512(kernel) },
+            // SAFETY: asserted above.
+            Isa::Avx2 => return unsafe { avx2(kernel) },
+            Isa::Portable => {}
+        }
+    }
+    // SAFETY: arrays need no instruction set.
+    unsafe { kernel.run::<[f32; 4], { <[f32; 4] as Vector>::TILE }>() }
+}
