@@ -1,59 +1,123 @@
 //! The command line as it was typed. Every option is an enum, a number or a path; nothing is
 //! looked up or decided here.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::image::{Alpha, SizePolicy};
 use crate::net::Net;
-use crate::net::weights::Version;
+use crate::net::weights::{Version, embedded};
+use crate::pipeline::OnError;
+use crate::progress::Style;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 complete; 1 internal error; 2 usage; 3 finished, but pairs failed; 5 environment \
-(weights, disk); 6 inputs (manifest, run directory).";
+(weights, disk); 6 inputs (manifest, folders, failed check, --on-error stop).";
 
 /// Exact LPIPS for whole data sets of image pairs.
 #[derive(Debug, Parser)]
-#[command(name = "lpips", version, about, after_help = EXIT_CODES, propagate_version = true)]
+#[command(
+    name = "lpips",
+    version = short_version(),
+    long_version = long_version(),
+    about,
+    after_help = EXIT_CODES,
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
+fn short_version() -> String {
+    format!("{} (commit {})", env!("CARGO_PKG_VERSION"), env!("LPIPS_COMMIT"))
+}
+
+fn long_version() -> String {
+    let hashes = embedded().into_iter().map(|(name, sha256)| format!("\n  {name:18} {sha256}"));
+    format!("{}\nembedded weights, SHA-256:{}", short_version(), hashes.collect::<String>())
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Score the pairs of a manifest: per pair and aggregated
-    Eval(EvalArgs),
+    /// Score pairs of images: one by one and aggregated
+    Eval(Box<EvalArgs>),
+    /// Find everything that is wrong with the inputs, from headers only
+    Check(Box<CheckArgs>),
     /// Show or verify trunk and lin weights
     Weights(WeightsArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(CompletionsArgs),
+    /// Print the man page of the program or of one command
+    Man(ManArgs),
 }
 
 const EVAL_EXAMPLES: &str = "\
 Examples:
   lpips eval pairs.csv -o results
   lpips eval pairs.csv -o results --net alex,vgg --group-by method
-  lpips eval pairs.csv -o results --per-layer --threads 8
+  lpips eval --ref hr --dist edsr --dist swinir --dist-suffix _x4 -o results
+  grep x4 pairs.csv | lpips eval - -o results
+  lpips eval --pair hr/0801.png x4/0801.png
 
-The manifest is a CSV (or .tsv) file with a header. Columns `ref` and `dist` are paths relative \
+A manifest is CSV, TSV (.tsv) or JSON lines (.jsonl). Columns `ref` and `dist` are paths relative \
 to the manifest's folder; `id`, `item` and `method` are optional; all others are carried to the \
-output and can be grouped by.
+output and can be grouped by. Folders are paired by relative path without extension, never by \
+order. In a manifest from stdin, paths are relative to the working folder.
 
 Exit codes: 0 complete; 2 usage; 3 finished, but pairs failed; 5 environment; 6 inputs.";
 
-/// Arguments of `lpips eval`.
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  lpips check pairs.csv
+  lpips check --ref hr --dist edsr --dist swinir --net vgg
+  lpips check pairs.csv --json > report.json
+
+Exit codes: 0 nothing stands against scoring (there may be warnings); 2 usage; 5 environment; \
+6 some pairs cannot be scored, or all would be compared with themselves.";
+
+/// Where the pairs come from.
 #[derive(Debug, Args)]
-#[command(after_help = EVAL_EXAMPLES)]
-pub struct EvalArgs {
-    /// CSV or TSV file that names the pairs
-    pub manifest: PathBuf,
+#[group(id = "inputs", required = true, multiple = true)]
+pub struct InputArgs {
+    /// CSV, TSV or JSON-lines file that names the pairs; `-` reads it from stdin
+    #[arg(conflicts_with_all = ["reference", "distorted", "pair"])]
+    pub manifest: Option<PathBuf>,
 
-    /// Folder for pairs.csv, summary.csv and run.json; must not hold another run
-    #[arg(short, long, value_name = "RUN_DIR")]
-    pub output: PathBuf,
+    /// Folder of references
+    #[arg(long = "ref", value_name = "DIR", requires = "distorted", id = "reference")]
+    pub reference: Option<PathBuf>,
 
+    /// Folder of distorted images; may be given several times, and then names the methods
+    #[arg(long = "dist", value_name = "DIR", requires = "reference", id = "distorted")]
+    pub distorted: Vec<PathBuf>,
+
+    /// What the names of distorted images end with and those of references do not, such as _x4
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "distorted",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub dist_suffix: String,
+
+    /// Two files; without -o the scores are printed to stdout, as CSV
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["REF", "DIST"],
+        conflicts_with_all = ["reference", "distorted"]
+    )]
+    pub pair: Option<Vec<PathBuf>>,
+}
+
+/// What is computed.
+#[derive(Debug, Args)]
+pub struct MetricArgs {
     /// Trunks to score with, separated by commas: one decode serves all
     #[arg(long, value_enum, value_delimiter = ',', default_value = "alex")]
     pub net: Vec<Net>,
@@ -66,14 +130,34 @@ pub struct EvalArgs {
     #[arg(long)]
     pub baseline: bool,
 
-    /// Add a column per layer to pairs.csv
-    #[arg(long)]
-    pub per_layer: bool,
+    /// The only folder to take trunk weights from
+    #[arg(long, value_name = "DIR")]
+    pub weights_dir: Option<PathBuf>,
+}
 
-    /// Columns to summarize by, separated by commas
-    #[arg(long, value_name = "COL,COL", value_delimiter = ',')]
-    pub group_by: Vec<String>,
+/// How files become samples.
+#[derive(Debug, Args)]
+pub struct PixelArgs {
+    /// What becomes of transparency
+    #[arg(long, value_enum, default_value = "drop")]
+    pub alpha: Alpha,
 
+    /// Cut this many pixels off each side, after --size-policy
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub crop_border: usize,
+
+    /// `modcrop:N` cuts sides to multiples of N; sizes that still differ fail their pair
+    #[arg(long, value_name = "error|modcrop:N", default_value = "error")]
+    pub size_policy: SizePolicy,
+
+    /// Refuse images of more pixels as decompression bombs [default: 268435456]
+    #[arg(long, value_name = "N")]
+    pub max_pixels: Option<NonZeroU64>,
+}
+
+/// What it is computed with.
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
     /// Where to compute
     #[arg(long, value_enum, default_value = "auto")]
     pub device: DeviceArg,
@@ -85,18 +169,80 @@ pub struct EvalArgs {
     /// Threads that decode, and threads that compute [default: one per processor]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+}
 
-    /// The only folder to take trunk weights from
-    #[arg(long, value_name = "DIR")]
-    pub weights_dir: Option<PathBuf>,
+/// Arguments of `lpips eval`.
+#[derive(Debug, Args)]
+#[command(after_help = EVAL_EXAMPLES)]
+pub struct EvalArgs {
+    #[allow(missing_docs, reason = "a doc comment would become the help of the group")]
+    #[command(flatten)]
+    pub inputs: InputArgs,
+
+    /// Folder for pairs.csv, summary.csv and run.json; must not hold another run
+    #[arg(short, long, value_name = "RUN_DIR", required_unless_present = "pair")]
+    pub output: Option<PathBuf>,
+
+    #[allow(missing_docs, reason = "as above")]
+    #[command(flatten)]
+    pub metric: MetricArgs,
+
+    /// Add a column per layer to pairs.csv
+    #[arg(long)]
+    pub per_layer: bool,
+
+    /// Columns to summarize by, separated by commas
+    #[arg(long, value_name = "COL,COL", value_delimiter = ',')]
+    pub group_by: Vec<String>,
+
+    #[allow(missing_docs, reason = "as above")]
+    #[command(flatten)]
+    pub pixels: PixelArgs,
+
+    #[allow(missing_docs, reason = "as above")]
+    #[command(flatten)]
+    pub device: DeviceArgs,
+
+    /// Whether a pair that cannot be scored becomes a row, or stops the run
+    #[arg(long, value_enum, default_value = "row")]
+    pub on_error: OnError,
+
+    /// How the run tells on stderr what it is doing
+    #[arg(long, value_enum, default_value = "auto")]
+    pub progress: Style,
 
     /// Say nothing but errors
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long, conflicts_with_all = ["verbose", "progress"])]
     pub quiet: bool,
 
     /// Tell what was decided, too
     #[arg(short, long, action = ArgAction::SetTrue)]
     pub verbose: bool,
+}
+
+/// Arguments of `lpips check`.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub struct CheckArgs {
+    #[allow(missing_docs, reason = "a doc comment would become the help of the group")]
+    #[command(flatten)]
+    pub inputs: InputArgs,
+
+    #[allow(missing_docs, reason = "as above")]
+    #[command(flatten)]
+    pub metric: MetricArgs,
+
+    #[allow(missing_docs, reason = "as above")]
+    #[command(flatten)]
+    pub pixels: PixelArgs,
+
+    #[allow(missing_docs, reason = "as above")]
+    #[command(flatten)]
+    pub device: DeviceArgs,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where to compute.
@@ -128,6 +274,34 @@ pub enum WeightsCommand {
     Verify,
 }
 
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  lpips completions bash > ~/.local/share/bash-completion/completions/lpips
+  lpips completions zsh > ~/.zfunc/_lpips
+  lpips completions fish > ~/.config/fish/completions/lpips.fish";
+
+/// Arguments of `lpips completions`.
+#[derive(Debug, Args)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  lpips man | man -l -
+  lpips man eval > lpips-eval.1";
+
+/// Arguments of `lpips man`.
+#[derive(Debug, Args)]
+#[command(after_help = MAN_EXAMPLES)]
+pub struct ManArgs {
+    /// The command; the program itself if there is none
+    pub command: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -137,5 +311,42 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Every line of an `Examples:` block that runs this program must parse, so that help never
+    /// shows what does not exist. Redirections and pipes belong to the shell.
+    #[test]
+    fn the_examples_of_the_help_parse() {
+        let blocks = [EVAL_EXAMPLES, CHECK_EXAMPLES, COMPLETIONS_EXAMPLES, MAN_EXAMPLES];
+        let mut count = 0;
+        for line in blocks.iter().flat_map(|block| block.lines()) {
+            let ours = line.split(['|', '>']).find(|part| part.trim().starts_with("lpips "));
+            let Some(ours) = ours.filter(|_| line.starts_with("  ")) else { continue };
+            count += 1;
+            if let Err(error) = Cli::try_parse_from(ours.split_whitespace()) {
+                panic!("`{line}`: {error}");
+            }
+        }
+        assert_eq!(count, 13);
+    }
+
+    #[test]
+    fn contradictory_inputs_are_refused() {
+        for line in [
+            "lpips eval -o r",
+            "lpips eval m.csv --ref a --dist b -o r",
+            "lpips eval --ref a -o r",
+            "lpips eval --dist b -o r",
+            "lpips eval --pair a -o r",
+            "lpips eval --pair a b --ref a --dist b -o r",
+            "lpips eval m.csv",
+            "lpips eval m.csv -o r --size-policy modcrop:0",
+            "lpips eval m.csv -o r --max-pixels 0",
+        ] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+        for line in ["lpips eval --pair a b", "lpips eval - -o r", "lpips check --pair a b"] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_ok(), "{line}");
+        }
     }
 }

@@ -6,24 +6,23 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use crate::cli::EvalArgs;
+use crate::cli::{CheckArgs, DeviceArgs, EvalArgs, InputArgs, MetricArgs, PixelArgs};
 use crate::error::Refusal;
-use crate::eval::Model;
+use crate::eval::{Model, cpu};
 use crate::image;
-use crate::manifest::Manifest;
 use crate::net::Net;
 use crate::net::weights::{Lin, SearchPath, Trunk, Version};
-use crate::progress::Verbosity;
-use crate::run::tables::GroupColumn;
+use crate::pairing::{Folders, refuse_repeated};
+use crate::pipeline::OnError;
+use crate::progress::{Style, Verbosity};
 use crate::run::{Metric, Mode};
+use crate::source::Source;
 
-/// A run about which everything is decided.
+/// What a job is about: its pairs, and everything that decides their numbers.
 #[derive(Debug)]
-pub struct Config {
-    /// The pairs.
-    pub manifest: Manifest,
-    /// The run directory, not made yet.
-    pub output: PathBuf,
+pub struct Job {
+    /// Where the pairs come from.
+    pub source: Source,
     /// Metric columns.
     pub metrics: Vec<Metric>,
     /// What the evaluator computes, in the order of `metrics`.
@@ -32,16 +31,29 @@ pub struct Config {
     pub version: Version,
     /// With or without lin weights.
     pub mode: Mode,
-    /// Columns per layer.
-    pub per_layer: bool,
-    /// Columns that the summary is grouped by.
-    pub group_by: Vec<GroupColumn>,
     /// How files become samples.
     pub rules: image::Rules,
     /// Decoding threads, and computing threads.
     pub threads: usize,
     /// Pairs per batch; the evaluator decides if absent.
     pub batch: Option<NonZeroUsize>,
+}
+
+/// A run about which everything is decided that can be decided before the manifest is read.
+#[derive(Debug)]
+pub struct Config {
+    /// What is scored and how.
+    pub job: Job,
+    /// The run directory, not made yet; without one the scores go to stdout.
+    pub output: Option<PathBuf>,
+    /// Columns per layer.
+    pub per_layer: bool,
+    /// Names of columns that the summary is grouped by.
+    pub group_by: Vec<String>,
+    /// What a failed pair does to the run.
+    pub on_error: OnError,
+    /// How progress is told.
+    pub style: Style,
     /// How much to tell.
     pub verbosity: Verbosity,
 }
@@ -50,35 +62,15 @@ impl Config {
     /// Resolves the arguments of `lpips eval`.
     ///
     /// # Errors
-    /// A [`Refusal`] for whatever would not work: weights, manifest, options.
+    /// A [`Refusal`] for whatever would not work: weights, options.
     pub fn resolve(args: EvalArgs) -> anyhow::Result<Config> {
-        let mode = if args.baseline { Mode::Baseline } else { Mode::Lpips };
-        let search = SearchPath::new(args.weights_dir.as_deref());
-        let mut metrics = Vec::new();
-        let mut models = Vec::new();
-        for net in unique(&args.net) {
-            let (metric, model) = resolve_metric(net, args.lpips_version, mode, &search)?;
-            metrics.push(metric);
-            models.push(model);
-        }
-        let manifest = Manifest::open(&args.manifest)?;
-        let columns = unique(&args.group_by).into_iter();
-        let group_by = columns
-            .map(|name| GroupColumn::find(&name, &manifest))
-            .collect::<Result<Vec<GroupColumn>, Refusal>>()?;
-        let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Config {
-            manifest,
+            job: Job::resolve(args.inputs, &args.metric, &args.pixels, &args.device)?,
             output: args.output,
-            metrics,
-            models,
-            version: args.lpips_version,
-            mode,
             per_layer: args.per_layer,
-            group_by,
-            rules: image::Rules::default(),
-            threads: args.threads.map_or_else(processors, NonZeroUsize::get),
-            batch: args.batch,
+            group_by: unique(&args.group_by),
+            on_error: args.on_error,
+            style: args.progress,
             verbosity: match (args.quiet, args.verbose) {
                 (true, _) => Verbosity::Quiet,
                 (false, true) => Verbosity::Verbose,
@@ -86,6 +78,75 @@ impl Config {
             },
         })
     }
+}
+
+impl Job {
+    /// Resolves the arguments of `lpips check`.
+    ///
+    /// # Errors
+    /// As [`Config::resolve`].
+    pub fn of_check(args: CheckArgs) -> anyhow::Result<Job> {
+        Job::resolve(args.inputs, &args.metric, &args.pixels, &args.device)
+    }
+
+    /// How the CPU is to be used.
+    #[must_use]
+    pub fn cpu(&self) -> cpu::Config {
+        let pairs_max = self.batch.map(NonZeroUsize::get);
+        cpu::Config { threads: self.threads, pairs_max, isa: None }
+    }
+
+    fn resolve(
+        inputs: InputArgs,
+        metric: &MetricArgs,
+        pixels: &PixelArgs,
+        device: &DeviceArgs,
+    ) -> anyhow::Result<Job> {
+        let source = source(inputs)?;
+        let mode = if metric.baseline { Mode::Baseline } else { Mode::Lpips };
+        let search = SearchPath::new(metric.weights_dir.as_deref());
+        let mut metrics = Vec::new();
+        let mut models = Vec::new();
+        for net in unique(&metric.net) {
+            let (metric, model) = resolve_metric(net, metric.lpips_version, mode, &search)?;
+            metrics.push(metric);
+            models.push(model);
+        }
+        let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Ok(Job {
+            source,
+            metrics,
+            models,
+            version: metric.lpips_version,
+            mode,
+            rules: image::Rules {
+                alpha: pixels.alpha,
+                size_policy: pixels.size_policy,
+                crop_border: pixels.crop_border,
+                pixels_max: pixels.max_pixels.map_or(image::PIXELS_MAX, std::num::NonZero::get),
+                ..image::Rules::default()
+            },
+            threads: device.threads.map_or_else(processors, NonZeroUsize::get),
+            batch: device.batch,
+        })
+    }
+}
+
+/// The command line allows one kind of input only, and folders only together.
+fn source(inputs: InputArgs) -> anyhow::Result<Source> {
+    let InputArgs { manifest, reference, distorted, dist_suffix, pair } = inputs;
+    if let Some(path) = manifest {
+        let is_stdin = path.as_os_str() == "-";
+        return Ok(if is_stdin { Source::Stdin } else { Source::File(path) });
+    }
+    if let Some(reference) = reference {
+        let folders = Folders { reference, distorted, suffix: dist_suffix };
+        refuse_repeated(&folders)?;
+        return Ok(Source::Folders(folders));
+    }
+    let pair: Option<[PathBuf; 2]> = pair.and_then(|pair| pair.try_into().ok());
+    let [reference, distorted] = pair.context("no pairs were named")?;
+    Ok(Source::Pair { reference, distorted })
 }
 
 fn resolve_metric(

@@ -112,6 +112,40 @@ impl Failure {
     }
 }
 
+/// Names between backquotes, with commas.
+#[must_use]
+pub fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The candidate that was most probably meant by `name`, or `None` if none looks like it.
+///
+/// A candidate whose stem continues the name's stem, or the reverse (`0801.png` and
+/// `0801_x4.png`), comes before one with a few other letters.
+#[must_use]
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let stem = stem(name);
+    let most_changes = (name.chars().count() / 3).max(1);
+    let cost = |candidate: &str| {
+        let other = self::stem(candidate);
+        let (short, long) = if stem.len() < other.len() { (stem, other) } else { (other, stem) };
+        if short.len() > 1 && long.starts_with(short) {
+            return Some((0, long.len() - short.len()));
+        }
+        if candidate.len().abs_diff(name.len()) > 4 * most_changes {
+            return None;
+        }
+        let changes = strsim::osa_distance(name, candidate);
+        (changes <= most_changes).then_some((1, changes))
+    };
+    let costs = candidates.filter_map(|candidate| Some((cost(candidate)?, candidate)));
+    costs.min().map(|(_, candidate)| candidate)
+}
+
+fn stem(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
@@ -132,6 +166,17 @@ mod tests {
         let error = cause.context(Refusal::environment("cannot write")).unwrap_err();
         assert_eq!(exit_of(&error), Exit::Environment);
         assert_eq!(render(&error), "error: cannot write: disk full");
+    }
+
+    #[test]
+    fn the_nearest_name_is_a_longer_one_or_one_with_a_slip() {
+        let near = |name, candidates: &[&'static str]| nearest(name, candidates.iter().copied());
+        assert_eq!(near("0801.png", &["0802.png", "0801_x4.png"]), Some("0801_x4.png"));
+        assert_eq!(near("0801_x4.png", &["0801.png", "0802_x4.png"]), Some("0801.png"));
+        assert_eq!(near("dst", &["ref", "dist"]), Some("dist"));
+        assert_eq!(near("metod", &["item", "method"]), Some("method"));
+        assert_eq!(near("astronaut.png", &["butterfly.png"]), None);
+        assert_eq!(near("a", &[]), None);
     }
 
     #[test]

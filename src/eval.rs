@@ -93,6 +93,10 @@ pub trait Evaluator {
     /// What it runs on.
     fn describe(&self) -> Description;
 
+    /// Host memory in bytes, nearly, that scoring images of `shape` takes beside the pixels that
+    /// wait outside.
+    fn memory_bytes(&self, shape: BatchShape) -> u64;
+
     /// Lends an empty batch for images of `shape`, or `None` when every staging buffer is in use:
     /// collect first, or submit a batch that was lent.
     ///

@@ -3,15 +3,24 @@
 //! The format is decided by content, never by a file's name. This module knows files and samples,
 //! and refuses to know of pairs, batches of work and metrics.
 
+mod crop;
+mod header;
 mod jpeg;
+mod other;
 
-use std::io::Cursor;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-use ::image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
+use ::image::ImageFormat;
+use clap::ValueEnum;
+use fs_err::File;
 use serde::Serialize;
 
 use crate::batch::{Depth, Size};
+use crate::error::nearest;
+
+pub use self::crop::SizePolicy;
+pub use self::header::{Difference, Differences, Header, Traits};
 
 /// Samples of an image: (row, column, RGB).
 #[derive(Clone, PartialEq, Debug)]
@@ -29,32 +38,59 @@ pub struct Image {
     pub size: Size,
     /// Samples.
     pub pixels: Pixels,
+    /// What the file says beside its samples.
+    pub traits: Traits,
+}
+
+/// What becomes of transparency.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Alpha {
+    /// Dropped unblended, as PIL's `convert("RGB")` does
+    #[default]
+    Drop,
+    /// Blended over black, as PIL's `paste` with a mask does
+    Black,
+    /// Blended over white, as PIL's `paste` with a mask does
+    White,
 }
 
 /// How files become samples. Part of a run's fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Rules {
-    /// What becomes of transparency: dropped unblended, as PIL does.
-    alpha: &'static str,
+    /// What becomes of transparency.
+    pub alpha: Alpha,
+    /// Whether sides are cut to a multiple of a number, as `modcrop` does.
+    pub size_policy: SizePolicy,
+    /// Pixels that are cut off at each side, after `size_policy`.
+    pub crop_border: usize,
     /// What becomes of EXIF orientation and of colour profiles.
-    exif_and_icc: &'static str,
+    pub exif_and_icc: &'static str,
     /// What becomes of samples of 16 bits: divided by 65535, where PIL clips grey ones.
-    depth_16: &'static str,
+    pub depth_16: &'static str,
     /// Whose pixels the decoders give.
-    decoders: &'static str,
+    pub decoders: &'static str,
     /// Largest image, in pixels, that is decoded.
     #[serde(skip)]
-    pixels_max: u64,
+    pub pixels_max: u64,
 }
+
+/// The default of [`Rules::pixels_max`]: three times what PIL warns of.
+pub const PIXELS_MAX: u64 = 1 << 28;
+
+/// See [`missing`].
+const SIBLINGS_MAX: usize = 5000;
 
 impl Default for Rules {
     fn default() -> Rules {
         Rules {
-            alpha: "drop",
+            alpha: Alpha::Drop,
+            size_policy: SizePolicy::Error,
+            crop_border: 0,
             exif_and_icc: "ignore",
             depth_16: "scale",
-            decoders: "libjpeg-turbo, libpng",
-            pixels_max: 1 << 28,
+            decoders: "libjpeg-turbo, libpng, libwebp, libtiff",
+            pixels_max: PIXELS_MAX,
         }
     }
 }
@@ -74,12 +110,20 @@ impl ImageError {
     pub fn code(&self) -> &'static str {
         self.code
     }
+
+    /// What is wrong, without the path.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
 }
 
 /// A code and a sentence, to which the path is added.
 type Reason = (&'static str, String);
 
 impl Image {
+    /// An image of which nothing else is known.
+    ///
     /// # Panics
     /// When the number of samples is not that of an RGB image of `size`.
     #[must_use]
@@ -89,7 +133,7 @@ impl Image {
             Pixels::F32(samples) => samples.len(),
         };
         assert_eq!(len, size.samples(), "an image of {size} with {len} samples");
-        Image { size, pixels }
+        Image { size, pixels, traits: Traits::default() }
     }
 
     /// How a batch must store it.
@@ -106,68 +150,140 @@ impl Image {
 ///
 /// # Errors
 /// When the file is missing, cannot be read, is no image of a known format, is damaged or cut
-/// short, or has more pixels than `rules` allow.
+/// short, has more pixels than `rules` allow, or is nothing after cropping.
 pub fn decode(path: &Path, rules: &Rules) -> Result<Image, ImageError> {
-    let read = fs_err::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ("E_MISSING", "no such file".to_owned()),
-        _ => ("E_READ", error.to_string()),
-    });
-    read.and_then(|bytes| decode_bytes(&bytes, rules)).map_err(|(code, reason)| {
-        let path = path.display().to_string();
-        ImageError { path, code, reason }
-    })
+    let decoded = || {
+        let (mut file, format) = open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+        decode_as(format, &bytes, rules)
+    };
+    decoded().map_err(|reason| located(path, reason))
 }
 
-fn decode_bytes(bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
-    if bytes.is_empty() {
+/// Decodes the content of a file.
+///
+/// # Errors
+/// As [`decode`], less what concerns files.
+pub fn decode_bytes(bytes: &[u8], rules: &Rules) -> Result<Image, ImageError> {
+    format_of(bytes)
+        .and_then(|format| decode_as(format, bytes, rules))
+        .map_err(|reason| located(Path::new("(bytes)"), reason))
+}
+
+/// Reads what a file says of itself before its samples, and nothing else.
+///
+/// # Errors
+/// When the file is missing, cannot be read, is no image of a known format, or its header is
+/// damaged. Sizes are told as the file states them; see [`Rules::scored`].
+pub fn header(path: &Path) -> Result<Header, ImageError> {
+    let read = || match open(path)? {
+        (file, ImageFormat::Jpeg) => jpeg::header(file),
+        (file, format) => other::header(file, format),
+    };
+    read().map_err(|reason| located(path, reason))
+}
+
+impl Rules {
+    /// The extents that are left to score of an image of `size`.
+    ///
+    /// # Errors
+    /// When there are more pixels than allowed, or none left.
+    pub fn scored(&self, size: Size) -> Result<Size, ImageError> {
+        let checked = check_size(size.width as u64, size.height as u64, self);
+        let window = checked.and_then(|size| crop::window(size, self));
+        window.map(|window| window.size).map_err(|reason| located(Path::new("image"), reason))
+    }
+}
+
+fn decode_as(format: ImageFormat, bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
+    let image = match format {
+        ImageFormat::Jpeg => jpeg::decode(bytes, rules)?,
+        format => other::decode(bytes, format, rules)?,
+    };
+    crop::crop(image, rules)
+}
+
+/// A file that starts as an image does, at its start.
+fn open(path: &Path) -> Result<(BufReader<File>, ImageFormat), Reason> {
+    let file = File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ("E_MISSING", missing(path)),
+        _ => unreadable(&error),
+    })?;
+    let mut file = BufReader::new(file);
+    let start = file.fill_buf().map_err(|error| unreadable(&error))?;
+    let format = format_of(start)?;
+    Ok((file, format))
+}
+
+/// Says that there is no such file, and which one of the same folder may have been meant. Folders
+/// of more than [`SIBLINGS_MAX`] entries are not searched, since many files may be missing.
+fn missing(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let entries = fs_err::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten();
+    let siblings: Vec<String> = entries
+        .take(SIBLINGS_MAX + 1)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let found = if siblings.len() > SIBLINGS_MAX {
+        None
+    } else {
+        nearest(&name, siblings.iter().map(String::as_str))
+    };
+    let near = found.map(|found| format!("; nearest name in its folder: `{found}`"));
+    format!("no such file{}", near.unwrap_or_default())
+}
+
+fn unreadable(error: &std::io::Error) -> Reason {
+    match error.kind() {
+        std::io::ErrorKind::IsADirectory => ("E_READ", "a folder, not a file".to_owned()),
+        _ => ("E_READ", error.to_string()),
+    }
+}
+
+fn located(path: &Path, (code, reason): Reason) -> ImageError {
+    ImageError { path: path.display().to_string(), code, reason }
+}
+
+fn format_of(start: &[u8]) -> Result<ImageFormat, Reason> {
+    if start.is_empty() {
         return Err(("E_EMPTY", "the file has no bytes".to_owned()));
     }
-    match ::image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, rules),
-        Ok(format @ (ImageFormat::Png | ImageFormat::Pnm)) => decode_other(bytes, format, rules),
+    match ::image::guess_format(start) {
+        Ok(
+            format @ (ImageFormat::Jpeg
+            | ImageFormat::Png
+            | ImageFormat::Pnm
+            | ImageFormat::WebP
+            | ImageFormat::Bmp
+            | ImageFormat::Tiff),
+        ) => Ok(format),
         Ok(format) => Err((
             "E_UNSUPPORTED",
             format!("{} files are not supported; convert to PNG", format.to_mime_type()),
         )),
-        Err(_) => Err(("E_NOT_IMAGE", "not an image: expected PNG, JPEG or PNM".to_owned())),
+        Err(_) => Err((
+            "E_NOT_IMAGE",
+            "not an image: expected PNG, JPEG, WebP, BMP, TIFF or PNM".to_owned(),
+        )),
     }
 }
 
 fn check_size(width: u64, height: u64, rules: &Rules) -> Result<Size, Reason> {
+    if width == 0 || height == 0 {
+        return Err(("E_DECODE", format!("an image of {width}x{height} has no pixels")));
+    }
     if width.saturating_mul(height) > rules.pixels_max {
         let limit = rules.pixels_max;
-        return Err((
-            "E_TOO_LARGE",
-            format!(
-                "{width}x{height} is more than {limit} pixels: refused as a decompression bomb"
-            ),
-        ));
+        let text = format!(
+            "{width}x{height} is more than {limit} pixels: refused as a decompression bomb; \
+             raise the limit with --max-pixels if it is none"
+        );
+        return Err(("E_TOO_LARGE", text));
     }
-    // At most 2^28 pixels: both sides fit.
+    // At most `pixels_max`, which is far below usize::MAX pixels wherever an image fits into memory.
     Ok(Size { width: width as usize, height: height as usize })
-}
-
-fn decode_other(bytes: &[u8], format: ImageFormat, rules: &Rules) -> Result<Image, Reason> {
-    let damaged = |error: ::image::ImageError| ("E_DECODE", error.to_string());
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.no_limits();
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
-    let (width, height) = decoder.dimensions();
-    let size = check_size(width.into(), height.into(), rules)?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(16 * rules.pixels_max);
-    decoder.set_limits(limits).map_err(damaged)?;
-    let pixels = match DynamicImage::from_decoder(decoder).map_err(damaged)? {
-        image @ (DynamicImage::ImageLuma16(_)
-        | DynamicImage::ImageLumaA16(_)
-        | DynamicImage::ImageRgb16(_)
-        | DynamicImage::ImageRgba16(_)) => {
-            let samples = image.into_rgb16().into_raw();
-            Pixels::F32(samples.into_iter().map(|sample| f32::from(sample) / 65535.0).collect())
-        }
-        image => Pixels::U8(image.into_rgb8().into_raw()),
-    };
-    Ok(Image::new(size, pixels))
 }
 
 #[cfg(test)]
@@ -175,7 +291,7 @@ mod tests {
     use super::*;
 
     fn code(bytes: &[u8]) -> &'static str {
-        decode_bytes(bytes, &Rules::default()).unwrap_err().0
+        decode_bytes(bytes, &Rules::default()).unwrap_err().code()
     }
 
     #[test]
@@ -191,12 +307,27 @@ mod tests {
             (error.code(), error.to_string().as_str()),
             ("E_MISSING", "`gone.png`: no such file")
         );
+        let error = decode(Path::new("."), &Rules::default()).unwrap_err();
+        assert_eq!(
+            (error.code(), error.to_string().as_str()),
+            ("E_READ", "`.`: a folder, not a file")
+        );
+    }
+
+    #[test]
+    fn the_limit_of_pixels_can_be_raised_and_lowered() {
+        let bytes = b"P5 2 2 255\n\x01\x02\x03\x04";
+        let lowered = Rules { pixels_max: 3, ..Rules::default() };
+        assert_eq!(decode_bytes(bytes, &lowered).unwrap_err().code(), "E_TOO_LARGE");
+        let raised = Rules { pixels_max: 4, ..Rules::default() };
+        assert!(decode_bytes(bytes, &raised).is_ok());
     }
 
     #[test]
     fn sixteen_bits_are_scaled_and_grey_is_repeated() {
         let image = decode_bytes(b"P5 1 1 65535\n\x80\x00", &Rules::default()).unwrap();
         assert_eq!(image.pixels, Pixels::F32(vec![32768.0 / 65535.0; 3]));
+        assert_eq!(image.traits.depth_bits, 16);
         let image = decode_bytes(b"P5 1 1 255\n\x80", &Rules::default()).unwrap();
         assert_eq!(image.pixels, Pixels::U8(vec![128; 3]));
     }

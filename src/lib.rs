@@ -3,6 +3,8 @@
 //! # The life of a pair
 //!
 //! ```text
+//! folders, stdin     -> a manifest (source, pairing)
+//!   v
 //! manifest row       ref = hr/a.png, dist = x4/a.png, method = x4
 //!   | manifest       indexed; rows of one reference follow each other in scoring order
 //!   v pipeline       a decoding thread reads each file once per group
@@ -16,10 +18,12 @@
 //! # Module map
 //!
 //! Dependencies point down only: [`cli`] (what was typed), [`config`] (what was decided),
-//! [`commands`] (what is done), [`pipeline`] (the flow), then [`manifest`], [`image`], [`batch`],
-//! [`run`] with [`stats`], [`progress`], [`eval`], and at the bottom [`net`].
+//! [`commands`] (what is done), [`source`] with [`pairing`] (where pairs come from), [`pipeline`]
+//! (the flow) and [`check`] (a look at the inputs without it), then [`manifest`], [`image`],
+//! [`batch`], [`run`] with [`stats`], [`progress`], [`eval`], and at the bottom [`net`].
 
 pub mod batch;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -28,7 +32,9 @@ pub mod eval;
 pub mod image;
 pub mod manifest;
 pub mod net;
+pub mod pairing;
 pub mod pipeline;
 pub mod progress;
 pub mod run;
+pub mod source;
 pub mod stats;

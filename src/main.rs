@@ -8,8 +8,11 @@ use lpips::{commands, error, progress};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Eval(args) => commands::eval::run(args),
+        Command::Eval(args) => commands::eval::run(*args),
+        Command::Check(args) => commands::check::run(*args),
         Command::Weights(args) => commands::weights::run(&args),
+        Command::Completions(args) => commands::shell::completions(&args),
+        Command::Man(args) => commands::shell::man(&args),
     };
     let exit = outcome.unwrap_or_else(|error| {
         progress::tell(&error::render(&error));

@@ -5,7 +5,9 @@
 //! read again from the file when they are needed. This module reads text and refuses to know
 //! whether the images exist or what becomes of them.
 
-use std::borrow::Cow;
+mod columns;
+mod format;
+
 use std::collections::HashSet;
 use std::io::Seek as _;
 use std::path::{Path, PathBuf};
@@ -14,18 +16,18 @@ use anyhow::Context as _;
 use fs_err::File;
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::columns::Columns;
+use self::format::Reader;
 use crate::batch::Row;
 use crate::error::Refusal;
 use crate::net::weights::sha256_hex_of;
 
-/// Headers that name the reference, the preferred one first.
-const REFERENCE: &[&str] = &["ref", "reference", "gt", "hr"];
-/// Headers that name the distorted image, the preferred one first.
-const DISTORTED: &[&str] = &["dist", "distorted", "pred", "sr"];
-/// Names of output columns, which a carried column must not bear.
-const RESERVED: &[&str] = &["width", "height", "status", "error_code", "error", "metric"];
-/// Starts of the names of metric columns.
-const RESERVED_PREFIXES: &[&str] = &["lpips_", "baseline_"];
+pub use self::format::{Fault, Format};
+
+/// Faults that are kept and told; the others are counted.
+const FAULTS_KEPT: usize = 1000;
+/// Faults that a refusal tells.
+const FAULTS_TOLD: usize = 5;
 
 /// A row of the manifest with its defaults filled in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,23 +46,62 @@ pub struct Entry {
     pub carried: Vec<String>,
 }
 
-/// Where the columns are.
-#[derive(Clone, Debug)]
-struct Columns {
-    reference: usize,
-    distorted: usize,
-    id: Option<usize>,
-    item: Option<usize>,
-    method: Option<usize>,
-    carried: Vec<usize>,
+/// Where a manifest is and how it is read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Location {
+    /// The file.
+    pub file: PathBuf,
+    /// How it is written.
+    pub format: Format,
+    /// The folder that its paths are relative to.
+    pub folder: PathBuf,
+}
+
+impl Location {
+    /// A manifest that people wrote: its paths are relative to its own folder.
+    #[must_use]
+    pub fn of(file: &Path) -> Location {
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        Location { file: file.to_owned(), format: Format::of(file), folder }
+    }
+}
+
+/// Faults of the rows of a manifest.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Faults {
+    /// The first of them.
+    pub kept: Vec<Fault>,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Faults {
+    fn push(&mut self, fault: Fault) {
+        self.count += 1;
+        if self.kept.len() < FAULTS_KEPT {
+            self.kept.push(fault);
+        }
+    }
+
+    /// All that a person needs to mend the file, in one refusal; `None` if there is no fault.
+    fn refusal(&self) -> Option<Refusal> {
+        let first = self.kept.first()?;
+        let mut text = first.to_string();
+        for fault in self.kept.iter().skip(1).take(FAULTS_TOLD - 1) {
+            text.push_str(&format!("; {fault}"));
+        }
+        if self.count > FAULTS_TOLD {
+            text.push_str(&format!("; and {} faults more", self.count - FAULTS_TOLD));
+        }
+        Some(Refusal::inputs(text).hint(first.hint))
+    }
 }
 
 /// An indexed manifest.
 #[derive(Debug)]
 pub struct Manifest {
-    path: PathBuf,
-    folder: PathBuf,
-    delimiter: u8,
+    location: Location,
+    header: Vec<String>,
     columns: Columns,
     carried: Vec<String>,
     offsets: Vec<u64>,
@@ -73,32 +114,54 @@ impl Manifest {
     ///
     /// # Errors
     /// A [`Refusal`] when the file cannot be read, has no `ref` or `dist` column, a reserved or
-    /// repeated header, no rows, a row of another length, an empty path, or an id twice.
-    pub fn open(path: &Path) -> anyhow::Result<Manifest> {
-        let context = || Refusal::inputs(format!("cannot read the manifest `{}`", path.display()));
-        let mut file = File::open(path).with_context(context)?;
+    /// repeated header, no rows, a row of another length, an empty path, or an id twice. It tells
+    /// several faults at once.
+    pub fn open(location: Location) -> anyhow::Result<Manifest> {
+        let (manifest, faults) = Manifest::examine(location)?;
+        let empty = || {
+            let refusal = Refusal::inputs("there is no row below the header");
+            refusal.hint(
+                "write one line per pair: the path of the reference and of the distorted image",
+            )
+        };
+        match faults.refusal().or_else(|| manifest.is_empty().then(empty)) {
+            Some(refusal) => Err(manifest.located(refusal).into()),
+            None => Ok(manifest),
+        }
+    }
+
+    /// Like [`Self::open`], but leaves out the rows that are at fault and gives the faults back.
+    /// There may be no row.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when no row can be read whatever it says.
+    pub fn examine(location: Location) -> anyhow::Result<(Manifest, Faults)> {
+        let shown = location.file.display().to_string();
+        let context = || Refusal::inputs(format!("cannot read the manifest `{shown}`"));
+        let mut file = File::open(&location.file).with_context(context)?;
         let sha256 = sha256_hex_of(&mut file).with_context(context)?;
         file.rewind().with_context(context)?;
+        drop(file);
 
-        let delimiter = delimiter_of(path);
-        let mut reader = csv_reader(file, delimiter, true);
-        let header = reader.headers().map_err(|error| malformed(path, &error))?.clone();
-        let columns = Columns::new(&header).map_err(|refusal| located(path, refusal))?;
-        let carried = columns.carried.iter().map(|&column| header[column].to_owned()).collect();
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-
+        let (reader, header) = Reader::open(&location.file, location.format)
+            .with_context(|| format!("manifest `{shown}`"))?;
+        if header.is_empty() && location.format == Format::JsonLines {
+            return Err(no_object(&location).into());
+        }
+        let columns = Columns::new(&header)
+            .map_err(|refusal| refusal.prefixed(&format!("manifest `{shown}`: ")))?;
+        let carried = columns.carried.iter().map(|&column| header[column].clone()).collect();
         let mut manifest = Manifest {
-            path: path.to_owned(),
-            folder,
-            delimiter,
+            location,
+            header,
             columns,
             carried,
             offsets: Vec::new(),
             order: Vec::new(),
             sha256,
         };
-        manifest.index(reader)?;
-        Ok(manifest)
+        let faults = manifest.index(reader)?;
+        Ok((manifest, faults))
     }
 
     /// Number of rows.
@@ -107,7 +170,7 @@ impl Manifest {
         self.offsets.len()
     }
 
-    /// Whether there are no rows; never, since such a manifest is refused.
+    /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
@@ -116,7 +179,7 @@ impl Manifest {
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.location.file
     }
 
     /// SHA-256 of the file, in hexadecimal.
@@ -138,10 +201,10 @@ impl Manifest {
         &self.order
     }
 
-    /// The file that a path of the manifest names: relative to the manifest's folder.
+    /// The file that a path of the manifest names.
     #[must_use]
     pub fn resolve(&self, written: &str) -> PathBuf {
-        self.folder.join(written)
+        self.location.folder.join(written)
     }
 
     /// A reader of rows by number.
@@ -149,47 +212,47 @@ impl Manifest {
     /// # Errors
     /// When the file cannot be opened again.
     pub fn rows(&self) -> anyhow::Result<Rows<'_>> {
-        let file = File::open(&self.path)?;
-        let reader = csv_reader(file, self.delimiter, false);
+        let Location { file, format, .. } = &self.location;
+        let reader = Reader::reopen(file, *format, &self.header)?;
         Ok(Rows { manifest: self, reader, record: csv::StringRecord::new() })
     }
 
-    fn index(&mut self, mut reader: csv::Reader<File>) -> anyhow::Result<()> {
+    fn located(&self, refusal: Refusal) -> Refusal {
+        refusal.prefixed(&format!("manifest `{}`: ", self.path().display()))
+    }
+
+    fn index(&mut self, mut reader: Reader) -> anyhow::Result<Faults> {
+        let mut faults = Faults::default();
         let mut references: Vec<(u64, Row)> = Vec::new();
         let mut ids: Vec<(u64, Row)> = Vec::new();
         let mut record = csv::StringRecord::new();
-        while reader.read_record(&mut record).map_err(|error| malformed(&self.path, &error))? {
-            let position = record.position().context("a record without a position")?;
+        while let Some(found) = reader.read(&mut record)? {
             let entry = self.columns.entry(&record);
-            for (name, cell) in [("ref", &entry.reference), ("dist", &entry.distorted)] {
-                if cell.is_empty() {
-                    let line = position.line();
-                    let message = format!("line {line}: the `{name}` cell is empty");
-                    return Err(located(&self.path, Refusal::inputs(message)).into());
-                }
+            let fault = found.fault.or_else(|| {
+                let cells = [("ref", &entry.reference), ("dist", &entry.distorted)];
+                let (name, _) = cells.into_iter().find(|(_, cell)| cell.is_empty())?;
+                let message = format!("the `{name}` cell is empty");
+                Some(Fault::at_line(found.line, message, "give every row both paths"))
+            });
+            if let Some(fault) = fault {
+                faults.push(fault);
+                continue;
             }
             let row = Row::try_from(self.offsets.len()).map_err(|_| {
-                located(&self.path, Refusal::inputs("more than 4,294,967,295 rows"))
+                self.located(Refusal::inputs("more than 4,294,967,295 rows"))
                     .hint("split the manifest")
             })?;
-            self.offsets.push(position.byte());
+            self.offsets.push(found.byte);
             references.push((xxh3_64(entry.reference.as_bytes()), row));
             ids.push((xxh3_64(entry.id.as_bytes()), row));
         }
-        if self.is_empty() {
-            return Err(located(&self.path, Refusal::inputs("there is no row below the header"))
-                .hint(
-                    "write one line per pair: the path of the reference and of the distorted image",
-                )
-                .into());
-        }
-        self.refuse_duplicates(ids)?;
+        self.find_duplicates(ids, &mut faults)?;
         self.order = scoring_order(references);
-        Ok(())
+        Ok(faults)
     }
 
     /// Equal hashes are only a suspicion: the ids themselves decide.
-    fn refuse_duplicates(&self, mut ids: Vec<(u64, Row)>) -> anyhow::Result<()> {
+    fn find_duplicates(&self, mut ids: Vec<(u64, Row)>, faults: &mut Faults) -> anyhow::Result<()> {
         ids.sort_unstable();
         let mut rows = self.rows()?;
         for same in ids.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
@@ -197,11 +260,12 @@ impl Manifest {
             for &(_, row) in same {
                 let id = rows.read(row)?.id;
                 if seen.contains(&id) {
-                    // Rows count from 1 after the header, as people count them.
-                    let message = format!("the id `{id}` stands twice, again in row {}", row + 1);
-                    return Err(located(&self.path, Refusal::inputs(message))
-                        .hint("give each row its own `id`, or a `method` that tells them apart")
-                        .into());
+                    faults.push(Fault {
+                        // Rows count from 1 after the header, as people count them.
+                        place: format!("row {}", row + 1),
+                        message: format!("the id `{id}` stands there again"),
+                        hint: "give each row its own `id`, or a `method` that tells them apart",
+                    });
                 }
                 seen.insert(id);
             }
@@ -210,11 +274,20 @@ impl Manifest {
     }
 }
 
+/// Why the first line of a file of JSON lines names no columns.
+fn no_object(location: &Location) -> Refusal {
+    let shown = location.file.display();
+    let is_empty = fs_err::metadata(&location.file).is_ok_and(|of| of.len() == 0);
+    let what = if is_empty { "the file is empty" } else { "line 1 is not a JSON object with keys" };
+    Refusal::inputs(format!("manifest `{shown}`: {what}"))
+        .hint("write one object a line: {\"ref\": \"a.png\", \"dist\": \"b.png\"}")
+}
+
 /// Rows of a manifest, read by number. Cheapest in the order of the file.
 #[derive(Debug)]
 pub struct Rows<'a> {
     manifest: &'a Manifest,
-    reader: csv::Reader<File>,
+    reader: Reader,
     record: csv::StringRecord,
 }
 
@@ -224,71 +297,15 @@ impl Rows<'_> {
     /// # Errors
     /// When the file cannot be read, or has changed since it was indexed.
     pub fn read(&mut self, row: Row) -> anyhow::Result<Entry> {
-        let mut position = csv::Position::new();
-        position.set_byte(self.manifest.offsets[row as usize]);
-        self.reader.seek(position)?;
-        let path = &self.manifest.path;
-        let found = self.reader.read_record(&mut self.record).map_err(|e| malformed(path, &e))?;
-        let columns = &self.manifest.columns;
-        if !found || self.record.len() <= columns.reference.max(columns.distorted) {
-            let message = format!("the manifest `{}` changed during the run", path.display());
-            return Err(Refusal::inputs(message).hint("start again").into());
-        }
-        Ok(columns.entry(&self.record))
-    }
-}
-
-impl Columns {
-    fn new(header: &csv::StringRecord) -> Result<Columns, Refusal> {
-        let mut seen = HashSet::new();
-        if let Some(name) = header.iter().find(|name| !seen.insert(*name)) {
-            return Err(Refusal::inputs(format!("the column `{name}` stands twice"))
-                .hint("rename one of the two"));
-        }
-        let position = |name: &str| header.iter().position(|column| column == name);
-        let one_of = |names: &[&str]| -> Result<usize, Refusal> {
-            let found: Vec<&str> =
-                names.iter().copied().filter(|name| position(name).is_some()).collect();
-            match found[..] {
-                [name] => Ok(position(name).unwrap_or_default()),
-                [] => Err(no_column(header, names)),
-                _ => Err(Refusal::inputs(format!("the columns {} mean the same", quoted(&found)))
-                    .hint("keep one of them, rename the others")),
-            }
-        };
-        let (reference, distorted) = (one_of(REFERENCE)?, one_of(DISTORTED)?);
-        let (id, item, method) = (position("id"), position("item"), position("method"));
-        let known = [Some(reference), Some(distorted), id, item, method];
-        let carried: Vec<usize> =
-            (0..header.len()).filter(|&column| !known.contains(&Some(column))).collect();
-        for name in carried.iter().map(|&column| &header[column]) {
-            let is_metric = RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-            if is_metric || RESERVED.contains(&name) || name.is_empty() {
-                let message = format!("the column `{name}` bears the name of an output column");
-                return Err(
-                    Refusal::inputs(message).hint(format!("rename it, to `input_{name}` say"))
-                );
+        self.reader.seek(self.manifest.offsets[row as usize])?;
+        match self.reader.read(&mut self.record)? {
+            Some(found) if found.fault.is_none() => Ok(self.manifest.columns.entry(&self.record)),
+            _ => {
+                let path = self.manifest.path().display();
+                let message = format!("the manifest `{path}` changed during the run");
+                Err(Refusal::inputs(message).hint("start again").into())
             }
         }
-        Ok(Columns { reference, distorted, id, item, method, carried })
-    }
-
-    fn entry(&self, record: &csv::StringRecord) -> Entry {
-        let cell = |column: Option<usize>| {
-            column.and_then(|column| record.get(column)).filter(|cell| !cell.is_empty())
-        };
-        let text = |column| record.get(column).unwrap_or_default().to_owned();
-        let reference = text(self.reference);
-        let item = cell(self.item).map_or_else(|| without_extension(&reference), Cow::Borrowed);
-        let item = item.into_owned();
-        let method = cell(self.method).unwrap_or_default().to_owned();
-        let id = match cell(self.id) {
-            Some(id) => id.to_owned(),
-            None if method.is_empty() => item.clone(),
-            None => format!("{method}/{item}"),
-        };
-        let carried = self.carried.iter().map(|&column| text(column)).collect();
-        Entry { id, item, method, distorted: text(self.distorted), reference, carried }
     }
 }
 
@@ -304,63 +321,92 @@ fn scoring_order(mut references: Vec<(u64, Row)>) -> Vec<Row> {
     firsts.into_iter().map(|(_, row)| row).collect()
 }
 
-fn without_extension(path: &str) -> Cow<'_, str> {
-    Path::new(path).with_extension("").to_string_lossy().into_owned().into()
-}
-
-fn delimiter_of(path: &Path) -> u8 {
-    let is_tsv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
-    if is_tsv { b'\t' } else { b',' }
-}
-
-fn csv_reader(file: File, delimiter: u8, has_headers: bool) -> csv::Reader<File> {
-    csv::ReaderBuilder::new().delimiter(delimiter).has_headers(has_headers).from_reader(file)
-}
-
-fn quoted(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-fn no_column(header: &csv::StringRecord, names: &[&str]) -> Refusal {
-    let found: Vec<&str> = header.iter().collect();
-    let message = format!("no column `{}`; found {}", names[0], quoted(&found));
-    Refusal::inputs(message)
-        .hint(format!("the first line must name the columns; accepted here: {}", quoted(names)))
-}
-
-fn located(path: &Path, refusal: Refusal) -> Refusal {
-    refusal.prefixed(&format!("manifest `{}`: ", path.display()))
-}
-
-fn malformed(path: &Path, error: &csv::Error) -> anyhow::Error {
-    let line = |position: &Option<csv::Position>| {
-        position.as_ref().map(|position| format!("line {}: ", position.line())).unwrap_or_default()
-    };
-    let refusal = match error.kind() {
-        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            Refusal::inputs(format!("{}expected {expected_len} cells, found {len}", line(pos)))
-                .hint("put cells that contain the separator in double quotes")
-        }
-        csv::ErrorKind::Utf8 { pos, .. } => {
-            Refusal::inputs(format!("{}not UTF-8", line(pos))).hint("save the manifest as UTF-8")
-        }
-        _ => Refusal::inputs(error.to_string()),
-    };
-    located(path, refusal).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::render;
 
     /// The folder must live as long as rows are read.
+    fn open_as(name: &str, text: &[u8]) -> (tempfile::TempDir, anyhow::Result<Manifest>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs_err::write(&path, text).unwrap();
+        let manifest = Manifest::open(Location::of(&path));
+        (folder, manifest)
+    }
+
     fn open(text: &str) -> (tempfile::TempDir, anyhow::Result<Manifest>) {
+        open_as("m.csv", text.as_bytes())
+    }
+
+    #[test]
+    fn tabs_and_json_lines_say_the_same_as_commas() {
+        let csv = "ref,dist,scale,method\na,\"b, c\",4,x\nd,e,2.50,\n";
+        let tsv = "ref\tdist\tscale\tmethod\na\tb, c\t4\tx\nd\te\t2.50\t\n";
+        let json = "{\"ref\": \"a\", \"dist\": \"b, c\", \"scale\": 4, \"method\": \"x\"}\n\n\
+                    {\"dist\":\"e\",\"ref\":\"d\",\"scale\":2.50,\"method\":null}";
+        let entries = |name: &str, text: &str| {
+            let (_folder, manifest) = open_as(name, text.as_bytes());
+            let manifest = manifest.unwrap();
+            let mut rows = manifest.rows().unwrap();
+            // Backwards: by number, not by place.
+            let second = rows.read(1).unwrap();
+            (rows.read(0).unwrap(), second, manifest.carried().to_vec())
+        };
+        let expected = entries("m.csv", csv);
+        assert_eq!(expected.1.carried, ["2.50"]);
+        assert_eq!(entries("m.tsv", tsv), expected);
+        assert_eq!(entries("m.jsonl", json), expected);
+    }
+
+    #[test]
+    fn each_fault_of_json_lines_has_its_message() {
+        let cases = [
+            ("", "the file is empty"),
+            ("[1]\n", "line 1 is not a JSON object"),
+            ("{\"ref\":\"a\",\"dist\":\"b\"}\n{\"ref\":\"a\"", "line 2: not a JSON object"),
+            ("{\"ref\":\"a\",\"dist\":[\"b\"]}", "line 1: a value is an object or a list"),
+            ("{\"ref\":\"a\",\"dst\":\"b\"}", "hint: rename `dst` to `dist`"),
+            ("{\"ref\":\"a\",\"ref\":\"a\",\"dist\":\"b\"}", "`ref` stands twice"),
+            (
+                "{\"ref\":\"a\",\"dist\":\"b\"}\n\n{\"ref\":\"c\",\"dist\":\"b\",\"x\":1}",
+                "line 3: the key `x` is not in the first line",
+            ),
+            ("{\"ref\":\"a\",\"dist\":null}", "line 1: the `dist` cell is empty"),
+        ];
+        for (text, expected) in cases {
+            // `open` refuses what the first line lacks, whatever it is.
+            let message = open_as("m.jsonl", text.as_bytes()).1.map_err(|error| render(&error));
+            let message = message.unwrap_err();
+            assert!(message.contains(expected), "{text:?} gives {message:?}");
+        }
+    }
+
+    #[test]
+    fn several_faults_are_told_at_once() {
+        let (_folder, manifest) = open("ref,dist\na,b\n,c\nd\n,e\n,f\n,g\n,h\n");
+        let message = render(&manifest.unwrap_err());
+        let told = "line 3: the `ref` cell is empty; line 4: expected 2 cells, found 1; line 5:";
+        assert!(message.contains(told), "{message}");
+        assert!(message.contains("; and 1 faults more\nhint: give every row both"), "{message}");
+    }
+
+    #[test]
+    fn rows_without_fault_are_kept_for_an_examination() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.csv");
-        fs_err::write(&path, text).unwrap();
-        let manifest = Manifest::open(&path);
-        (folder, manifest)
+        fs_err::write(&path, "ref,dist\na,b\n,c\nd,e\n").unwrap();
+        let (manifest, faults) = Manifest::examine(Location::of(&path)).unwrap();
+        assert_eq!((manifest.len(), faults.count), (2, 1));
+        assert_eq!(manifest.rows().unwrap().read(1).unwrap().reference, "d");
+    }
+
+    #[test]
+    fn the_format_of_a_stream_follows_from_its_first_line() {
+        assert_eq!(Format::sniff(b"  {\"ref\": 1}\n"), Format::JsonLines);
+        assert_eq!(Format::sniff(b"ref\tdist\na,b\tc\n"), Format::Tsv);
+        assert_eq!(Format::sniff(b"ref,dist\n"), Format::Csv);
+        assert_eq!(Format::sniff(b""), Format::Csv);
     }
 
     #[test]
@@ -403,10 +449,11 @@ mod tests {
             ("ref,dist,status\na,b,ok\n", "the column `status` bears the name of an output column"),
             ("ref,dist,lpips_alex\na,b,1\n", "bears the name of an output column"),
             ("ref,dist\n", "there is no row below the header"),
-            ("", "no column `ref`; found"),
+            ("", "there is no header, and so no column `ref`"),
+            ("reff,dist\na,b\n", "hint: rename `reff` to `ref`"),
             ("ref,dist\na,b,c\n", "line 2: expected 2 cells, found 3"),
             ("ref,dist\na,b\n,c\n", "line 3: the `ref` cell is empty"),
-            ("ref,dist,id\na,b,1\nc,d,1\n", "the id `1` stands twice, again in row 2"),
+            ("ref,dist,id\na,b,1\nc,d,1\n", "row 2: the id `1` stands there again"),
         ];
         for (text, expected) in cases {
             let message = render(&open(text).1.unwrap_err());
@@ -416,10 +463,12 @@ mod tests {
 
     #[test]
     fn text_that_is_not_utf_8_is_refused_with_its_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.csv");
-        fs_err::write(&path, b"ref,dist\na,b\n\xff,c\n").unwrap();
-        let message = render(&Manifest::open(&path).unwrap_err());
-        assert!(message.contains("line 3: not UTF-8\nhint: save"), "{message}");
+        for (name, text) in [
+            ("m.csv", &b"ref,dist\na,b\n\xff,c\n"[..]),
+            ("m.jsonl", b"{\"ref\":\"a\",\"dist\":\"b\"}\n\n{\"ref\":\"\xff\"}\n"),
+        ] {
+            let message = render(&open_as(name, text).1.unwrap_err());
+            assert!(message.contains("line 3: not UTF-8\nhint: save"), "{message}");
+        }
     }
 }

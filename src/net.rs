@@ -44,6 +44,14 @@ impl Net {
         self.spec().name
     }
 
+    /// Bytes of the trunk's parameters in float32.
+    #[must_use]
+    pub fn weight_bytes(self) -> usize {
+        let convs = self.spec().convs();
+        let elements = |conv: &ConvSpec| conv.weight_shape().iter().product::<usize>() + conv.c_out;
+        size_of::<f32>() * convs.iter().map(elements).sum::<usize>()
+    }
+
     /// The architecture.
     #[must_use]
     pub fn spec(self) -> &'static NetSpec {

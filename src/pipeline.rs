@@ -11,16 +11,19 @@
 mod assemble;
 mod decode;
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
+use clap::ValueEnum;
+
 use self::assemble::Assembler;
 use self::decode::{Feed, decode_all};
 use crate::batch::Row;
-use crate::error::Failure;
+use crate::error::{Failure, Refusal};
 use crate::eval::{Distance, Evaluator, Scored, Unscored};
-use crate::image;
+use crate::image::{self, Difference, Differences};
 use crate::manifest::Manifest;
 use crate::progress::Progress;
 use crate::run::journal::{Journal, Record};
@@ -34,6 +37,18 @@ pub struct Flow<'a> {
     pub rules: &'a image::Rules,
     /// Number of decoding threads.
     pub threads: usize,
+    /// What a failed pair does.
+    pub on_error: OnError,
+}
+
+/// What a pair that cannot be scored does to the run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum OnError {
+    /// It becomes a row with its reason; the run goes on
+    #[default]
+    Row,
+    /// It stops the run; finished rows stay
+    Stop,
 }
 
 /// How many rows were scored, and how many failed.
@@ -43,6 +58,28 @@ pub struct Counts {
     pub scored: usize,
     /// Rows without.
     pub failed: usize,
+    /// Rows whose two images differ in something that does not fail them, in the order of
+    /// [`Difference::ALL`].
+    pub differing: [usize; 4],
+}
+
+impl Counts {
+    /// How many pairs bear each [`Difference`], by code; those that none bears are absent.
+    #[must_use]
+    pub fn warnings(&self) -> BTreeMap<&'static str, usize> {
+        let counts = Difference::ALL.map(Difference::code).into_iter().zip(self.differing);
+        counts.filter(|&(_, count)| count > 0).collect()
+    }
+
+    fn add(&mut self, record: &Record) {
+        match record.failure {
+            Some(_) => self.failed += 1,
+            None => self.scored += 1,
+        }
+        for (count, difference) in self.differing.iter_mut().zip(Difference::ALL) {
+            *count += usize::from(record.differences.contains(difference));
+        }
+    }
 }
 
 /// Scores every row of the manifest and writes each outcome to the journal.
@@ -56,7 +93,7 @@ pub fn run(
     progress: &mut Progress,
 ) -> anyhow::Result<Counts> {
     let feed = Mutex::new(Feed::new(flow.manifest)?);
-    let mut sink = Sink { journal, progress, counts: Counts::default() };
+    let mut sink = Sink { flow, journal, progress, counts: Counts::default() };
     thread::scope(|scope| {
         let (sender, decoded) = sync_channel(2 * flow.threads);
         for _ in 0..flow.threads {
@@ -65,7 +102,7 @@ pub fn run(
         }
         drop(sender); // The loop ends when the last decoder does.
 
-        let mut assembler = Assembler::new(evaluator);
+        let mut assembler = Assembler::new(evaluator, flow.rules);
         for image in decoded {
             let pushed = image.and_then(|image| assembler.push(image));
             // What is finished is written first, even if the run ends here.
@@ -85,12 +122,14 @@ pub fn run(
 /// What has become of some rows.
 #[derive(Debug, Default)]
 struct Outcomes {
-    scored: Vec<Scored>,
+    /// With what the images of each pair differ in.
+    scored: Vec<(Scored, Vec<Differences>)>,
     failed: Vec<Record>,
 }
 
 /// Where outcomes go.
 struct Sink<'a> {
+    flow: &'a Flow<'a>,
     journal: &'a mut Journal,
     progress: &'a mut Progress,
     counts: Counts,
@@ -99,22 +138,41 @@ struct Sink<'a> {
 impl Sink<'_> {
     fn write(&mut self, outcomes: Outcomes) -> anyhow::Result<()> {
         let mut records = outcomes.failed;
-        for Scored { rows, size, scores } in outcomes.scored {
+        for (Scored { rows, size, scores }, differences) in outcomes.scored {
             let size = Some((size.width, size.height));
-            records.extend(rows.into_iter().zip(scores).map(|(row, score)| {
+            let pairs = rows.into_iter().zip(scores).zip(differences);
+            records.extend(pairs.map(|((row, score), differences)| {
                 let failure = score.iter().find_map(|one| one.as_ref().err()).map(failure_of);
                 let layers = score.into_iter().map(|one| one.ok().map(|d: Distance| d.layers));
-                Record { row, size, layers: layers.collect(), failure }
+                Record { row, size, layers: layers.collect(), differences, failure }
             }));
         }
         if records.is_empty() {
             return Ok(());
         }
         self.journal.append(&records)?;
-        let failed = records.iter().filter(|record| record.failure.is_some()).count();
-        self.counts.failed += failed;
-        self.counts.scored += records.len() - failed;
+        records.iter().for_each(|record| self.counts.add(record));
         self.progress.set(self.counts);
+        match self.flow.on_error {
+            OnError::Row => Ok(()),
+            OnError::Stop => self.stop_for(&records),
+        }
+    }
+
+    fn stop_for(&self, records: &[Record]) -> anyhow::Result<()> {
+        for Record { row, failure, .. } in records {
+            let Some(Failure { code, message }) = failure else { continue };
+            let id = self.flow.manifest.rows()?.read(*row)?.id;
+            let Counts { scored, .. } = self.counts;
+            let text = format!(
+                "stopped at the first pair that cannot be scored, `{id}`: {code}: {message} \
+                 ({scored} scored pairs are in `{}`)",
+                self.journal.path().display()
+            );
+            return Err(Refusal::inputs(text)
+                .hint("mend the pair, or leave out `--on-error stop` to make it a row")
+                .into());
+        }
         Ok(())
     }
 }
@@ -129,7 +187,7 @@ fn failure_of(reason: &Unscored) -> Failure {
 
 /// Rows that fail before they reach a batch.
 fn failed_rows(rows: &[Row], failure: &Failure) -> Vec<Record> {
-    rows.iter().map(|&row| Record::failed(row, None, failure.clone())).collect()
+    rows.iter().map(|&row| Record::failed(row, failure.clone())).collect()
 }
 
 #[cfg(test)]

@@ -3,15 +3,21 @@
 //! Everything goes to stderr; stdout is for data. This is the only module that looks at the clock
 //! for the sake of people.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 
 use crate::pipeline::Counts;
 
 /// Seconds between two lines where stderr is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);
+
+/// Seconds between two lines for programs.
+const EVENT_EVERY: Duration = Duration::from_secs(1);
 
 /// How much people want to be told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -29,11 +35,50 @@ pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// How progress is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Style {
+    /// A bar on a terminal, lines elsewhere
+    #[default]
+    Auto,
+    /// A bar with rate, remaining time and failures
+    Bar,
+    /// A line every 30 seconds
+    Lines,
+    /// A JSON object a second, one a line, for programs
+    Jsonl,
+    /// Nothing until the end
+    Off,
+}
+
+/// One line of [`Style::Jsonl`].
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct Event<'a> {
+    /// `progress` or `finished`.
+    event: &'static str,
+    /// Pairs of the run.
+    expected: usize,
+    /// Pairs that are scored or failed.
+    done: usize,
+    failed: usize,
+    elapsed_s: f64,
+    pairs_per_s: f64,
+    /// Seconds that remain; null before the first pair.
+    eta_s: Option<f64>,
+    /// Pairs whose images differ in something that does not fail them, by code.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    warnings: BTreeMap<&'static str, usize>,
+    /// What was written; only at the end.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    files: &'a [String],
+}
+
 /// The progress of one run.
 #[derive(Debug)]
 pub struct Progress {
     expected: usize,
     started: Instant,
+    counts: Counts,
     shown: Shown,
 }
 
@@ -42,21 +87,28 @@ enum Shown {
     Nothing,
     Bar(ProgressBar),
     Lines { last: Instant },
+    Jsonl { last: Instant },
 }
 
 impl Progress {
     /// Starts to show the progress of `expected` pairs.
     #[must_use]
-    pub fn new(expected: usize, verbosity: Verbosity) -> Progress {
+    pub fn new(expected: usize, style: Style, verbosity: Verbosity) -> Progress {
         let started = Instant::now();
-        let shown = if verbosity == Verbosity::Quiet {
-            Shown::Nothing
-        } else if std::io::stderr().is_terminal() {
-            Shown::Bar(bar(expected as u64))
-        } else {
-            Shown::Lines { last: started }
+        let is_terminal = std::io::stderr().is_terminal();
+        let shown = match style {
+            _ if verbosity == Verbosity::Quiet => Shown::Nothing,
+            Style::Off => Shown::Nothing,
+            Style::Jsonl => Shown::Jsonl { last: started },
+            Style::Lines => Shown::Lines { last: started },
+            Style::Auto if !is_terminal => Shown::Lines { last: started },
+            Style::Auto | Style::Bar => Shown::Bar(bar(expected as u64)),
         };
-        Progress { expected, started, shown }
+        let progress = Progress { expected, started, counts: Counts::default(), shown };
+        if let Shown::Jsonl { .. } = progress.shown {
+            progress.tell_event("progress", &[]);
+        }
+        progress
     }
 
     /// Seconds since the start.
@@ -67,6 +119,7 @@ impl Progress {
 
     /// Says how many pairs are done.
     pub fn set(&mut self, counts: Counts) {
+        self.counts = counts;
         let done = counts.scored + counts.failed;
         match &mut self.shown {
             Shown::Nothing => {}
@@ -80,7 +133,11 @@ impl Progress {
                 *last = Instant::now();
                 tell(&line(counts, self.expected, self.started.elapsed().as_secs_f64()));
             }
-            Shown::Lines { .. } => {}
+            Shown::Jsonl { last } if last.elapsed() >= EVENT_EVERY => {
+                *last = Instant::now();
+                self.tell_event("progress", &[]);
+            }
+            Shown::Lines { .. } | Shown::Jsonl { .. } => {}
         }
     }
 
@@ -90,6 +147,37 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+
+    /// Tells programs that the run is finished and what it wrote; false if nobody asked for that,
+    /// and people are to be told.
+    pub fn tell_finished(&self, files: &[String]) -> bool {
+        let is_machine = matches!(self.shown, Shown::Jsonl { .. });
+        if is_machine {
+            self.tell_event("finished", files);
+        }
+        is_machine
+    }
+
+    fn tell_event(&self, event: &'static str, files: &[String]) {
+        let event = event_of(event, self.counts, self.expected, self.elapsed_s(), files);
+        // Numbers and strings can always be written as JSON.
+        tell(&serde_json::to_string(&event).unwrap_or_default());
+    }
+}
+
+fn event_of<'a>(
+    event: &'static str,
+    counts: Counts,
+    expected: usize,
+    elapsed_s: f64,
+    files: &'a [String],
+) -> Event<'a> {
+    let done = counts.scored + counts.failed;
+    let pairs_per_s = done as f64 / elapsed_s.max(1e-9);
+    let eta_s = (done > 0).then(|| (expected - done) as f64 / pairs_per_s);
+    let warnings = counts.warnings();
+    let failed = counts.failed;
+    Event { event, expected, done, failed, elapsed_s, pairs_per_s, eta_s, warnings, files }
 }
 
 fn bar(expected: u64) -> ProgressBar {
@@ -134,12 +222,22 @@ mod tests {
 
     #[test]
     fn a_line_tells_rate_remaining_time_and_failures() {
-        let counts = Counts { scored: 90, failed: 10 };
+        let counts = Counts { scored: 90, failed: 10, ..Counts::default() };
         assert_eq!(
             line(counts, 400, 50.0),
             "100/400 pairs, 2.0 pairs/s, ETA 2 min 30 s, 10 failed"
         );
-        let counts = Counts { scored: 400, failed: 0 };
+        let counts = Counts { scored: 400, ..Counts::default() };
         assert_eq!(line(counts, 400, 10.0), "400/400 pairs, 40.0 pairs/s, ETA 0 s");
+    }
+
+    #[test]
+    fn an_event_for_programs_has_numbers_only() {
+        let counts = Counts { scored: 90, failed: 10, ..Counts::default() };
+        let event = event_of("progress", counts, 400, 50.0, &[]);
+        let expected = r#"{"event":"progress","expected":400,"done":100,"failed":10,"elapsed_s":50.0,"pairs_per_s":2.0,"eta_s":150.0}"#;
+        assert_eq!(serde_json::to_string(&event).unwrap(), expected);
+        let event = event_of("progress", Counts::default(), 400, 0.0, &[]);
+        assert!(serde_json::to_string(&event).unwrap().contains("\"eta_s\":null"));
     }
 }

@@ -7,11 +7,13 @@
 pub mod journal;
 pub mod tables;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Serialize;
+use tempfile::TempDir;
 
 use crate::error::Refusal;
 use crate::net::Net;
@@ -27,6 +29,8 @@ pub mod names {
     pub const RUN: &str = "run.json";
     /// Finished rows of a run that is not finished.
     pub const JOURNAL: &str = "journal";
+    /// All of them.
+    pub const ALL: [&str; 4] = [RUN, PAIRS, SUMMARY, JOURNAL];
 }
 
 /// Whether the taps are weighted.
@@ -95,6 +99,8 @@ pub struct Fingerprint {
 pub struct Provenance {
     /// Version of this program.
     pub program_version: &'static str,
+    /// The commit that it was built from.
+    pub program_commit: &'static str,
     /// What the evaluator ran on.
     pub device: String,
     /// Name of the machine.
@@ -115,6 +121,8 @@ pub struct Provenance {
     pub scored: usize,
     /// Rows without.
     pub failed: usize,
+    /// Rows whose two images differ in something that does not fail them, by code.
+    pub warnings: BTreeMap<&'static str, usize>,
 }
 
 /// The content of run.json.
@@ -130,6 +138,10 @@ pub struct RunFile {
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    /// Whether it was not there before.
+    is_new: bool,
+    /// Removed with everything in it when the process ends well.
+    temporary: Option<TempDir>,
 }
 
 impl RunDir {
@@ -139,19 +151,52 @@ impl RunDir {
     /// A [`Refusal`] when it holds a run, or cannot be made.
     pub fn create(path: &Path) -> anyhow::Result<RunDir> {
         let shown = path.display();
-        let held = [names::RUN, names::PAIRS, names::SUMMARY, names::JOURNAL]
-            .into_iter()
-            .find(|name| path.join(name).exists());
+        let held = names::ALL.into_iter().find(|name| path.join(name).exists());
         if let Some(name) = held {
             return Err(Refusal::inputs(format!("`{shown}` already holds a run: found `{name}`"))
                 .hint("name another folder with `-o`, or remove this one")
                 .into());
         }
+        let is_new = !path.exists();
         fs_err::create_dir_all(path).with_context(|| {
             Refusal::environment(format!("cannot make the run directory `{shown}`"))
                 .hint("name a folder that can be written with `-o`")
         })?;
-        Ok(RunDir { path: path.to_owned() })
+        Ok(RunDir { path: path.to_owned(), is_new, temporary: None })
+    }
+
+    /// A directory for a run that nobody wants to keep.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when it cannot be made.
+    pub fn temporary() -> anyhow::Result<RunDir> {
+        let temporary = tempfile::tempdir().with_context(|| {
+            Refusal::environment("cannot make a temporary folder")
+                .hint("name a folder that can be written with `-o`, or in TMPDIR")
+        })?;
+        let path = temporary.path().to_owned();
+        Ok(RunDir { path, is_new: true, temporary: Some(temporary) })
+    }
+
+    /// Whether the directory is kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.temporary.is_none()
+    }
+
+    /// Leaves no trace of a run that was refused before it began: removes the directory if this
+    /// process made it and nothing is in it.
+    pub fn discard(self) {
+        if self.is_new && self.is_kept() {
+            // With something in it, it stays.
+            drop(fs_err::remove_dir(&self.path));
+        }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The path of one of its files.

@@ -37,6 +37,9 @@ const ACTIVATION_BYTES: usize = 256 << 20;
 /// Pairs of a batch stay below this many samples, unless `--batch` says otherwise.
 const BATCH_SAMPLES: usize = 8 * 2 * 3 * 256 * 256;
 
+/// Weights as they were read and as the schemes of convolution transform them, on the average.
+const WEIGHT_COPIES: usize = 4;
+
 /// How the CPU is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -53,6 +56,7 @@ pub struct Config {
 pub struct CpuEvaluator {
     config: Config,
     isa: Isa,
+    nets: Vec<Net>,
     /// Dropped first, which ends the thread.
     jobs: Option<Sender<Batch>>,
     done: Receiver<(Scored, Box<dyn Staging>)>,
@@ -77,6 +81,7 @@ impl CpuEvaluator {
             .context("cannot start the computing threads")?;
         let (jobs, queue) = channel::<Batch>();
         let (sender, done) = channel();
+        let nets = models.iter().map(|model| model.trunk.net).collect();
         let work = move || {
             let mut engines: Vec<Engine> =
                 pool.install(|| models.into_iter().map(|model| Engine::new(model, isa)).collect());
@@ -91,6 +96,7 @@ impl CpuEvaluator {
         Ok(CpuEvaluator {
             config,
             isa,
+            nets,
             jobs: Some(jobs),
             done,
             worker: Some(worker),
@@ -98,6 +104,12 @@ impl CpuEvaluator {
             in_flight: 0,
             spare: VecDeque::new(),
         })
+    }
+
+    /// Pairs of a batch of `shape`.
+    fn pairs_max(&self, shape: BatchShape) -> usize {
+        let chosen = BATCH_SAMPLES / (2 * shape.size.samples());
+        self.config.pairs_max.unwrap_or(chosen).max(1)
     }
 }
 
@@ -121,12 +133,23 @@ impl Evaluator for CpuEvaluator {
         }
     }
 
+    fn memory_bytes(&self, shape: BatchShape) -> u64 {
+        let Size { width, height } = shape.size;
+        let image_max = 2 * self.pairs_max(shape);
+        let staging = LENT_MAX * image_max * shape.image_bytes();
+        let activations = self.nets.iter().filter_map(|net| {
+            let plan = Plan::new(net.spec(), height, width).ok()?;
+            let bytes = image_bytes(&plan);
+            Some(bytes * images_at_once(&plan).min(image_max) + WEIGHT_COPIES * net.weight_bytes())
+        });
+        (staging + activations.sum::<usize>()) as u64
+    }
+
     fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
         if self.lent == LENT_MAX {
             return Ok(None);
         }
-        let chosen = BATCH_SAMPLES / (2 * shape.size.samples());
-        let pairs_max = self.config.pairs_max.unwrap_or(chosen).max(1);
+        let pairs_max = self.pairs_max(shape);
         let bytes = 2 * pairs_max * shape.image_bytes();
         let fitting = self.spare.iter().position(|staging| staging.bytes().len() >= bytes);
         let staging = match fitting.and_then(|index| self.spare.remove(index)) {
@@ -226,8 +249,7 @@ impl Engine {
                 Err(too_small) => return vec![Err(too_small.into()); batch.pairs().len()],
             },
         };
-        let image_bytes = size_of::<f32>() * plan.buffer_len.iter().sum::<usize>();
-        let image_max = (ACTIVATION_BYTES / image_bytes).max(2);
+        let image_max = images_at_once(&plan);
         let mut distances = Vec::with_capacity(batch.pairs().len());
         let mut rest = batch.pairs();
         while !rest.is_empty() {
@@ -276,6 +298,16 @@ impl Engine {
         }
         distances
     }
+}
+
+/// Bytes of the activations of one image.
+fn image_bytes(plan: &Plan) -> usize {
+    size_of::<f32>() * (plan.input.len() + plan.buffer_len.iter().sum::<usize>())
+}
+
+/// Images that are walked together at the most.
+fn images_at_once(plan: &Plan) -> usize {
+    (ACTIVATION_BYTES / image_bytes(plan)).max(2)
 }
 
 /// The longest run of pairs that names at most `image_max` images (at least two are allowed), with

@@ -36,6 +36,10 @@ impl Evaluator for FakeEvaluator {
         Description { device: "fake".to_owned(), numerics_class: "fake".to_owned() }
     }
 
+    fn memory_bytes(&self, shape: BatchShape) -> u64 {
+        (self.buffers.len() * 2 * self.pairs_max * shape.image_bytes()) as u64
+    }
+
     fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
         let Some(mut buffer) = self.buffers.pop() else { return Ok(None) };
         buffer.resize((2 * self.pairs_max * shape.image_bytes()).div_ceil(4), 0.0);

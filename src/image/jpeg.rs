@@ -1,19 +1,59 @@
 //! JPEG through libjpeg's own code, with the settings of libjpeg-turbo's defaults: the accurate
-//! integer DCT and fancy upsampling. PIL uses the same, so the pixels are the same.
+//! integer DCT and fancy upsampling. PIL uses the same, so the pixels are the same. Where PIL goes
+//! on with whatever it could make of damaged data, we refuse the file.
 
-use std::io::{Error, ErrorKind};
+mod strict;
+
+use std::io::{BufRead, Error, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mozjpeg::{ColorSpace, Decompress};
+use mozjpeg::{ColorSpace, Decompress, Marker};
 
-use super::{Image, Pixels, Reason, Rules, check_size};
+use super::{Header, Image, Pixels, Reason, Rules, Traits, check_size};
+use crate::batch::Size;
+
+const EXIF: Marker = Marker::APP(1);
+const ICC: Marker = Marker::APP(2);
+
+pub(super) fn header(file: impl BufRead) -> Result<Header, Reason> {
+    guarded(|| {
+        let decompress = start(file)?;
+        let (width, height) = decompress.size();
+        Ok(Header { size: Size { width, height }, traits: traits_of(&decompress) })
+    })
+}
 
 pub(super) fn decode(bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
-    if !has_end(bytes) {
-        return Err(("E_DECODE", "JPEG: cut short, the end marker is missing".to_owned()));
+    guarded(|| {
+        let decompress = start(bytes)?;
+        let (width, height) = decompress.size();
+        let size = check_size(width as u64, height as u64, rules)?;
+        let traits = traits_of(&decompress);
+        let mut started = decompress.rgb().map_err(|error| damaged(&error))?;
+        let samples: Vec<[u8; 3]> = started.read_scanlines().map_err(|error| damaged(&error))?;
+        started.finish().map_err(|error| damaged(&error))?;
+        let pixels = Pixels::U8(samples.into_flattened());
+        Ok(Image { traits, ..Image::new(size, pixels) })
+    })
+}
+
+/// A decompressor that has read the header.
+fn start<R: BufRead>(file: R) -> Result<Decompress<R>, Reason> {
+    let markers = [EXIF, ICC];
+    let builder = Decompress::builder().with_err(strict::error_manager());
+    let decompress = builder.with_markers(&markers).from_reader(file);
+    let decompress = decompress.map_err(|error| damaged(&error))?;
+    if matches!(decompress.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK) {
+        let text = "JPEG: CMYK has no agreed conversion to RGB; convert the file to RGB";
+        return Err(("E_UNSUPPORTED", text.to_owned()));
     }
-    // The library reports a fatal error by unwinding without calling the panic hook.
-    match catch_unwind(AssertUnwindSafe(|| decompress(bytes, rules))) {
+    Ok(decompress)
+}
+
+/// Turns the unwinding, by which the library reports an error, into that error. The panic hook is
+/// not called for it.
+fn guarded<T>(read: impl FnOnce() -> Result<T, Reason>) -> Result<T, Reason> {
+    match catch_unwind(AssertUnwindSafe(read)) {
         Ok(outcome) => outcome,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
@@ -27,22 +67,17 @@ fn damaged(error: &Error) -> Reason {
     ("E_DECODE", format!("JPEG: {error}"))
 }
 
-/// Whether the end marker is there, with whatever padding after it: without it libjpeg would fill
-/// what is missing with grey and only warn.
-fn has_end(bytes: &[u8]) -> bool {
-    bytes.windows(2).rev().any(|pair| pair == [0xff, 0xd9])
-}
-
-fn decompress(bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
-    let decompress = Decompress::new_mem(bytes).map_err(|error| damaged(&error))?;
-    let (width, height) = decompress.size();
-    let size = check_size(width as u64, height as u64, rules)?;
-    if matches!(decompress.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK) {
-        let text = "JPEG: CMYK has no agreed conversion to RGB; convert the file to RGB";
-        return Err(("E_UNSUPPORTED", text.to_owned()));
+fn traits_of<R>(decompress: &Decompress<R>) -> Traits {
+    let mut exif = None;
+    let mut profile = Vec::new();
+    for marker in decompress.markers() {
+        if marker.marker == EXIF {
+            exif = exif.or(marker.data.strip_prefix(b"Exif\0\0"));
+        } else if let Some(part) = marker.data.strip_prefix(b"ICC_PROFILE\0") {
+            // Two bytes number the parts, which stand in order.
+            profile.extend_from_slice(part.get(2..).unwrap_or_default());
+        }
     }
-    let mut started = decompress.rgb().map_err(|error| damaged(&error))?;
-    let samples: Vec<[u8; 3]> = started.read_scanlines().map_err(|error| damaged(&error))?;
-    started.finish().map_err(|error| damaged(&error))?;
-    Ok(Image::new(size, Pixels::U8(samples.into_flattened())))
+    let profile = (!profile.is_empty()).then_some(profile.as_slice());
+    Traits::default().with_exif(exif).with_profile(profile)
 }

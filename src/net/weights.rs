@@ -26,6 +26,12 @@ pub const VGG_SHA256: &str = "cabd922aeb0dd6d56f2bed33221aee74b7f1e760ddd105c0e0
 /// SHA-256 of `weights/lin.safetensors`.
 pub const LIN_SHA256: &str = "f0570923b8aa66bb76c20b4d9fe655e962d7f8cf4d3e3162cb0d5b92da11a5bb";
 
+/// What is embedded in the program, with SHA-256.
+#[must_use]
+pub fn embedded() -> [(&'static str, &'static str); 2] {
+    [("alex trunk", ALEX_SHA256), ("lin, all nets", LIN_SHA256)]
+}
+
 /// Environment variable that names a folder of weights, searched after `--weights-dir`.
 pub const WEIGHTS_DIR_VARIABLE: &str = "LPIPS_WEIGHTS_DIR";
 

@@ -10,7 +10,7 @@ use super::{Outcomes, failed_rows};
 use crate::batch::{Batch, BatchShape, Pair, Row};
 use crate::error::Failure;
 use crate::eval::{Evaluator, Wait};
-use crate::image::Image;
+use crate::image::{Differences, Image, Rules};
 
 /// Batches of different shapes that may be open at once; the one that was used least recently is
 /// submitted as it is when another is needed.
@@ -37,6 +37,9 @@ struct Open {
 /// Puts pairs together and hands batches to the evaluator.
 pub(super) struct Assembler<'a> {
     evaluator: &'a mut dyn Evaluator,
+    rules: &'a Rules,
+    /// Rows in open batches or in flight whose images differ in something.
+    differences: HashMap<Row, Differences>,
     groups: HashMap<u64, Group>,
     /// Most recently used last.
     open: Vec<Open>,
@@ -45,9 +48,11 @@ pub(super) struct Assembler<'a> {
 }
 
 impl<'a> Assembler<'a> {
-    pub(super) fn new(evaluator: &'a mut dyn Evaluator) -> Assembler<'a> {
+    pub(super) fn new(evaluator: &'a mut dyn Evaluator, rules: &'a Rules) -> Assembler<'a> {
         Assembler {
             evaluator,
+            rules,
+            differences: HashMap::new(),
             groups: HashMap::new(),
             open: Vec::new(),
             in_flight: 0,
@@ -111,13 +116,17 @@ impl<'a> Assembler<'a> {
             }
         };
         if reference.size != distorted.size {
-            let failure = sizes_differ(reference, distorted);
+            let failure = sizes_differ(reference, distorted, self.rules);
             self.outcomes.failed.extend(failed_rows(rows, &failure));
             return Ok(());
         }
         let depth = reference.depth().max(distorted.depth());
         let shape = BatchShape { size: reference.size, depth };
+        let differences = reference.traits.differences(distorted.traits);
         for &row in rows {
+            if !differences.is_empty() {
+                self.differences.insert(row, differences);
+            }
             let mut open = self.open(shape, group, 2)?;
             let reference = open.reference_of(group, reference);
             let distorted = open.batch.push_image(distorted);
@@ -193,7 +202,9 @@ impl<'a> Assembler<'a> {
         while self.in_flight > 0 {
             let Some(scored) = self.evaluator.collect(wait)? else { break };
             self.in_flight -= 1;
-            self.outcomes.scored.push(scored);
+            let of_row = |row| self.differences.remove(row).unwrap_or_default();
+            let differences = scored.rows.iter().map(of_row).collect();
+            self.outcomes.scored.push((scored, differences));
             wait = Wait::Poll;
         }
         Ok(())
@@ -214,11 +225,6 @@ impl Open {
     }
 }
 
-fn sizes_differ(reference: &Image, distorted: &Image) -> Failure {
-    let (of_ref, of_dist) = (reference.size, distorted.size);
-    let wider = of_ref.width.abs_diff(of_dist.width);
-    let higher = of_ref.height.abs_diff(of_dist.height);
-    let text =
-        format!("ref is {of_ref}, dist is {of_dist}: they differ by {wider}x{higher} pixels");
-    Failure::new("E_SIZE", text)
+fn sizes_differ(reference: &Image, distorted: &Image, rules: &Rules) -> Failure {
+    Failure::new("E_SIZE", rules.sizes_differ(reference.size, distorted.size))
 }

@@ -139,12 +139,13 @@ pub(super) fn decode_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Location;
 
     fn tasks(text: &str) -> Vec<Task> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.csv");
         fs_err::write(&path, text).unwrap();
-        let manifest = Manifest::open(&path).unwrap();
+        let manifest = Manifest::open(Location::of(&path)).unwrap();
         let mut feed = Feed::new(&manifest).unwrap();
         std::iter::from_fn(|| feed.next_task().unwrap()).collect()
     }

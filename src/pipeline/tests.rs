@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::*;
 use crate::eval::fake::FakeEvaluator;
-use crate::progress::Verbosity;
+use crate::manifest::Location;
+use crate::progress::{Style, Verbosity};
 
 /// A PGM file whose samples are all `value`.
 fn write_image(folder: &Path, name: &str, width: usize, height: usize, value: u8) {
@@ -22,11 +23,12 @@ struct Outcome {
 fn run_fake(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvaluator) -> Outcome {
     let path = folder.join("m.csv");
     fs_err::write(&path, manifest).unwrap();
-    let manifest = Manifest::open(&path).unwrap();
+    let manifest = Manifest::open(Location::of(&path)).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let mut journal = Journal::create(&scratch.path().join("j"), manifest.len()).unwrap();
-    let mut progress = Progress::new(manifest.len(), Verbosity::Quiet);
-    let flow = Flow { manifest: &manifest, rules: &image::Rules::default(), threads };
+    let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
+    let rules = image::Rules::default();
+    let flow = Flow { manifest: &manifest, rules: &rules, threads, on_error: OnError::Row };
     let result = run(&flow, fake, &mut journal, &mut progress);
     let mut reader = journal.records().unwrap();
     let rows = 0..manifest.len() as Row;
@@ -60,7 +62,7 @@ fn every_row_gets_the_score_of_its_own_images() {
     for (threads, pairs_max, buffers) in [(1, 1, 1), (1, 4, 1), (2, 3, 2), (4, 64, 6)] {
         let mut fake = FakeEvaluator::new(pairs_max, buffers);
         let outcome = run_fake(folder.path(), &manifest, threads, &mut fake);
-        assert_eq!(outcome.result.unwrap(), Counts { scored: 36, failed: 0 });
+        assert_eq!(outcome.result.unwrap(), Counts { scored: 36, ..Counts::default() });
         for method in 0..3 {
             for item in 0..12 {
                 let record = &outcome.records[&(method * 12 + item)];
@@ -94,7 +96,7 @@ fn a_pair_that_cannot_be_scored_is_a_row_and_not_the_end() {
                     gone.pgm,b.pgm,3\ntext.pgm,text.pgm,4\na.pgm,b.pgm,5\na.pgm,a.pgm,6\n";
     let mut fake = FakeEvaluator::new(4, 2);
     let outcome = run_fake(folder.path(), manifest, 2, &mut fake);
-    assert_eq!(outcome.result.unwrap(), Counts { scored: 3, failed: 4 });
+    assert_eq!(outcome.result.unwrap(), Counts { scored: 3, failed: 4, ..Counts::default() });
     let failure = |row: Row| outcome.records[&row].failure.clone().unwrap();
     assert_eq!(
         failure(1),

@@ -11,8 +11,9 @@ use anyhow::{Context as _, ensure};
 use fs_err::{File, OpenOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Row, Size};
+use crate::batch::Row;
 use crate::error::{Failure, Refusal};
+use crate::image::Differences;
 
 /// What became of one row of the manifest.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct Record {
     pub size: Option<(usize, usize)>,
     /// Distances per layer, for each metric of the run that could be computed; empty if none could.
     pub layers: Vec<Option<Vec<f64>>>,
+    /// What the two files differ in without failing the pair.
+    #[serde(default, skip_serializing_if = "Differences::is_empty")]
+    pub differences: Differences,
     /// Why the pair failed; `None` if every metric was computed.
     pub failure: Option<Failure>,
 }
@@ -30,9 +34,9 @@ pub struct Record {
 impl Record {
     /// A pair without any score.
     #[must_use]
-    pub fn failed(row: Row, size: Option<Size>, failure: Failure) -> Record {
-        let size = size.map(|size| (size.width, size.height));
-        Record { row, size, layers: Vec::new(), failure: Some(failure) }
+    pub fn failed(row: Row, failure: Failure) -> Record {
+        let differences = Differences::default();
+        Record { row, size: None, layers: Vec::new(), differences, failure: Some(failure) }
     }
 
     /// The total of metric `metric`: the sum of its layers, in order.
@@ -67,6 +71,12 @@ impl Journal {
             len_bytes: 0,
             offsets: vec![ABSENT; row_count],
         })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Appends records and hands them to the operating system.
@@ -147,14 +157,15 @@ mod tests {
 
     fn record(row: Row, value: f64) -> Record {
         let layers = vec![Some(vec![value, 0.1]), None];
-        Record { row, size: Some((4, 3)), layers, failure: None }
+        let differences = Differences::default();
+        Record { row, size: Some((4, 3)), layers, differences, failure: None }
     }
 
     #[test]
     fn records_come_back_bit_for_bit_in_any_order() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::create(&folder.path().join("j"), 4).unwrap();
-        let failed = Record::failed(0, None, Failure::new("E_DECODE", "a \"quoted\"\nreason"));
+        let failed = Record::failed(0, Failure::new("E_DECODE", "a \"quoted\"\nreason"));
         journal.append(&[record(2, 1.0 / 3.0), failed.clone()]).unwrap();
         journal.append(&[record(1, 5e-324)]).unwrap();
         let mut records = journal.records().unwrap();

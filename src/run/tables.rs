@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Metric;
 use super::journal::{Journal, Record};
 use crate::batch::Row;
-use crate::error::Refusal;
+use crate::error::{Refusal, nearest};
 use crate::manifest::{Entry, Manifest};
 use crate::stats::{Observation, Summary, summarize};
 
@@ -61,8 +61,10 @@ impl GroupColumn {
                     .into_iter()
                     .chain(carried.iter().map(String::as_str))
                     .collect();
+                let near = nearest(name, names.iter().copied());
+                let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 Err(Refusal::usage(format!("no column `{name}` to group by"))
-                    .hint(format!("columns of this manifest: {}", names.join(", "))))
+                    .hint(format!("{near}columns of this manifest: {}", names.join(", "))))
             }
         }
     }

@@ -1,0 +1,178 @@
+//! Everything that is wrong with the inputs, found without scoring a pair.
+//!
+//! Reads the manifest, then the header of every file, many at a time; contents only of files of one
+//! length that might be copies. Nothing stops at the first finding. This module knows what would
+//! fail a pair and what should make people suspicious, and refuses to know how it is told.
+
+mod finding;
+mod group;
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::Context as _;
+use rayon::prelude::*;
+
+use self::group::{Found, Group, Verdict};
+use crate::batch::{BatchShape, Row};
+use crate::image::Rules;
+use crate::manifest::{Entry, Faults, Manifest};
+use crate::net::Net;
+use crate::pairing::Pairing;
+
+pub use self::finding::{Example, Finding, Findings, Severity};
+
+/// Rows that are looked at together.
+const CHUNK_ROWS: usize = 2048;
+/// Threads that read headers at the least: they wait for storage, not for the processor.
+const READERS_MIN: usize = 16;
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The rows without faults.
+    pub manifest: &'a Manifest,
+    /// How files become samples.
+    pub rules: &'a Rules,
+    /// The nets that are to score.
+    pub nets: &'a [Net],
+    /// Threads that read, at the least.
+    pub threads: usize,
+}
+
+/// Pairs of one shape, and the unique images that scoring them takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Work {
+    /// Pairs.
+    pub pairs: u64,
+    /// Images that are decoded and walked; a reference counts once for all its methods.
+    pub images: u64,
+}
+
+/// What was found.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Report {
+    /// Errors and warnings by code.
+    pub findings: Findings,
+    /// Rows of the manifest, those at fault included.
+    pub pairs: usize,
+    /// Rows that can be scored, as far as headers tell.
+    pub scorable: usize,
+    /// What scoring them takes, by shape.
+    pub work: BTreeMap<BatchShape, Work>,
+    /// Some files that can be scored, spread over the job.
+    pub samples: Vec<std::path::PathBuf>,
+}
+
+/// Files of [`Report::samples`] at the most.
+const SAMPLES_MAX: usize = 8;
+
+impl Report {
+    /// What is known before a file is opened: faults of the manifest, files without partners.
+    #[must_use]
+    pub fn of_manifest(faults: &Faults, pairing: Option<&Pairing>) -> Report {
+        let mut report = Report { pairs: faults.count, ..Report::default() };
+        for fault in &faults.kept {
+            let message = format!("{}; {}", fault.message, fault.hint);
+            report.findings.add("E_MANIFEST", &fault.place, message);
+        }
+        report.findings.add_untold("E_MANIFEST", faults.count - faults.kept.len());
+        for problem in pairing.map(|pairing| pairing.problems.as_slice()).unwrap_or_default() {
+            report.findings.add(problem.code, "", problem.message.clone());
+        }
+        report
+    }
+
+    /// Looks at every file that `question` names.
+    ///
+    /// # Errors
+    /// When the manifest cannot be read again, or threads cannot be started.
+    pub fn examine(&mut self, question: &Question<'_>) -> anyhow::Result<()> {
+        let readers = rayon::ThreadPoolBuilder::new()
+            .num_threads(question.threads.max(READERS_MIN))
+            .build()
+            .context("cannot start the reading threads")?;
+        let mut methods: HashMap<String, Identity> = HashMap::new();
+        let mut groups = Groups { question, rows: question.manifest.rows()?, next: 0 };
+        self.pairs += question.manifest.len();
+        loop {
+            let chunk = groups.next_chunk()?;
+            if chunk.is_empty() {
+                break;
+            }
+            let found: Vec<Found> =
+                readers.install(|| chunk.par_iter().map(|group| group.look(question)).collect());
+            for (group, found) in chunk.iter().zip(found) {
+                self.merge(group, found, &mut methods);
+            }
+        }
+        for (method, identity) in methods.iter().collect::<BTreeMap<_, _>>() {
+            self.judge(method, *identity);
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, group: &Group, found: Found, methods: &mut HashMap<String, Identity>) {
+        for (entry, verdict) in group.entries.iter().zip(&found.verdicts) {
+            let identity = methods.entry(entry.method.clone()).or_default();
+            identity.pairs += 1;
+            identity.identical += usize::from(verdict.is_identical);
+            for (code, message) in &verdict.told {
+                self.findings.add(code, &entry.id, message.clone());
+            }
+        }
+        for (shape, work) in found.work {
+            let sum = self.work.entry(shape).or_default();
+            sum.pairs += work.pairs;
+            sum.images += work.images;
+        }
+        let is_good = |verdict: &Verdict| verdict.is_scorable;
+        self.scorable += found.verdicts.iter().filter(|verdict| is_good(verdict)).count();
+        let good = found.verdicts.iter().position(is_good);
+        let good = good.filter(|_| self.samples.len() < SAMPLES_MAX);
+        self.samples.extend(good.map(|index| group.distorted[index].clone()));
+    }
+
+    /// A folder that was compared with itself gives a perfect score that means nothing.
+    fn judge(&mut self, method: &str, Identity { pairs, identical }: Identity) {
+        if pairs < 2 || identical < pairs {
+            return;
+        }
+        let of = if method.is_empty() { String::new() } else { format!(" of method `{method}`") };
+        let message =
+            format!("each of the {pairs} distorted images{of} is its reference, byte for byte");
+        self.findings.add("E_ALL_IDENTICAL", "", message);
+    }
+}
+
+/// How many pairs of a method compare a file with its own copy.
+#[derive(Clone, Copy, Debug, Default)]
+struct Identity {
+    pairs: usize,
+    identical: usize,
+}
+
+/// Rows in scoring order, those of one reference together.
+struct Groups<'a> {
+    question: &'a Question<'a>,
+    rows: crate::manifest::Rows<'a>,
+    next: usize,
+}
+
+impl Groups<'_> {
+    fn next_chunk(&mut self) -> anyhow::Result<Vec<Group>> {
+        let manifest = self.question.manifest;
+        let mut groups: Vec<Group> = Vec::new();
+        let rows: &[Row] = &manifest.order()[self.next..];
+        for &row in rows.iter().take(CHUNK_ROWS) {
+            let entry: Entry = self.rows.read(row)?;
+            self.next += 1;
+            match groups.last_mut() {
+                Some(group) if group.entries[0].reference == entry.reference => {
+                    group.push(manifest, entry);
+                }
+                _ => groups.push(Group::new(manifest, entry)),
+            }
+        }
+        Ok(groups)
+    }
+}

@@ -1,0 +1,210 @@
+//! One reference with its distorted images: their headers, and whether files are copies.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::{Question, Work};
+use crate::batch::{BatchShape, Depth, Size};
+use crate::image::{self, Difference, Header, Rules};
+use crate::manifest::{Entry, Manifest};
+use crate::net::Net;
+use crate::net::plan::TooSmall;
+
+/// Bytes that are compared at a time.
+const COMPARED_BYTES: usize = 1 << 16;
+
+/// Rows with one reference.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) entries: Vec<Entry>,
+    pub(super) reference: PathBuf,
+    /// One for each entry.
+    pub(super) distorted: Vec<PathBuf>,
+}
+
+/// What there is to say of one row.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    /// Codes and messages.
+    pub(super) told: Vec<(&'static str, String)>,
+    pub(super) is_scorable: bool,
+    pub(super) is_identical: bool,
+}
+
+/// What there is to say of a group.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// One for each entry.
+    pub(super) verdicts: Vec<Verdict>,
+    pub(super) work: BTreeMap<BatchShape, Work>,
+}
+
+/// A file whose header was read.
+#[derive(Debug)]
+struct Seen {
+    header: Header,
+    /// What is left to score.
+    size: Size,
+    len_bytes: u64,
+}
+
+/// The code and the message of a file that cannot be used.
+type Fault = (&'static str, String);
+
+impl Group {
+    pub(super) fn new(manifest: &Manifest, entry: Entry) -> Group {
+        let reference = manifest.resolve(&entry.reference);
+        let mut group = Group { entries: Vec::new(), reference, distorted: Vec::new() };
+        group.push(manifest, entry);
+        group
+    }
+
+    pub(super) fn push(&mut self, manifest: &Manifest, entry: Entry) {
+        self.distorted.push(manifest.resolve(&entry.distorted));
+        self.entries.push(entry);
+    }
+
+    /// Reads the headers of the files, and the contents of those that may be copies.
+    pub(super) fn look(&self, question: &Question<'_>) -> Found {
+        let reference = see(&self.reference, question.rules);
+        let seen: Vec<Result<Seen, Fault>> =
+            self.distorted.par_iter().map(|path| see(path, question.rules)).collect();
+        let mut work: BTreeMap<BatchShape, Work> = BTreeMap::new();
+        let mut verdicts: Vec<Verdict> = Vec::with_capacity(seen.len());
+        for (distorted, path) in seen.iter().zip(&self.distorted) {
+            let mut verdict = judge(reference.as_ref(), distorted.as_ref(), question);
+            if let (Ok(reference), Ok(distorted)) = (&reference, distorted) {
+                self.find_identity(reference, distorted, path, &mut verdict);
+                if verdict.is_scorable {
+                    let of_shape = work.entry(shape(reference, distorted)).or_default();
+                    of_shape.images += u64::from(of_shape.pairs == 0) + 1;
+                    of_shape.pairs += 1;
+                }
+            }
+            verdicts.push(verdict);
+        }
+        self.find_repetitions(&seen, &mut verdicts);
+        Found { verdicts, work }
+    }
+
+    fn find_identity(
+        &self,
+        reference: &Seen,
+        distorted: &Seen,
+        path: &Path,
+        verdict: &mut Verdict,
+    ) {
+        let is_own = *path == self.reference;
+        let same = reference.len_bytes == distorted.len_bytes && are_equal(&self.reference, path);
+        verdict.is_identical = is_own || same;
+        if verdict.is_identical {
+            let what = if is_own { "is the reference itself" } else { "has the reference's bytes" };
+            verdict.told.push(("W_IDENTICAL", format!("`{}` {what}", path.display())));
+        }
+    }
+
+    /// Rows that name the same two files, and different files with the same bytes.
+    fn find_repetitions(&self, seen: &[Result<Seen, Fault>], verdicts: &mut [Verdict]) {
+        let mut rows_by_path: HashMap<&Path, usize> = HashMap::new();
+        let mut rows_by_len: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (row, path) in self.distorted.iter().enumerate() {
+            if let Some(&earlier) = rows_by_path.get(path.as_path()) {
+                let id = &self.entries[earlier].id;
+                let message = format!("`{}` is compared in `{id}` already", path.display());
+                verdicts[row].told.push(("W_DUPLICATE", message));
+                continue;
+            }
+            rows_by_path.insert(path, row);
+            // Copies of the reference are told as such.
+            let Ok(seen) = &seen[row] else { continue };
+            if verdicts[row].is_identical {
+                continue;
+            }
+            let same_len = rows_by_len.entry(seen.len_bytes).or_default();
+            let twin = same_len.iter().find(|&&other| are_equal(&self.distorted[other], path));
+            if let Some(&twin) = twin {
+                let other = self.distorted[twin].display();
+                let message = format!("`{}` has the bytes of `{other}`", path.display());
+                verdicts[row].told.push(("W_SAME_DIST", message));
+            } else {
+                same_len.push(row);
+            }
+        }
+    }
+}
+
+fn see(path: &Path, rules: &Rules) -> Result<Seen, Fault> {
+    let fault = |error: image::ImageError| (error.code(), error.to_string());
+    let header = image::header(path).map_err(fault)?;
+    let size = rules
+        .scored(header.size)
+        .map_err(|error| (error.code(), format!("`{}`: {}", path.display(), error.reason())))?;
+    let len_bytes = fs_err::metadata(path).map_or(0, |of| of.len());
+    Ok(Seen { header, size, len_bytes })
+}
+
+/// What headers tell of a pair.
+fn judge(
+    reference: Result<&Seen, &Fault>,
+    distorted: Result<&Seen, &Fault>,
+    question: &Question<'_>,
+) -> Verdict {
+    let mut verdict = Verdict::default();
+    let (reference, distorted) = match (reference, distorted) {
+        (Ok(reference), Ok(distorted)) => (reference, distorted),
+        (reference, distorted) => {
+            verdict.told.extend(reference.err().cloned());
+            verdict.told.extend(distorted.err().cloned());
+            return verdict;
+        }
+    };
+    if reference.size == distorted.size {
+        let nets = question.nets.iter().filter_map(|&net| too_small(net, reference.size));
+        verdict.told.extend(nets.map(|too_small| ("E_TOO_SMALL", too_small.to_string())));
+    } else {
+        let message = question.rules.sizes_differ(reference.size, distorted.size);
+        verdict.told.push(("E_SIZE", message));
+    }
+    verdict.is_scorable = verdict.told.is_empty();
+    let differences = reference.header.traits.differences(distorted.header.traits);
+    let borne = Difference::ALL.into_iter().filter(|&one| differences.contains(one));
+    verdict
+        .told
+        .extend(borne.map(|one| (one.code(), one.told(reference.header, distorted.header))));
+    verdict
+}
+
+fn too_small(net: Net, size: Size) -> Option<TooSmall> {
+    let min_side = net.spec().min_side();
+    let Size { width, height } = size;
+    let fits = width.min(height) >= min_side;
+    (!fits).then_some(TooSmall { net: net.name(), min_side, width, height })
+}
+
+fn shape(reference: &Seen, distorted: &Seen) -> BatchShape {
+    let is_deep = |seen: &Seen| seen.header.traits.depth_bits > 8;
+    let depth = if is_deep(reference) || is_deep(distorted) { Depth::F32 } else { Depth::U8 };
+    BatchShape { size: reference.size, depth }
+}
+
+/// Whether two files hold the same bytes; stops at the first difference. A file that cannot be read
+/// is like no other.
+fn are_equal(a: &Path, b: &Path) -> bool {
+    let compare = || -> std::io::Result<bool> {
+        let (mut a, mut b) = (fs_err::File::open(a)?, fs_err::File::open(b)?);
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        loop {
+            left.clear();
+            right.clear();
+            a.by_ref().take(COMPARED_BYTES as u64).read_to_end(&mut left)?;
+            b.by_ref().take(COMPARED_BYTES as u64).read_to_end(&mut right)?;
+            if left != right || left.is_empty() {
+                return Ok(left == right);
+            }
+        }
+    };
+    compare().unwrap_or(false)
+}

@@ -1,0 +1,182 @@
+//! `lpips check`: everything that is wrong with the inputs in one report, and what the job takes.
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::batch::{BatchShape, Depth, Pair, Size};
+use crate::check::{Finding, Question, Report, Severity};
+use crate::cli::CheckArgs;
+use crate::config::Job;
+use crate::error::Exit;
+use crate::eval::cpu::CpuEvaluator;
+use crate::eval::{Evaluator, Wait};
+use crate::image::{self, Image, Pixels};
+use crate::manifest::Manifest;
+use crate::net::Net;
+use crate::net::plan::Plan;
+use crate::progress::humanized;
+
+/// Examples of one code that people are shown.
+const SHOWN_MAX: usize = 5;
+/// Side of the images that the device is timed with.
+const TIMED_SIDE: usize = 256;
+/// Decoded images that may wait for each decoding thread; see the head of the pipeline.
+const WAITING_PER_THREAD: u64 = 4;
+
+/// What the job would take on the chosen device.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+struct Estimate {
+    device: String,
+    /// Of scoring and decoding; measured with a small batch and a few of the files.
+    seconds: f64,
+    /// Of host memory.
+    memory_bytes: u64,
+}
+
+/// Prints the report on stdout.
+///
+/// # Errors
+/// When the inputs cannot be examined at all, or stdout is closed.
+pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
+    let json = args.json;
+    let mut job = Job::of_check(args)?;
+    let spool = tempfile::tempdir()?;
+    let located = job.source.locate(spool.path())?;
+    let (manifest, faults) = Manifest::examine(located.location)?;
+    let nets: Vec<Net> = job.metrics.iter().map(|metric| metric.net).collect();
+    let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
+    let threads = job.threads;
+    report.examine(&Question { manifest: &manifest, rules: &job.rules, nets: &nets, threads })?;
+
+    let models = std::mem::take(&mut job.models);
+    let mut evaluator = CpuEvaluator::new(models, job.cpu())?;
+    let estimate = match report.scorable {
+        0 => None,
+        _ => Some(estimate(&report, &job, &nets, manifest.len(), &mut evaluator)?),
+    };
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &document(&report, estimate.as_ref()))?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{}", text(&report, estimate.as_ref()))?;
+    }
+    let is_good = report.findings.count(Severity::Error) == 0 && report.pairs > 0;
+    Ok(if is_good { Exit::Complete } else { Exit::Inputs })
+}
+
+fn document(report: &Report, estimate: Option<&Estimate>) -> serde_json::Value {
+    let findings: Vec<&Finding> = report.findings.iter().collect();
+    let sizes = report.work.iter().map(|(shape, work)| {
+        let Size { width, height } = shape.size;
+        serde_json::json!({
+            "width": width, "height": height, "pairs": work.pairs, "images": work.images,
+        })
+    });
+    serde_json::json!({
+        "pairs": report.pairs,
+        "scorable": report.scorable,
+        "errors": report.findings.count(Severity::Error),
+        "warnings": report.findings.count(Severity::Warning),
+        "findings": findings,
+        "sizes": sizes.collect::<Vec<_>>(),
+        "estimate": estimate,
+    })
+}
+
+fn text(report: &Report, estimate: Option<&Estimate>) -> String {
+    let mut text = String::new();
+    for Finding { severity, code, meaning, count, examples } in report.findings.iter() {
+        let severity = match severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        text.push_str(&format!("{severity}: {code}, {count} times: {meaning}\n"));
+        for example in examples.iter().take(SHOWN_MAX) {
+            let place = match example.place.as_str() {
+                "" => String::new(),
+                place => format!("{place}: "),
+            };
+            text.push_str(&format!("    {place}{}\n", example.message));
+        }
+        if *count > SHOWN_MAX {
+            text.push_str(&format!("    and {} more; see --json\n", count - SHOWN_MAX));
+        }
+    }
+    let images: u64 = report.work.values().map(|work| work.images).sum();
+    text.push_str(&format!("{} of {} pairs can be scored", report.scorable, report.pairs));
+    let sizes: Vec<Size> = report.work.keys().map(|shape| shape.size).collect();
+    match (sizes.first(), sizes.last()) {
+        (Some(first), Some(last)) if first == last => {
+            text.push_str(&format!(": {images} images of {first}"));
+        }
+        (Some(first), Some(last)) => {
+            text.push_str(&format!(": {images} images of {first} to {last}"));
+        }
+        _ => {}
+    }
+    if let Some(Estimate { device, seconds, memory_bytes }) = estimate {
+        let gigabytes = *memory_bytes as f64 / 1e9;
+        let time = humanized(seconds.ceil());
+        text.push_str(&format!("\n{device}: about {time}, {gigabytes:.1} GB of memory"));
+    }
+    text
+}
+
+/// Times the device and the decoders with a little work, and scales it to the job's.
+fn estimate(
+    report: &Report,
+    job: &Job,
+    nets: &[Net],
+    row_count: usize,
+    evaluator: &mut dyn Evaluator,
+) -> anyhow::Result<Estimate> {
+    let flops = |size: Size| -> f64 {
+        let plans =
+            nets.iter().filter_map(|net| Plan::new(net.spec(), size.height, size.width).ok());
+        plans.map(|plan| plan.flops() as f64).sum()
+    };
+    let timed = Size { width: TIMED_SIDE, height: TIMED_SIDE };
+    let seconds_per_flop = time_pair(timed, evaluator)? / (2.0 * flops(timed));
+    let seconds_per_pixel = time_decoding(report, job) / job.threads as f64;
+    let mut seconds = 0.0;
+    let mut memory_bytes = 0;
+    for (shape, work) in &report.work {
+        let pixels = (shape.size.width * shape.size.height) as f64;
+        let per_image = flops(shape.size) * seconds_per_flop + pixels * seconds_per_pixel;
+        seconds += work.images as f64 * per_image;
+        let waiting = WAITING_PER_THREAD * job.threads as u64 * shape.image_bytes() as u64;
+        memory_bytes = memory_bytes.max(evaluator.memory_bytes(*shape) + waiting);
+    }
+    memory_bytes += 64 * row_count as u64;
+    Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes })
+}
+
+/// Seconds of one pair that follows a first one.
+fn time_pair(size: Size, evaluator: &mut dyn Evaluator) -> anyhow::Result<f64> {
+    let samples = (0..size.samples()).map(|index| (index * 31 % 251) as u8).collect();
+    let image = Image::new(size, Pixels::U8(samples));
+    let mut seconds = 0.0;
+    for _ in 0..2 {
+        let shape = BatchShape { size, depth: Depth::U8 };
+        let batch = evaluator.lend(shape)?;
+        let mut batch = batch.ok_or_else(|| anyhow::anyhow!("no staging buffer is free"))?;
+        let (reference, distorted) = (batch.push_image(&image), batch.push_image(&image));
+        batch.push_pair(0, Pair { reference, distorted });
+        let started = Instant::now();
+        evaluator.submit(batch)?;
+        evaluator.collect(Wait::Block)?;
+        seconds = started.elapsed().as_secs_f64();
+    }
+    Ok(seconds)
+}
+
+/// Seconds per pixel of the sampled files; 0 if none can be decoded after all.
+fn time_decoding(report: &Report, job: &Job) -> f64 {
+    let started = Instant::now();
+    let decoded = report.samples.iter().filter_map(|path| image::decode(path, &job.rules).ok());
+    let pixels: usize = decoded.map(|image| image.size.width * image.size.height).sum();
+    if pixels == 0 { 0.0 } else { started.elapsed().as_secs_f64() / pixels as f64 }
+}

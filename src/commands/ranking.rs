@@ -1,0 +1,44 @@
+//! The summary as people read it: groups in the order of their means.
+
+use crate::run::tables::{GroupColumn, SummaryRow};
+
+/// The groups of each metric, the best (lowest mean) first; all pairs last.
+pub(super) fn ranking(group_by: &[GroupColumn], summary: &[SummaryRow]) -> String {
+    let header = group_by.iter().map(GroupColumn::name).collect::<Vec<_>>().join(", ");
+    let mut metrics: Vec<&str> = Vec::new();
+    for row in summary {
+        if !metrics.contains(&row.metric.as_str()) {
+            metrics.push(&row.metric);
+        }
+    }
+    let mut text = String::new();
+    for metric in metrics {
+        let mut rows: Vec<&SummaryRow> =
+            summary.iter().filter(|row| row.metric == metric).collect();
+        let all = rows.remove(0);
+        let mean = |row: &SummaryRow| row.summary.as_ref().map_or(f64::INFINITY, |s| s.mean);
+        rows.sort_by(|a, b| mean(a).total_cmp(&mean(b)));
+        let name = |row: &SummaryRow| row.group.join(", ");
+        let width = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0);
+        let width = width.max("all pairs".len());
+        let by = if header.is_empty() { String::new() } else { format!(" by {header}") };
+        text.push_str(&format!("{metric}{by}, mean (lower is better), 95 % interval over items\n"));
+        for (place, row) in rows.iter().enumerate() {
+            let rank = place + 1;
+            text.push_str(&format!("  {rank:>2}. {:width$}  {}\n", name(row), cells(row)));
+        }
+        text.push_str(&format!("      {:width$}  {}\n", "all pairs", cells(all)));
+    }
+    text.trim_end().to_owned()
+}
+
+fn cells(row: &SummaryRow) -> String {
+    let complete = if row.is_complete() { "" } else { "  INCOMPLETE" };
+    let count = format!("{} of {} pairs{complete}", row.scored, row.expected);
+    let Some(summary) = &row.summary else { return format!("no score             {count}") };
+    let interval = match summary.ci95 {
+        Some((low, high)) => format!("[{low:.4}, {high:.4}]"),
+        None => String::new(),
+    };
+    format!("{:.4} {interval:16}  {count}", summary.mean)
+}

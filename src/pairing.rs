@@ -1,0 +1,396 @@
+//! Folders become pairs: by relative path without extension, never by order.
+//!
+//! This module knows names of files, and refuses to look into them. What has no partner is a
+//! [`Problem`], never left out in silence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use walkdir::{DirEntry, WalkDir};
+
+use crate::error::{Refusal, nearest, quoted};
+
+/// Extensions, in lower case, of files that are taken for images. What a file is decides when it is
+/// read; this only keeps text files and the like out of the pairing.
+const EXTENSIONS: &[&str] = &[
+    "png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib", "tif", "tiff", "ppm", "pgm", "pbm",
+    "pnm", "pam", "gif", "avif", "heic", "jxl", "jp2", "exr", "hdr", "npy",
+];
+/// Problems for which a nearest name is searched.
+const NEAREST_MAX: usize = 100;
+/// Problems that a refusal tells.
+const TOLD_MAX: usize = 5;
+
+/// The folders of `--ref` and `--dist`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Folders {
+    /// References.
+    pub reference: PathBuf,
+    /// Distorted images, a folder per method.
+    pub distorted: Vec<PathBuf>,
+    /// What distorted names end with, before the extension, and references do not.
+    pub suffix: String,
+}
+
+/// One pair of files, with paths as the folders were typed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// The reference.
+    pub reference: String,
+    /// The distorted image.
+    pub distorted: String,
+    /// Relative path of the reference without extension.
+    pub item: String,
+    /// Name of the folder of the distorted image; empty if there is one folder only.
+    pub method: String,
+}
+
+/// A file that cannot be paired.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// A stable code such as `E_UNMATCHED`.
+    pub code: &'static str,
+    /// Which file, and which one may have been meant.
+    pub message: String,
+}
+
+/// Files that are no images by their names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ignored {
+    /// Files and folders whose names start with a dot.
+    pub hidden: usize,
+    /// Files with other extensions.
+    pub others: usize,
+}
+
+/// The outcome for all folders.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Pairing {
+    /// By reference, then by method.
+    pub rows: Vec<Row>,
+    /// What could not be paired.
+    pub problems: Vec<Problem>,
+    /// What was not looked at.
+    pub ignored: Ignored,
+}
+
+/// The images of one folder by key: relative path without extension and without suffix.
+type Keyed = BTreeMap<String, String>;
+
+/// Walks the folders and pairs their files.
+///
+/// # Errors
+/// A [`Refusal`] when a folder cannot be read or holds no image.
+pub fn pair(folders: &Folders) -> anyhow::Result<Pairing> {
+    let mut pairing = Pairing::default();
+    let references = pairing.scan(&folders.reference, "")?;
+    let methods = method_names(&folders.distorted);
+    let mut distorted: Vec<Keyed> = Vec::new();
+    for folder in &folders.distorted {
+        distorted.push(pairing.scan(folder, &folders.suffix)?);
+    }
+    for (key, path) in &references {
+        for ((folder, keyed), method) in folders.distorted.iter().zip(&distorted).zip(&methods) {
+            let Some(found) = keyed.get(key) else { continue };
+            pairing.rows.push(Row {
+                reference: shown(&folders.reference, path),
+                distorted: shown(folder, found),
+                item: key.clone(),
+                method: method.clone(),
+            });
+        }
+    }
+    for (folder, keyed) in folders.distorted.iter().zip(&distorted) {
+        pairing.find_unmatched(folders, folder, &references, keyed);
+    }
+    Ok(pairing)
+}
+
+impl Pairing {
+    /// Why the folders cannot be scored as they are; `None` if every file has its partner.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        if self.problems.is_empty() {
+            return None;
+        }
+        let told: Vec<&str> =
+            self.problems.iter().take(TOLD_MAX).map(|problem| problem.message.as_str()).collect();
+        let more = match self.problems.len().saturating_sub(TOLD_MAX) {
+            0 => String::new(),
+            more => format!("\n  and {more} more"),
+        };
+        let text = format!(
+            "{} files have no partner; nothing was paired by order\n  {}{more}",
+            self.problems.len(),
+            told.join("\n  ")
+        );
+        Some(Refusal::inputs(text).hint(
+            "rename or remove them, strip a common ending with --dist-suffix, or write a manifest; \
+             `lpips check` lists all of them",
+        ))
+    }
+
+    /// What was paired and what was not looked at, for people.
+    #[must_use]
+    pub fn note(&self) -> String {
+        let Ignored { hidden, others } = self.ignored;
+        let items: BTreeSet<&str> = self.rows.iter().map(|row| row.item.as_str()).collect();
+        let mut note =
+            format!("paired {} references by name: {} pairs", items.len(), self.rows.len());
+        if hidden + others > 0 {
+            note.push_str(&format!(
+                "; ignored {hidden} hidden files and {others} that are no images by their names"
+            ));
+        }
+        note
+    }
+
+    fn problem(&mut self, code: &'static str, message: String) {
+        self.problems.push(Problem { code, message });
+    }
+
+    fn scan(&mut self, folder: &Path, suffix: &str) -> anyhow::Result<Keyed> {
+        let place = || Refusal::inputs(format!("cannot read the folder `{}`", folder.display()));
+        // A folder that is missing, or a file, is told as such and not as an empty walk.
+        fs_err::read_dir(folder).with_context(place)?;
+        let mut keyed = Keyed::new();
+        let mut hidden = 0;
+        let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
+        let visible = walk.filter_entry(|entry| {
+            let skip = entry.depth() > 0 && is_hidden(entry);
+            hidden += usize::from(skip);
+            !skip
+        });
+        for entry in visible {
+            let entry = entry.with_context(place)?;
+            if entry.file_type().is_dir() {
+                continue;
+            }
+            if !has_image_name(entry.path()) {
+                self.ignored.others += 1;
+                continue;
+            }
+            self.add(&mut keyed, folder, entry.path(), suffix);
+        }
+        self.ignored.hidden += hidden;
+        if keyed.is_empty() && self.problems.is_empty() {
+            let text = format!("the folder `{}` holds no image", folder.display());
+            return Err(Refusal::inputs(text)
+                .hint(format!("files with these extensions are taken: {}", EXTENSIONS.join(", ")))
+                .into());
+        }
+        Ok(keyed)
+    }
+
+    fn add(&mut self, keyed: &mut Keyed, folder: &Path, path: &Path, suffix: &str) {
+        let relative = path.strip_prefix(folder).unwrap_or(path);
+        let whole = path.display();
+        let Some(text) = relative.to_str() else {
+            self.problem("E_NAME", format!("`{whole}`: the name is not UTF-8; rename the file"));
+            return;
+        };
+        let without_extension = relative.with_extension("");
+        let key = without_extension.to_string_lossy();
+        let Some(key) = key.strip_suffix(suffix) else {
+            let message = format!("`{whole}`: the name does not end in `{suffix}`");
+            self.problem("E_UNMATCHED", message);
+            return;
+        };
+        if let Some(earlier) = keyed.insert(key.to_owned(), text.to_owned()) {
+            let earlier = shown(folder, &earlier);
+            let message = format!("`{whole}` and `{earlier}` differ in their extension only");
+            self.problem("E_AMBIGUOUS", message);
+        }
+    }
+
+    fn find_unmatched(
+        &mut self,
+        folders: &Folders,
+        folder: &Path,
+        references: &Keyed,
+        keyed: &Keyed,
+    ) {
+        let lone = |of: &Keyed, other: &Keyed| -> Vec<(String, String)> {
+            let alone = of.iter().filter(|(key, _)| !other.contains_key(*key));
+            alone.map(|(key, path)| (key.clone(), path.clone())).collect()
+        };
+        let lone_references = lone(references, keyed);
+        let lone_distorted = lone(keyed, references);
+        for (mine, others, of, beside) in [
+            (&lone_references, &lone_distorted, &folders.reference, folder),
+            (&lone_distorted, &lone_references, &folder.to_owned(), &*folders.reference),
+        ] {
+            for (key, path) in mine {
+                let near = (self.problems.len() < NEAREST_MAX)
+                    .then(|| nearest(key, others.iter().map(|(key, _)| key.as_str())))
+                    .flatten()
+                    .and_then(|near| others.iter().find(|(key, _)| key == near));
+                let near = near.map(|(_, path)| format!("; nearest name: `{path}`"));
+                let message = format!(
+                    "`{}` has no partner in `{}`{}",
+                    shown(of, path),
+                    beside.display(),
+                    near.unwrap_or_default()
+                );
+                self.problem("E_UNMATCHED", message);
+            }
+        }
+    }
+}
+
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().to_string_lossy().starts_with('.')
+}
+
+fn has_image_name(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    EXTENSIONS.contains(&extension.as_str())
+}
+
+fn shown(folder: &Path, relative: &str) -> String {
+    folder.join(relative).display().to_string()
+}
+
+/// The last part of each folder's path, or the whole path where that does not tell them apart.
+fn method_names(folders: &[PathBuf]) -> Vec<String> {
+    if folders.len() == 1 {
+        return vec![String::new()];
+    }
+    let last = |folder: &PathBuf| {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        name.unwrap_or_else(|| folder.display().to_string())
+    };
+    let names: Vec<String> = folders.iter().map(last).collect();
+    let unique: BTreeSet<&String> = names.iter().collect();
+    if unique.len() == names.len() {
+        names
+    } else {
+        folders.iter().map(|folder| folder.display().to_string()).collect()
+    }
+}
+
+/// A refusal of folders that are given twice.
+///
+/// # Errors
+/// When two of `--ref` and `--dist` are the same.
+pub fn refuse_repeated(folders: &Folders) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    for folder in &folders.distorted {
+        if !seen.insert(folder) {
+            let name = folder.display().to_string();
+            return Err(Refusal::usage(format!("--dist {} is given twice", quoted(&[&name]))));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::render;
+
+    /// A folder with empty files.
+    fn tree(paths: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for path in paths {
+            let path = root.path().join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, "").unwrap();
+        }
+        root
+    }
+
+    fn folders(root: &Path, distorted: &[&str], suffix: &str) -> Folders {
+        Folders {
+            reference: root.join("hr"),
+            distorted: distorted.iter().map(|name| root.join(name)).collect(),
+            suffix: suffix.to_owned(),
+        }
+    }
+
+    fn names(pairing: &Pairing) -> Vec<(&str, &str)> {
+        pairing.rows.iter().map(|row| (row.item.as_str(), row.method.as_str())).collect()
+    }
+
+    #[test]
+    fn folders_are_paired_by_relative_path_whatever_the_extension() {
+        let root = tree(&[
+            "hr/b/2.png",
+            "hr/1.PNG",
+            "edsr/1.jpg",
+            "edsr/b/2.png",
+            "swin/b/2.webp",
+            "swin/1.png",
+            "hr/.DS_Store",
+            "hr/notes.txt",
+            "swin/.cache/x.png",
+        ]);
+        let pairing = pair(&folders(root.path(), &["edsr", "swin"], "")).unwrap();
+        assert_eq!(
+            names(&pairing),
+            [("1", "edsr"), ("1", "swin"), ("b/2", "edsr"), ("b/2", "swin")]
+        );
+        assert!(pairing.refusal().is_none());
+        assert_eq!(pairing.ignored, Ignored { hidden: 2, others: 1 });
+        assert!(pairing.rows[0].distorted.ends_with("edsr/1.jpg"));
+        assert!(
+            pairing.note().starts_with("paired 2 references by name: 4 pairs; ignored 2 hidden")
+        );
+    }
+
+    #[test]
+    fn a_suffix_is_stripped_and_one_folder_has_no_method() {
+        let root = tree(&["hr/1.png", "x4/1_x4.png"]);
+        let pairing = pair(&folders(root.path(), &["x4"], "_x4")).unwrap();
+        assert_eq!(names(&pairing), [("1", "")]);
+        assert!(pairing.refusal().is_none());
+    }
+
+    #[test]
+    fn what_has_no_partner_is_told_with_the_nearest_name() {
+        let root = tree(&["hr/1.png", "hr/2.png", "x4/1.png", "x4/2_x4.png", "x4/zebra.png"]);
+        let pairing = pair(&folders(root.path(), &["x4"], "")).unwrap();
+        let text = render(&pairing.refusal().unwrap().into());
+        for expected in [
+            "3 files have no partner; nothing was paired by order",
+            "hr/2.png` has no partner in `",
+            "; nearest name: `2_x4.png`",
+            "x4/zebra.png` has no partner",
+            "hint: rename",
+        ] {
+            assert!(text.contains(expected), "no `{expected}` in {text}");
+        }
+    }
+
+    #[test]
+    fn names_that_differ_in_extension_only_and_wrong_suffixes_are_problems() {
+        let root = tree(&["hr/1.png", "x4/1_x4.png", "x4/1_x4.jpg", "x4/1.png"]);
+        let pairing = pair(&folders(root.path(), &["x4"], "_x4")).unwrap();
+        let codes: Vec<&str> = pairing.problems.iter().map(|problem| problem.code).collect();
+        assert_eq!(codes, ["E_UNMATCHED", "E_AMBIGUOUS"]);
+    }
+
+    #[test]
+    fn folders_without_images_or_without_being_there_are_refused() {
+        let root = tree(&["hr/readme.txt", "x4/1.png"]);
+        let message = render(&pair(&folders(root.path(), &["x4"], "")).unwrap_err());
+        assert!(message.contains("hr` holds no image"), "{message}");
+        let root = tree(&["hr/1.png"]);
+        let message = render(&pair(&folders(root.path(), &["gone"], "")).unwrap_err());
+        assert!(
+            message.contains("cannot read the folder") && message.contains("gone"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn methods_are_folder_names_unless_those_are_the_same() {
+        let of = |paths: &[&str]| {
+            method_names(&paths.iter().map(PathBuf::from).collect::<Vec<PathBuf>>())
+        };
+        assert_eq!(of(&["a/edsr", "b/swin"]), ["edsr", "swin"]);
+        assert_eq!(of(&["edsr/x4", "swin/x4"]), ["edsr/x4", "swin/x4"]);
+        assert_eq!(of(&["x4"]), [""]);
+    }
+}

@@ -1,0 +1,140 @@
+//! Where the pairs of a job come from: a manifest, stdin, folders or the command line.
+//!
+//! Whatever it is becomes a manifest in a file, since rows are read again by number. What people
+//! wrote to a file is read where it is; everything else is spooled into the run directory. This
+//! module refuses to know what is done with the pairs.
+
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::error::Refusal;
+use crate::manifest::{Format, Location};
+use crate::pairing::{self, Folders, Pairing};
+
+/// Name, without extension, of a manifest that was spooled.
+pub const SPOOLED: &str = "manifest";
+
+/// Where pairs come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A file that people wrote.
+    File(PathBuf),
+    /// Standard input; its paths are relative to the working folder.
+    Stdin,
+    /// Folders that are paired by name.
+    Folders(Folders),
+    /// Two files.
+    Pair {
+        /// The reference.
+        reference: PathBuf,
+        /// The distorted image.
+        distorted: PathBuf,
+    },
+}
+
+/// A manifest that is in a file now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Located {
+    /// Where it is.
+    pub location: Location,
+    /// How folders were paired, if they were.
+    pub pairing: Option<Pairing>,
+    /// Whether this process wrote the file.
+    is_spooled: bool,
+}
+
+impl Located {
+    /// Removes the file if this process wrote it.
+    pub fn unspool(&self) {
+        if self.is_spooled {
+            // The run was refused for another reason, which is what people must be told.
+            drop(fs_err::remove_file(&self.location.file));
+        }
+    }
+}
+
+impl Source {
+    /// Brings the manifest into a file; `spool` is the folder for it if there is none yet.
+    ///
+    /// # Errors
+    /// When folders or stdin cannot be read, or the manifest cannot be written.
+    pub fn locate(&self, spool: &Path) -> anyhow::Result<Located> {
+        let spooled = |location, pairing| Located { location, pairing, is_spooled: true };
+        Ok(match self {
+            Source::File(path) => {
+                Located { location: Location::of(path), pairing: None, is_spooled: false }
+            }
+            Source::Stdin => spooled(spool_stdin(spool)?, None),
+            Source::Pair { reference, distorted } => {
+                let (reference, distorted) = (text(reference)?, text(distorted)?);
+                let row = ["ref", "dist"].map(str::to_owned);
+                spooled(spool_rows(spool, [row, [reference, distorted]].into_iter())?, None)
+            }
+            Source::Folders(folders) => {
+                let pairing = pairing::pair(folders)?;
+                let header = ["ref", "dist", "item", "method"].map(str::to_owned);
+                let rows = pairing.rows.iter().cloned();
+                let rows = rows.map(|row| [row.reference, row.distorted, row.item, row.method]);
+                let location = spool_rows(spool, std::iter::once(header).chain(rows))?;
+                spooled(location, Some(pairing))
+            }
+        })
+    }
+}
+
+fn text(path: &Path) -> anyhow::Result<String> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| {
+        Refusal::inputs(format!("`{}`: the name is not UTF-8", path.display()))
+            .hint("rename the file")
+            .into()
+    })
+}
+
+fn spool_rows<const N: usize>(
+    spool: &Path,
+    rows: impl Iterator<Item = [String; N]>,
+) -> anyhow::Result<Location> {
+    spool_as(spool, Format::Csv, |file| {
+        let mut csv = csv::Writer::from_writer(file);
+        for row in rows {
+            csv.write_record(row)?;
+        }
+        Ok(csv.flush()?)
+    })
+}
+
+fn spool_stdin(spool: &Path) -> anyhow::Result<Location> {
+    let mut stdin = BufReader::with_capacity(1 << 16, std::io::stdin().lock());
+    let start = stdin.fill_buf().context("cannot read the manifest from stdin")?;
+    let format = Format::sniff(start);
+    spool_as(spool, format, |file| {
+        std::io::copy(&mut stdin, file)?;
+        Ok(file.flush()?)
+    })
+}
+
+/// Writes the manifest; half of one does not stay. Its paths are relative to the working folder, as
+/// they were typed.
+fn spool_as(
+    spool: &Path,
+    format: Format,
+    write: impl FnOnce(&mut BufWriter<fs_err::File>) -> anyhow::Result<()>,
+) -> anyhow::Result<Location> {
+    let path = spool.join(SPOOLED).with_extension(format.extension());
+    let cannot_write =
+        |hint: &str| Refusal::environment(format!("cannot write `{}`", path.display())).hint(hint);
+    // Never over a file of somebody else.
+    let file = fs_err::OpenOptions::new().write(true).create_new(true).open(&path);
+    let file = file.with_context(|| {
+        cannot_write("name a folder with `-o` that can be written and holds no such file")
+    })?;
+    write(&mut BufWriter::new(file)).with_context(|| {
+        // What could not be written may not be removable either.
+        drop(fs_err::remove_file(&path));
+        cannot_write("see whether the disk is full or over quota")
+    })?;
+    Ok(Location { file: path, format, folder: PathBuf::new() })
+}
