@@ -121,7 +121,7 @@ pub fn quoted(names: &[&str]) -> String {
 /// The candidate that was most probably meant by `name`, or `None` if none looks like it.
 ///
 /// A candidate whose stem continues the name's stem, or the reverse (`0801.png` and
-/// `0801_x4.png`), comes before one with a few other letters.
+/// `0801_x4.png`, but not `080.png`), comes before one with a few other letters.
 #[must_use]
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let stem = stem(name);
@@ -129,7 +129,7 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     let cost = |candidate: &str| {
         let other = self::stem(candidate);
         let (short, long) = if stem.len() < other.len() { (stem, other) } else { (other, stem) };
-        if short.len() > 1 && long.starts_with(short) {
+        if long.strip_prefix(short).is_some_and(|rest| continues(short, rest)) {
             return Some((0, long.len() - short.len()));
         }
         if candidate.len().abs_diff(name.len()) > 4 * most_changes {
@@ -140,6 +140,20 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     };
     let costs = candidates.filter_map(|candidate| Some((cost(candidate)?, candidate)));
     costs.min().map(|(_, candidate)| candidate)
+}
+
+/// Whether `rest` is an addition to `short`, and not the end of its last word or number.
+fn continues(short: &str, rest: &str) -> bool {
+    let is_digit = |c: char| c.is_ascii_digit();
+    match (short.chars().next_back(), rest.chars().next()) {
+        (Some(_), None) => true,
+        (Some(last), Some(next)) => match (is_digit(last), is_digit(next)) {
+            (true, true) => false,
+            (false, false) => !next.is_alphanumeric() || short.chars().count() > 2,
+            _ => true,
+        },
+        (None, _) => false,
+    }
 }
 
 fn stem(name: &str) -> &str {
@@ -176,6 +190,8 @@ mod tests {
         assert_eq!(near("dst", &["ref", "dist"]), Some("dist"));
         assert_eq!(near("metod", &["item", "method"]), Some("method"));
         assert_eq!(near("astronaut.png", &["butterfly.png"]), None);
+        assert_eq!(near("2", &["20", "2_x4"]), Some("2_x4"));
+        assert_eq!(near("a", &["apple"]), None);
         assert_eq!(near("a", &[]), None);
     }
 

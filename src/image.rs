@@ -282,7 +282,7 @@ fn check_size(width: u64, height: u64, rules: &Rules) -> Result<Size, Reason> {
         );
         return Err(("E_TOO_LARGE", text));
     }
-    // At most `pixels_max`, which is far below usize::MAX pixels wherever an image fits into memory.
+    // No more pixels than allowed, so each side fits wherever the image does.
     Ok(Size { width: width as usize, height: height as usize })
 }
 

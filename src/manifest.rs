@@ -274,11 +274,11 @@ impl Manifest {
     }
 }
 
-/// Why the first line of a file of JSON lines names no columns.
+/// Why a file of JSON lines names no columns.
 fn no_object(location: &Location) -> Refusal {
     let shown = location.file.display();
     let is_empty = fs_err::metadata(&location.file).is_ok_and(|of| of.len() == 0);
-    let what = if is_empty { "the file is empty" } else { "line 1 is not a JSON object with keys" };
+    let what = if is_empty { "the file is empty" } else { "the first line has no key" };
     Refusal::inputs(format!("manifest `{shown}`: {what}"))
         .hint("write one object a line: {\"ref\": \"a.png\", \"dist\": \"b.png\"}")
 }
@@ -363,7 +363,8 @@ mod tests {
     fn each_fault_of_json_lines_has_its_message() {
         let cases = [
             ("", "the file is empty"),
-            ("[1]\n", "line 1 is not a JSON object"),
+            ("[1]\n", "line 1: not a JSON object"),
+            ("{}\n", "the first line has no key"),
             ("{\"ref\":\"a\",\"dist\":\"b\"}\n{\"ref\":\"a\"", "line 2: not a JSON object"),
             ("{\"ref\":\"a\",\"dist\":[\"b\"]}", "line 1: a value is an object or a list"),
             ("{\"ref\":\"a\",\"dst\":\"b\"}", "hint: rename `dst` to `dist`"),

@@ -235,7 +235,8 @@ mod tests {
     fn an_event_for_programs_has_numbers_only() {
         let counts = Counts { scored: 90, failed: 10, ..Counts::default() };
         let event = event_of("progress", counts, 400, 50.0, &[]);
-        let expected = r#"{"event":"progress","expected":400,"done":100,"failed":10,"elapsed_s":50.0,"pairs_per_s":2.0,"eta_s":150.0}"#;
+        let expected = r#"{"event":"progress","expected":400,"done":100,"failed":10,"#.to_owned()
+            + r#""elapsed_s":50.0,"pairs_per_s":2.0,"eta_s":150.0}"#;
         assert_eq!(serde_json::to_string(&event).unwrap(), expected);
         let event = event_of("progress", Counts::default(), 400, 0.0, &[]);
         assert!(serde_json::to_string(&event).unwrap().contains("\"eta_s\":null"));

@@ -10,10 +10,23 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("main", &["cli", "commands", "error", "progress"]),
     (
         "commands",
-        &["cli", "config", "error", "eval", "eval/cpu", "net", "pipeline", "progress", "run"],
+        &[
+            "batch", "check", "cli", "config", "error", "eval", "eval/cpu", "image", "manifest",
+            "net", "pipeline", "progress", "run", "source",
+        ],
     ),
-    ("cli", &["net"]),
-    ("config", &["cli", "error", "eval", "image", "manifest", "net", "progress", "run"]),
+    // The types that options are read as.
+    ("cli", &["image", "net", "pipeline", "progress"]),
+    (
+        "config",
+        &[
+            "cli", "error", "eval", "eval/cpu", "image", "manifest", "net", "pairing", "pipeline",
+            "progress", "run", "source",
+        ],
+    ),
+    ("source", &["error", "manifest", "pairing"]),
+    ("pairing", &["error"]),
+    ("check", &["batch", "error", "image", "manifest", "net", "pairing"]),
     ("pipeline", &["batch", "error", "eval", "image", "manifest", "progress", "run"]),
     ("progress", &["pipeline"]),
     ("run", &["batch", "error", "image", "manifest", "net", "stats"]),
@@ -21,7 +34,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("eval", &["batch", "net"]),
     ("eval/cpu", &["batch", "eval", "net"]),
     ("batch", &["image"]),
-    ("image", &["batch"]),
+    ("image", &["batch", "error"]),
     ("net", &[]),
     ("stats", &[]),
     ("error", &[]),

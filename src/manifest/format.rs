@@ -1,7 +1,8 @@
 //! The formats of a manifest: CSV, TSV and JSON lines, all read as records of cells.
 //!
 //! This module knows bytes, lines and cells, and refuses to know what a column means. Whatever is
-//! wrong with one record is a [`Fault`] of that record; only a file that cannot be read is an error.
+//! wrong with one record is a [`Fault`] of that record; only a file that cannot be read
+//! is an error.
 
 use std::io::{BufRead, BufReader, Seek as _, SeekFrom};
 use std::path::Path;
@@ -10,6 +11,8 @@ use csv::{ByteRecord, StringRecord};
 use fs_err::File;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::error::Refusal;
 
 /// How the rows are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,20 +121,28 @@ impl Reader {
                 reader.read_byte_record(&mut record)?;
                 let mut header: Vec<String> = Vec::new();
                 for cell in &record {
-                    header.push(String::from_utf8(cell.to_vec()).map_err(|_| {
-                        crate::error::Refusal::inputs("the header is not UTF-8").hint(NOT_UTF8)
-                    })?);
+                    header.push(
+                        String::from_utf8(cell.to_vec()).map_err(|_| {
+                            Refusal::inputs("the header is not UTF-8").hint(NOT_UTF8)
+                        })?,
+                    );
                 }
                 let columns = header.len();
                 Ok((Reader::Separated { reader, record, columns }, header))
             }
             Format::JsonLines => {
                 let mut lines = JsonLines::open(path, Vec::new())?;
-                let first = lines.next_line()?;
-                // A first line that is no object has no columns; reading it again tells why.
-                let object = first.map(|_| object_of(&lines.text)).and_then(Result::ok);
-                let header: Vec<String> =
-                    object.unwrap_or_default().into_iter().map(|(key, _)| key).collect();
+                let header = match lines.next_line()? {
+                    None => Vec::new(),
+                    // Values are looked at when the line is read as a row.
+                    Some(_) => match values_of(&lines.text) {
+                        Ok(values) => values.into_iter().map(|(key, _)| key).collect(),
+                        Err((message, hint)) => {
+                            let fault = Fault::at_line(lines.line, message, hint);
+                            return Err(Refusal::inputs(fault.to_string()).hint(hint).into());
+                        }
+                    },
+                };
                 lines = JsonLines::open(path, header.clone())?;
                 Ok((Reader::JsonLines(lines), header))
             }
@@ -263,16 +274,19 @@ type Told = (String, &'static str);
 type Object = Vec<(String, String)>;
 
 fn object_of(line: &[u8]) -> Result<Object, Told> {
+    values_of(line)?.into_iter().map(|(key, value)| Ok((key, text_of(&value)?))).collect()
+}
+
+fn values_of(line: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, Told> {
     let text = std::str::from_utf8(line).map_err(|_| ("not UTF-8".to_owned(), NOT_UTF8))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let object = deserializer.deserialize_map(Pairs).and_then(|pairs| {
         deserializer.end()?;
         Ok(pairs)
     });
-    let object = object.map_err(|error| {
+    object.map_err(|error| {
         (format!("not a JSON object: {error}"), "write one object a line, without line breaks")
-    })?;
-    object.into_iter().map(|(key, value)| Ok((key, text_of(&value)?))).collect()
+    })
 }
 
 /// Numbers keep the digits that were written.

@@ -100,7 +100,11 @@ fn a_pair_that_cannot_be_scored_is_a_row_and_not_the_end() {
     let failure = |row: Row| outcome.records[&row].failure.clone().unwrap();
     assert_eq!(
         failure(1),
-        Failure::new("E_SIZE", "ref is 8x8, dist is 9x8: they differ by 1x0 pixels")
+        Failure::new(
+            "E_SIZE",
+            "ref is 8x8, dist is 9x8: they differ by 1x0 pixels; \
+             --size-policy modcrop:2 would make them equal"
+        )
     );
     assert!(failure(2).message.contains("text.pgm"), "{:?}", failure(2));
     assert_eq!(failure(3).code, "E_MISSING");
