@@ -4,6 +4,7 @@
 //! evaluator knows batches and models, and nothing of files, manifests or people.
 
 pub mod cpu;
+pub mod cuda;
 pub mod fake;
 
 use crate::batch::{Batch, BatchShape, Row, Size};

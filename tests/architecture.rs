@@ -33,6 +33,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("manifest", &["batch", "error", "net"]),
     ("eval", &["batch", "net"]),
     ("eval/cpu", &["batch", "eval", "net"]),
+    ("eval/cuda", &["batch", "eval", "net"]),
     ("batch", &["image"]),
     ("image", &["batch", "error"]),
     ("net", &[]),
