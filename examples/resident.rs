@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
     let version = Version::V0_1;
     let lin = Some(Lin::load(args.net, version)?.layers);
     let config = Config { threads: args.threads, pairs_max: Some(args.batch), isa: None };
-    let mut evaluator = CpuEvaluator::new(vec![Model { trunk, version, lin }], config)?;
+    let mut evaluator = CpuEvaluator::new(vec![Model::published(trunk, version, lin)], config)?;
     let images: Vec<Image> = (0..2 * args.batch).map(|seed| image(args.side, seed)).collect();
     let size = Size { width: args.side, height: args.side };
     let shape = BatchShape { size, depth: Depth::U8 };

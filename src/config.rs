@@ -172,7 +172,7 @@ fn resolve_metric(
         trunk_sha256: trunk.sha256.clone(),
         lin_sha256: lin.as_ref().map(|lin| lin.sha256.clone()),
     };
-    let model = Model { trunk, version, lin: lin.map(|lin| lin.layers) };
+    let model = Model::published(trunk, version, lin.map(|lin| lin.layers));
     Ok((metric, model))
 }
 

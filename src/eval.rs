@@ -11,15 +11,88 @@ use crate::batch::{Batch, BatchShape, Row, Size};
 use crate::net::plan::TooSmall;
 use crate::net::weights::{Trunk, Version};
 
-/// One metric to compute: a trunk, how its input is scaled, and how its taps are weighted.
+/// One metric to compute: a trunk, how its input is scaled, how its taps are weighted, and what is
+/// given back of them.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The convolutions.
     pub trunk: Trunk,
-    /// Decides the scaling of the input.
+    /// What is done to a sample before everything else.
+    pub input: Affine,
+    /// Decides the scaling of the input, after `input`.
     pub version: Version,
     /// Channel weights per layer; `None` sums over channels (`--baseline`).
     pub lin: Option<Vec<Vec<f32>>>,
+    /// What keeps the norm of a feature from being 0.
+    pub epsilon: Epsilon,
+    /// What is given back beside the means.
+    pub wanted: Wanted,
+}
+
+impl Model {
+    /// LPIPS as published, for samples in [0, 1], without maps.
+    #[must_use]
+    pub fn published(trunk: Trunk, version: Version, lin: Option<Vec<Vec<f32>>>) -> Model {
+        let (input, epsilon, wanted) = (Affine::UNIT, Epsilon::LPIPS, Wanted::default());
+        Model { trunk, input, version, lin, epsilon, wanted }
+    }
+}
+
+/// `v = gain * x + bias`, each operation rounded to float32 on its own. (Bytes are divided by 255,
+/// rounded, before.)
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Affine {
+    /// Factor.
+    pub gain: f32,
+    /// Summand.
+    pub bias: f32,
+}
+
+impl Affine {
+    /// From [0, 1] to the [-1, 1] that the metric is defined for.
+    pub const UNIT: Affine = Affine { gain: 2.0, bias: -1.0 };
+    /// Samples reach the trunk as they are.
+    pub const NONE: Affine = Affine { gain: 1.0, bias: 0.0 };
+
+    /// The value of a sample.
+    #[must_use]
+    pub fn of(self, x: f32) -> f32 {
+        self.gain * x + self.bias
+    }
+}
+
+/// The norm of a feature is `sqrt(sum over channels of f^2 + inside) + outside`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Epsilon {
+    /// Added to the sum of squares.
+    pub inside: f32,
+    /// Added to the root.
+    pub outside: f32,
+}
+
+impl Epsilon {
+    /// The rule of the published code.
+    pub const LPIPS: Epsilon = Epsilon { inside: 0.0, outside: 1e-10 };
+}
+
+/// Which maps an evaluator gives back beside the means of the layers, which never depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    /// The map D_l of every layer.
+    pub layers: bool,
+    /// The sum over channels of the reference's raw activation at this tap.
+    pub reference_sum: Option<usize>,
+}
+
+/// One value per position of a tap.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Map {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// (row, column), on the host.
+    pub values: Vec<f32>,
 }
 
 /// The distance of one pair under one model.
@@ -27,6 +100,10 @@ pub struct Model {
 pub struct Distance {
     /// Mean of the layer's map D_l, per layer.
     pub layers: Vec<f64>,
+    /// The maps D_l in layer order; empty unless [`Wanted::layers`].
+    pub maps: Vec<Map>,
+    /// The map of [`Wanted::reference_sum`].
+    pub reference_sum: Option<Map>,
 }
 
 impl Distance {

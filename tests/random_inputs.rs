@@ -4,12 +4,12 @@
 mod support;
 
 use lpips::batch::Size;
-use lpips::eval::Model;
 use lpips::eval::cpu::{Config, CpuEvaluator, Isa};
+use lpips::eval::{self, Affine, Epsilon, Model, Wanted};
 use lpips::image::{Image, Pixels};
 use lpips::net::Net;
 use lpips::net::plan::{Plan, Shape, Slot, Step};
-use lpips::net::weights::{Conv, Trunk, Version};
+use lpips::net::weights::{Conv, Version};
 
 use support::{model, score};
 
@@ -39,14 +39,17 @@ fn image(size: Size, seed: u64) -> Image {
 /// (channel, row, column)
 type Map = Vec<f64>;
 
-fn input(image: &Image, version: Version) -> Map {
+fn input(image: &Image, model: &Model) -> Map {
+    let Affine { gain, bias } = model.input;
     let Pixels::U8(samples) = &image.pixels else { unreachable!() };
     let pixels = image.size.width * image.size.height;
     (0..3 * pixels)
         .map(|index| {
             let (c, pixel) = (index / pixels, index % pixels);
-            let v = 2.0 * f64::from(samples[3 * pixel + c]) / 255.0 - 1.0;
-            version
+            let x = f64::from(samples[3 * pixel + c]) / 255.0;
+            let v = f64::from(gain) * x + f64::from(bias);
+            model
+                .version
                 .scaling()
                 .map_or(v, |(shift, scale)| (v - f64::from(shift[c])) / f64::from(scale[c]))
         })
@@ -88,10 +91,11 @@ fn positions(shape: Shape) -> impl Iterator<Item = (usize, usize, usize)> {
 }
 
 /// The taps of one image.
-fn taps(trunk: &Trunk, image: &Image, version: Version) -> Vec<(Shape, Map)> {
+fn taps(model: &Model, image: &Image) -> Vec<(Shape, Map)> {
+    let trunk = &model.trunk;
     let plan = Plan::new(trunk.net.spec(), image.size.height, image.size.width).unwrap();
     let mut buffers = vec![Map::new(); 3];
-    let input = input(image, version);
+    let input = input(image, model);
     let mut taps = Vec::new();
     for step in &plan.steps {
         let (src, dst) = match *step {
@@ -122,14 +126,17 @@ fn taps(trunk: &Trunk, image: &Image, version: Version) -> Vec<(Shape, Map)> {
     taps
 }
 
-fn expected(model: &Model, reference: &Image, distorted: &Image) -> Vec<f64> {
-    let a = taps(&model.trunk, reference, model.version);
-    let b = taps(&model.trunk, distorted, model.version);
-    let layer = |index: usize| {
+/// The maps D_l, and S_k where the model asks for it.
+fn expected(model: &Model, reference: &Image, distorted: &Image) -> (Vec<Map>, Option<Map>) {
+    let a = taps(model, reference);
+    let b = taps(model, distorted);
+    let layer = |index: usize| -> Map {
         let ((shape, a), (_, b)) = (&a[index], &b[index]);
         let area = shape.h * shape.w;
+        let (inside, outside) = (model.epsilon.inside, model.epsilon.outside);
         let norm = |map: &Map, at: usize| {
-            (0..shape.c).map(|c| map[c * area + at].powi(2)).sum::<f64>().sqrt() + 1e-10
+            let squares = (0..shape.c).map(|c| map[c * area + at].powi(2)).sum::<f64>();
+            (squares + f64::from(inside)).sqrt() + f64::from(outside)
         };
         let lin = |c: usize| model.lin.as_ref().map_or(1.0, |lin| f64::from(lin[index][c]));
         let value = |at: usize| -> f64 {
@@ -137,9 +144,29 @@ fn expected(model: &Model, reference: &Image, distorted: &Image) -> Vec<f64> {
             let term = |c: usize| (a[c * area + at] / of_a - b[c * area + at] / of_b).powi(2);
             (0..shape.c).map(|c| lin(c) * term(c)).sum()
         };
-        (0..area).map(value).sum::<f64>() / area as f64
+        (0..area).map(value).collect()
     };
-    (0..a.len()).map(layer).collect()
+    let sum = |index: usize| -> Map {
+        let (shape, a) = &a[index];
+        let area = shape.h * shape.w;
+        (0..area).map(|at| (0..shape.c).map(|c| a[c * area + at]).sum()).collect()
+    };
+    ((0..a.len()).map(layer).collect(), model.wanted.reference_sum.map(sum))
+}
+
+fn mean(map: &Map) -> f64 {
+    map.iter().sum::<f64>() / map.len() as f64
+}
+
+/// Within `relative` of the largest expected value, everywhere.
+fn assert_near(found: &eval::Map, expected: &Map, relative: f64, name: &str) {
+    assert_eq!(found.values.len(), expected.len(), "{name}");
+    assert_eq!(found.values.len(), found.height * found.width, "{name}");
+    let largest = expected.iter().copied().fold(0.0, f64::max);
+    for (at, (&found, expected)) in found.values.iter().zip(expected).enumerate() {
+        let deviation = (f64::from(found) - expected).abs();
+        assert!(deviation <= relative * largest, "{name} at {at}: {found} instead of {expected}");
+    }
 }
 
 #[test]
@@ -156,7 +183,8 @@ fn every_instruction_set_agrees_with_float64() {
         let (reference, distorted) = (image(size, seed), image(size, seed + 100));
         let trunk = support::trunk(net).unwrap();
         let model = model(&trunk, version, seed.is_multiple_of(2));
-        let expected = expected(&model, &reference, &distorted);
+        let expected: Vec<f64> =
+            expected(&model, &reference, &distorted).0.iter().map(mean).collect();
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
             let config = Config { threads: 2, pairs_max: None, isa: Some(isa) };
             let mut evaluator = CpuEvaluator::new(vec![model.clone()], config).unwrap();
@@ -170,6 +198,41 @@ fn every_instruction_set_agrees_with_float64() {
                     "{net} {height}x{width} {isa} layer {layer}: {found} instead of {expected}"
                 );
             }
+        }
+    }
+}
+
+/// Everything that a model can ask for beside the published metric: maps, the channel sum, another
+/// rule for the norm and another input. The means do not depend on what else is asked for.
+#[test]
+fn maps_agree_with_float64_and_leave_the_means_alone() {
+    let size = Size { width: 61, height: 38 };
+    let (reference, distorted) = (image(size, 7), image(size, 8));
+    for (net, reference_sum) in [(Net::Alex, 2), (Net::Squeeze, 0), (Net::Squeeze, 6)] {
+        let trunk = support::trunk(net).unwrap();
+        let plain = Model {
+            input: Affine::NONE,
+            epsilon: Epsilon { inside: 1e-3, outside: 0.0 },
+            ..model(&trunk, Version::V0_1, false)
+        };
+        let wanted = Wanted { layers: true, reference_sum: Some(reference_sum) };
+        let with_maps = Model { wanted, ..plain.clone() };
+        let (maps, sum) = expected(&with_maps, &reference, &distorted);
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let config = Config { threads: 2, pairs_max: None, isa: Some(isa) };
+            let models = vec![plain.clone(), with_maps.clone()];
+            let mut evaluator = CpuEvaluator::new(models, config).unwrap();
+            let scores = score(&mut evaluator, &[(&reference, &distorted)]);
+            let [plain, found] = [0, 1].map(|index| scores[0][index].as_ref().unwrap());
+            assert_eq!(plain.layers, found.layers, "{net} {isa}");
+            assert!(plain.maps.is_empty() && plain.reference_sum.is_none());
+            assert_eq!(found.maps.len(), maps.len());
+            for (layer, (found, expected)) in found.maps.iter().zip(&maps).enumerate() {
+                // A mean is promised within 3e-5; at one position nothing averages out.
+                assert_near(found, expected, 1e-4, &format!("{net} {isa} layer {layer}"));
+            }
+            let sum = sum.as_ref().unwrap();
+            assert_near(found.reference_sum.as_ref().unwrap(), sum, 1e-5, &format!("{net} {isa}"));
         }
     }
 }

@@ -9,6 +9,7 @@ mod direct;
 mod ops;
 mod product;
 mod simd;
+mod tap;
 mod tensor;
 mod transform;
 mod winograd;
@@ -20,9 +21,10 @@ use std::thread::JoinHandle;
 use anyhow::Context as _;
 
 use self::conv::{Conv, Geometry};
+use self::tap::Comparison;
 use self::tensor::{Layout, Tensor};
 use self::winograd::Scratch;
-use super::{Description, Distance, Evaluator, Model, PairScore, Scored, Unscored, Wait};
+use super::{Affine, Description, Distance, Evaluator, Model, PairScore, Scored, Unscored, Wait};
 use crate::batch::{Batch, BatchShape, Pair, Size, Staging};
 use crate::net::Net;
 use crate::net::plan::{BUFFERS, Plan, Slot, Step, View};
@@ -214,9 +216,10 @@ fn score(engines: &mut [Engine], batch: Batch) -> (Scored, Box<dyn Staging>) {
 #[derive(Debug)]
 struct Engine {
     net: Net,
+    input: Affine,
     version: Version,
     convs: Vec<Conv>,
-    lin: Option<Vec<Vec<f32>>>,
+    comparison: Comparison,
     isa: Isa,
     /// The plan for the size of the last batch.
     plan: Option<(Size, Plan)>,
@@ -233,11 +236,13 @@ struct Activations {
 
 impl Engine {
     fn new(model: Model, isa: Isa) -> Engine {
-        let Model { trunk, version, lin } = model;
+        let comparison = Comparison::new(&model, isa);
+        let Model { trunk, input, version, .. } = model;
         let convs = trunk.convs.into_iter().map(|conv| Conv::new(conv, isa)).collect();
         let scratch = Scratch::new(rayon::current_num_threads());
         let activations = Activations { scratch, ..Activations::default() };
-        Engine { net: trunk.net, version, convs, lin, isa, plan: None, activations }
+        let net = trunk.net;
+        Engine { net, input, version, convs, comparison, isa, plan: None, activations }
     }
 
     fn score(&mut self, batch: &Batch) -> Vec<Result<Distance, Unscored>> {
@@ -270,7 +275,7 @@ impl Engine {
     ) -> Vec<Distance> {
         let mut distances = vec![Distance::default(); pairs.len()];
         let Activations { input, buffers, scratch } = &mut self.activations;
-        ops::normalise(batch, images, self.version, input);
+        ops::normalise(batch, images, self.input, self.version, input);
         for step in &plan.steps {
             match *step {
                 Step::Conv { weight, stride, pad, src, dst, .. } => {
@@ -288,11 +293,7 @@ impl Engine {
                 }
                 Step::Tap { layer, src } => {
                     let Slot::Buffer(index) = src.slot else { unreachable!("a tap of the input") };
-                    let lin = self.lin.as_ref().map(|lin| lin[layer].as_slice());
-                    let means = ops::tap(&buffers[index], pairs, lin, self.isa);
-                    for (distance, mean) in distances.iter_mut().zip(means) {
-                        distance.layers.push(mean);
-                    }
+                    self.comparison.run(layer, &buffers[index], pairs, &mut distances);
                 }
             }
         }

@@ -54,7 +54,8 @@ impl Evaluator for FakeEvaluator {
             .pairs()
             .iter()
             .map(|pair| {
-                vec![Ok(Distance { layers: vec![first(pair.reference) - first(pair.distorted)] })]
+                let layers = vec![first(pair.reference) - first(pair.distorted)];
+                vec![Ok(Distance { layers, ..Distance::default() })]
             })
             .collect();
         let size = batch.shape().size;

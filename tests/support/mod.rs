@@ -34,7 +34,7 @@ pub(crate) fn trunk(net: Net) -> Option<Trunk> {
 /// A model with lin weights, or without (`baseline`).
 pub(crate) fn model(trunk: &Trunk, version: Version, baseline: bool) -> Model {
     let lin = (!baseline).then(|| Lin::load(trunk.net, version).unwrap().layers);
-    Model { trunk: trunk.clone(), version, lin }
+    Model::published(trunk.clone(), version, lin)
 }
 
 /// Writes SqueezeNet's formula trunk where the program looks for a trunk.
