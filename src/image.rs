@@ -3,6 +3,7 @@
 //! The format is decided by content, never by a file's name. This module knows files and samples,
 //! and refuses to know of pairs, batches of work and metrics.
 
+mod container;
 mod crop;
 mod header;
 mod jpeg;

@@ -6,17 +6,19 @@ use ::image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
 };
 
+use super::container::{self, Container, Scale};
 use super::{Alpha, Header, Image, Pixels, Reason, Rules, Traits, check_size};
 use crate::batch::Size;
 
 /// Memory that a decoder may use beside its pixels.
 const DECODER_BYTES: u64 = 64 << 20;
 
-pub(super) fn header(file: impl BufRead + Seek, format: ImageFormat) -> Result<Header, Reason> {
+pub(super) fn header(mut file: impl BufRead + Seek, format: ImageFormat) -> Result<Header, Reason> {
+    let container = container::look(&mut file, format)?;
     let mut decoder = start(file, format)?;
     let (width, height) = decoder.dimensions();
     let size = Size { width: width as usize, height: height as usize };
-    let traits = traits_of(&mut decoder, format).map_err(|error| damaged(&error))?;
+    let traits = traits_of(&mut decoder, format, &container).map_err(|error| damaged(&error))?;
     let size = if is_turned(&mut decoder, format) {
         Size { width: size.height, height: size.width }
     } else {
@@ -26,13 +28,15 @@ pub(super) fn header(file: impl BufRead + Seek, format: ImageFormat) -> Result<H
 }
 
 pub(super) fn decode(bytes: &[u8], format: ImageFormat, rules: &Rules) -> Result<Image, Reason> {
-    let mut decoder = start(Cursor::new(bytes), format)?;
+    let mut file = Cursor::new(bytes);
+    let container = container::look(&mut file, format)?;
+    let mut decoder = start(file, format)?;
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into(), rules)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(DECODER_BYTES + 16 * u64::from(width) * u64::from(height));
     decoder.set_limits(limits).map_err(|error| damaged(&error))?;
-    let traits = traits_of(&mut decoder, format).map_err(|error| damaged(&error))?;
+    let traits = traits_of(&mut decoder, format, &container).map_err(|error| damaged(&error))?;
     let orientation = decoder.orientation().map_err(|error| damaged(&error))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| damaged(&error))?;
     if format == ImageFormat::Tiff {
@@ -40,7 +44,7 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat, rules: &Rules) -> Result
         image.apply_orientation(orientation);
     }
     let size = Size { width: image.width() as usize, height: image.height() as usize };
-    Ok(Image { traits, ..Image::new(size, samples_of(image, rules.alpha)) })
+    Ok(Image { traits, ..Image::new(size, samples_of(image, rules.alpha, &container)) })
 }
 
 /// A decoder that has read the header.
@@ -49,7 +53,10 @@ fn start<'a>(
     format: ImageFormat,
 ) -> Result<impl ImageDecoder + 'a, Reason> {
     let mut reader = ImageReader::with_format(file, format);
-    reader.no_limits();
+    // Of what precedes the samples, such as profiles; `decode` makes room for these.
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(DECODER_BYTES);
+    reader.limits(limits);
     let decoder = reader.into_decoder().map_err(|error| damaged(&error))?;
     match decoder.original_color_type() {
         ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16 => Err((
@@ -71,14 +78,17 @@ fn damaged(error: &ImageError) -> Reason {
     }
 }
 
-fn traits_of(decoder: &mut impl ImageDecoder, format: ImageFormat) -> Result<Traits, ImageError> {
+fn traits_of(
+    decoder: &mut impl ImageDecoder,
+    format: ImageFormat,
+    container: &Container,
+) -> Result<Traits, ImageError> {
     let color = decoder.color_type();
     let depth_bits = 8 * color.bytes_per_pixel() / color.channel_count();
     let traits = Traits { depth_bits, alpha: color.has_alpha(), ..Traits::default() };
-    let profile = decoder.icc_profile()?;
-    let exif = match format {
-        ImageFormat::Tiff => None,
-        _ => decoder.exif_metadata()?,
+    let (exif, profile) = match format {
+        ImageFormat::Tiff => (None, container.profile.clone()),
+        _ => (decoder.exif_metadata()?, decoder.icc_profile()?),
     };
     Ok(traits.with_exif(exif.as_deref()).with_profile(profile.as_deref()))
 }
@@ -89,20 +99,31 @@ fn is_turned(decoder: &mut impl ImageDecoder, format: ImageFormat) -> bool {
     orientation.is_some_and(|orientation| orientation.to_exif() >= 5)
 }
 
-fn samples_of(image: DynamicImage, alpha: Alpha) -> Pixels {
+fn samples_of(image: DynamicImage, alpha: Alpha, container: &Container) -> Pixels {
     let background = match alpha {
         Alpha::Black if image.color().has_alpha() => Some(0),
         Alpha::White if image.color().has_alpha() => Some(1),
         _ => None,
     };
+    let scale = container.maximum.map(Scale::new);
+    let byte = |sample: u8| scale.as_ref().map_or(sample, |scale| scale.byte(sample));
+    let unit = |sample: u16| {
+        scale.as_ref().map_or(f32::from(sample) / 65535.0, |scale| scale.unit(sample))
+    };
     let is_deep = image.color().bytes_per_pixel() / image.color().channel_count() == 2;
     match (is_deep, background) {
-        (false, None) => Pixels::U8(image.into_rgb8().into_raw()),
+        (false, None) => {
+            let mut samples = image.into_rgb8().into_raw();
+            if scale.is_some() {
+                samples.iter_mut().for_each(|sample| *sample = byte(*sample));
+            }
+            Pixels::U8(samples)
+        }
         (false, Some(background)) => {
             let blend = |pixel: &[u8]| {
-                let alpha = u32::from(pixel[3]);
+                let alpha = u32::from(byte(pixel[3]));
                 // Rounded to the nearest, as PIL's DIV255 does.
-                let over = |c: u8| u32::from(c) * alpha + 255 * background * (255 - alpha);
+                let over = |c: u8| u32::from(byte(c)) * alpha + 255 * background * (255 - alpha);
                 [0, 1, 2].map(|channel| ((over(pixel[channel]) + 127) / 255) as u8)
             };
             Pixels::U8(image.into_rgba8().as_raw().chunks_exact(4).flat_map(blend).collect())
@@ -117,8 +138,4 @@ fn samples_of(image: DynamicImage, alpha: Alpha) -> Pixels {
             Pixels::F32(image.into_rgba16().as_raw().chunks_exact(4).flat_map(blend).collect())
         }
     }
-}
-
-fn unit(sample: u16) -> f32 {
-    f32::from(sample) / 65535.0
 }
