@@ -252,7 +252,7 @@ pub static ENTRIES: &[Entry] = entries! {
         "tap_nhwc_f16_c512": tap(F16),
     }
     "channel_sum" 256 256 { "channel_sum_nchw_f32": channel_sum(F32), }
-    "channel_sum" 256 8 {
+    "channel_sum" 256 32 {
         "channel_sum_nhwc_f32": channel_sum(F32),
         "channel_sum_nhwc_f16": channel_sum(F16),
     }
