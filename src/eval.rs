@@ -7,6 +7,8 @@ pub mod cpu;
 pub mod cuda;
 pub mod fake;
 
+use serde::Serialize;
+
 use crate::batch::{Batch, BatchShape, Row, Size};
 use crate::net::plan::TooSmall;
 use crate::net::weights::{Trunk, Version};
@@ -40,7 +42,7 @@ impl Model {
 
 /// `v = gain * x + bias`, each operation rounded to float32 on its own. (Bytes are divided by 255,
 /// rounded, before.)
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Affine {
     /// Factor.
     pub gain: f32,
@@ -62,7 +64,7 @@ impl Affine {
 }
 
 /// The norm of a feature is `sqrt(sum over channels of f^2 + inside) + outside`.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Epsilon {
     /// Added to the sum of squares.
     pub inside: f32,

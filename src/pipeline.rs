@@ -10,6 +10,8 @@
 
 mod assemble;
 mod decode;
+mod masks;
+mod reduce;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -20,13 +22,18 @@ use clap::ValueEnum;
 
 use self::assemble::Assembler;
 use self::decode::{Feed, decode_all};
+use self::reduce::Reducer;
 use crate::batch::Row;
 use crate::error::{Failure, Refusal};
-use crate::eval::{Distance, Evaluator, Scored, Unscored};
+use crate::eval::{Evaluator, Scored};
 use crate::image::{self, Difference, Differences};
 use crate::manifest::Manifest;
+use crate::metric::Output;
 use crate::progress::Progress;
 use crate::run::journal::{Journal, Record};
+use crate::run::maps::Maps;
+
+pub use self::masks::Masks;
 
 /// What the flow needs beside its workers.
 #[derive(Debug)]
@@ -39,6 +46,10 @@ pub struct Flow<'a> {
     pub threads: usize,
     /// What a failed pair does.
     pub on_error: OnError,
+    /// The metric columns.
+    pub outputs: &'a [Output],
+    /// Where the masks of [`crate::metric::Reduction::Masked`] are.
+    pub masks: Option<&'a Masks>,
 }
 
 /// What a pair that cannot be scored does to the run.
@@ -82,7 +93,8 @@ impl Counts {
     }
 }
 
-/// Scores every row of the manifest and writes each outcome to the journal.
+/// Scores every row of the manifest and writes each outcome to the journal, and the spatial map of
+/// each model to `maps` if there is one.
 ///
 /// # Errors
 /// When the manifest, the evaluator or the journal fails. Rows written until then stay.
@@ -90,10 +102,13 @@ pub fn run(
     flow: &Flow<'_>,
     evaluator: &mut dyn Evaluator,
     journal: &mut Journal,
+    maps: Option<&mut Maps>,
     progress: &mut Progress,
 ) -> anyhow::Result<Counts> {
     let feed = Mutex::new(Feed::new(flow.manifest)?);
-    let mut sink = Sink { flow, journal, progress, counts: Counts::default() };
+    let Flow { manifest, outputs, masks, .. } = *flow;
+    let reducer = Reducer { manifest, outputs, masks, maps };
+    let mut sink = Sink { flow, reducer, journal, progress, counts: Counts::default() };
     thread::scope(|scope| {
         let (sender, decoded) = sync_channel(2 * flow.threads);
         for _ in 0..flow.threads {
@@ -130,6 +145,7 @@ struct Outcomes {
 /// Where outcomes go.
 struct Sink<'a> {
     flow: &'a Flow<'a>,
+    reducer: Reducer<'a>,
     journal: &'a mut Journal,
     progress: &'a mut Progress,
     counts: Counts,
@@ -138,14 +154,8 @@ struct Sink<'a> {
 impl Sink<'_> {
     fn write(&mut self, outcomes: Outcomes) -> anyhow::Result<()> {
         let mut records = outcomes.failed;
-        for (Scored { rows, size, scores }, differences) in outcomes.scored {
-            let size = Some((size.width, size.height));
-            let pairs = rows.into_iter().zip(scores).zip(differences);
-            records.extend(pairs.map(|((row, score), differences)| {
-                let failure = score.iter().find_map(|one| one.as_ref().err()).map(failure_of);
-                let layers = score.into_iter().map(|one| one.ok().map(|d: Distance| d.layers));
-                Record { row, size, layers: layers.collect(), differences, failure }
-            }));
+        for (scored, differences) in outcomes.scored {
+            records.extend(self.reducer.records(scored, differences)?);
         }
         if records.is_empty() {
             return Ok(());
@@ -175,14 +185,6 @@ impl Sink<'_> {
         }
         Ok(())
     }
-}
-
-fn failure_of(reason: &Unscored) -> Failure {
-    let code = match reason {
-        Unscored::TooSmall(_) => "E_TOO_SMALL",
-        Unscored::NotFinite { .. } => "E_NAN",
-    };
-    Failure::new(code, reason.to_string())
 }
 
 /// Rows that fail before they reach a batch.

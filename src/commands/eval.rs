@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::ranking::ranking;
 use crate::cli::EvalArgs;
-use crate::config::Config;
+use crate::config::{Config, Spatial};
 use crate::error::Exit;
 use crate::eval::cpu::CpuEvaluator;
 use crate::eval::{Description, Evaluator};
@@ -13,6 +13,7 @@ use crate::manifest::Manifest;
 use crate::pipeline::{self, Counts, Flow};
 use crate::progress::{Progress, Style, Verbosity, humanized, tell};
 use crate::run::journal::Journal;
+use crate::run::maps::Maps;
 use crate::run::tables::{GroupColumn, Tables, write_summary};
 use crate::run::{Fingerprint, Provenance, RunDir, RunFile, names};
 use crate::source::Located;
@@ -92,6 +93,10 @@ fn score(
         tell(&format!("scoring {row_count} pairs on {}", description.device));
     }
 
+    if let Some(warning) = config.job.protocol.preset.warning().filter(|_| speaks(config)) {
+        tell(&format!("warning: {warning}"));
+    }
+
     let style = if run_dir.is_kept() { config.style } else { Style::Off };
     let mut progress = Progress::new(row_count, style, config.verbosity);
     let flow = Flow {
@@ -99,8 +104,11 @@ fn score(
         rules: &config.job.rules,
         threads: config.job.threads,
         on_error: config.on_error,
+        outputs: &config.job.outputs,
+        masks: config.masks.as_ref(),
     };
-    let scored = pipeline::run(&flow, evaluator, &mut journal, &mut progress);
+    let mut maps = maps_of(config, run_dir);
+    let scored = pipeline::run(&flow, evaluator, &mut journal, maps.as_mut(), &mut progress);
     progress.finish();
     let counts = scored?;
     let elapsed_s = progress.elapsed_s();
@@ -108,6 +116,9 @@ fn score(
         tell_differences(&counts);
     }
 
+    if let Some(maps) = &maps {
+        maps.finish(manifest, &mut journal)?;
+    }
     let mut tables = Tables {
         manifest,
         journal: &mut journal,
@@ -148,12 +159,22 @@ fn score(
     Ok(if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed })
 }
 
+fn maps_of(config: &Config, run_dir: &RunDir) -> Option<Maps> {
+    let keep = match config.spatial? {
+        Spatial::All => None,
+        Spatial::Worst(count) => Some(count.get()),
+    };
+    Some(Maps::new(run_dir.path(), config.map_columns(), keep))
+}
+
 fn fingerprint(config: &Config, manifest: &Manifest, on: &Description) -> Fingerprint {
     Fingerprint {
         metrics: config.job.metrics.clone(),
-        lpips_version: config.job.version,
-        mode: config.job.mode,
+        lpips_version: config.job.protocol.version,
+        mode: config.job.protocol.mode,
         input_range: "0..1",
+        input: config.job.protocol.input,
+        epsilon: config.job.protocol.epsilon,
         pixel_rules: config.job.rules,
         precision: "fp32",
         numerics_class: on.numerics_class.clone(),

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::eval::fake::FakeEvaluator;
 use crate::manifest::Location;
+use crate::metric::Reduction;
 use crate::progress::{Style, Verbosity};
 
 /// A PGM file whose samples are all `value`.
@@ -28,8 +29,16 @@ fn run_fake(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvalua
     let mut journal = Journal::create(&scratch.path().join("j"), manifest.len()).unwrap();
     let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
     let rules = image::Rules::default();
-    let flow = Flow { manifest: &manifest, rules: &rules, threads, on_error: OnError::Row };
-    let result = run(&flow, fake, &mut journal, &mut progress);
+    let outputs = [Output { model: 0, reduction: Reduction::Mean }];
+    let flow = Flow {
+        manifest: &manifest,
+        rules: &rules,
+        threads,
+        on_error: OnError::Row,
+        outputs: &outputs,
+        masks: None,
+    };
+    let result = run(&flow, fake, &mut journal, None, &mut progress);
     let mut reader = journal.records().unwrap();
     let rows = 0..manifest.len() as Row;
     let records = rows.filter_map(|row| Some((row, reader.read(row).unwrap()?))).collect();
