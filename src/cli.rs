@@ -56,6 +56,16 @@ pub enum Command {
     Man(ManArgs),
 }
 
+const EVAL_USAGE: &str = "\
+lpips eval [OPTIONS] MANIFEST|- -o RUN_DIR
+       lpips eval [OPTIONS] --ref DIR --dist DIR... -o RUN_DIR
+       lpips eval [OPTIONS] --pair REF DIST [-o RUN_DIR]";
+
+const CHECK_USAGE: &str = "\
+lpips check [OPTIONS] MANIFEST|-
+       lpips check [OPTIONS] --ref DIR --dist DIR...
+       lpips check [OPTIONS] --pair REF DIST";
+
 const EVAL_EXAMPLES: &str = "\
 Examples:
   lpips eval pairs.csv -o results
@@ -183,7 +193,7 @@ pub struct DeviceArgs {
 
 /// Arguments of `lpips eval`.
 #[derive(Debug, Args)]
-#[command(after_help = EVAL_EXAMPLES)]
+#[command(after_help = EVAL_EXAMPLES, override_usage = EVAL_USAGE)]
 pub struct EvalArgs {
     #[allow(missing_docs, reason = "a doc comment would become the help of the group")]
     #[command(flatten)]
@@ -249,7 +259,7 @@ pub struct EvalArgs {
 
 /// Arguments of `lpips check`.
 #[derive(Debug, Args)]
-#[command(after_help = CHECK_EXAMPLES)]
+#[command(after_help = CHECK_EXAMPLES, override_usage = CHECK_USAGE)]
 pub struct CheckArgs {
     #[allow(missing_docs, reason = "a doc comment would become the help of the group")]
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! One module per command: what happens between resolved arguments and an exit code.
 
 pub mod check;
+mod ending;
 pub mod eval;
-mod ranking;
 pub mod shell;
 pub mod weights;

@@ -63,18 +63,35 @@ pub enum OnError {
 }
 
 /// How many rows were scored, and how many failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// Rows with every metric.
     pub scored: usize,
     /// Rows without.
     pub failed: usize,
+    /// Rows without, by the code of their reason.
+    pub failures: BTreeMap<String, Failures>,
     /// Rows whose two images differ in something that does not fail them, in the order of
     /// [`Difference::ALL`].
     pub differing: [usize; 4],
 }
 
+/// Rows that failed for one reason.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failures {
+    /// How many.
+    pub count: usize,
+    /// The id of the first, and what was wrong with it.
+    pub first: String,
+}
+
 impl Counts {
+    /// How many pairs failed, by the code of their reason.
+    #[must_use]
+    pub fn failure_codes(&self) -> BTreeMap<String, usize> {
+        self.failures.iter().map(|(code, of)| (code.clone(), of.count)).collect()
+    }
+
     /// How many pairs bear each [`Difference`], by code; those that none bears are absent.
     #[must_use]
     pub fn warnings(&self) -> BTreeMap<&'static str, usize> {
@@ -82,14 +99,24 @@ impl Counts {
         counts.filter(|&(_, count)| count > 0).collect()
     }
 
-    fn add(&mut self, record: &Record) {
-        match record.failure {
-            Some(_) => self.failed += 1,
+    fn add(&mut self, record: &Record, manifest: &Manifest) -> anyhow::Result<()> {
+        match &record.failure {
             None => self.scored += 1,
+            Some(Failure { code, message }) => {
+                self.failed += 1;
+                if let Some(same) = self.failures.get_mut(code) {
+                    same.count += 1;
+                } else {
+                    let id = manifest.rows()?.read(record.row)?.id;
+                    let first = Failures { count: 1, first: format!("`{id}`: {message}") };
+                    self.failures.insert(code.clone(), first);
+                }
+            }
         }
         for (count, difference) in self.differing.iter_mut().zip(Difference::ALL) {
             *count += usize::from(record.differences.contains(difference));
         }
+        Ok(())
     }
 }
 
@@ -161,8 +188,10 @@ impl Sink<'_> {
             return Ok(());
         }
         self.journal.append(&records)?;
-        records.iter().for_each(|record| self.counts.add(record));
-        self.progress.set(self.counts);
+        for record in &records {
+            self.counts.add(record, self.flow.manifest)?;
+        }
+        self.progress.set(&self.counts);
         match self.flow.on_error {
             OnError::Row => Ok(()),
             OnError::Stop => self.stop_for(&records),
@@ -173,7 +202,7 @@ impl Sink<'_> {
         for Record { row, failure, .. } in records {
             let Some(Failure { code, message }) = failure else { continue };
             let id = self.flow.manifest.rows()?.read(*row)?.id;
-            let Counts { scored, .. } = self.counts;
+            let scored = self.counts.scored;
             let text = format!(
                 "stopped at the first pair that cannot be scored, `{id}`: {code}: {message} \
                  ({scored} scored pairs are in `{}`)",

@@ -136,6 +136,8 @@ pub struct Provenance {
     pub scored: usize,
     /// Rows without.
     pub failed: usize,
+    /// Rows without, by the code of their reason.
+    pub failures: BTreeMap<String, usize>,
     /// Rows whose two images differ in something that does not fail them, by code.
     pub warnings: BTreeMap<&'static str, usize>,
 }
