@@ -3,13 +3,17 @@
 //! The pipeline knows an evaluator by four methods and nothing of tensors, threads or devices. An
 //! evaluator knows batches and models, and nothing of files, manifests or people.
 
+mod choice;
+mod chunk;
 pub mod cpu;
 pub mod cuda;
 pub mod fake;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use self::choice::Device;
 use crate::batch::{Batch, BatchShape, Row, Size};
+use crate::net::Net;
 use crate::net::plan::TooSmall;
 use crate::net::weights::{Trunk, Version};
 
@@ -42,7 +46,7 @@ impl Model {
 
 /// `v = gain * x + bias`, each operation rounded to float32 on its own. (Bytes are divided by 255,
 /// rounded, before.)
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Affine {
     /// Factor.
     pub gain: f32,
@@ -64,7 +68,7 @@ impl Affine {
 }
 
 /// The norm of a feature is `sqrt(sum over channels of f^2 + inside) + outside`.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Epsilon {
     /// Added to the sum of squares.
     pub inside: f32,
@@ -84,6 +88,40 @@ pub struct Wanted {
     pub layers: bool,
     /// The sum over channels of the reference's raw activation at this tap.
     pub reference_sum: Option<usize>,
+}
+
+/// Arithmetic of a trunk. Sums of taps and layers are the same in all of them.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// float32, nothing less anywhere
+    #[default]
+    Fp32,
+    /// float32 whose products are rounded to 11 bits, on tensor cores; needs CUDA
+    Tf32,
+    /// Half floats, summed in float32, on tensor cores; what overflows is scored again in fp32;
+    /// needs CUDA
+    Fp16,
+}
+
+impl Precision {
+    /// The name used on the command line and in run.json.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Tf32 => "tf32",
+            Precision::Fp16 => "fp16",
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// One value per position of a tap.
@@ -106,6 +144,8 @@ pub struct Distance {
     pub maps: Vec<Map>,
     /// The map of [`Wanted::reference_sum`].
     pub reference_sum: Option<Map>,
+    /// Whether a lower precision overflowed and this is the value in fp32.
+    pub rescored: bool,
 }
 
 impl Distance {
@@ -113,6 +153,17 @@ impl Distance {
     #[must_use]
     pub fn total(&self) -> f64 {
         self.layers.iter().sum()
+    }
+
+    /// Itself, unless a layer is infinite or not a number.
+    fn finite(self, net: Net) -> Result<Distance, Unscored> {
+        match self.layers.iter().position(|value| !value.is_finite()) {
+            None => Ok(self),
+            Some(layer) => {
+                let value = self.layers[layer];
+                Err(Unscored::NotFinite { net: net.name(), layer, value })
+            }
+        }
     }
 }
 
@@ -122,6 +173,16 @@ pub enum Unscored {
     /// The images are smaller than the trunk accepts.
     #[error(transparent)]
     TooSmall(#[from] TooSmall),
+    /// The device can never hold a pair of this size.
+    #[error("{size} is too large for {net} on this device: {reason}")]
+    TooLarge {
+        /// Name of the net.
+        net: &'static str,
+        /// Size of the images.
+        size: Size,
+        /// What would be needed, and what there is.
+        reason: String,
+    },
     /// A layer of the distance is infinite or not a number.
     #[error("layer {layer} of {net} is not finite ({value})")]
     NotFinite {

@@ -31,7 +31,6 @@ pub mod error;
 pub mod eval;
 pub mod image;
 pub mod manifest;
-pub mod metric;
 pub mod net;
 pub mod pairing;
 pub mod pipeline;

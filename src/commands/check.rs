@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::evaluator;
 use crate::batch::{BatchShape, Depth, Pair, Size};
 use crate::check::{Finding, Question, Report, Severity};
 use crate::cli::CheckArgs;
 use crate::config::Job;
 use crate::error::Exit;
-use crate::eval::cpu::CpuEvaluator;
 use crate::eval::{Evaluator, Wait};
 use crate::image::{self, Image, Pixels};
 use crate::manifest::Manifest;
@@ -47,14 +47,14 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let (manifest, faults) = Manifest::examine(located.location)?;
     let nets: Vec<Net> = job.metrics.iter().map(|metric| metric.net).collect();
     let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
-    let threads = job.threads;
+    let threads = job.compute.threads;
     report.examine(&Question { manifest: &manifest, rules: &job.rules, nets: &nets, threads })?;
 
     let models = std::mem::take(&mut job.models);
-    let mut evaluator = CpuEvaluator::new(models, job.cpu())?;
+    let mut evaluator = evaluator::open(models, &job.compute, !json)?;
     let estimate = match report.scorable {
         0 => None,
-        _ => Some(estimate(&report, &job, &nets, manifest.len(), &mut evaluator)?),
+        _ => Some(estimate(&report, &job, &nets, manifest.len(), &mut *evaluator)?),
     };
     let mut out = std::io::stdout().lock();
     if json {
@@ -93,7 +93,7 @@ fn text(report: &Report, estimate: Option<&Estimate>) -> String {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        text.push_str(&format!("{severity}: {code} ({count}): {meaning}\n"));
+        text.push_str(&format!("{severity}: {code}, {count} times: {meaning}\n"));
         for example in examples.iter().take(SHOWN_MAX) {
             let place = match example.place.as_str() {
                 "" => String::new(),
@@ -117,15 +117,9 @@ fn text(report: &Report, estimate: Option<&Estimate>) -> String {
         }
         _ => {}
     }
-    let [errors, warnings] = [Severity::Error, Severity::Warning].map(|s| report.findings.count(s));
-    text.push_str(&match (errors, warnings) {
-        (0, 0) => "; nothing stands against it".to_owned(),
-        (0, warnings) => format!("; {warnings} kinds of warnings, no error"),
-        (errors, warnings) => format!("; {errors} kinds of errors, {warnings} of warnings"),
-    });
     if let Some(Estimate { device, seconds, memory_bytes }) = estimate {
         let gigabytes = *memory_bytes as f64 / 1e9;
-        let time = humanized(*seconds);
+        let time = humanized(seconds.ceil());
         text.push_str(&format!("\n{device}: about {time}, {gigabytes:.1} GB of memory"));
     }
     text
@@ -146,14 +140,14 @@ fn estimate(
     };
     let timed = Size { width: TIMED_SIDE, height: TIMED_SIDE };
     let seconds_per_flop = time_pair(timed, evaluator)? / (2.0 * flops(timed));
-    let seconds_per_pixel = time_decoding(report, job) / job.threads as f64;
+    let seconds_per_pixel = time_decoding(report, job) / job.compute.threads as f64;
     let mut seconds = 0.0;
     let mut memory_bytes = 0;
     for (shape, work) in &report.work {
         let pixels = (shape.size.width * shape.size.height) as f64;
         let per_image = flops(shape.size) * seconds_per_flop + pixels * seconds_per_pixel;
         seconds += work.images as f64 * per_image;
-        let waiting = WAITING_PER_THREAD * job.threads as u64 * shape.image_bytes() as u64;
+        let waiting = WAITING_PER_THREAD * job.compute.threads as u64 * shape.image_bytes() as u64;
         memory_bytes = memory_bytes.max(evaluator.memory_bytes(*shape) + waiting);
     }
     memory_bytes += 64 * row_count as u64;

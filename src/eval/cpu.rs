@@ -24,6 +24,7 @@ use self::conv::{Conv, Geometry};
 use self::tap::Comparison;
 use self::tensor::{Layout, Tensor};
 use self::winograd::Scratch;
+use super::chunk::{Chunk, take_chunk};
 use super::{Affine, Description, Distance, Evaluator, Model, PairScore, Scored, Unscored, Wait};
 use crate::batch::{Batch, BatchShape, Pair, Size, Staging};
 use crate::net::Net;
@@ -258,11 +259,11 @@ impl Engine {
         let mut distances = Vec::with_capacity(batch.pairs().len());
         let mut rest = batch.pairs();
         while !rest.is_empty() {
-            let (pairs, images) = take_chunk(&mut rest, image_max);
+            let Chunk { pairs, images } = take_chunk(&mut rest, image_max, usize::MAX);
             distances.extend(self.walk(&plan, batch, &images, &pairs));
         }
         self.plan = Some((size, plan));
-        distances.into_iter().map(|distance| finite(distance, self.net)).collect()
+        distances.into_iter().map(|distance| distance.finite(self.net)).collect()
     }
 
     /// Walks the plan for some images of a batch; `pairs` index into `images`.
@@ -309,42 +310,6 @@ fn image_bytes(plan: &Plan) -> usize {
 /// Images that are walked together at the most.
 fn images_at_once(plan: &Plan) -> usize {
     (ACTIVATION_BYTES / image_bytes(plan)).max(2)
-}
-
-/// The longest run of pairs that names at most `image_max` images (at least two are allowed), with
-/// indices into the list of these images.
-fn take_chunk(rest: &mut &[Pair], image_max: usize) -> (Vec<Pair>, Vec<usize>) {
-    let mut images: Vec<usize> = Vec::new();
-    let mut chunk = Vec::new();
-    while let Some((pair, later)) = rest.split_first() {
-        let new = |image: usize| usize::from(!images.contains(&image));
-        let added = match pair.reference == pair.distorted {
-            true => new(pair.reference),
-            false => new(pair.reference) + new(pair.distorted),
-        };
-        if !chunk.is_empty() && images.len() + added > image_max {
-            break;
-        }
-        let mut index_of = |image: usize| {
-            images.iter().position(|&known| known == image).unwrap_or_else(|| {
-                images.push(image);
-                images.len() - 1
-            })
-        };
-        let (reference, distorted) = (index_of(pair.reference), index_of(pair.distorted));
-        chunk.push(Pair { reference, distorted });
-        *rest = later;
-    }
-    (chunk, images)
-}
-
-fn finite(distance: Distance, net: Net) -> Result<Distance, Unscored> {
-    match distance.layers.iter().position(|value| !value.is_finite()) {
-        None => Ok(distance),
-        Some(layer) => {
-            Err(Unscored::NotFinite { net: net.name(), layer, value: distance.layers[layer] })
-        }
-    }
 }
 
 /// The tensor that a step reads, and the one that it writes. A plan never names one buffer twice.

@@ -1,5 +1,362 @@
-//! CUDA: what scores batches on NVIDIA GPUs.
+//! The CUDA evaluator: scores batches on one NVIDIA GPU or several.
 //!
-//! [`signature`] describes the kernels of `kernels/`, which do everything around the convolutions.
+//! ```text
+//! pipeline --lend/submit--> queue --> a thread per GPU (device): slots, copy and compute streams
+//!          <----collect---- results <-- walk: normalise, conv (cuDNN | cuBLAS), pool, tap, finish
+//! ```
+//!
+//! [`probe`] finds the libraries and GPUs and never panics; `driver` owns the driver's handles;
+//! `memory` says what a shape needs; `conv` is convolution with two engines; `kernels` launches our
+//! own kernels, which [`signature`] describes; `walk` executes a plan; `device` is a GPU's thread.
+//! No type of cudarc leaves this folder.
+//!
+//! Bits: a pair's result depends on its pixels, the size of the images, the precision, the engine
+//! and its version, and the model of the GPU. It does not depend on the batch, on neighbours, on
+//! the number of GPUs or on the memory that is free.
 
+mod conv;
+mod device;
+mod driver;
+mod kernels;
+mod memory;
+mod open;
+mod pass;
+pub mod probe;
+mod queue;
 pub mod signature;
+mod walk;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::thread::JoinHandle;
+
+use self::driver::{Context, Fault, FaultKind, Gpu, Pinned};
+use self::memory::micro_images;
+use self::probe::Probe;
+use self::queue::{Message, Opened, Queue};
+use super::{Description, Evaluator, Model, Precision, Scored, Wait};
+use crate::batch::{Batch, BatchShape, Staging};
+use crate::error::Refusal;
+
+/// Batches of different sizes that may be open at once in the pipeline.
+const OPEN_BATCHES: usize = 4;
+/// Batches that each GPU may have taken or find in the queue.
+const BATCHES_PER_GPU: usize = 3;
+/// Micro-batches of a batch, unless `--batch` says otherwise.
+const MICRO_BATCHES_MAX: usize = 4;
+/// A batch's pixels take at most this part of what is free on a GPU.
+const FREE_PARTS: u64 = 64;
+
+/// Which GPUs to use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Gpus {
+    /// The first that the process sees.
+    First,
+    /// These, by index among those that the process sees.
+    These(Vec<usize>),
+    /// Every one that can be used.
+    All,
+}
+
+/// What convolves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum ConvChoice {
+    /// cuDNN if it is there, else cuBLAS
+    #[default]
+    Auto,
+    /// cuDNN, with bias and ReLU fused
+    Cudnn,
+    /// Matrix products of cuBLAS
+    Cublas,
+}
+
+/// An engine that was chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConvEngine {
+    /// cuDNN.
+    Cudnn,
+    /// cuBLAS.
+    Cublas,
+}
+
+impl ConvEngine {
+    /// Its name in run.json.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ConvEngine::Cudnn => "cudnn",
+            ConvEngine::Cublas => "cublas",
+        }
+    }
+}
+
+/// How CUDA is used.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// On which GPUs.
+    pub gpus: Gpus,
+    /// Arithmetic of the trunks.
+    pub precision: Precision,
+    /// What convolves.
+    pub conv: ConvChoice,
+    /// Folders to look for libraries in before all others.
+    pub libraries: Vec<PathBuf>,
+    /// Pairs of a batch at the most; chosen from the size of the images and the memory that is free
+    /// if absent.
+    pub pairs_max: Option<usize>,
+    /// Told, in a sentence, when a GPU is given up and others go on.
+    pub notify: fn(&str),
+}
+
+/// What every GPU's thread is told.
+#[derive(Clone, Debug)]
+struct Settings {
+    precision: Precision,
+    engine: ConvEngine,
+    /// With its version, such as `cudnn-9.1.0`.
+    engine_name: String,
+}
+
+/// Scores batches on GPUs.
+#[derive(Debug)]
+pub struct CudaEvaluator {
+    settings: Settings,
+    pairs_max: Option<usize>,
+    driver: String,
+    queue: Arc<Queue>,
+    messages: Receiver<Message>,
+    threads: Vec<JoinHandle<()>>,
+    /// GPUs that work, with a context for pinned memory.
+    alive: Vec<(Opened, Arc<Context>)>,
+    notify: fn(&str),
+    /// The first fault of a GPU that was given up.
+    lost: Option<Refusal>,
+    lent: usize,
+    lent_max: usize,
+    in_flight: usize,
+    spare: VecDeque<Box<dyn Staging>>,
+}
+
+impl CudaEvaluator {
+    /// Finds the libraries, opens the GPUs, compiles the kernels, uploads the weights.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that says what is missing and what helps.
+    pub fn open(models: Vec<Model>, config: &Config) -> anyhow::Result<CudaEvaluator> {
+        let probe = Probe::new(&config.libraries);
+        let gpus = probe.choose(&config.gpus)?;
+        let (engine, engine_name) = probe.engine(config.conv)?;
+        probe::refuse_environment(config.precision)?;
+        let settings = Settings { precision: config.precision, engine, engine_name };
+        let (queue, models) = (Arc::new(Queue::default()), Arc::new(models));
+        let (sender, messages) = channel();
+        let mut threads = Vec::new();
+        for gpu in &gpus {
+            let (gpu, models, settings) = (gpu.clone(), Arc::clone(&models), settings.clone());
+            let (queue, sender) = (Arc::clone(&queue), sender.clone());
+            let name = format!("cuda-{}", gpu.ordinal);
+            let serve = move || device::serve(gpu, models, &settings, &queue, &sender);
+            threads.push(std::thread::Builder::new().name(name).spawn(serve)?);
+        }
+        drop(sender);
+        let mut evaluator = CudaEvaluator {
+            settings,
+            pairs_max: config.pairs_max,
+            driver: probe.driver_version().unwrap_or_default(),
+            queue,
+            messages,
+            threads,
+            alive: Vec::new(),
+            notify: config.notify,
+            lost: None,
+            lent: 0,
+            lent_max: OPEN_BATCHES + BATCHES_PER_GPU * gpus.len(),
+            in_flight: 0,
+            spare: VecDeque::new(),
+        };
+        evaluator.wait_until_ready(&gpus, config.gpus == Gpus::All)?;
+        Ok(evaluator)
+    }
+
+    /// Takes the first message of every GPU.
+    fn wait_until_ready(&mut self, gpus: &[Gpu], may_lack_some: bool) -> anyhow::Result<()> {
+        for _ in gpus {
+            match self.messages.recv() {
+                Ok(Message::Ready(opened)) => {
+                    let context = Context::new(opened.gpu.ordinal)
+                        .map_err(|fault| refusal(opened.gpu.ordinal, &fault))?;
+                    self.alive.push((opened, context));
+                }
+                Ok(Message::Lost(ordinal, fault)) => {
+                    let refusal = refusal(ordinal, &fault);
+                    if !may_lack_some {
+                        return Err(refusal.into());
+                    }
+                    (self.notify)(&format!("warning: {refusal}; going on without it"));
+                    self.lost.get_or_insert(refusal);
+                }
+                Ok(Message::Done(..)) | Err(_) => break,
+            }
+        }
+        self.alive.sort_by_key(|(opened, _)| opened.gpu.ordinal);
+        if self.alive.is_empty() { Err(self.no_gpu()) } else { Ok(()) }
+    }
+
+    /// Pairs of a batch of `shape`.
+    fn pairs_per_batch(&self, shape: BatchShape) -> usize {
+        let micro = micro_images(shape.size);
+        let free = self.alive.iter().map(|(opened, _)| opened.free_bytes).min().unwrap_or(0);
+        let micro_bytes = (micro * shape.image_bytes()) as u64;
+        let count = (free / FREE_PARTS / micro_bytes.max(1)) as usize;
+        let chosen = count.clamp(1, MICRO_BATCHES_MAX) * micro / 2;
+        self.pairs_max.unwrap_or(chosen).max(1)
+    }
+
+    fn staging_bytes(&self, shape: BatchShape) -> usize {
+        2 * self.pairs_per_batch(shape) * shape.image_bytes()
+    }
+
+    /// Staging memory that every GPU copies from: pinned if possible, else ordinary, which is
+    /// slower and changes nothing else.
+    fn staging(&mut self, bytes: usize) -> Box<dyn Staging> {
+        let fitting = self.spare.iter().position(|staging| staging.bytes().len() >= bytes);
+        if let Some(staging) = fitting.and_then(|index| self.spare.remove(index)) {
+            return staging;
+        }
+        drop(self.spare.pop_front());
+        let context = self.alive.first().map(|(_, context)| context);
+        match context.map(|context| Pinned::new(context, bytes)) {
+            Some(Ok(pinned)) => Box::new(pinned),
+            _ => Box::new(vec![0f32; bytes.div_ceil(size_of::<f32>())]),
+        }
+    }
+
+    /// What a message means; a batch's scores, if it brings them.
+    fn take(&mut self, message: Message) -> Option<Scored> {
+        match message {
+            Message::Ready(_) => None,
+            Message::Done(scored, staging) => {
+                self.in_flight -= 1;
+                self.lent -= 1;
+                self.spare.push_back(staging);
+                Some(scored)
+            }
+            Message::Lost(ordinal, fault) => {
+                self.alive.retain(|(opened, _)| opened.gpu.ordinal != ordinal);
+                let refusal = refusal(ordinal, &fault);
+                if !self.alive.is_empty() {
+                    (self.notify)(&format!("warning: {refusal}; going on without it"));
+                }
+                self.lost.get_or_insert(refusal);
+                None
+            }
+        }
+    }
+
+    /// Why no GPU is left.
+    fn no_gpu(&self) -> anyhow::Error {
+        match &self.lost {
+            Some(lost) => lost.clone().into(),
+            None => anyhow::anyhow!("no GPU is left"),
+        }
+    }
+}
+
+impl Drop for CudaEvaluator {
+    fn drop(&mut self) {
+        self.queue.close();
+        for thread in self.threads.drain(..) {
+            // A panic of a thread was reported where its result was missed.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Staging for Pinned {
+    fn bytes(&self) -> &[u8] {
+        Pinned::bytes(self)
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        Pinned::bytes_mut(self)
+    }
+}
+
+impl Evaluator for CudaEvaluator {
+    fn describe(&self) -> Description {
+        let Some((Opened { gpu: first, .. }, _)) = self.alive.first() else {
+            return Description { device: "CUDA: lost".to_owned(), numerics_class: String::new() };
+        };
+        let ordinals = self.alive.iter().map(|(opened, _)| opened.gpu.ordinal.to_string());
+        let ordinals = ordinals.collect::<Vec<_>>().join(",");
+        let (name, (major, minor)) = (&first.name, first.capability);
+        let Settings { precision, engine_name, .. } = &self.settings;
+        Description {
+            device: format!("CUDA {ordinals}: {name}, driver {}, {engine_name}", self.driver),
+            numerics_class: format!(
+                "cuda-sm{major}{minor}-{}-{engine_name}-{precision}",
+                name.replace(' ', "_")
+            ),
+        }
+    }
+
+    fn memory_bytes(&self, shape: BatchShape) -> u64 {
+        (self.lent_max * self.staging_bytes(shape)) as u64
+    }
+
+    fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
+        if self.alive.is_empty() && self.in_flight == 0 {
+            return Err(self.no_gpu());
+        }
+        if self.alive.is_empty() || self.lent == self.lent_max {
+            return Ok(None);
+        }
+        let staging = self.staging(self.staging_bytes(shape));
+        self.lent += 1;
+        Ok(Some(Batch::new(shape, staging, self.pairs_per_batch(shape))))
+    }
+
+    fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
+        self.queue.push(batch);
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    fn collect(&mut self, wait: Wait) -> anyhow::Result<Option<Scored>> {
+        while self.in_flight > 0 {
+            let message = match wait {
+                Wait::Block => self.messages.recv().ok(),
+                Wait::Poll => match self.messages.try_recv() {
+                    Ok(message) => Some(message),
+                    Err(TryRecvError::Empty) => return Ok(None),
+                    Err(TryRecvError::Disconnected) => None,
+                },
+            };
+            // Threads end after their last message, so everything that was finished comes first.
+            let Some(message) = message else {
+                self.alive.clear();
+                return Err(self.no_gpu());
+            };
+            if let Some(scored) = self.take(message) {
+                return Ok(Some(scored));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Why a GPU cannot be used, and what helps.
+fn refusal(ordinal: usize, fault: &Fault) -> Refusal {
+    let hint = match fault.kind {
+        FaultKind::OutOfMemory => {
+            "see what else uses the GPU with `nvidia-smi`, name another one with `--device \
+             cuda:N`, or use `--precision fp16`"
+        }
+        FaultKind::Unsupported => "try the other engine with `--conv cublas`",
+        FaultKind::Fatal => {
+            "run `lpips doctor --selftest`; `nvidia-smi` and `dmesg` tell of faults of the GPU"
+        }
+    };
+    Refusal::environment(format!("CUDA {ordinal} cannot be used: {fault}")).hint(hint)
+}

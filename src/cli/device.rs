@@ -1,0 +1,68 @@
+//! Options that say what to compute with.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::eval::cuda::ConvChoice;
+use crate::eval::{Device, Precision};
+
+/// What it is computed with.
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    /// Where to compute: auto, cpu, cuda, cuda:all, or GPUs such as cuda:0,2
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Device,
+
+    /// Arithmetic of the trunk
+    #[arg(long, value_enum, default_value = "fp32")]
+    pub precision: Precision,
+
+    #[allow(missing_docs, reason = "a doc comment would become the help of the group")]
+    #[command(flatten)]
+    pub cuda: CudaArgs,
+
+    /// Pairs per batch; the scores do not depend on it. `auto` follows the size of the images and,
+    /// on GPUs, the free memory
+    #[arg(long, value_name = "N|auto", default_value = "auto")]
+    pub batch: BatchSize,
+
+    /// Threads that decode, and threads that compute [default: one per processor]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// How CUDA's libraries are used.
+#[derive(Clone, Debug, Args)]
+pub struct CudaArgs {
+    /// What convolves on GPUs
+    #[arg(long, value_enum, default_value = "auto")]
+    pub conv: ConvChoice,
+
+    /// Folder to look for CUDA's libraries in before all others; may be given several times, and in
+    /// the environment variable LPIPS_CUDA_LIBS
+    #[arg(long, value_name = "DIR")]
+    pub cuda_libs: Vec<PathBuf>,
+}
+
+/// Pairs of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BatchSize {
+    /// The evaluator decides.
+    Auto,
+    /// So many at the most.
+    Pairs(NonZeroUsize),
+}
+
+impl std::str::FromStr for BatchSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<BatchSize, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(BatchSize::Auto),
+            (_, Ok(pairs)) => Ok(BatchSize::Pairs(pairs)),
+            _ => Err("expected a number from 1 on, or `auto`".to_owned()),
+        }
+    }
+}

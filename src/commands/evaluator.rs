@@ -1,0 +1,65 @@
+//! Opens the evaluator that a job asks for.
+
+use crate::config::Compute;
+use crate::error::{Refusal, render};
+use crate::eval::cpu::CpuEvaluator;
+use crate::eval::cuda::probe::Probe;
+use crate::eval::cuda::{CudaEvaluator, Gpus};
+use crate::eval::{Device, Evaluator, Model};
+use crate::progress::tell;
+
+/// The evaluator of a job. `speaks`: whether people are told why the CPU is used.
+///
+/// # Errors
+/// When the device that was asked for cannot be used.
+pub(super) fn open(
+    models: Vec<Model>,
+    compute: &Compute,
+    speaks: bool,
+) -> anyhow::Result<Box<dyn Evaluator>> {
+    match &compute.device {
+        Device::Cpu => on_cpu(models, compute),
+        Device::Cuda(gpus) => on_cuda(models, compute, gpus),
+        Device::Auto => {
+            let reason = match usable(compute) {
+                Ok(()) => match on_cuda(models.clone(), compute, &Gpus::First) {
+                    Ok(evaluator) => return Ok(evaluator),
+                    Err(reason) => reason,
+                },
+                Err(refusal) => refusal.into(),
+            };
+            if let Some(option) = compute.cuda_option() {
+                let text = format!("`{option}` needs CUDA");
+                return Err(reason.context(
+                    Refusal::environment(text)
+                        .hint(format!("leave `{option}` out to compute on the CPU")),
+                ));
+            }
+            if speaks {
+                let reason = render(&reason);
+                let reason = reason.trim_start_matches("error: ");
+                tell(&format!("note: computing on the CPU: {reason}"));
+            }
+            on_cpu(models, compute)
+        }
+    }
+}
+
+/// Whether CUDA would work, as far as can be told without opening a GPU.
+fn usable(compute: &Compute) -> Result<(), Refusal> {
+    let probe = Probe::new(&compute.libraries);
+    probe.choose(&Gpus::First)?;
+    probe.engine(compute.conv).map(drop)
+}
+
+fn on_cpu(models: Vec<Model>, compute: &Compute) -> anyhow::Result<Box<dyn Evaluator>> {
+    Ok(Box::new(CpuEvaluator::new(models, compute.cpu())?))
+}
+
+fn on_cuda(
+    models: Vec<Model>,
+    compute: &Compute,
+    gpus: &Gpus,
+) -> anyhow::Result<Box<dyn Evaluator>> {
+    Ok(Box::new(CudaEvaluator::open(models, &compute.cuda(gpus.clone(), tell))?))
+}

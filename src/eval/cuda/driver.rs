@@ -1,0 +1,334 @@
+//! Ownership over the CUDA driver's handles: context, streams, events, memory, modules.
+//!
+//! cudarc's `result` layer is used and not its `safe` one, for reasons that decide how a run ends:
+//! the safe layer tracks every buffer with two events (several driver calls per launch), keeps
+//! errors to return them from a later, unrelated call, and panics when a handle of a lost device is
+//! dropped. Here nothing is tracked: whoever orders streams does it with [`Event`]s of their own,
+//! and frees memory only after synchronising. Dropping never fails; a lost device's handles are gone
+//! with its context.
+//!
+//! Everything but [`Context`] belongs to the thread that made it.
+#![expect(unsafe_code, reason = "calls of the CUDA driver")]
+
+mod module;
+mod storage;
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys::{self, CUresult};
+
+pub(super) use self::module::{Function, Module};
+pub(super) use self::storage::{DeviceBuffer, Pinned};
+
+/// A call into CUDA that failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{call}: {reason}")]
+pub(super) struct Fault {
+    /// What was called, with what matters of its arguments.
+    pub(super) call: String,
+    /// The library's name for the reason.
+    pub(super) reason: String,
+    /// What it means for the device.
+    pub(super) kind: FaultKind,
+}
+
+/// What a [`Fault`] means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum FaultKind {
+    /// Memory of the device is short; everything that was done before stands.
+    OutOfMemory,
+    /// The library has no such operation for these shapes and types.
+    Unsupported,
+    /// The device or its context cannot be relied on any more.
+    Fatal,
+}
+
+impl Fault {
+    pub(super) fn new(
+        call: impl Into<String>,
+        reason: impl Into<String>,
+        kind: FaultKind,
+    ) -> Fault {
+        Fault { call: call.into(), reason: reason.into(), kind }
+    }
+
+    /// Puts the place before the call.
+    pub(super) fn at(mut self, place: &str) -> Fault {
+        self.call = format!("{place}: {}", self.call);
+        self
+    }
+}
+
+/// Names the call in the error. The name of a code is its Rust name: the driver is not asked, since
+/// it may be what is broken.
+pub(super) fn check(call: &str, result: Result<(), DriverError>) -> Result<(), Fault> {
+    result.map_err(|DriverError(code)| {
+        let kind = match code {
+            CUresult::CUDA_ERROR_OUT_OF_MEMORY => FaultKind::OutOfMemory,
+            _ => FaultKind::Fatal,
+        };
+        Fault::new(call, format!("{code:?}"), kind)
+    })
+}
+
+fn checked<T>(call: &str, result: Result<T, DriverError>) -> Result<T, Fault> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(error) => Err(check(call, Err(error)).expect_err("an error stays one")),
+    }
+}
+
+/// An address in the memory of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct DevicePtr(pub(super) sys::CUdeviceptr);
+
+impl DevicePtr {
+    /// The address `bytes` further on.
+    pub(super) fn offset(self, bytes: usize) -> DevicePtr {
+        DevicePtr(self.0 + bytes as u64)
+    }
+
+    pub(super) fn as_ptr(self) -> *const c_void {
+        self.0 as *const c_void
+    }
+
+    pub(super) fn as_mut_ptr(self) -> *mut c_void {
+        self.0 as *mut c_void
+    }
+}
+
+/// The primary context of a GPU, retained until the last owner lets it go.
+#[derive(Debug)]
+pub(super) struct Context {
+    device: sys::CUdevice,
+    handle: sys::CUcontext,
+}
+
+// SAFETY: a primary context may be used from any thread that makes it current; the driver locks.
+unsafe impl Send for Context {}
+// SAFETY: as above.
+unsafe impl Sync for Context {}
+
+/// What is known of a GPU.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gpu {
+    /// Its index among those that this process sees.
+    pub ordinal: usize,
+    /// Name of the model.
+    pub name: String,
+    /// Compute capability, such as (9, 0).
+    pub capability: (i32, i32),
+    /// Bytes of memory.
+    pub total_bytes: u64,
+}
+
+impl Gpu {
+    /// Asks the driver, which must be initialised.
+    pub(super) fn query(ordinal: usize) -> Result<Gpu, Fault> {
+        use sys::CUdevice_attribute::{
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
+            CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+        };
+        let device = checked("cuDeviceGet", result::device::get(ordinal as i32))?;
+        let name = checked("cuDeviceGetName", result::device::get_name(device))?;
+        // SAFETY: `device` comes from cuDeviceGet.
+        let attribute = |which| unsafe { result::device::get_attribute(device, which) };
+        let major = checked("cuDeviceGetAttribute", attribute(MAJOR))?;
+        let minor = checked("cuDeviceGetAttribute", attribute(MINOR))?;
+        // SAFETY: as above.
+        let total = checked("cuDeviceTotalMem", unsafe { result::device::total_mem(device) })?;
+        Ok(Gpu { ordinal, name, capability: (major, minor), total_bytes: total as u64 })
+    }
+}
+
+/// Initialises the driver and counts the GPUs that this process sees.
+pub(super) fn device_count() -> Result<usize, Fault> {
+    checked("cuInit", result::init())?;
+    let count = checked("cuDeviceGetCount", result::device::get_count())?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// The CUDA version that the driver supports, such as 12020 for 12.2.
+pub(super) fn driver_version() -> Result<i32, Fault> {
+    let mut version = 0;
+    // SAFETY: the driver writes one integer.
+    let code = unsafe { sys::cuDriverGetVersion(&raw mut version) };
+    check("cuDriverGetVersion", code.result())?;
+    Ok(version)
+}
+
+impl Context {
+    /// Retains the primary context of a GPU and makes it current on this thread.
+    pub(super) fn new(ordinal: usize) -> Result<Arc<Context>, Fault> {
+        let device = checked("cuDeviceGet", result::device::get(ordinal as i32))?;
+        // SAFETY: `device` comes from cuDeviceGet; it is released once, in drop.
+        let retained = unsafe { result::primary_ctx::retain(device) };
+        let handle = checked("cuDevicePrimaryCtxRetain", retained)?;
+        let context = Arc::new(Context { device, handle });
+        context.make_current()?;
+        Ok(context)
+    }
+
+    /// Makes this context the one that calls of this thread work in.
+    pub(super) fn make_current(&self) -> Result<(), Fault> {
+        // SAFETY: the context is retained.
+        check("cuCtxSetCurrent", unsafe { result::ctx::set_current(self.handle) })
+    }
+
+    /// Waits for everything that was queued on the device. The context must be current.
+    pub(super) fn synchronize(&self) -> Result<(), Fault> {
+        check("cuCtxSynchronize", result::ctx::synchronize())
+    }
+
+    /// Free and total bytes. The context must be current.
+    pub(super) fn memory(&self) -> Result<(u64, u64), Fault> {
+        let (free, total) = checked("cuMemGetInfo", result::mem_get_info())?;
+        Ok((free as u64, total as u64))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: retained in `new`. A lost device returns an error, which changes nothing.
+        let _ = unsafe { result::primary_ctx::release(self.device) };
+    }
+}
+
+/// A queue of work that does not wait for the default stream.
+#[derive(Debug)]
+pub(super) struct Stream(sys::CUstream);
+
+impl Stream {
+    pub(super) fn new() -> Result<Stream, Fault> {
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
+        Ok(Stream(checked("cuStreamCreate", stream)?))
+    }
+
+    pub(super) fn handle(&self) -> sys::CUstream {
+        self.0
+    }
+
+    /// What is queued from here on starts after `event`'s last record is reached.
+    pub(super) fn wait(&self, event: &Event) -> Result<(), Fault> {
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: both are alive.
+        let waited = unsafe { result::stream::wait_event(self.0, event.0, flags) };
+        check("cuStreamWaitEvent", waited)
+    }
+
+    pub(super) fn synchronize(&self) -> Result<(), Fault> {
+        // SAFETY: the stream is alive.
+        check("cuStreamSynchronize", unsafe { result::stream::synchronize(self.0) })
+    }
+
+    /// Queues a copy from pinned memory.
+    ///
+    /// # Safety
+    /// `source` stays alive and unchanged until the copy is done, and `target` has room for it and
+    /// stays allocated.
+    pub(super) unsafe fn upload(&self, target: DevicePtr, source: &[u8]) -> Result<(), Fault> {
+        // SAFETY: the caller's promise.
+        let copied = unsafe { result::memcpy_htod_async(target.0, source, self.0) };
+        check("cuMemcpyHtoDAsync", copied)
+    }
+
+    /// Queues a copy to pinned memory.
+    ///
+    /// # Safety
+    /// `target` stays alive and unread until the copy is done, and `source` holds as many bytes and
+    /// stays allocated.
+    pub(super) unsafe fn download(
+        &self,
+        target: &mut [u8],
+        source: DevicePtr,
+    ) -> Result<(), Fault> {
+        // SAFETY: the caller's promise.
+        let copied = unsafe { result::memcpy_dtoh_async(target, source.0, self.0) };
+        check("cuMemcpyDtoHAsync", copied)
+    }
+
+    /// Queues zeroing of `bytes` bytes.
+    ///
+    /// # Safety
+    /// They are allocated and stay so until it is done.
+    pub(super) unsafe fn zero(&self, target: DevicePtr, bytes: usize) -> Result<(), Fault> {
+        // SAFETY: the caller's promise.
+        let zeroed = unsafe { result::memset_d8_async(target.0, 0, bytes, self.0) };
+        check("cuMemsetD8Async", zeroed)
+    }
+
+    /// Queues a copy of `rows` rows of `row_bytes` bytes that follow each other in `source` and lie
+    /// `pitch` bytes apart in `target`.
+    ///
+    /// # Safety
+    /// All of them are allocated and stay so until it is done.
+    pub(super) unsafe fn scatter(
+        &self,
+        target: DevicePtr,
+        pitch: usize,
+        source: DevicePtr,
+        row_bytes: usize,
+        rows: usize,
+    ) -> Result<(), Fault> {
+        let copy = sys::CUDA_MEMCPY2D {
+            srcXInBytes: 0,
+            srcY: 0,
+            srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+            srcHost: std::ptr::null(),
+            srcDevice: source.0,
+            srcArray: std::ptr::null_mut(),
+            srcPitch: row_bytes,
+            dstXInBytes: 0,
+            dstY: 0,
+            dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+            dstHost: std::ptr::null_mut(),
+            dstDevice: target.0,
+            dstArray: std::ptr::null_mut(),
+            dstPitch: pitch,
+            WidthInBytes: row_bytes,
+            Height: rows,
+        };
+        // SAFETY: the caller's promise; the driver reads the descriptor before it returns.
+        let code = unsafe { sys::cuMemcpy2DAsync_v2(&raw const copy, self.0) };
+        check("cuMemcpy2DAsync", code.result())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, destroyed once.
+        let _ = unsafe { result::stream::destroy(self.0) };
+    }
+}
+
+/// A point in a stream. Without times: asking for them needs a newer driver than we do.
+#[derive(Debug)]
+pub(super) struct Event(sys::CUevent);
+
+impl Event {
+    pub(super) fn new() -> Result<Event, Fault> {
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
+        Ok(Event(checked("cuEventCreate", event)?))
+    }
+
+    /// The point is now behind everything that was queued on `stream`.
+    pub(super) fn record(&self, stream: &Stream) -> Result<(), Fault> {
+        // SAFETY: both are alive.
+        check("cuEventRecord", unsafe { result::event::record(self.0, stream.0) })
+    }
+
+    /// Waits until the point of the last record is reached.
+    pub(super) fn synchronize(&self) -> Result<(), Fault> {
+        // SAFETY: the event is alive.
+        check("cuEventSynchronize", unsafe { result::event::synchronize(self.0) })
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, destroyed once.
+        let _ = unsafe { result::event::destroy(self.0) };
+    }
+}

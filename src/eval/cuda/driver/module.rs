@@ -1,0 +1,69 @@
+//! Kernels: PTX text, compiled by the driver.
+#![expect(unsafe_code, reason = "calls of the CUDA driver")]
+
+use std::ffi::{CString, c_void};
+
+use cudarc::driver::{result, sys};
+
+use super::{Fault, FaultKind, check, checked};
+
+/// Kernels that the driver has compiled for the device of the current context.
+#[derive(Debug)]
+pub(in crate::eval::cuda) struct Module(sys::CUmodule);
+
+/// One kernel; valid while its [`Module`] is.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::eval::cuda) struct Function(pub(in crate::eval::cuda) sys::CUfunction);
+
+/// Room for what the compiler has to say.
+const JIT_LOG_BYTES: usize = 4096;
+
+impl Module {
+    /// Compiles PTX text.
+    pub(in crate::eval::cuda) fn compile(name: &str, ptx: &str) -> Result<Module, Fault> {
+        let call = format!("cuModuleLoadDataEx of `{name}`");
+        let source = CString::new(ptx)
+            .map_err(|_| Fault::new(call.as_str(), "PTX with a zero byte", FaultKind::Fatal))?;
+        let mut log = [0u8; JIT_LOG_BYTES];
+        let mut options = [
+            sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER,
+            sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
+        ];
+        let mut values = [log.as_mut_ptr().cast::<c_void>(), JIT_LOG_BYTES as *mut c_void];
+        let mut module = std::ptr::null_mut();
+        // SAFETY: the text ends with a zero; options and values are two each, and live.
+        let code = unsafe {
+            sys::cuModuleLoadDataEx(
+                &raw mut module,
+                source.as_ptr().cast(),
+                options.len() as u32,
+                options.as_mut_ptr(),
+                values.as_mut_ptr(),
+            )
+        };
+        check(&call, code.result()).map_err(|mut fault| {
+            let end = log.iter().position(|&byte| byte == 0).unwrap_or(JIT_LOG_BYTES);
+            let log = String::from_utf8_lossy(&log[..end]);
+            fault.reason = format!("{} {}", fault.reason, log.trim()).trim_end().to_owned();
+            fault
+        })?;
+        Ok(Module(module))
+    }
+
+    /// Looks a kernel up by its entry's name.
+    pub(in crate::eval::cuda) fn function(&self, entry: &str) -> Result<Function, Fault> {
+        let call = format!("cuModuleGetFunction of `{entry}`");
+        let name = CString::new(entry)
+            .map_err(|_| Fault::new(call.as_str(), "a name with a zero byte", FaultKind::Fatal))?;
+        // SAFETY: the module is loaded.
+        let function = unsafe { result::module::get_function(self.0, name) };
+        Ok(Function(checked(&call, function)?))
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // SAFETY: loaded in `compile`, unloaded once.
+        let _ = unsafe { result::module::unload(self.0) };
+    }
+}

@@ -1,0 +1,101 @@
+//! Memory that has an owner: on a device, and page-locked on the host.
+#![expect(unsafe_code, reason = "calls of the CUDA driver")]
+
+use std::sync::Arc;
+
+use cudarc::driver::{result, sys};
+
+use super::{Context, DevicePtr, Fault, checked};
+
+/// Memory of a device. Whoever drops it has synchronised with all that uses it.
+#[derive(Debug)]
+pub(in crate::eval::cuda) struct DeviceBuffer {
+    ptr: DevicePtr,
+    len_bytes: usize,
+}
+
+impl DeviceBuffer {
+    /// Nothing.
+    pub(in crate::eval::cuda) const EMPTY: DeviceBuffer =
+        DeviceBuffer { ptr: DevicePtr(0), len_bytes: 0 };
+
+    /// Allocates; the content is unknown.
+    pub(in crate::eval::cuda) fn new(len_bytes: usize) -> Result<DeviceBuffer, Fault> {
+        if len_bytes == 0 {
+            return Ok(DeviceBuffer::EMPTY);
+        }
+        // SAFETY: freed once, in drop.
+        let ptr = checked("cuMemAlloc", unsafe { result::malloc_sync(len_bytes) })
+            .map_err(|fault| fault.at(&format!("{len_bytes} bytes")))?;
+        Ok(DeviceBuffer { ptr: DevicePtr(ptr), len_bytes })
+    }
+
+    pub(in crate::eval::cuda) fn ptr(&self) -> DevicePtr {
+        self.ptr
+    }
+
+    pub(in crate::eval::cuda) fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+}
+
+impl Drop for DeviceBuffer {
+    fn drop(&mut self) {
+        if self.len_bytes > 0 {
+            // SAFETY: allocated in `new`, freed once.
+            let _ = unsafe { result::free_sync(self.ptr.0) };
+        }
+    }
+}
+
+/// Page-locked host memory that every GPU of the process can copy from and to.
+#[derive(Debug)]
+pub(in crate::eval::cuda) struct Pinned {
+    ptr: *mut u8,
+    len_bytes: usize,
+    context: Arc<Context>,
+}
+
+// SAFETY: plain host memory with one owner; freeing makes its context current first.
+unsafe impl Send for Pinned {}
+// SAFETY: shared references only read.
+unsafe impl Sync for Pinned {}
+
+impl Pinned {
+    /// Allocates zeros. The memory is cached by the CPU (not write-combined: decoders write it in
+    /// pieces, and results are read).
+    pub(in crate::eval::cuda) fn new(
+        context: &Arc<Context>,
+        len_bytes: usize,
+    ) -> Result<Pinned, Fault> {
+        context.make_current()?;
+        let len_bytes = len_bytes.max(1);
+        // SAFETY: freed once, in drop.
+        let ptr = unsafe { result::malloc_host(len_bytes, sys::CU_MEMHOSTALLOC_PORTABLE) };
+        let ptr = checked("cuMemHostAlloc", ptr)
+            .map_err(|fault| fault.at(&format!("{len_bytes} bytes")))?
+            .cast::<u8>();
+        // SAFETY: `ptr` points to `len_bytes` bytes that nobody else knows.
+        unsafe { ptr.write_bytes(0, len_bytes) };
+        Ok(Pinned { ptr, len_bytes, context: Arc::clone(context) })
+    }
+
+    pub(in crate::eval::cuda) fn bytes(&self) -> &[u8] {
+        // SAFETY: allocated and initialised in `new`.
+        unsafe { std::slice::from_raw_parts(self.ptr, self.len_bytes) }
+    }
+
+    pub(in crate::eval::cuda) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr, self.len_bytes) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if self.context.make_current().is_ok() {
+            // SAFETY: allocated in `new`, freed once.
+            let _ = unsafe { result::free_host(self.ptr.cast()) };
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Our own kernels on one GPU: compiled at start, launched by one checked method each.
+//!
+//! [`super::signature`] is the table of entries; `kernels/README.md` says what each computes. A
+//! launch compares its arguments with the table, one by one, and computes its grid from it.
+
+mod launch;
+
+use std::collections::HashMap;
+
+use self::launch::{Value, extent, internal};
+use super::driver::{DevicePtr, Fault, Function, Module, Stream};
+use super::signature::{ENTRIES, Element, Entry};
+use crate::batch::Depth;
+use crate::eval::Epsilon;
+
+/// PTX of every module, as `scripts/build_kernels` made it.
+const PTX: [(&str, &str); 8] = [
+    ("normalise", include_str!("../../../kernels/normalise.ptx")),
+    ("bias_relu", include_str!("../../../kernels/bias_relu.ptx")),
+    ("max_pool", include_str!("../../../kernels/max_pool.ptx")),
+    ("im2col", include_str!("../../../kernels/im2col.ptx")),
+    ("tap_nchw", include_str!("../../../kernels/tap_nchw.ptx")),
+    ("tap_nhwc", include_str!("../../../kernels/tap_nhwc.ptx")),
+    ("channel_sum", include_str!("../../../kernels/channel_sum.ptx")),
+    ("finish", include_str!("../../../kernels/finish.ptx")),
+];
+
+/// How activations lie in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Format {
+    /// (image, channel, row, column), float32.
+    NchwF32,
+    /// (image, row, column, channel), float32.
+    NhwcF32,
+    /// (image, row, column, channel), half.
+    NhwcF16,
+}
+
+impl Format {
+    /// What one element is.
+    pub(super) fn element(self) -> Element {
+        match self {
+            Format::NchwF32 | Format::NhwcF32 => Element::F32,
+            Format::NhwcF16 => Element::F16,
+        }
+    }
+
+    /// Channels of the trunk's input: padded to whole vectors where channels lie side by side.
+    pub(super) fn input_channels(self) -> usize {
+        match self {
+            Format::NchwF32 => 3,
+            Format::NhwcF32 => 4,
+            Format::NhwcF16 => 8,
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Format::NchwF32 => "nchw_f32",
+            Format::NhwcF32 => "nhwc_f32",
+            Format::NhwcF16 => "nhwc_f16",
+        }
+    }
+}
+
+/// What becomes of a sample before the trunk: `((gain * x + bias) - shift) / scale`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Scaling {
+    pub(super) gain: f32,
+    pub(super) bias: f32,
+    pub(super) shift: [f32; 3],
+    pub(super) scale: [f32; 3],
+}
+
+/// Extents of some images of an activation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Extents {
+    pub(super) images: usize,
+    pub(super) c: usize,
+    pub(super) h: usize,
+    pub(super) w: usize,
+}
+
+impl Extents {
+    fn positions(self) -> usize {
+        self.h * self.w
+    }
+}
+
+/// Channels `c_first .. c_first + c` of `c_slot`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Channels {
+    pub(super) c: usize,
+    pub(super) c_slot: usize,
+    pub(super) c_first: usize,
+}
+
+/// A square window over an image.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Window {
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) pad: usize,
+}
+
+/// The rows of the patch matrix that one launch of im2col writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Rows {
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+/// The features of some pairs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PairFeatures {
+    pub(super) features: DevicePtr,
+    /// u32 [pair][reference, distorted].
+    pub(super) indices: DevicePtr,
+    pub(super) pairs: usize,
+    pub(super) c: usize,
+    pub(super) positions: usize,
+}
+
+/// Every entry, ready to be launched on the GPU of the current context.
+#[derive(Debug)]
+pub(super) struct Kernels {
+    functions: HashMap<&'static str, (&'static Entry, Function)>,
+    /// Unloaded last; functions point into them.
+    _modules: Vec<Module>,
+}
+
+impl Kernels {
+    /// Has the driver compile every module (it keeps a cache of its own on disk).
+    pub(super) fn compile() -> Result<Kernels, Fault> {
+        let mut functions = HashMap::new();
+        let mut modules = Vec::new();
+        for (name, ptx) in PTX {
+            let module = Module::compile(name, ptx)?;
+            for entry in ENTRIES.iter().filter(|entry| entry.module == name) {
+                functions.insert(entry.name, (entry, module.function(entry.name)?));
+            }
+            modules.push(module);
+        }
+        Ok(Kernels { functions, _modules: modules })
+    }
+
+    /// `src` (image, row, column, RGB) becomes the trunk's input `dst` of `format`.
+    pub(super) fn normalise(
+        &self,
+        stream: &Stream,
+        (depth, format): (Depth, Format),
+        dst: DevicePtr,
+        src: DevicePtr,
+        extents: Extents,
+        scaling: Scaling,
+    ) -> Result<(), Fault> {
+        let from = match depth {
+            Depth::U8 => "u8",
+            Depth::F32 => "f32",
+        };
+        let Scaling { gain, bias, shift, scale } = scaling;
+        let mut args = vec![
+            Value::Ptr(dst),
+            Value::Ptr(src),
+            extent(extents.images)?,
+            extent(extents.positions())?,
+            extent(extents.c)?,
+            Value::F32(gain),
+            Value::F32(bias),
+        ];
+        args.extend(shift.into_iter().chain(scale).map(Value::F32));
+        let pixels = extents.images * extents.positions();
+        self.launch(stream, &format!("normalise_{from}_{}", format.suffix()), 1, pixels, &args)
+    }
+
+    /// In place: adds the bias (f32, one per channel) and cuts below 0.
+    pub(super) fn bias_relu(
+        &self,
+        stream: &Stream,
+        format: Format,
+        data: DevicePtr,
+        bias: DevicePtr,
+        (images, positions): (usize, usize),
+        channels: Channels,
+    ) -> Result<(), Fault> {
+        let args = [
+            Value::Ptr(data),
+            Value::Ptr(bias),
+            extent(images)?,
+            extent(positions)?,
+            extent(channels.c)?,
+            extent(channels.c_slot)?,
+            extent(channels.c_first)?,
+        ];
+        let items = images * positions * channels.c / vector(format);
+        self.launch(stream, &format!("bias_relu_{}", format.suffix()), 1, items, &args)
+    }
+
+    /// Max-pooling from `from` to `h_out` x `w_out`.
+    #[expect(clippy::too_many_arguments, reason = "the kernel has as many")]
+    pub(super) fn max_pool(
+        &self,
+        stream: &Stream,
+        format: Format,
+        dst: DevicePtr,
+        src: DevicePtr,
+        from: Extents,
+        (h_out, w_out): (usize, usize),
+        window: Window,
+    ) -> Result<(), Fault> {
+        let args = [
+            Value::Ptr(dst),
+            Value::Ptr(src),
+            extent(from.images)?,
+            extent(from.c)?,
+            extent(from.h)?,
+            extent(from.w)?,
+            extent(h_out)?,
+            extent(w_out)?,
+            extent(window.kernel)?,
+            extent(window.stride)?,
+        ];
+        let items = from.images * from.c * h_out * w_out / vector(format);
+        self.launch(stream, &format!("max_pool_{}", format.suffix()), 1, items, &args)
+    }
+
+    /// Rows of the patch matrix, each `k_dst` elements long.
+    #[expect(clippy::too_many_arguments, reason = "the kernel has as many")]
+    pub(super) fn im2col(
+        &self,
+        stream: &Stream,
+        format: Format,
+        dst: DevicePtr,
+        src: DevicePtr,
+        from: Extents,
+        (h_out, w_out): (usize, usize),
+        window: Window,
+        rows: Rows,
+        k_dst: usize,
+    ) -> Result<(), Fault> {
+        let entry = match format {
+            Format::NchwF32 => return Err(internal("im2col".to_owned(), "needs NHWC")),
+            Format::NhwcF32 => "im2col_f32",
+            Format::NhwcF16 => "im2col_f16",
+        };
+        let args = [
+            Value::Ptr(dst),
+            Value::Ptr(src),
+            extent(from.c)?,
+            extent(from.h)?,
+            extent(from.w)?,
+            extent(h_out)?,
+            extent(w_out)?,
+            extent(window.kernel)?,
+            extent(window.stride)?,
+            extent(window.pad)?,
+            extent(rows.first)?,
+            extent(rows.count)?,
+            extent(k_dst)?,
+        ];
+        self.launch(stream, entry, 1, rows.count, &args)
+    }
+
+    /// Partial sums of the map D of one layer, and the map where it is wanted.
+    #[expect(clippy::too_many_arguments, reason = "the kernel has as many")]
+    pub(super) fn tap(
+        &self,
+        stream: &Stream,
+        format: Format,
+        partial: DevicePtr,
+        map: Option<DevicePtr>,
+        of: PairFeatures,
+        lin: DevicePtr,
+        epsilon: Epsilon,
+    ) -> Result<(), Fault> {
+        let args = [
+            Value::Ptr(partial),
+            Value::Ptr(map.unwrap_or(DevicePtr(0))),
+            Value::Ptr(of.features),
+            Value::Ptr(of.indices),
+            Value::Ptr(lin),
+            extent(of.pairs)?,
+            extent(of.positions)?,
+            Value::F32(epsilon.inside),
+            Value::F32(epsilon.outside),
+        ];
+        self.launch(stream, &tap_entry(format, of.c), of.pairs, of.positions, &args)
+    }
+
+    /// Partial sums that [`Self::tap`] writes for one pair.
+    pub(super) fn tap_tiles(
+        &self,
+        format: Format,
+        c: usize,
+        positions: usize,
+    ) -> Result<usize, Fault> {
+        let (entry, _) = self.find(&tap_entry(format, c))?;
+        Ok(entry.tiles(positions as u64) as usize)
+    }
+
+    /// The sum over channels of the reference's features.
+    pub(super) fn channel_sum(
+        &self,
+        stream: &Stream,
+        format: Format,
+        dst: DevicePtr,
+        of: PairFeatures,
+    ) -> Result<(), Fault> {
+        let args = [
+            Value::Ptr(dst),
+            Value::Ptr(of.features),
+            Value::Ptr(of.indices),
+            extent(of.pairs)?,
+            extent(of.c)?,
+            extent(of.positions)?,
+        ];
+        let entry = format!("channel_sum_{}", format.suffix());
+        self.launch(stream, &entry, of.pairs, of.positions, &args)
+    }
+
+    /// Means of all layers: `out` f64 [pair][layer].
+    pub(super) fn finish(
+        &self,
+        stream: &Stream,
+        out: DevicePtr,
+        partial: DevicePtr,
+        tiles: DevicePtr,
+        positions: DevicePtr,
+        (pairs, layers): (usize, usize),
+    ) -> Result<(), Fault> {
+        let args = [
+            Value::Ptr(out),
+            Value::Ptr(partial),
+            Value::Ptr(tiles),
+            Value::Ptr(positions),
+            extent(pairs)?,
+            extent(layers)?,
+        ];
+        self.launch(stream, "finish", pairs, layers, &args)
+    }
+}
+
+/// Channels that a thread handles at once.
+fn vector(format: Format) -> usize {
+    match format {
+        Format::NchwF32 => 1,
+        Format::NhwcF32 => 4,
+        Format::NhwcF16 => 8,
+    }
+}
+
+fn tap_entry(format: Format, c: usize) -> String {
+    format!("tap_{}_c{c}", format.suffix())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::signature::MODULES;
+    use super::*;
+
+    #[test]
+    fn every_module_is_embedded() {
+        assert_eq!(PTX.map(|(name, _)| name), MODULES);
+    }
+}

@@ -1,0 +1,87 @@
+//! What is prepared on a GPU: the nets in one precision, for every size of images that came by.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::conv::Engine;
+use super::driver::{Fault, Stream};
+use super::kernels::Kernels;
+use super::memory::{Needs, micro_images};
+use super::walk::{Parameters, Prepared};
+use crate::batch::Size;
+use crate::eval::{Model, Precision, Unscored};
+
+/// Sizes of images whose preparation is kept.
+const SHAPES_MAX: usize = 64;
+
+/// The nets in one precision, and what was prepared for sizes of images.
+pub(super) struct Pass {
+    pub(super) precision: Precision,
+    pub(super) nets: Vec<Parameters>,
+    shapes: HashMap<Size, Rc<Shape>>,
+}
+
+/// Everything that is prepared for images of one size.
+pub(super) struct Shape {
+    /// Of a micro-batch.
+    pub(super) images: usize,
+    pub(super) nets: Vec<Result<Prepared, Unscored>>,
+    /// With one slot, but for the pixels.
+    pub(super) needs: Needs,
+}
+
+impl Pass {
+    pub(super) fn upload(
+        models: &[Model],
+        engine: &dyn Engine,
+        precision: Precision,
+        stream: &Stream,
+    ) -> Result<Pass, Fault> {
+        let nets = models.iter().map(|model| Parameters::upload(model, engine, precision, stream));
+        Ok(Pass { precision, nets: nets.collect::<Result<_, _>>()?, shapes: HashMap::new() })
+    }
+
+    /// What is prepared for images of `size`. The device must not be able to hold more than
+    /// `total_bytes`, or a pair of that size has no score.
+    pub(super) fn shape(
+        &mut self,
+        size: Size,
+        engine: &dyn Engine,
+        on: (&Kernels, &Stream),
+        total_bytes: u64,
+    ) -> Result<Rc<Shape>, Fault> {
+        if let Some(shape) = self.shapes.get(&size) {
+            return Ok(Rc::clone(shape));
+        }
+        if self.shapes.len() >= SHAPES_MAX {
+            self.shapes.clear();
+        }
+        let images = micro_images(size);
+        let indices = size_of::<u32>() * 2 * images;
+        let mut needs = Needs { indices, ..Needs::default() };
+        let mut nets = Vec::new();
+        for parameters in &self.nets {
+            let start = needs.results;
+            let prepared = Prepared::new(parameters, engine, on, (size, images), start)?;
+            let prepared = prepared.and_then(|prepared| {
+                let with = needs.max(prepared.needs);
+                if with.total() > total_bytes {
+                    let (needed, total) = (gib(with.total()), gib(total_bytes));
+                    let reason = format!("it takes {needed} of GPU memory, of {total} in all");
+                    return Err(Unscored::TooLarge { net: parameters.net.name(), size, reason });
+                }
+                needs = with;
+                Ok(prepared)
+            });
+            nets.push(prepared);
+        }
+        let shape = Rc::new(Shape { images, nets, needs });
+        self.shapes.insert(size, Rc::clone(&shape));
+        Ok(shape)
+    }
+}
+
+/// Bytes for people.
+pub(super) fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}

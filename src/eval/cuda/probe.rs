@@ -1,0 +1,406 @@
+//! Which of CUDA's libraries and GPUs there are, where, and why not.
+//!
+//! Never panics and never ends the process, whatever is missing: a library is opened before cudarc
+//! asks for it, every symbol is looked up before it is called, and cuDNN, which aborts when one of
+//! its parts is missing, is called only when all parts lie in one folder and could be opened.
+#![expect(unsafe_code, reason = "opens shared libraries and looks symbols up")]
+
+mod places;
+mod symbols;
+
+use std::ffi::c_int;
+use std::path::{Path, PathBuf};
+
+use cudarc::{cublas, cudnn, driver};
+use libloading::Library as Handle;
+
+use self::places::{Found, Places};
+use super::driver::{Context, Gpu, device_count, driver_version};
+use super::{ConvChoice, ConvEngine, Gpus};
+use crate::error::Refusal;
+use crate::eval::Precision;
+
+/// The oldest CUDA whose drivers load our kernels.
+const DRIVER_MIN: i32 = 12_000;
+/// The oldest architecture that our kernels are compiled for.
+const CAPABILITY_MIN: (i32, i32) = (7, 0);
+
+/// Environment variable that names folders of libraries, separated by colons.
+pub const LIBRARIES_VARIABLE: &str = "LPIPS_CUDA_LIBS";
+
+/// Something that cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// What is the matter.
+    pub reason: String,
+    /// What helps.
+    pub remedy: String,
+}
+
+impl Problem {
+    fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Problem {
+        Problem { reason: reason.into(), remedy: remedy.into() }
+    }
+
+    fn refusal(&self) -> Refusal {
+        Refusal::environment(self.reason.clone()).hint(self.remedy.clone())
+    }
+}
+
+/// A library that can be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Library {
+    /// Its own version, such as `9.1.0`.
+    pub version: String,
+    /// The file that is really used.
+    pub path: PathBuf,
+}
+
+/// What there is.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The driver; its version is the newest CUDA that it supports.
+    pub driver: Result<Library, Problem>,
+    /// The GPUs that this process sees, if the driver works.
+    pub gpus: Vec<Gpu>,
+    /// cuDNN 9.
+    pub cudnn: Result<Library, Problem>,
+    /// cuBLAS of CUDA 12 or 13.
+    pub cublas: Result<Library, Problem>,
+}
+
+impl Probe {
+    /// Looks everywhere; `explicit` folders come first, then those of the environment variable.
+    /// What is found at first stays for the life of the process.
+    #[must_use]
+    pub fn new(explicit: &[PathBuf]) -> Probe {
+        let places = Places::new(explicit);
+        let driver = find_driver(&places);
+        let counted = match &driver {
+            Ok(_) => device_count().map_err(|fault| no_device(&fault.to_string())),
+            Err(problem) => Err(problem.clone()),
+        };
+        let gpus = counted.and_then(|count| {
+            let gpus = (0..count).map(|ordinal| {
+                let problem = |fault| Problem::new(format!("GPU {ordinal}: {fault}"), BROKEN);
+                Gpu::query(ordinal).map_err(problem)
+            });
+            gpus.collect::<Result<Vec<Gpu>, Problem>>()
+        });
+        let (driver, gpus) = match gpus {
+            Ok(gpus) if gpus.is_empty() => (Err(no_device("the driver sees none")), gpus),
+            Ok(gpus) => (driver, gpus),
+            Err(problem) => (Err(problem), Vec::new()),
+        };
+        Probe { driver, gpus, cudnn: find_cudnn(&places), cublas: find_cublas(&places) }
+    }
+
+    /// The newest CUDA that the driver supports, such as `12.4`.
+    #[must_use]
+    pub fn driver_version(&self) -> Option<String> {
+        self.driver.as_ref().ok().map(|library| library.version.clone())
+    }
+
+    /// The GPUs that were asked for.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when one of them cannot be used, or their models differ.
+    pub fn choose(&self, wanted: &Gpus) -> Result<Vec<Gpu>, Refusal> {
+        self.driver.as_ref().map_err(Problem::refusal)?;
+        let is_usable = |gpu: &&Gpu| gpu.capability >= CAPABILITY_MIN;
+        let chosen: Vec<Gpu> = match wanted {
+            Gpus::First => vec![self.gpu(0)?.clone()],
+            Gpus::These(ordinals) => ordinals
+                .iter()
+                .map(|&ordinal| self.gpu(ordinal).cloned())
+                .collect::<Result<_, _>>()?,
+            Gpus::All => self.gpus.iter().filter(is_usable).cloned().collect(),
+        };
+        let Some(first) = chosen.first() else {
+            return Err(self.gpu(0).err().unwrap_or_else(|| no_device("none was named").refusal()));
+        };
+        if let Some(other) = chosen.iter().find(|gpu| gpu.name != first.name) {
+            let alike = chosen.iter().filter(|gpu| gpu.name == first.name);
+            let alike: Vec<String> = alike.map(|gpu| gpu.ordinal.to_string()).collect();
+            return Err(Refusal::environment(format!(
+                "GPU {} is a {}, GPU {} a {}: bits differ between models, and one run has one \
+                 numerics class",
+                first.ordinal, first.name, other.ordinal, other.name
+            ))
+            .hint(format!("use those of one model: `--device cuda:{}`", alike.join(","))));
+        }
+        Ok(chosen)
+    }
+
+    fn gpu(&self, ordinal: usize) -> Result<&Gpu, Refusal> {
+        let Some(gpu) = self.gpus.get(ordinal) else {
+            let seen: Vec<String> = self.gpus.iter().map(|gpu| gpu.ordinal.to_string()).collect();
+            let seen = seen.join(", ");
+            let message = format!("there is no GPU {ordinal}: this process sees {seen}");
+            let hint = match std::env::var("CUDA_VISIBLE_DEVICES") {
+                Ok(visible) => {
+                    format!("CUDA_VISIBLE_DEVICES is `{visible}`, and indices count within it")
+                }
+                Err(_) => "`lpips doctor` lists the GPUs".to_owned(),
+            };
+            return Err(Refusal::environment(message).hint(hint));
+        };
+        if gpu.capability < CAPABILITY_MIN {
+            let (major, minor) = gpu.capability;
+            let message = format!(
+                "GPU {ordinal}, a {}, has compute capability {major}.{minor}; 7.0 (Volta) or \
+                 newer is needed",
+                gpu.name
+            );
+            return Err(Refusal::environment(message).hint("use `--device cpu`"));
+        }
+        Ok(gpu)
+    }
+
+    /// The engine that convolves, and its name with its version.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the library is not there.
+    pub fn engine(&self, wanted: ConvChoice) -> Result<(ConvEngine, String), Refusal> {
+        let named = |engine: ConvEngine, library: &Library| {
+            (engine, format!("{}-{}", engine.name(), library.version))
+        };
+        match (wanted, &self.cudnn, &self.cublas) {
+            (ConvChoice::Auto | ConvChoice::Cudnn, Ok(cudnn), _) => {
+                Ok(named(ConvEngine::Cudnn, cudnn))
+            }
+            (ConvChoice::Auto | ConvChoice::Cublas, _, Ok(cublas)) => {
+                Ok(named(ConvEngine::Cublas, cublas))
+            }
+            (ConvChoice::Cudnn | ConvChoice::Auto, Err(problem), _)
+            | (ConvChoice::Cublas, _, Err(problem)) => Err(problem.refusal()),
+        }
+    }
+
+    /// Free and total bytes of a GPU; makes its context.
+    #[must_use]
+    pub fn memory(&self, gpu: &Gpu) -> Option<(u64, u64)> {
+        Context::new(gpu.ordinal).and_then(|context| context.memory()).ok()
+    }
+}
+
+const BROKEN: &str = "see whether `nvidia-smi` works";
+
+fn no_device(reason: &str) -> Problem {
+    let hint = match std::env::var("CUDA_VISIBLE_DEVICES") {
+        Ok(visible) => format!("CUDA_VISIBLE_DEVICES is `{visible}`; {BROKEN}"),
+        Err(_) => format!("{BROKEN}; in a container, start it with access to the GPUs"),
+    };
+    Problem::new(format!("the driver is there, but no GPU can be used ({reason})"), hint)
+}
+
+/// Refuses what would change numbers behind our back.
+///
+/// # Errors
+/// A [`Refusal`] that names the variable.
+pub fn refuse_environment(precision: Precision) -> Result<(), Refusal> {
+    let is_set = |name: &str, off: &str| std::env::var(name).is_ok_and(|value| value != off);
+    let set = match precision {
+        // Turns tensor cores off whatever the program asks for.
+        Precision::Tf32 if is_set("NVIDIA_TF32_OVERRIDE", "1") => Some("NVIDIA_TF32_OVERRIDE"),
+        // Splits float32 products into bfloat16 ones.
+        _ if is_set("CUBLAS_EMULATE_SINGLE_PRECISION", "0") => {
+            Some("CUBLAS_EMULATE_SINGLE_PRECISION")
+        }
+        _ => None,
+    };
+    match set {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("{name} is set, which changes what `{precision}` computes");
+            Err(Refusal::environment(message).hint(format!("unset {name}")))
+        }
+    }
+}
+
+/// Opens a file for the life of the process.
+fn preload(path: &Path) -> Result<(), Problem> {
+    // SAFETY: initialisers of NVIDIA's libraries have no preconditions; a file of that name which
+    // is something else is the user's to answer for.
+    match unsafe { Handle::new(path) } {
+        Ok(library) => {
+            std::mem::forget(library);
+            Ok(())
+        }
+        Err(error) => {
+            let reason = format!("`{}` cannot be opened: {error}", path.display());
+            Err(Problem::new(reason, "reinstall it, or name another folder with `--cuda-libs`"))
+        }
+    }
+}
+
+/// Whether every symbol is there.
+fn require(library: &Handle, names: &[&str], path: &Path) -> Result<(), Problem> {
+    let missing = names.iter().find(|name| address(library, name).is_none());
+    match missing {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!("`{}` has no `{name}`", path.display());
+            Err(Problem::new(reason, "install a newer version"))
+        }
+    }
+}
+
+fn address(library: &Handle, name: &str) -> Option<usize> {
+    // SAFETY: the symbol is only looked up, as an address; it is not called through this type.
+    let symbol = unsafe { library.get::<unsafe extern "C" fn()>(name.as_bytes()) };
+    symbol.ok().map(|symbol| *symbol as usize)
+}
+
+fn find_driver(places: &Places) -> Result<Library, Problem> {
+    if let Some(path) = places.driver() {
+        preload(&path)?;
+    }
+    // SAFETY: only asks whether the library can be opened.
+    if !unsafe { driver::sys::is_culib_present() } {
+        return Err(Problem::new(
+            "no NVIDIA driver was found (libcuda.so.1)",
+            "install the driver, version 525 or newer; in a container, start it with access to the \
+             GPUs (docker: --gpus all). `--device cpu` works without",
+        ));
+    }
+    // SAFETY: it is present.
+    let library = unsafe { driver::sys::culib() };
+    let path = places::mapped(address(library, "cuInit")).unwrap_or_else(|| "libcuda.so.1".into());
+    require(library, symbols::DRIVER, &path)?;
+    let version = driver_version().map_err(|fault| Problem::new(fault.to_string(), BROKEN))?;
+    let text = format!("{}.{}", version / 1000, version % 1000 / 10);
+    if version < DRIVER_MIN {
+        return Err(Problem::new(
+            format!("the NVIDIA driver is too old: it supports CUDA {text}"),
+            "install version 525 (CUDA 12.0) or newer, or use `--device cpu`",
+        ));
+    }
+    Ok(Library { version: text, path })
+}
+
+fn find_cublas(places: &Places) -> Result<Library, Problem> {
+    const REMEDY: &str = "install cuBLAS of CUDA 12 or 13 (pip: nvidia-cublas-cu12), or name its \
+                          folder with `--cuda-libs`";
+    if let Some(Found { files, .. }) = places.cublas() {
+        files.iter().try_for_each(|file| preload(file))?;
+    }
+    // SAFETY: only asks whether the library can be opened.
+    if !unsafe { cublas::sys::is_culib_present() } {
+        return Err(Problem::new("cuBLAS was not found (libcublas.so.12 or .13)", REMEDY));
+    }
+    // SAFETY: it is present.
+    let library = unsafe { cublas::sys::culib() };
+    let path = places::mapped(address(library, "cublasCreate_v2"));
+    let path = path.unwrap_or_else(|| "libcublas.so".into());
+    require(library, symbols::CUBLAS, &path)?;
+    let part = |which| {
+        let mut value: c_int = 0;
+        // SAFETY: cuBLAS writes one integer; no handle is needed.
+        let status = unsafe { cublas::sys::cublasGetProperty(which, &raw mut value) };
+        status.result().map(|()| value)
+    };
+    use cublas::sys::libraryPropertyType_t::{MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL};
+    let version = [MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL].map(part);
+    match version {
+        [Ok(major), Ok(minor), Ok(patch)] if major >= 12 => {
+            Ok(Library { version: format!("{major}.{minor}.{patch}"), path })
+        }
+        [Ok(major), ..] => {
+            let reason = format!("`{}` is cuBLAS {major}: too old", path.display());
+            Err(Problem::new(reason, REMEDY))
+        }
+        _ => Err(Problem::new(format!("`{}` does not tell its version", path.display()), REMEDY)),
+    }
+}
+
+fn find_cudnn(places: &Places) -> Result<Library, Problem> {
+    const REMEDY: &str = "install cuDNN 9 (pip: nvidia-cudnn-cu12 or -cu13), or name its folder \
+                          with `--cuda-libs`; without it `--conv cublas` works, more slowly";
+    let candidate = places.cudnn();
+    if let Some(Found { files, missing }) = &candidate {
+        if let Some(name) = missing {
+            let folder = files.first().and_then(|file| file.parent()).unwrap_or(Path::new(""));
+            let reason = format!("cuDNN in `{}` is incomplete: no `{name}`", folder.display());
+            return Err(Problem::new(reason, REMEDY));
+        }
+        files.iter().try_for_each(|file| preload(file))?;
+    }
+    // SAFETY: only asks whether the library can be opened.
+    if !unsafe { cudnn::sys::is_culib_present() } {
+        return Err(Problem::new("cuDNN was not found (libcudnn.so.9)", REMEDY));
+    }
+    // SAFETY: it is present.
+    let library = unsafe { cudnn::sys::culib() };
+    let path = places::mapped(address(library, "cudnnGetVersion"));
+    let path = path.unwrap_or_else(|| "libcudnn.so.9".into());
+    // The loader's own path may lead elsewhere than to what was opened before, and to parts that
+    // nobody has looked for: calling it could end the process.
+    if let Some(name) = places::missing_part(&path) {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let reason = format!("cuDNN in `{}` is incomplete: no `{name}`", folder.display());
+        return Err(Problem::new(reason, REMEDY));
+    }
+    require(library, symbols::CUDNN, &path)?;
+    // SAFETY: all parts are there; no handle is needed.
+    let version = unsafe { cudnn::sys::cudnnGetVersion() };
+    let text = format!("{}.{}.{}", version / 10_000, version % 10_000 / 100, version % 100);
+    if !(90_000..100_000).contains(&version) {
+        let reason = format!("`{}` is not cuDNN 9 (its version is {version})", path.display());
+        return Err(Problem::new(reason, REMEDY));
+    }
+    Ok(Library { version: text, path })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gpu(ordinal: usize, name: &str, capability: (i32, i32)) -> Gpu {
+        Gpu { ordinal, name: name.to_owned(), capability, total_bytes: 1 << 30 }
+    }
+
+    fn probe(gpus: Vec<Gpu>) -> Probe {
+        let library = Library { version: "12.4".to_owned(), path: "libcuda.so.1".into() };
+        let missing = || Err(Problem::new("not there", "install it"));
+        Probe { driver: Ok(library), gpus, cudnn: missing(), cublas: missing() }
+    }
+
+    fn ordinals(chosen: Result<Vec<Gpu>, Refusal>) -> Vec<usize> {
+        chosen.unwrap().iter().map(|gpu| gpu.ordinal).collect()
+    }
+
+    #[test]
+    fn gpus_are_chosen_by_index_and_must_be_alike() {
+        let one = probe(vec![gpu(0, "A", (9, 0)), gpu(1, "B", (8, 0)), gpu(2, "A", (9, 0))]);
+        assert_eq!(ordinals(one.choose(&Gpus::First)), [0]);
+        assert_eq!(ordinals(one.choose(&Gpus::These(vec![2, 0]))), [2, 0]);
+        let error = one.choose(&Gpus::All).unwrap_err();
+        assert!(crate::error::render(&error.into()).ends_with("`--device cuda:0,2`"));
+        let error = one.choose(&Gpus::These(vec![3])).unwrap_err().to_string();
+        assert_eq!(error, "there is no GPU 3: this process sees 0, 1, 2");
+    }
+
+    #[test]
+    fn old_gpus_are_passed_over_by_all_and_refused_by_index() {
+        let one = probe(vec![gpu(0, "old", (6, 1)), gpu(1, "new", (7, 0))]);
+        assert_eq!(ordinals(one.choose(&Gpus::All)), [1]);
+        assert!(one.choose(&Gpus::First).unwrap_err().to_string().contains("capability 6.1"));
+        let old = probe(vec![gpu(0, "old", (6, 1))]);
+        assert!(old.choose(&Gpus::All).unwrap_err().to_string().contains("capability 6.1"));
+    }
+
+    #[test]
+    fn an_engine_that_was_named_does_not_fall_back() {
+        let mut one = probe(Vec::new());
+        assert!(one.engine(ConvChoice::Auto).is_err());
+        one.cublas = Ok(Library { version: "12.4.5".to_owned(), path: "b".into() });
+        let cublas = Ok((ConvEngine::Cublas, "cublas-12.4.5".to_owned()));
+        assert_eq!(one.engine(ConvChoice::Auto), cublas);
+        assert!(one.engine(ConvChoice::Cudnn).is_err());
+        one.cudnn = Ok(Library { version: "9.1.0".to_owned(), path: "d".into() });
+        let cudnn = Ok((ConvEngine::Cudnn, "cudnn-9.1.0".to_owned()));
+        assert_eq!(one.engine(ConvChoice::Auto), cudnn);
+        assert_eq!(one.engine(ConvChoice::Cublas), cublas);
+    }
+}

@@ -1,0 +1,371 @@
+//! Walks a plan on a GPU: a net's parameters, a net prepared for one size, and the walk itself.
+
+use super::conv::{Call, Conv, Engine, Filter, Geometry, to_bytes};
+use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
+use super::kernels::{Channels, Extents, Format, Kernels, PairFeatures, Scaling, Window};
+use super::memory::{Activations, Needs, aligned};
+use super::signature::Element;
+use crate::batch::{Depth, Size};
+use crate::eval::{Distance, Epsilon, Map, Model, Precision, Unscored, Wanted};
+use crate::net::plan::{Plan, Shape, Slot, Step, View};
+use crate::net::{Net, weights};
+
+/// Elements of a tensor that the libraries count with 32 bits, sign included.
+const ELEMENTS_MAX: usize = i32::MAX as usize;
+
+/// A model's parameters on one GPU, in one precision.
+#[derive(Debug)]
+pub(super) struct Parameters {
+    pub(super) net: Net,
+    pub(super) precision: Precision,
+    format: Format,
+    convs: Vec<Filter>,
+    /// Channel weights per layer, ones without lin; f32.
+    lin: Vec<DeviceBuffer>,
+    scaling: Scaling,
+    epsilon: Epsilon,
+    wanted: Wanted,
+}
+
+impl Parameters {
+    /// Uploads; waits until it is done.
+    pub(super) fn upload(
+        model: &Model,
+        engine: &dyn Engine,
+        precision: Precision,
+        stream: &Stream,
+    ) -> Result<Parameters, Fault> {
+        let format = engine.format(precision);
+        let (shift, scale) = model.version.scaling().unwrap_or(([0.0; 3], [1.0; 3]));
+        let filter = |(index, conv): (usize, &weights::Conv)| {
+            let c_in = if index == 0 { format.input_channels() } else { conv.spec.c_in };
+            let packed = engine.pack(conv, c_in, precision);
+            Ok(Filter {
+                weight: resident(&packed.weight, stream)?,
+                bias: resident(&packed.bias, stream)?,
+            })
+        };
+        let lin = |(layer, channels): (usize, usize)| {
+            let ones = vec![1.0; channels];
+            let lin = model.lin.as_ref().map_or(&ones, |lin| &lin[layer]);
+            resident(&to_bytes(lin, Element::F32), stream)
+        };
+        let net = model.trunk.net;
+        let channels = net.spec().tap_channels();
+        Ok(Parameters {
+            net,
+            precision,
+            format,
+            convs: model.trunk.convs.iter().enumerate().map(filter).collect::<Result<_, _>>()?,
+            lin: channels.into_iter().enumerate().map(lin).collect::<Result<_, _>>()?,
+            scaling: Scaling { gain: model.input.gain, bias: model.input.bias, shift, scale },
+            epsilon: model.epsilon,
+            wanted: model.wanted,
+        })
+    }
+}
+
+/// Bytes on the device; waits until they are there.
+fn resident(bytes: &[u8], stream: &Stream) -> Result<DeviceBuffer, Fault> {
+    let buffer = DeviceBuffer::new(bytes.len())?;
+    // SAFETY: the source outlives the copy, which is waited for; the buffer has its length.
+    #[expect(unsafe_code, reason = "a call of the driver")]
+    let queued = unsafe { stream.upload(buffer.ptr(), bytes) };
+    // Even if queueing failed: nothing may be under way when the buffer is dropped.
+    queued.and(stream.synchronize())?;
+    Ok(buffer)
+}
+
+/// Where the results of one net lie within a slot's results, for a full micro-batch. All parts
+/// start at aligned offsets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Layout {
+    /// f64 [pair][layer].
+    means: usize,
+    /// f32 [pair][position], per layer.
+    maps: Vec<usize>,
+    /// f32 [pair][position], of this layer.
+    reference_sum: Option<(usize, usize)>,
+    /// First byte after all of them.
+    end: usize,
+}
+
+impl Layout {
+    fn new(start: usize, taps: &[Shape], pairs_max: usize, wanted: Wanted) -> Layout {
+        let mut end = start;
+        let mut take = |bytes: usize| {
+            let at = end;
+            end = aligned(end + bytes);
+            at
+        };
+        let map_bytes = |tap: &Shape| size_of::<f32>() * pairs_max * tap.h * tap.w;
+        let means = take(size_of::<f64>() * pairs_max * taps.len());
+        let mapped = if wanted.layers { taps } else { &[] };
+        let maps = mapped.iter().map(|tap| take(map_bytes(tap))).collect();
+        let reference_sum =
+            wanted.reference_sum.map(|layer| (layer, take(map_bytes(&taps[layer]))));
+        Layout { means, maps, reference_sum, end }
+    }
+}
+
+/// A net prepared for micro-batches of one size of images.
+pub(super) struct Prepared {
+    plan: Plan,
+    /// Images of a micro-batch.
+    images: usize,
+    /// Images of one convolution; less than all of them where 32 bits cannot count the elements.
+    images_per_conv: usize,
+    /// In the order of the plan's convolutions.
+    convs: Vec<Box<dyn Conv>>,
+    /// Partial sums per pair, per layer; on the host, and u32 on the device.
+    tiles: Vec<usize>,
+    tiles_device: DeviceBuffer,
+    positions_device: DeviceBuffer,
+    results: Layout,
+    pub(super) needs: Needs,
+}
+
+/// What a walk works with.
+#[derive(Clone, Copy)]
+pub(super) struct Bench<'a> {
+    pub(super) stream: &'a Stream,
+    pub(super) kernels: &'a Kernels,
+    pub(super) activations: &'a Activations,
+}
+
+/// One micro-batch on the device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Micro {
+    /// (image, row, column, RGB).
+    pub(super) pixels: DevicePtr,
+    pub(super) depth: Depth,
+    /// Images that are there; the rest of the micro-batch is padding.
+    pub(super) images: usize,
+    /// u32 [pair][reference, distorted].
+    pub(super) indices: DevicePtr,
+    pub(super) pairs: usize,
+    /// A slot's results.
+    pub(super) results: DevicePtr,
+}
+
+impl Prepared {
+    /// Prepares `parameters` for micro-batches of `images` images, with results from byte `start`
+    /// on. `Ok(Err(..))` where a pair of this size has no score.
+    pub(super) fn new(
+        parameters: &Parameters,
+        engine: &dyn Engine,
+        (kernels, stream): (&Kernels, &Stream),
+        (size, images): (Size, usize),
+        start: usize,
+    ) -> Result<Result<Prepared, Unscored>, Fault> {
+        let Parameters { net, format, precision, wanted, .. } = *parameters;
+        let plan = match Plan::new(net.spec(), size.height, size.width) {
+            Ok(plan) => plan,
+            Err(too_small) => return Ok(Err(too_small.into())),
+        };
+        let input_len = format.input_channels() * plan.input.h * plan.input.w;
+        let largest = plan.buffer_len.into_iter().max().unwrap_or(0).max(input_len);
+        if largest > ELEMENTS_MAX {
+            let reason = format!("{largest} elements of an activation are more than 2^31");
+            return Ok(Err(Unscored::TooLarge { net: net.name(), size, reason }));
+        }
+        let images_per_conv = if images * largest > ELEMENTS_MAX { 1 } else { images };
+        let mut convs = Vec::new();
+        for step in &plan.steps {
+            if let Step::Conv { kernel, stride, pad, src, dst, .. } = *step {
+                let window = Window { kernel, stride, pad };
+                let geometry = geometry(format, images_per_conv, src, dst, window);
+                convs.push(engine.prepare(geometry, precision)?);
+            }
+        }
+        let tiles = plan
+            .taps
+            .iter()
+            .map(|tap| kernels.tap_tiles(format, tap.c, tap.h * tap.w))
+            .collect::<Result<Vec<usize>, Fault>>()?;
+        let u32s = |values: &mut dyn Iterator<Item = usize>| {
+            let bytes: Vec<u8> = values.flat_map(|value| (value as u32).to_ne_bytes()).collect();
+            resident(&bytes, stream)
+        };
+        let results = Layout::new(start, &plan.taps, images, wanted);
+        let element = format.element().bytes();
+        let needs = Needs {
+            input: element * images * input_len,
+            buffers: plan.buffer_len.map(|len| element * images * len),
+            workspace: convs.iter().map(|conv| conv.workspace_bytes()).max().unwrap_or(0),
+            partial: size_of::<f64>() * images * tiles.iter().sum::<usize>(),
+            results: results.end,
+            ..Needs::default()
+        };
+        Ok(Ok(Prepared {
+            tiles_device: u32s(&mut tiles.iter().copied())?,
+            positions_device: u32s(&mut plan.taps.iter().map(|tap| tap.h * tap.w))?,
+            plan,
+            images,
+            images_per_conv,
+            convs,
+            tiles,
+            results,
+            needs,
+        }))
+    }
+
+    /// Queues everything from pixels to results on the bench's stream.
+    pub(super) fn walk(
+        &self,
+        parameters: &Parameters,
+        bench: Bench<'_>,
+        micro: Micro,
+    ) -> Result<(), Fault> {
+        let Bench { stream, kernels, activations } = bench;
+        let Parameters { format, scaling, .. } = *parameters;
+        let Shape { h, w, .. } = self.plan.input;
+        let input = Extents { images: micro.images, c: format.input_channels(), h, w };
+        let formats = (micro.depth, format);
+        kernels.normalise(
+            stream,
+            formats,
+            activations.input.ptr(),
+            micro.pixels,
+            input,
+            scaling,
+        )?;
+        let mut convs = self.convs.iter();
+        let mut partial_at = 0;
+        for step in &self.plan.steps {
+            match *step {
+                Step::Conv { weight, src, dst, .. } => {
+                    let conv = convs.next().expect("a convolution for each of the plan's");
+                    let filter = &parameters.convs[weight];
+                    self.convolve(&**conv, filter, bench, (src, dst), format).map_err(|fault| {
+                        let name = &parameters.net.spec().convs()[weight].name;
+                        fault.at(&format!("{} {name}", parameters.net))
+                    })?;
+                }
+                Step::MaxPool { kernel, stride, src, dst } => {
+                    let Shape { c, h, w } = src.shape;
+                    let from = Extents { images: self.images, c, h, w };
+                    let window = Window { kernel, stride, pad: 0 };
+                    let out = (dst.shape.h, dst.shape.w);
+                    let (dst, src) = (address(activations, dst), address(activations, src));
+                    kernels.max_pool(stream, format, dst, src, from, out, window)?;
+                }
+                Step::Tap { layer, src } => {
+                    self.tap(parameters, bench, micro, (layer, src), partial_at)?;
+                    partial_at += size_of::<f64>() * micro.pairs * self.tiles[layer];
+                }
+            }
+        }
+        let means = micro.results.offset(self.results.means);
+        let (tiles, positions) = (self.tiles_device.ptr(), self.positions_device.ptr());
+        let counts = (micro.pairs, self.tiles.len());
+        kernels.finish(stream, means, activations.partial.ptr(), tiles, positions, counts)
+    }
+
+    fn convolve(
+        &self,
+        conv: &dyn Conv,
+        filter: &Filter,
+        bench: Bench<'_>,
+        (src, dst): (View, View),
+        format: Format,
+    ) -> Result<(), Fault> {
+        let Bench { stream, kernels, activations } = bench;
+        let element = format.element().bytes();
+        let c_in = input_channels(format, src);
+        let src_bytes = element * c_in * src.shape.h * src.shape.w;
+        let dst_bytes = element * dst.c_slot * dst.shape.h * dst.shape.w;
+        for first in (0..self.images).step_by(self.images_per_conv) {
+            conv.run(Call {
+                stream,
+                kernels,
+                filter,
+                src: address(activations, src).offset(first * src_bytes),
+                dst: address(activations, dst).offset(first * dst_bytes),
+                workspace: activations.workspace.ptr(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn tap(
+        &self,
+        parameters: &Parameters,
+        bench: Bench<'_>,
+        micro: Micro,
+        (layer, src): (usize, View),
+        partial_at: usize,
+    ) -> Result<(), Fault> {
+        let Bench { stream, kernels, activations } = bench;
+        let Shape { c, h, w } = src.shape;
+        let features = PairFeatures {
+            features: address(activations, src),
+            indices: micro.indices,
+            pairs: micro.pairs,
+            c,
+            positions: h * w,
+        };
+        let partial = activations.partial.ptr().offset(partial_at);
+        let map = self.results.maps.get(layer).map(|&at| micro.results.offset(at));
+        let lin = parameters.lin[layer].ptr();
+        let (format, epsilon) = (parameters.format, parameters.epsilon);
+        kernels.tap(stream, format, partial, map, features, lin, epsilon)?;
+        match self.results.reference_sum {
+            Some((of, at)) if of == layer => {
+                kernels.channel_sum(stream, format, micro.results.offset(at), features)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads what a walk left for one of its pairs in `results`, a copy of the slot's.
+    pub(super) fn distance(&self, results: &[u8], pair: usize) -> Distance {
+        let layers = self.tiles.len();
+        let map = |layer: usize, at: usize| {
+            let Shape { h: height, w: width, .. } = self.plan.taps[layer];
+            let values = values(results, at, pair * height * width, height * width);
+            Map { height, width, values }
+        };
+        let maps = self.results.maps.iter().enumerate();
+        Distance {
+            layers: values(results, self.results.means, pair * layers, layers),
+            maps: maps.map(|(layer, &at)| map(layer, at)).collect(),
+            reference_sum: self.results.reference_sum.map(|(layer, at)| map(layer, at)),
+            ..Distance::default()
+        }
+    }
+}
+
+/// `count` values from the `first` on of the array that starts at byte `at`.
+fn values<T: bytemuck::Pod>(bytes: &[u8], at: usize, first: usize, count: usize) -> Vec<T> {
+    let start = at + first * size_of::<T>();
+    bytemuck::pod_collect_to_vec(&bytes[start..][..count * size_of::<T>()])
+}
+
+/// The buffer that a view is in. A plan reads the input or one of the three buffers.
+fn address(activations: &Activations, view: View) -> DevicePtr {
+    match view.slot {
+        Slot::Input => activations.input.ptr(),
+        Slot::Buffer(index) => activations.buffers[index].ptr(),
+    }
+}
+
+/// Channels as they lie: those of the trunk's input may be padded.
+fn input_channels(format: Format, src: View) -> usize {
+    match src.slot {
+        Slot::Input => format.input_channels(),
+        Slot::Buffer(_) => src.shape.c,
+    }
+}
+
+fn geometry(format: Format, images: usize, src: View, dst: View, window: Window) -> Geometry {
+    debug_assert_eq!(src.c_slot, src.shape.c, "convolutions read whole activations");
+    let Shape { h, w, .. } = src.shape;
+    Geometry {
+        from: Extents { images, c: input_channels(format, src), h, w },
+        out: Channels { c: dst.shape.c, c_slot: dst.c_slot, c_first: dst.c_first },
+        h_out: dst.shape.h,
+        w_out: dst.shape.w,
+        window,
+    }
+}
