@@ -70,7 +70,7 @@ impl Report {
     /// What is known before a file is opened: faults of the manifest, files without partners.
     #[must_use]
     pub fn of_manifest(faults: &Faults, pairing: Option<&Pairing>) -> Report {
-        let mut report = Report { pairs: faults.count, ..Report::default() };
+        let mut report = Report { pairs: faults.left_out, ..Report::default() };
         for fault in &faults.kept {
             let message = format!("{}; {}", fault.message, fault.hint);
             report.findings.add("E_MANIFEST", &fault.place, message);
@@ -176,3 +176,6 @@ impl Groups<'_> {
         Ok(groups)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,8 @@ pub struct Faults {
     pub kept: Vec<Fault>,
     /// How many there are.
     pub count: usize,
+    /// Rows that cannot be read and are not in the index.
+    pub left_out: usize,
 }
 
 impl Faults {
@@ -236,6 +238,7 @@ impl Manifest {
             });
             if let Some(fault) = fault {
                 faults.push(fault);
+                faults.left_out += 1;
                 continue;
             }
             let row = Row::try_from(self.offsets.len()).map_err(|_| {
@@ -398,7 +401,7 @@ mod tests {
         let path = folder.path().join("m.csv");
         fs_err::write(&path, "ref,dist\na,b\n,c\nd,e\n").unwrap();
         let (manifest, faults) = Manifest::examine(Location::of(&path)).unwrap();
-        assert_eq!((manifest.len(), faults.count), (2, 1));
+        assert_eq!((manifest.len(), faults.count, faults.left_out), (2, 1, 1));
         assert_eq!(manifest.rows().unwrap().read(1).unwrap().reference, "d");
     }
 

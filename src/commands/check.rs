@@ -45,7 +45,7 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let spool = tempfile::tempdir()?;
     let located = job.source.locate(spool.path())?;
     let (manifest, faults) = Manifest::examine(located.location)?;
-    let nets: Vec<Net> = job.metrics.iter().map(|metric| metric.net).collect();
+    let nets: Vec<Net> = job.models.iter().map(|model| model.trunk.net).collect();
     let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
     let threads = job.compute.threads;
     report.examine(&Question { manifest: &manifest, rules: &job.rules, nets: &nets, threads })?;
