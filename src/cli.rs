@@ -3,13 +3,14 @@
 
 mod device;
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub use self::device::{BatchSize, CudaArgs, DeviceArgs};
 use crate::image::{Alpha, SizePolicy};
+use crate::metric::Preset;
 use crate::net::Net;
 use crate::net::weights::{Version, embedded};
 use crate::pipeline::OnError;
@@ -57,6 +58,16 @@ pub enum Command {
     /// Print the man page of the program or of one command
     Man(ManArgs),
 }
+
+const EVAL_USAGE: &str = "\
+lpips eval [OPTIONS] MANIFEST|- -o RUN_DIR
+       lpips eval [OPTIONS] --ref DIR --dist DIR... -o RUN_DIR
+       lpips eval [OPTIONS] --pair REF DIST [-o RUN_DIR]";
+
+const CHECK_USAGE: &str = "\
+lpips check [OPTIONS] MANIFEST|-
+       lpips check [OPTIONS] --ref DIR --dist DIR...
+       lpips check [OPTIONS] --pair REF DIST";
 
 const EVAL_EXAMPLES: &str = "\
 Examples:
@@ -121,9 +132,13 @@ pub struct InputArgs {
 /// What is computed.
 #[derive(Debug, Args)]
 pub struct MetricArgs {
-    /// Trunks to score with, separated by commas: one decode serves all
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "alex")]
+    /// Trunks to score with, separated by commas: one decode serves all [default: alex]
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub net: Vec<Net>,
+
+    /// Whose numbers to compute; see docs/numerics.md [default: lpips-0.1.4]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub preset: Option<Preset>,
 
     /// Version of the published metric
     #[arg(long, value_enum, default_value = "0.1")]
@@ -132,6 +147,11 @@ pub struct MetricArgs {
     /// Sum over channels without the lin weights (`lpips=False` in Python)
     #[arg(long)]
     pub baseline: bool,
+
+    /// Weight each layer's map by the activity of tap K of the REFERENCE, from 0; `lpips+` is alex
+    /// with K = 2. Not symmetric: exchanging ref and dist gives another number
+    #[arg(long, value_name = "K", conflicts_with = "baseline")]
+    pub semantic_layer: Option<usize>,
 
     /// The only folder to take trunk weights from
     #[arg(long, value_name = "DIR")]
@@ -160,7 +180,7 @@ pub struct PixelArgs {
 
 /// Arguments of `lpips eval`.
 #[derive(Debug, Args)]
-#[command(after_help = EVAL_EXAMPLES)]
+#[command(after_help = EVAL_EXAMPLES, override_usage = EVAL_USAGE)]
 pub struct EvalArgs {
     #[allow(missing_docs, reason = "a doc comment would become the help of the group")]
     #[command(flatten)]
@@ -177,6 +197,23 @@ pub struct EvalArgs {
     /// Add a column per layer to pairs.csv
     #[arg(long)]
     pub per_layer: bool,
+
+    /// Write a map of where each pair differs to maps/: .npy of float32 and a picture
+    #[arg(long, requires = "output", conflicts_with = "semantic_layer")]
+    pub spatial: bool,
+
+    /// Write such maps of the N largest distances of each net only
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "output",
+        conflicts_with_all = ["semantic_layer", "spatial"]
+    )]
+    pub spatial_worst: Option<NonZeroUsize>,
+
+    /// Folder of masks, `<item>.png`: grey images of weights; adds a column lpips_masked_<net>
+    #[arg(long, value_name = "DIR", conflicts_with = "semantic_layer")]
+    pub mask: Option<PathBuf>,
 
     /// Columns to summarize by, separated by commas
     #[arg(long, value_name = "COL,COL", value_delimiter = ',')]
@@ -209,7 +246,7 @@ pub struct EvalArgs {
 
 /// Arguments of `lpips check`.
 #[derive(Debug, Args)]
-#[command(after_help = CHECK_EXAMPLES)]
+#[command(after_help = CHECK_EXAMPLES, override_usage = CHECK_USAGE)]
 pub struct CheckArgs {
     #[allow(missing_docs, reason = "a doc comment would become the help of the group")]
     #[command(flatten)]
@@ -320,6 +357,11 @@ mod tests {
             "lpips eval m.csv",
             "lpips eval m.csv -o r --size-policy modcrop:0",
             "lpips eval m.csv -o r --max-pixels 0",
+            "lpips eval m.csv -o r --spatial --semantic-layer 2",
+            "lpips eval m.csv -o r --spatial --spatial-worst 2",
+            "lpips eval m.csv -o r --mask m --semantic-layer 2",
+            "lpips eval m.csv -o r --baseline --semantic-layer 2",
+            "lpips eval --pair a b --spatial",
         ] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }

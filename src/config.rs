@@ -2,23 +2,27 @@
 //! needs beforehand found. Nothing is scored or written here.
 
 mod compute;
+mod metrics;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 
 pub use self::compute::Compute;
-use crate::cli::{CheckArgs, DeviceArgs, EvalArgs, InputArgs, MetricArgs, PixelArgs};
+use self::metrics::{Extras, Metrics};
+use crate::cli::{CheckArgs, DeviceArgs, EvalArgs, InputArgs, PixelArgs};
 use crate::error::Refusal;
 use crate::eval::Model;
 use crate::image;
-use crate::net::Net;
-use crate::net::weights::{Lin, SearchPath, Trunk, Version};
+use crate::metric::{Output, Reduction};
 use crate::pairing::{Folders, refuse_repeated};
-use crate::pipeline::OnError;
+use crate::pipeline::{Masks, OnError};
 use crate::progress::{Style, Verbosity};
-use crate::run::{Metric, Mode};
+use crate::run::{Metric, maps};
 use crate::source::Source;
+
+pub use self::metrics::Protocol;
 
 /// What a job is about: its pairs, and everything that decides their numbers.
 #[derive(Debug)]
@@ -27,12 +31,12 @@ pub struct Job {
     pub source: Source,
     /// Metric columns.
     pub metrics: Vec<Metric>,
-    /// What the evaluator computes, in the order of `metrics`.
+    /// What each metric column is made from, in the order of `metrics`.
+    pub outputs: Vec<Output>,
+    /// What the evaluator computes.
     pub models: Vec<Model>,
-    /// Version of the metric.
-    pub version: Version,
-    /// With or without lin weights.
-    pub mode: Mode,
+    /// What all of them have in common.
+    pub protocol: Protocol,
     /// How files become samples.
     pub rules: image::Rules,
     /// What it is computed with.
@@ -48,6 +52,10 @@ pub struct Config {
     pub output: Option<PathBuf>,
     /// Columns per layer.
     pub per_layer: bool,
+    /// Whether spatial maps are written.
+    pub spatial: Option<Spatial>,
+    /// Where masks are.
+    pub masks: Option<Masks>,
     /// Names of columns that the summary is grouped by.
     pub group_by: Vec<String>,
     /// What a failed pair does to the run.
@@ -58,16 +66,39 @@ pub struct Config {
     pub verbosity: Verbosity,
 }
 
+/// Which spatial maps are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spatial {
+    /// That of every pair.
+    All,
+    /// Those of the largest distances.
+    Worst(NonZeroUsize),
+}
+
 impl Config {
     /// Resolves the arguments of `lpips eval`.
     ///
     /// # Errors
     /// A [`Refusal`] for whatever would not work: weights, options.
     pub fn resolve(args: EvalArgs) -> anyhow::Result<Config> {
+        let spatial = match args.spatial_worst {
+            Some(count) => Some(Spatial::Worst(count)),
+            None => args.spatial.then_some(Spatial::All),
+        };
+        let extras = Extras { spatial: spatial.is_some(), masked: args.mask.is_some() };
+        let metrics = metrics::resolve(&args.metric, extras)?;
+        let job = Job::resolve(args.inputs, metrics, &args.pixels, &args.device)?;
+        let masks = args.mask.map(|folder| Masks { folder, rules: job.rules });
+        if let Some(Masks { folder, .. }) = masks.as_ref().filter(|masks| !masks.folder.is_dir()) {
+            let text = format!("`{}` is no folder of masks", folder.display());
+            return Err(Refusal::inputs(text).hint("name a folder with `--mask`").into());
+        }
         Ok(Config {
-            job: Job::resolve(args.inputs, &args.metric, &args.pixels, &args.device)?,
+            job,
             output: args.output,
             per_layer: args.per_layer,
+            spatial,
+            masks,
             group_by: unique(&args.group_by),
             on_error: args.on_error,
             style: args.progress,
@@ -78,6 +109,16 @@ impl Config {
             },
         })
     }
+
+    /// The columns that have spatial maps: one per model, in the order of the models.
+    #[must_use]
+    pub fn map_columns(&self) -> Vec<maps::Column> {
+        let metrics = self.job.metrics.iter().enumerate();
+        let plain = metrics.filter(|(_, metric)| metric.reduction == Reduction::Mean);
+        plain
+            .map(|(index, metric)| maps::Column { name: metric.name.clone(), metric: index })
+            .collect()
+    }
 }
 
 impl Job {
@@ -86,31 +127,23 @@ impl Job {
     /// # Errors
     /// As [`Config::resolve`].
     pub fn of_check(args: CheckArgs) -> anyhow::Result<Job> {
-        Job::resolve(args.inputs, &args.metric, &args.pixels, &args.device)
+        let metrics = metrics::resolve(&args.metric, Extras::default())?;
+        Job::resolve(args.inputs, metrics, &args.pixels, &args.device)
     }
 
     fn resolve(
         inputs: InputArgs,
-        metric: &MetricArgs,
+        Metrics { metrics, outputs, models, protocol }: Metrics,
         pixels: &PixelArgs,
         device: &DeviceArgs,
     ) -> anyhow::Result<Job> {
         let source = source(inputs)?;
-        let mode = if metric.baseline { Mode::Baseline } else { Mode::Lpips };
-        let search = SearchPath::new(metric.weights_dir.as_deref());
-        let mut metrics = Vec::new();
-        let mut models = Vec::new();
-        for net in unique(&metric.net) {
-            let (metric, model) = resolve_metric(net, metric.lpips_version, mode, &search)?;
-            metrics.push(metric);
-            models.push(model);
-        }
         Ok(Job {
             source,
             metrics,
+            outputs,
             models,
-            version: metric.lpips_version,
-            mode,
+            protocol,
             rules: image::Rules {
                 alpha: pixels.alpha,
                 size_policy: pixels.size_policy,
@@ -138,33 +171,6 @@ fn source(inputs: InputArgs) -> anyhow::Result<Source> {
     let pair: Option<[PathBuf; 2]> = pair.and_then(|pair| pair.try_into().ok());
     let [reference, distorted] = pair.context("no pairs were named")?;
     Ok(Source::Pair { reference, distorted })
-}
-
-fn resolve_metric(
-    net: Net,
-    version: Version,
-    mode: Mode,
-    search: &SearchPath,
-) -> anyhow::Result<(Metric, Model)> {
-    let source = search
-        .find(net)
-        .map_err(|missing| Refusal::environment(missing.to_string()).hint(missing.remedy()))?;
-    let trunk = Trunk::load(net, &source).with_context(|| {
-        Refusal::environment("refusing to score with other weights than the published ones")
-            .hint("make the file again with `python3 scripts/fetch_weights.py`")
-    })?;
-    let lin = match mode {
-        Mode::Lpips => Some(Lin::load(net, version)?),
-        Mode::Baseline => None,
-    };
-    let metric = Metric {
-        name: Metric::column(mode, net),
-        net,
-        trunk_sha256: trunk.sha256.clone(),
-        lin_sha256: lin.as_ref().map(|lin| lin.sha256.clone()),
-    };
-    let model = Model::published(trunk, version, lin.map(|lin| lin.layers));
-    Ok((metric, model))
 }
 
 /// `values` without repetitions, in order.

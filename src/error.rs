@@ -4,7 +4,12 @@
 //! run goes on. Everything else ends the run as an [`anyhow::Error`]; a [`Refusal`] in its chain
 //! says with which exit code, and what helps.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
+
+/// See [`nearest_file`].
+const SIBLINGS_MAX: usize = 5000;
 
 /// What the program's exit code says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +145,23 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     };
     let costs = candidates.filter_map(|candidate| Some((cost(candidate)?, candidate)));
     costs.min().map(|(_, candidate)| candidate)
+}
+
+/// The name in the folder of `path` that was most probably meant by a `path` that does not exist.
+/// Folders of more than [`SIBLINGS_MAX`] entries are not searched, since many files may be missing.
+#[must_use]
+pub fn nearest_file(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let entries = fs_err::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten();
+    let siblings: Vec<String> = entries
+        .take(SIBLINGS_MAX + 1)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    if siblings.len() > SIBLINGS_MAX {
+        return None;
+    }
+    let name = path.file_name()?.to_string_lossy();
+    nearest(&name, siblings.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// Whether `rest` is an addition to `short`, and not the end of its last word or number.

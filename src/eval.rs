@@ -46,7 +46,7 @@ impl Model {
 
 /// `v = gain * x + bias`, each operation rounded to float32 on its own. (Bytes are divided by 255,
 /// rounded, before.)
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Affine {
     /// Factor.
     pub gain: f32,
@@ -68,7 +68,7 @@ impl Affine {
 }
 
 /// The norm of a feature is `sqrt(sum over channels of f^2 + inside) + outside`.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Epsilon {
     /// Added to the sum of squares.
     pub inside: f32,

@@ -18,7 +18,7 @@ use fs_err::File;
 use serde::Serialize;
 
 use crate::batch::{Depth, Size};
-use crate::error::nearest;
+use crate::error::nearest_file;
 
 pub use self::crop::SizePolicy;
 pub use self::header::{Difference, Differences, Header, Traits};
@@ -78,9 +78,6 @@ pub struct Rules {
 
 /// The default of [`Rules::pixels_max`]: three times what PIL warns of.
 pub const PIXELS_MAX: u64 = 1 << 28;
-
-/// See [`missing`].
-const SIBLINGS_MAX: usize = 5000;
 
 impl Default for Rules {
     fn default() -> Rules {
@@ -217,22 +214,8 @@ fn open(path: &Path) -> Result<(BufReader<File>, ImageFormat), Reason> {
     Ok((file, format))
 }
 
-/// Says that there is no such file, and which one of the same folder may have been meant. Folders
-/// of more than [`SIBLINGS_MAX`] entries are not searched, since many files may be missing.
 fn missing(path: &Path) -> String {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let entries = fs_err::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten();
-    let siblings: Vec<String> = entries
-        .take(SIBLINGS_MAX + 1)
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let found = if siblings.len() > SIBLINGS_MAX {
-        None
-    } else {
-        nearest(&name, siblings.iter().map(String::as_str))
-    };
-    let near = found.map(|found| format!("; nearest name in its folder: `{found}`"));
+    let near = nearest_file(path).map(|near| format!("; nearest name in its folder: `{near}`"));
     format!("no such file{}", near.unwrap_or_default())
 }
 

@@ -31,6 +31,7 @@ pub mod error;
 pub mod eval;
 pub mod image;
 pub mod manifest;
+pub mod metric;
 pub mod net;
 pub mod pairing;
 pub mod pipeline;

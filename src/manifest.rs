@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use self::columns::Columns;
 use self::format::Reader;
 use crate::batch::Row;
-use crate::error::Refusal;
+use crate::error::{Refusal, nearest_file};
 use crate::net::weights::sha256_hex_of;
 
 pub use self::format::{Fault, Format};
@@ -139,7 +139,7 @@ impl Manifest {
     /// A [`Refusal`] when no row can be read whatever it says.
     pub fn examine(location: Location) -> anyhow::Result<(Manifest, Faults)> {
         let shown = location.file.display().to_string();
-        let context = || Refusal::inputs(format!("cannot read the manifest `{shown}`"));
+        let context = || cannot_read(&location.file);
         let mut file = File::open(&location.file).with_context(context)?;
         let sha256 = sha256_hex_of(&mut file).with_context(context)?;
         file.rewind().with_context(context)?;
@@ -274,6 +274,17 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+}
+
+/// The hint guesses what was meant instead.
+fn cannot_read(file: &Path) -> Refusal {
+    let shown = file.display();
+    let refusal = Refusal::inputs(format!("cannot read the manifest `{shown}`"));
+    match nearest_file(file) {
+        _ if file.is_dir() => refusal.hint("to pair folders by name, use `--ref DIR --dist DIR`"),
+        Some(near) if !file.exists() => refusal.hint(format!("did you mean `{near}`?")),
+        _ => refusal.hint("name a CSV, TSV or JSON-lines file that can be read"),
     }
 }
 
@@ -455,6 +466,13 @@ mod tests {
             ("ref,dist\n", "there is no row below the header"),
             ("", "there is no header, and so no column `ref`"),
             ("reff,dist\na,b\n", "hint: rename `reff` to `ref`"),
+            ("Ref, dist\na,b\n", "hint: rename `Ref` to `ref`"),
+            (
+                "ref;dist\na;b\n",
+                "hint: separate cells with commas, or tabs in a .tsv file, not `;`",
+            ),
+            ("ref\tdist\na\tb\n", "in a .tsv file, not `\t`"),
+            ("a.png,b.png\nc.png,d.png\n", "put `ref,dist` above the first pair"),
             ("ref,dist\na,b,c\n", "line 2: expected 2 cells, found 3"),
             ("ref,dist\na,b\n,c\n", "line 3: the `ref` cell is empty"),
             ("ref,dist,id\na,b,1\nc,d,1\n", "row 2: the id `1` stands there again"),
@@ -463,6 +481,20 @@ mod tests {
             let message = render(&open(text).1.unwrap_err());
             assert!(message.contains(expected), "{text:?} gives {message:?}");
         }
+    }
+
+    #[test]
+    fn a_manifest_that_is_no_file_has_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::write(folder.path().join("pairs.csv"), "ref,dist\na,b\n").unwrap();
+        fs_err::write(folder.path().join("a.png"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap();
+        let message = |name: &str| {
+            let opened = Manifest::open(Location::of(&folder.path().join(name)));
+            render(&opened.unwrap_err())
+        };
+        assert!(message("pars.csv").contains("hint: did you mean `pairs.csv`?"));
+        assert!(message("").contains("--ref DIR --dist DIR"), "{}", message(""));
+        assert!(message("a.png").contains("two images are compared with `--pair REF DIST`"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ const EXTENSIONS: &[&str] = &[
 ];
 /// Problems for which a nearest name is searched.
 const NEAREST_MAX: usize = 100;
+/// References, and distorted names for each, from which a suffix is guessed.
+const SUFFIXED_MAX: usize = 16;
 /// Problems that a refusal tells.
 const TOLD_MAX: usize = 5;
 
@@ -73,6 +75,8 @@ pub struct Pairing {
     pub problems: Vec<Problem>,
     /// What was not looked at.
     pub ignored: Ignored,
+    /// A `--dist-suffix` that would pair most of what is alone, and how many references.
+    pub suffix: Option<(String, usize)>,
 }
 
 /// The images of one folder by key: relative path without extension and without suffix.
@@ -125,10 +129,17 @@ impl Pairing {
             self.problems.len(),
             told.join("\n  ")
         );
-        Some(Refusal::inputs(text).hint(
-            "rename or remove them, strip a common ending with --dist-suffix, or write a manifest; \
-             `lpips check` lists all of them",
-        ))
+        Some(
+            Refusal::inputs(text).hint(match &self.suffix {
+                Some((suffix, count)) => {
+                    format!("`--dist-suffix {suffix}` would pair {count} of them")
+                }
+                None => {
+                    "rename or remove them, or write a manifest; `lpips check` lists all of them"
+                        .to_owned()
+                }
+            }),
+        )
     }
 
     /// What was paired and what was not looked at, for people.
@@ -217,6 +228,9 @@ impl Pairing {
         };
         let lone_references = lone(references, keyed);
         let lone_distorted = lone(keyed, references);
+        if folders.suffix.is_empty() {
+            self.suffix = self.suffix.take().or(common_suffix(&lone_references, &lone_distorted));
+        }
         for (mine, others, of, beside) in [
             (&lone_references, &lone_distorted, &folders.reference, folder),
             (&lone_distorted, &lone_references, &folder.to_owned(), &*folders.reference),
@@ -237,6 +251,28 @@ impl Pairing {
             }
         }
     }
+}
+
+/// The ending that most distorted names have and their references have not; `None` unless it would
+/// pair half of the references. Both lists are sorted by key.
+fn common_suffix(
+    references: &[(String, String)],
+    distorted: &[(String, String)],
+) -> Option<(String, usize)> {
+    let position = |key: &str| distorted.partition_point(|(other, _)| other.as_str() < key);
+    let has = |key: &str| distorted.get(position(key)).is_some_and(|(other, _)| other == key);
+    let suffixes: BTreeSet<&str> = references
+        .iter()
+        .take(SUFFIXED_MAX)
+        .flat_map(|(key, _)| {
+            let longer = distorted[position(key)..].iter().take(SUFFIXED_MAX);
+            longer.filter_map(|(other, _)| other.strip_prefix(key.as_str()))
+        })
+        .collect();
+    let paired =
+        |suffix: &str| references.iter().filter(|(key, _)| has(&format!("{key}{suffix}"))).count();
+    let best = suffixes.into_iter().map(|suffix| (paired(suffix), suffix)).max()?;
+    (2 * best.0 >= references.len()).then(|| (best.1.to_owned(), best.0))
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {
@@ -357,10 +393,23 @@ mod tests {
             "hr/2.png` has no partner in `",
             "; nearest name: `2_x4.png`",
             "x4/zebra.png` has no partner",
-            "hint: rename",
+            "hint: `--dist-suffix _x4` would pair 1 of them",
         ] {
             assert!(text.contains(expected), "no `{expected}` in {text}");
         }
+    }
+
+    #[test]
+    fn a_suffix_is_offered_only_if_it_pairs_most() {
+        let hint = |paths: &[&str]| {
+            let root = tree(paths);
+            let pairing = pair(&folders(root.path(), &["x4"], "")).unwrap();
+            render(&pairing.refusal().unwrap().into())
+        };
+        let text = hint(&["hr/1.png", "hr/2.png", "hr/3.png", "x4/1_x4.png", "x4/2_x4.png"]);
+        assert!(text.contains("hint: `--dist-suffix _x4` would pair 2 of them"), "{text}");
+        let text = hint(&["hr/1.png", "hr/2.png", "hr/3.png", "x4/1_x4.png", "x4/2_x2.png"]);
+        assert!(text.contains("hint: rename or remove them"), "{text}");
     }
 
     #[test]

@@ -10,6 +10,8 @@
 
 mod assemble;
 mod decode;
+mod masks;
+mod reduce;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -20,13 +22,18 @@ use clap::ValueEnum;
 
 use self::assemble::Assembler;
 use self::decode::{Feed, decode_all};
+use self::reduce::Reducer;
 use crate::batch::Row;
 use crate::error::{Failure, Refusal};
-use crate::eval::{Distance, Evaluator, Scored, Unscored};
+use crate::eval::{Evaluator, Scored};
 use crate::image::{self, Difference, Differences};
 use crate::manifest::Manifest;
+use crate::metric::Output;
 use crate::progress::Progress;
 use crate::run::journal::{Journal, Record};
+use crate::run::maps::Maps;
+
+pub use self::masks::Masks;
 
 /// What the flow needs beside its workers.
 #[derive(Debug)]
@@ -39,6 +46,10 @@ pub struct Flow<'a> {
     pub threads: usize,
     /// What a failed pair does.
     pub on_error: OnError,
+    /// The metric columns.
+    pub outputs: &'a [Output],
+    /// Where the masks of [`crate::metric::Reduction::Masked`] are.
+    pub masks: Option<&'a Masks>,
 }
 
 /// What a pair that cannot be scored does to the run.
@@ -52,18 +63,35 @@ pub enum OnError {
 }
 
 /// How many rows were scored, and how many failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// Rows with every metric.
     pub scored: usize,
     /// Rows without.
     pub failed: usize,
+    /// Rows without, by the code of their reason.
+    pub failures: BTreeMap<String, Failures>,
     /// Rows whose two images differ in something that does not fail them, in the order of
     /// [`Difference::ALL`].
     pub differing: [usize; 4],
 }
 
+/// Rows that failed for one reason.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failures {
+    /// How many.
+    pub count: usize,
+    /// The id of the first, and what was wrong with it.
+    pub first: String,
+}
+
 impl Counts {
+    /// How many pairs failed, by the code of their reason.
+    #[must_use]
+    pub fn failure_codes(&self) -> BTreeMap<String, usize> {
+        self.failures.iter().map(|(code, of)| (code.clone(), of.count)).collect()
+    }
+
     /// How many pairs bear each [`Difference`], by code; those that none bears are absent.
     #[must_use]
     pub fn warnings(&self) -> BTreeMap<&'static str, usize> {
@@ -71,18 +99,29 @@ impl Counts {
         counts.filter(|&(_, count)| count > 0).collect()
     }
 
-    fn add(&mut self, record: &Record) {
-        match record.failure {
-            Some(_) => self.failed += 1,
+    fn add(&mut self, record: &Record, manifest: &Manifest) -> anyhow::Result<()> {
+        match &record.failure {
             None => self.scored += 1,
+            Some(Failure { code, message }) => {
+                self.failed += 1;
+                if let Some(same) = self.failures.get_mut(code) {
+                    same.count += 1;
+                } else {
+                    let id = manifest.rows()?.read(record.row)?.id;
+                    let first = Failures { count: 1, first: format!("`{id}`: {message}") };
+                    self.failures.insert(code.clone(), first);
+                }
+            }
         }
         for (count, difference) in self.differing.iter_mut().zip(Difference::ALL) {
             *count += usize::from(record.differences.contains(difference));
         }
+        Ok(())
     }
 }
 
-/// Scores every row of the manifest and writes each outcome to the journal.
+/// Scores every row of the manifest and writes each outcome to the journal, and the spatial map of
+/// each model to `maps` if there is one.
 ///
 /// # Errors
 /// When the manifest, the evaluator or the journal fails. Rows written until then stay.
@@ -90,10 +129,13 @@ pub fn run(
     flow: &Flow<'_>,
     evaluator: &mut dyn Evaluator,
     journal: &mut Journal,
+    maps: Option<&mut Maps>,
     progress: &mut Progress,
 ) -> anyhow::Result<Counts> {
     let feed = Mutex::new(Feed::new(flow.manifest)?);
-    let mut sink = Sink { flow, journal, progress, counts: Counts::default() };
+    let Flow { manifest, outputs, masks, .. } = *flow;
+    let reducer = Reducer { manifest, outputs, masks, maps };
+    let mut sink = Sink { flow, reducer, journal, progress, counts: Counts::default() };
     thread::scope(|scope| {
         let (sender, decoded) = sync_channel(2 * flow.threads);
         for _ in 0..flow.threads {
@@ -130,6 +172,7 @@ struct Outcomes {
 /// Where outcomes go.
 struct Sink<'a> {
     flow: &'a Flow<'a>,
+    reducer: Reducer<'a>,
     journal: &'a mut Journal,
     progress: &'a mut Progress,
     counts: Counts,
@@ -138,21 +181,17 @@ struct Sink<'a> {
 impl Sink<'_> {
     fn write(&mut self, outcomes: Outcomes) -> anyhow::Result<()> {
         let mut records = outcomes.failed;
-        for (Scored { rows, size, scores }, differences) in outcomes.scored {
-            let size = Some((size.width, size.height));
-            let pairs = rows.into_iter().zip(scores).zip(differences);
-            records.extend(pairs.map(|((row, score), differences)| {
-                let failure = score.iter().find_map(|one| one.as_ref().err()).map(failure_of);
-                let layers = score.into_iter().map(|one| one.ok().map(|d: Distance| d.layers));
-                Record { row, size, layers: layers.collect(), differences, failure }
-            }));
+        for (scored, differences) in outcomes.scored {
+            records.extend(self.reducer.records(scored, differences)?);
         }
         if records.is_empty() {
             return Ok(());
         }
         self.journal.append(&records)?;
-        records.iter().for_each(|record| self.counts.add(record));
-        self.progress.set(self.counts);
+        for record in &records {
+            self.counts.add(record, self.flow.manifest)?;
+        }
+        self.progress.set(&self.counts);
         match self.flow.on_error {
             OnError::Row => Ok(()),
             OnError::Stop => self.stop_for(&records),
@@ -163,7 +202,7 @@ impl Sink<'_> {
         for Record { row, failure, .. } in records {
             let Some(Failure { code, message }) = failure else { continue };
             let id = self.flow.manifest.rows()?.read(*row)?.id;
-            let Counts { scored, .. } = self.counts;
+            let scored = self.counts.scored;
             let text = format!(
                 "stopped at the first pair that cannot be scored, `{id}`: {code}: {message} \
                  ({scored} scored pairs are in `{}`)",
@@ -175,15 +214,6 @@ impl Sink<'_> {
         }
         Ok(())
     }
-}
-
-fn failure_of(reason: &Unscored) -> Failure {
-    let code = match reason {
-        Unscored::TooSmall(_) => "E_TOO_SMALL",
-        Unscored::TooLarge { .. } => "E_TOO_LARGE",
-        Unscored::NotFinite { .. } => "E_NAN",
-    };
-    Failure::new(code, reason.to_string())
 }
 
 /// Rows that fail before they reach a batch.

@@ -54,7 +54,7 @@ pub enum Style {
 /// One line of [`Style::Jsonl`].
 #[derive(Clone, PartialEq, Debug, Serialize)]
 struct Event<'a> {
-    /// `progress` or `finished`.
+    /// `progress`, and at the end `finished` or `stopped`.
     event: &'static str,
     /// Pairs of the run.
     expected: usize,
@@ -65,12 +65,18 @@ struct Event<'a> {
     pairs_per_s: f64,
     /// Seconds that remain; null before the first pair.
     eta_s: Option<f64>,
+    /// Failed pairs by the code of their reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    failures: BTreeMap<String, usize>,
     /// Pairs whose images differ in something that does not fail them, by code.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     warnings: BTreeMap<&'static str, usize>,
     /// What was written; only at the end.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     files: &'a [String],
+    /// Why the run cannot go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// The progress of one run.
@@ -118,8 +124,8 @@ impl Progress {
     }
 
     /// Says how many pairs are done.
-    pub fn set(&mut self, counts: Counts) {
-        self.counts = counts;
+    pub fn set(&mut self, counts: &Counts) {
+        self.counts.clone_from(counts);
         let done = counts.scored + counts.failed;
         match &mut self.shown {
             Shown::Nothing => {}
@@ -131,7 +137,7 @@ impl Progress {
             }
             Shown::Lines { last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
-                tell(&line(counts, self.expected, self.started.elapsed().as_secs_f64()));
+                tell(&line(&self.counts, self.expected, self.started.elapsed().as_secs_f64()));
             }
             Shown::Jsonl { last } if last.elapsed() >= EVENT_EVERY => {
                 *last = Instant::now();
@@ -159,15 +165,27 @@ impl Progress {
     }
 
     fn tell_event(&self, event: &'static str, files: &[String]) {
-        let event = event_of(event, self.counts, self.expected, self.elapsed_s(), files);
-        // Numbers and strings can always be written as JSON.
-        tell(&serde_json::to_string(&event).unwrap_or_default());
+        let event = event_of(event, &self.counts, self.expected, self.elapsed_s(), files);
+        tell_json(&event);
     }
+
+    /// Tells programs why the run ends before its time. People read it elsewhere.
+    pub fn tell_stopped(&self, error: &anyhow::Error) {
+        if matches!(self.shown, Shown::Jsonl { .. }) {
+            let event = event_of("stopped", &self.counts, self.expected, self.elapsed_s(), &[]);
+            tell_json(&Event { error: Some(format!("{error:#}")), ..event });
+        }
+    }
+}
+
+fn tell_json(event: &Event<'_>) {
+    // Numbers and strings can always be written as JSON.
+    tell(&serde_json::to_string(event).unwrap_or_default());
 }
 
 fn event_of<'a>(
     event: &'static str,
-    counts: Counts,
+    counts: &Counts,
     expected: usize,
     elapsed_s: f64,
     files: &'a [String],
@@ -176,8 +194,20 @@ fn event_of<'a>(
     let pairs_per_s = done as f64 / elapsed_s.max(1e-9);
     let eta_s = (done > 0).then(|| (expected - done) as f64 / pairs_per_s);
     let warnings = counts.warnings();
-    let failed = counts.failed;
-    Event { event, expected, done, failed, elapsed_s, pairs_per_s, eta_s, warnings, files }
+    let (failed, failures) = (counts.failed, counts.failure_codes());
+    Event {
+        event,
+        expected,
+        done,
+        failed,
+        elapsed_s,
+        pairs_per_s,
+        eta_s,
+        failures,
+        warnings,
+        files,
+        error: None,
+    }
 }
 
 fn bar(expected: u64) -> ProgressBar {
@@ -194,7 +224,7 @@ fn bar(expected: u64) -> ProgressBar {
     bar
 }
 
-fn line(counts: Counts, expected: usize, elapsed_s: f64) -> String {
+fn line(counts: &Counts, expected: usize, elapsed_s: f64) -> String {
     let done = counts.scored + counts.failed;
     let rate = done as f64 / elapsed_s.max(1e-9);
     let eta = humanized((expected - done) as f64 / rate.max(1e-9));
@@ -205,9 +235,12 @@ fn line(counts: Counts, expected: usize, elapsed_s: f64) -> String {
     format!("{done}/{expected} pairs, {rate:.1} pairs/s, ETA {eta}{failed}")
 }
 
-/// `42 s`, `3 min 05 s` or `2 h 07 min`.
+/// `4.2 s`, `42 s`, `3 min 05 s` or `2 h 07 min`.
 #[must_use]
 pub fn humanized(seconds: f64) -> String {
+    if seconds < 9.95 {
+        return format!("{seconds:.1} s");
+    }
     let seconds = seconds.min(1e9).round() as u64;
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -224,21 +257,21 @@ mod tests {
     fn a_line_tells_rate_remaining_time_and_failures() {
         let counts = Counts { scored: 90, failed: 10, ..Counts::default() };
         assert_eq!(
-            line(counts, 400, 50.0),
+            line(&counts, 400, 50.0),
             "100/400 pairs, 2.0 pairs/s, ETA 2 min 30 s, 10 failed"
         );
         let counts = Counts { scored: 400, ..Counts::default() };
-        assert_eq!(line(counts, 400, 10.0), "400/400 pairs, 40.0 pairs/s, ETA 0 s");
+        assert_eq!(line(&counts, 400, 10.0), "400/400 pairs, 40.0 pairs/s, ETA 0.0 s");
     }
 
     #[test]
     fn an_event_for_programs_has_numbers_only() {
         let counts = Counts { scored: 90, failed: 10, ..Counts::default() };
-        let event = event_of("progress", counts, 400, 50.0, &[]);
+        let event = event_of("progress", &counts, 400, 50.0, &[]);
         let expected = r#"{"event":"progress","expected":400,"done":100,"failed":10,"#.to_owned()
             + r#""elapsed_s":50.0,"pairs_per_s":2.0,"eta_s":150.0}"#;
         assert_eq!(serde_json::to_string(&event).unwrap(), expected);
-        let event = event_of("progress", Counts::default(), 400, 0.0, &[]);
+        let event = event_of("progress", &Counts::default(), 400, 0.0, &[]);
         assert!(serde_json::to_string(&event).unwrap().contains("\"eta_s\":null"));
     }
 }

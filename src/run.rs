@@ -5,6 +5,7 @@
 //! knows files and columns, and refuses to know how scores are made.
 
 pub mod journal;
+pub mod maps;
 pub mod tables;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::error::Refusal;
+use crate::eval::{Affine, Epsilon};
+use crate::metric::Reduction;
 use crate::net::Net;
 use crate::net::weights::Version;
 
@@ -29,8 +32,10 @@ pub mod names {
     pub const RUN: &str = "run.json";
     /// Finished rows of a run that is not finished.
     pub const JOURNAL: &str = "journal";
+    /// The folder of spatial maps.
+    pub const MAPS: &str = "maps";
     /// All of them.
-    pub const ALL: [&str; 4] = [RUN, PAIRS, SUMMARY, JOURNAL];
+    pub const ALL: [&str; 5] = [RUN, PAIRS, SUMMARY, JOURNAL, MAPS];
 }
 
 /// Whether the taps are weighted.
@@ -54,15 +59,21 @@ pub struct Metric {
     pub trunk_sha256: String,
     /// SHA-256 of the lin weights file; none in baseline mode.
     pub lin_sha256: Option<String>,
+    /// What becomes of the maps of its layers.
+    pub reduction: Reduction,
 }
 
 impl Metric {
     /// The column of `net` in `mode`.
     #[must_use]
-    pub fn column(mode: Mode, net: Net) -> String {
-        match mode {
-            Mode::Lpips => format!("lpips_{net}"),
-            Mode::Baseline => format!("baseline_{net}"),
+    pub fn column(mode: Mode, reduction: Reduction, net: Net) -> String {
+        let mode = match mode {
+            Mode::Lpips => "lpips",
+            Mode::Baseline => "baseline",
+        };
+        match reduction {
+            Reduction::Mean => format!("{mode}_{net}"),
+            reduction => format!("{mode}_{reduction}_{net}"),
         }
     }
 
@@ -74,7 +85,7 @@ impl Metric {
 }
 
 /// Everything that decides the numbers. Runs may be joined only where all of this agrees.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Fingerprint {
     /// The metrics, in column order.
     pub metrics: Vec<Metric>,
@@ -84,6 +95,10 @@ pub struct Fingerprint {
     pub mode: Mode,
     /// What input samples stand for.
     pub input_range: &'static str,
+    /// What is done to them first.
+    pub input: Affine,
+    /// What keeps the norms of features from being 0.
+    pub epsilon: Epsilon,
     /// How files become samples.
     pub pixel_rules: crate::image::Rules,
     /// Arithmetic of the trunk.
@@ -121,6 +136,8 @@ pub struct Provenance {
     pub scored: usize,
     /// Rows without.
     pub failed: usize,
+    /// Rows without, by the code of their reason.
+    pub failures: BTreeMap<String, usize>,
     /// Rows whose two images differ in something that does not fail them, by code.
     pub warnings: BTreeMap<&'static str, usize>,
 }

@@ -29,7 +29,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     // The types that options are read as.
-    ("cli", &["eval", "eval/cuda", "image", "net", "pipeline", "progress"]),
+    ("cli", &["eval", "eval/cuda", "image", "metric", "net", "pipeline", "progress"]),
     (
         "config",
         &[
@@ -40,6 +40,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "eval/cuda",
             "image",
             "manifest",
+            "metric",
             "net",
             "pairing",
             "pipeline",
@@ -51,9 +52,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("source", &["error", "manifest", "pairing"]),
     ("pairing", &["error"]),
     ("check", &["batch", "error", "image", "manifest", "net", "pairing"]),
-    ("pipeline", &["batch", "error", "eval", "image", "manifest", "progress", "run"]),
+    ("pipeline", &["batch", "error", "eval", "image", "manifest", "metric", "progress", "run"]),
+    ("metric", &["batch", "eval", "net"]),
     ("progress", &["pipeline"]),
-    ("run", &["batch", "error", "image", "manifest", "net", "stats"]),
+    ("run", &["batch", "error", "eval", "image", "manifest", "metric", "net", "stats"]),
     ("manifest", &["batch", "error", "net"]),
     // The choice of a device names GPUs.
     ("eval", &["batch", "eval/cuda", "net"]),

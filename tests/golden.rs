@@ -5,9 +5,14 @@
 
 mod support;
 
+use std::path::Path;
+
+use lpips::batch::Size;
 use lpips::eval::cpu::{Config, CpuEvaluator};
+use lpips::eval::{Distance, Model, Wanted};
+use lpips::metric::{self, Reduction};
 use lpips::net::Net;
-use lpips::net::weights::Version;
+use lpips::net::weights::{Trunk, Version};
 use serde::Deserialize;
 
 use support::{data, decode, model, score, trunk};
@@ -106,4 +111,81 @@ fn vgg_agrees_with_float64() {
 #[test]
 fn squeeze_agrees_with_float64() {
     all_rows_agree(Net::Squeeze);
+}
+
+#[derive(Deserialize)]
+struct Semantic {
+    id: String,
+    net: String,
+    semantic_layer: usize,
+    lpips: f64,
+}
+
+fn evaluator_of(trunk: &Trunk, wanted: Wanted) -> CpuEvaluator {
+    let models = vec![Model { wanted, ..model(trunk, Version::V0_1, false) }];
+    CpuEvaluator::new(models, Config { threads: 2, pairs_max: None, isa: None }).unwrap()
+}
+
+/// The distance of a golden pair, with its size.
+fn distance_of(id: &str, evaluator: &mut CpuEvaluator) -> (Distance, Size) {
+    let image = |side| decode(&data(&format!("golden/images/{id}_{side}.png")));
+    let (reference, distorted) = (image("ref"), image("dist"));
+    let scores = score(evaluator, &[(&reference, &distorted)]);
+    (scores[0][0].clone().unwrap(), reference.size)
+}
+
+#[test]
+fn semantic_weighting_agrees_with_float64() {
+    let mut rows = csv::Reader::from_path(data("golden/expected_semantic.csv")).unwrap();
+    let rows: Vec<Semantic> = rows.deserialize().map(Result::unwrap).collect();
+    let mut count = 0;
+    for trunk in Net::ALL.into_iter().filter_map(trunk) {
+        for layer in 0..trunk.net.spec().tap_channels().len() {
+            let reduction = Reduction::Semantic(layer);
+            let mut evaluator = evaluator_of(&trunk, reduction.wanted());
+            let wanted =
+                |row: &&Semantic| row.net == trunk.net.name() && row.semantic_layer == layer;
+            for Semantic { id, lpips: expected, .. } in rows.iter().filter(wanted) {
+                let (distance, _) = distance_of(id, &mut evaluator);
+                let layers = metric::reduce(&distance, reduction, None).unwrap();
+                let found: f64 = layers.iter().sum();
+                assert!(
+                    (found - expected).abs() <= tolerance(id, *expected, 1e-5),
+                    "{id} {} semantic layer {layer}: {found} instead of {expected}",
+                    trunk.net
+                );
+                count += 1;
+            }
+        }
+    }
+    // Ten pairs for each of five layers (alex), five (vgg, where its file is there) and seven.
+    let vgg = if trunk(Net::Vgg).is_some() { 50 } else { 0 };
+    assert_eq!(count, 120 + vgg);
+}
+
+/// The values of a `.npy` file of float32 that NumPy wrote in row-major order.
+fn npy(path: &Path) -> Vec<f32> {
+    let bytes = fs_err::read(path).unwrap();
+    let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    assert!(String::from_utf8_lossy(&bytes[..start]).contains("'<f4', 'fortran_order': False"));
+    bytes[start..].as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
+}
+
+#[test]
+fn spatial_maps_agree_with_the_reference() {
+    for trunk in Net::ALL.into_iter().filter_map(trunk) {
+        let wanted = Wanted { layers: true, reference_sum: None };
+        let mut evaluator = evaluator_of(&trunk, wanted);
+        for id in ["blur2", "jpeg10", "sr4_bicubic"] {
+            let expected = npy(&data(&format!("golden/spatial/{id}_{}.npy", trunk.net)));
+            let (distance, size) = distance_of(id, &mut evaluator);
+            let found = metric::spatial(&distance.maps, size);
+            assert_eq!(found.len(), expected.len());
+            let largest = expected.iter().copied().fold(0.0, f32::max);
+            let deviations = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+            let worst = deviations.fold(0.0, f32::max) / largest;
+            eprintln!("{id} {}: worst deviation {worst:.1e} of the largest value", trunk.net);
+            assert!(worst <= 1e-5, "{id} {}: {worst}", trunk.net);
+        }
+    }
 }

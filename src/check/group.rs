@@ -1,6 +1,6 @@
 //! One reference with its distorted images: their headers, and whether files are copies.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -74,13 +74,15 @@ impl Group {
             self.distorted.par_iter().map(|path| see(path, question.rules)).collect();
         let mut work: BTreeMap<BatchShape, Work> = BTreeMap::new();
         let mut verdicts: Vec<Verdict> = Vec::with_capacity(seen.len());
+        let mut paths: HashSet<&Path> = HashSet::new();
         for (distorted, path) in seen.iter().zip(&self.distorted) {
             let mut verdict = judge(reference.as_ref(), distorted.as_ref(), question);
             if let (Ok(reference), Ok(distorted)) = (&reference, distorted) {
                 self.find_identity(reference, distorted, path, &mut verdict);
                 if verdict.is_scorable {
                     let of_shape = work.entry(shape(reference, distorted)).or_default();
-                    of_shape.images += u64::from(of_shape.pairs == 0) + 1;
+                    let is_new = *path != self.reference && paths.insert(path);
+                    of_shape.images += u64::from(of_shape.pairs == 0) + u64::from(is_new);
                     of_shape.pairs += 1;
                 }
             }

@@ -93,7 +93,7 @@ fn text(report: &Report, estimate: Option<&Estimate>) -> String {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        text.push_str(&format!("{severity}: {code}, {count} times: {meaning}\n"));
+        text.push_str(&format!("{severity}: {code} ({count}): {meaning}\n"));
         for example in examples.iter().take(SHOWN_MAX) {
             let place = match example.place.as_str() {
                 "" => String::new(),
@@ -117,9 +117,15 @@ fn text(report: &Report, estimate: Option<&Estimate>) -> String {
         }
         _ => {}
     }
+    let [errors, warnings] = [Severity::Error, Severity::Warning].map(|s| report.findings.count(s));
+    text.push_str(&match (errors, warnings) {
+        (0, 0) => "; nothing stands against it".to_owned(),
+        (0, warnings) => format!("; {warnings} kinds of warnings, no error"),
+        (errors, warnings) => format!("; {errors} kinds of errors, {warnings} of warnings"),
+    });
     if let Some(Estimate { device, seconds, memory_bytes }) = estimate {
         let gigabytes = *memory_bytes as f64 / 1e9;
-        let time = humanized(seconds.ceil());
+        let time = humanized(*seconds);
         text.push_str(&format!("\n{device}: about {time}, {gigabytes:.1} GB of memory"));
     }
     text

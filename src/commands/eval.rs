@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
+use super::ending::{closing, ranking, tell_differences};
 use super::evaluator;
-use super::ranking::ranking;
 use crate::cli::EvalArgs;
-use crate::config::Config;
+use crate::config::{Config, Spatial};
 use crate::error::Exit;
 use crate::eval::{Description, Evaluator};
-use crate::image::Difference;
 use crate::manifest::Manifest;
 use crate::pipeline::{self, Counts, Flow};
-use crate::progress::{Progress, Style, Verbosity, humanized, tell};
+use crate::progress::{Progress, Style, Verbosity, tell};
 use crate::run::journal::Journal;
+use crate::run::maps::Maps;
 use crate::run::tables::{GroupColumn, Tables, write_summary};
 use crate::run::{Fingerprint, Provenance, RunDir, RunFile, names};
 use crate::source::Located;
@@ -92,6 +92,10 @@ fn score(
         tell(&format!("scoring {row_count} pairs on {}", description.device));
     }
 
+    if let Some(warning) = config.job.protocol.preset.warning().filter(|_| speaks(config)) {
+        tell(&format!("warning: {warning}"));
+    }
+
     let style = if run_dir.is_kept() { config.style } else { Style::Off };
     let mut progress = Progress::new(row_count, style, config.verbosity);
     let flow = Flow {
@@ -99,15 +103,21 @@ fn score(
         rules: &config.job.rules,
         threads: config.job.compute.threads,
         on_error: config.on_error,
+        outputs: &config.job.outputs,
+        masks: config.masks.as_ref(),
     };
-    let scored = pipeline::run(&flow, evaluator, &mut journal, &mut progress);
+    let mut maps = maps_of(config, run_dir);
+    let scored = pipeline::run(&flow, evaluator, &mut journal, maps.as_mut(), &mut progress);
     progress.finish();
-    let counts = scored?;
-    let elapsed_s = progress.elapsed_s();
+    let counts = scored.inspect_err(|error| progress.tell_stopped(error))?;
     if speaks(config) {
         tell_differences(&counts);
     }
+    let exit = if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed };
 
+    if let Some(maps) = &maps {
+        maps.finish(manifest, &mut journal)?;
+    }
     let mut tables = Tables {
         manifest,
         journal: &mut journal,
@@ -115,45 +125,43 @@ fn score(
         per_layer: config.per_layer,
         group_by,
     };
-    if run_dir.is_kept() {
-        run_dir.publish(names::PAIRS, |file| tables.write_pairs(file))?;
-        let summary = tables.summarize()?;
-        run_dir.publish(names::SUMMARY, |file| write_summary(group_by, &summary, file))?;
-        let fingerprint = fingerprint(config, manifest, &description);
-        let provenance = Provenance {
-            program_version: env!("CARGO_PKG_VERSION"),
-            program_commit: env!("LPIPS_COMMIT"),
-            device: description.device,
-            host: host(),
-            command: std::env::args().collect(),
-            manifest: manifest.path().display().to_string(),
-            started: started.to_string(),
-            finished: jiff::Timestamp::now().to_string(),
-            elapsed_s,
-            expected: row_count,
-            scored: counts.scored,
-            failed: counts.failed,
-            warnings: counts.warnings(),
-        };
-        run_dir.finish(&RunFile { fingerprint, provenance })?;
-        let files = [names::SUMMARY, names::PAIRS, names::RUN];
-        let files = files.map(|name| run_dir.file(name).display().to_string());
-        if !progress.tell_finished(&files) && speaks(config) {
-            tell(&ranking(group_by, &summary));
-            tell(&closing(counts, elapsed_s, &files));
-        }
-    } else {
+    if !run_dir.is_kept() {
         tables.write_pairs(&mut std::io::stdout().lock())?;
+        return Ok(exit);
     }
-    Ok(if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed })
+    run_dir.publish(names::PAIRS, |file| tables.write_pairs(file))?;
+    let summary = tables.summarize()?;
+    run_dir.publish(names::SUMMARY, |file| write_summary(group_by, &summary, file))?;
+    let elapsed_s = progress.elapsed_s();
+    run_dir.finish(&RunFile {
+        fingerprint: fingerprint(config, manifest, &description),
+        provenance: provenance(manifest, description, &counts, started, elapsed_s),
+    })?;
+    let files = [names::SUMMARY, names::PAIRS, names::RUN];
+    let files = files.map(|name| run_dir.file(name).display().to_string());
+    if !progress.tell_finished(&files) && speaks(config) {
+        tell(&ranking(group_by, &summary));
+        tell(&closing(&counts, elapsed_s, &files));
+    }
+    Ok(exit)
+}
+
+fn maps_of(config: &Config, run_dir: &RunDir) -> Option<Maps> {
+    let keep = match config.spatial? {
+        Spatial::All => None,
+        Spatial::Worst(count) => Some(count.get()),
+    };
+    Some(Maps::new(run_dir.path(), config.map_columns(), keep))
 }
 
 fn fingerprint(config: &Config, manifest: &Manifest, on: &Description) -> Fingerprint {
     Fingerprint {
         metrics: config.job.metrics.clone(),
-        lpips_version: config.job.version,
-        mode: config.job.mode,
+        lpips_version: config.job.protocol.version,
+        mode: config.job.protocol.mode,
         input_range: "0..1",
+        input: config.job.protocol.input,
+        epsilon: config.job.protocol.epsilon,
         pixel_rules: config.job.rules,
         precision: config.job.compute.precision.name(),
         numerics_class: on.numerics_class.clone(),
@@ -161,32 +169,33 @@ fn fingerprint(config: &Config, manifest: &Manifest, on: &Description) -> Finger
     }
 }
 
+fn provenance(
+    manifest: &Manifest,
+    on: Description,
+    counts: &Counts,
+    started: jiff::Timestamp,
+    elapsed_s: f64,
+) -> Provenance {
+    Provenance {
+        program_version: env!("CARGO_PKG_VERSION"),
+        program_commit: env!("LPIPS_COMMIT"),
+        device: on.device,
+        host: host(),
+        command: std::env::args().collect(),
+        manifest: manifest.path().display().to_string(),
+        started: started.to_string(),
+        finished: jiff::Timestamp::now().to_string(),
+        elapsed_s,
+        expected: manifest.len(),
+        scored: counts.scored,
+        failed: counts.failed,
+        failures: counts.failure_codes(),
+        warnings: counts.warnings(),
+    }
+}
+
 /// Name of this machine, or nothing where it has none.
 fn host() -> String {
     let name = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
-}
-
-/// One line for each way in which the two images of pairs differ.
-fn tell_differences(counts: &Counts) {
-    for (difference, count) in Difference::ALL.into_iter().zip(counts.differing) {
-        if count > 0 {
-            let (code, text) = (difference.code(), difference.explanation());
-            tell(&format!("warning: {code}, {count} pairs: {text}"));
-        }
-    }
-}
-
-fn closing(counts: Counts, elapsed_s: f64, files: &[String]) -> String {
-    let Counts { scored, failed, .. } = counts;
-    let rate = (scored + failed) as f64 / elapsed_s.max(1e-9);
-    let failures = match failed {
-        0 => String::new(),
-        failed => format!(", {failed} FAILED (status and error columns tell why)"),
-    };
-    format!(
-        "{scored} pairs scored{failures} in {}, {rate:.1} pairs/s\n{}",
-        humanized(elapsed_s),
-        files.join("\n"),
-    )
 }

@@ -43,8 +43,8 @@ impl Serialize for SizePolicy {
     }
 }
 
-/// Largest factor that is offered as a remedy.
-const FACTOR_MAX: usize = 16;
+/// Factors that are offered as a remedy: those of super-resolution, and of networks.
+const FACTORS: [usize; 5] = [2, 3, 4, 8, 16];
 
 impl Rules {
     /// Says that the sizes of a reference and its distorted image differ, and what would help.
@@ -66,7 +66,8 @@ impl Rules {
             return None;
         }
         let cut = |size: Size, n: usize| (size.width / n * n, size.height / n * n);
-        let factor = (2..=FACTOR_MAX).find(|&n| cut(a, n) == cut(b, n) && cut(a, n).0 > 0)?;
+        let helps = |&n: &usize| cut(a, n) == cut(b, n) && cut(a, n).0 > 0 && cut(a, n).1 > 0;
+        let factor = FACTORS.into_iter().find(helps)?;
         Some(SizePolicy::ModCrop(factor))
     }
 }

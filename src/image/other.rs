@@ -74,7 +74,8 @@ fn start<'a>(
 fn damaged(error: &ImageError) -> Reason {
     match error {
         ImageError::Unsupported(_) => ("E_UNSUPPORTED", format!("{error}; convert to PNG")),
-        _ => ("E_DECODE", error.to_string()),
+        ImageError::IoError(error) => ("E_DECODE", format!("cut short or damaged: {error}")),
+        _ => ("E_DECODE", format!("damaged: {error}")),
     }
 }
 

@@ -93,6 +93,19 @@ fn no_column(header: &[String], names: &[&str]) -> Refusal {
     }
     let found: Vec<&str> = header.iter().map(String::as_str).collect();
     let message = format!("no column `{}`; found {}", names[0], quoted(&found));
+    let is_path = |cell: &&str| Path::new(cell).extension().is_some();
+    if let ([only], Some(separator)) = (&found[..], header[0].find([';', '\t', ' ', '|'])) {
+        let separator = &only[separator..=separator];
+        return Refusal::inputs(message).hint(format!(
+            "separate cells with commas, or tabs in a .tsv file, not `{separator}`"
+        ));
+    }
+    if found.iter().any(is_path) {
+        return Refusal::inputs(message).hint(
+            "the first line names the columns: put `ref,dist` above the first pair, or what the \
+             columns are",
+        );
+    }
     let near = names.iter().find_map(|name| nearest(name, found.iter().copied()));
     Refusal::inputs(message).hint(match near {
         Some(near) => format!("rename `{near}` to `{}`; accepted here: {accepted}", names[0]),

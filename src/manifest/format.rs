@@ -93,6 +93,8 @@ pub(super) struct Found {
     pub(super) fault: Option<Fault>,
 }
 
+const NO_TEXT: &str = "save the manifest as UTF-8; two images are compared with `--pair REF DIST`, \
+                       folders with `--ref DIR --dist DIR`";
 const NOT_UTF8: &str = "save the manifest as UTF-8; rename files whose names are not UTF-8";
 
 /// Reads records one after another, or from a given offset.
@@ -123,7 +125,7 @@ impl Reader {
                 for cell in &record {
                     header.push(
                         String::from_utf8(cell.to_vec()).map_err(|_| {
-                            Refusal::inputs("the header is not UTF-8").hint(NOT_UTF8)
+                            Refusal::inputs("the header is not UTF-8").hint(NO_TEXT)
                         })?,
                     );
                 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::eval::fake::FakeEvaluator;
 use crate::manifest::Location;
+use crate::metric::Reduction;
 use crate::progress::{Style, Verbosity};
 
 /// A PGM file whose samples are all `value`.
@@ -28,8 +29,16 @@ fn run_fake(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvalua
     let mut journal = Journal::create(&scratch.path().join("j"), manifest.len()).unwrap();
     let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
     let rules = image::Rules::default();
-    let flow = Flow { manifest: &manifest, rules: &rules, threads, on_error: OnError::Row };
-    let result = run(&flow, fake, &mut journal, &mut progress);
+    let outputs = [Output { model: 0, reduction: Reduction::Mean }];
+    let flow = Flow {
+        manifest: &manifest,
+        rules: &rules,
+        threads,
+        on_error: OnError::Row,
+        outputs: &outputs,
+        masks: None,
+    };
+    let result = run(&flow, fake, &mut journal, None, &mut progress);
     let mut reader = journal.records().unwrap();
     let rows = 0..manifest.len() as Row;
     let records = rows.filter_map(|row| Some((row, reader.read(row).unwrap()?))).collect();
@@ -96,7 +105,11 @@ fn a_pair_that_cannot_be_scored_is_a_row_and_not_the_end() {
                     gone.pgm,b.pgm,3\ntext.pgm,text.pgm,4\na.pgm,b.pgm,5\na.pgm,a.pgm,6\n";
     let mut fake = FakeEvaluator::new(4, 2);
     let outcome = run_fake(folder.path(), manifest, 2, &mut fake);
-    assert_eq!(outcome.result.unwrap(), Counts { scored: 3, failed: 4, ..Counts::default() });
+    let counts = outcome.result.unwrap();
+    assert_eq!((counts.scored, counts.failed), (3, 4));
+    let codes = [("E_MISSING", 1), ("E_NOT_IMAGE", 2), ("E_SIZE", 1)];
+    assert_eq!(counts.failure_codes(), codes.map(|(code, n)| (code.to_owned(), n)).into());
+    assert!(counts.failures["E_SIZE"].first.starts_with("`1`: ref is 8x8"), "{counts:?}");
     let failure = |row: Row| outcome.records[&row].failure.clone().unwrap();
     assert_eq!(
         failure(1),

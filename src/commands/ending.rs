@@ -1,5 +1,9 @@
-//! The summary as people read it: groups in the order of their means.
+//! What people are told when a run has ended: the summary as they read it, groups in the order of
+//! their means, then what failed and where the files are.
 
+use crate::image::Difference;
+use crate::pipeline::Counts;
+use crate::progress::{humanized, tell};
 use crate::run::tables::{GroupColumn, SummaryRow};
 
 /// The groups of each metric, the best (lowest mean) first; all pairs last.
@@ -41,4 +45,29 @@ fn cells(row: &SummaryRow) -> String {
         None => String::new(),
     };
     format!("{:.4} {interval:16}  {count}", summary.mean)
+}
+
+/// One line for each way in which the two images of pairs differ.
+pub(super) fn tell_differences(counts: &Counts) {
+    for (difference, count) in Difference::ALL.into_iter().zip(counts.differing) {
+        if count > 0 {
+            let (code, text) = (difference.code(), difference.explanation());
+            tell(&format!("warning: {code} in {count} pairs: {text}"));
+        }
+    }
+}
+
+/// Counts, time, rate, failures by code with the first of each, and the files.
+pub(super) fn closing(counts: &Counts, elapsed_s: f64, files: &[String]) -> String {
+    let Counts { scored, failed, failures, .. } = counts;
+    let rate = (scored + failed) as f64 / elapsed_s.max(1e-9);
+    let mut text = format!("{scored} pairs scored");
+    if *failed > 0 {
+        text.push_str(&format!(", {failed} FAILED"));
+    }
+    text.push_str(&format!(" in {}, {rate:.1} pairs/s", humanized(elapsed_s)));
+    for (code, failures) in failures {
+        text.push_str(&format!("\n  {code} {}, first {}", failures.count, failures.first));
+    }
+    format!("{text}\n{}", files.join("\n"))
 }

@@ -1,0 +1,171 @@
+//! Which metric columns a run has, and which models they need.
+
+use anyhow::Context as _;
+
+use super::unique;
+use crate::cli::MetricArgs;
+use crate::error::Refusal;
+use crate::eval::{Affine, Epsilon, Model, Wanted};
+use crate::metric::{Output, Preset, Reduction};
+use crate::net::Net;
+use crate::net::weights::{Lin, SearchPath, Trunk, Version};
+use crate::run::{Metric, Mode};
+
+/// What is kept of the maps beside the metric itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extras {
+    /// Spatial maps are written.
+    pub(super) spatial: bool,
+    /// There are masks.
+    pub(super) masked: bool,
+}
+
+/// Everything that is computed.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) metrics: Vec<Metric>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) models: Vec<Model>,
+    pub(super) protocol: Protocol,
+}
+
+/// What all models of a run have in common.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Protocol {
+    /// The name by which it was chosen.
+    pub preset: Preset,
+    /// Version of the metric.
+    pub version: Version,
+    /// With or without lin weights.
+    pub mode: Mode,
+    /// What becomes of the maps.
+    pub reduction: Reduction,
+    /// What is done to samples in [0, 1].
+    pub input: Affine,
+    /// What keeps norms from being 0.
+    pub epsilon: Epsilon,
+}
+
+impl Protocol {
+    fn resolve(args: &MetricArgs) -> Result<Protocol, Refusal> {
+        let preset = args.preset.unwrap_or(Preset::Lpips);
+        let named = |option: &str, hint: &str| {
+            let text = format!("`--preset {}` and `{option}` contradict each other", preset.name());
+            Err(Refusal::usage(text).hint(hint))
+        };
+        if preset.is_fixed() && args.lpips_version != Version::V0_1 {
+            return named(
+                "--lpips-version 0.0",
+                "this preset is version 0.1; leave one of the two out",
+            );
+        }
+        if args.baseline && (preset.is_fixed() || preset.semantic_layer().is_some()) {
+            return named(
+                "--baseline",
+                "this preset uses the lin weights; leave one of the two out",
+            );
+        }
+        let of_preset = preset.semantic_layer();
+        if let Some(layer) = args.semantic_layer
+            && (preset.is_fixed() || of_preset.is_some_and(|of_preset| of_preset != layer))
+        {
+            return named(&format!("--semantic-layer {layer}"), "leave one of the two out");
+        }
+        let semantic = args.semantic_layer.or(of_preset);
+        Ok(Protocol {
+            preset,
+            version: args.lpips_version,
+            mode: if args.baseline { Mode::Baseline } else { Mode::Lpips },
+            reduction: semantic.map_or(Reduction::Mean, Reduction::Semantic),
+            input: preset.input(),
+            epsilon: preset.epsilon(),
+        })
+    }
+}
+
+/// Chooses the columns and loads the weights.
+///
+/// # Errors
+/// A [`Refusal`] when options contradict each other, a layer is missing, or weights are.
+pub(super) fn resolve(args: &MetricArgs, extras: Extras) -> anyhow::Result<Metrics> {
+    let protocol = Protocol::resolve(args)?;
+    let Protocol { reduction, .. } = protocol;
+    if let (Reduction::Semantic(_), Extras { spatial, masked }) = (reduction, extras) {
+        let option = if masked { "--mask" } else { "--spatial" };
+        if spatial || masked {
+            let text = format!("`{option}` and semantic weighting contradict each other");
+            let hint = "leave out one of the two: `--semantic-layer` or a preset that weights by a \
+                        layer on one hand, masks and spatial maps on the other";
+            return Err(Refusal::usage(text).hint(hint).into());
+        }
+    }
+    let search = SearchPath::new(args.weights_dir.as_deref());
+    let nets = if args.net.is_empty() { vec![protocol.preset.net()] } else { unique(&args.net) };
+    let mut chosen =
+        Metrics { metrics: Vec::new(), outputs: Vec::new(), models: Vec::new(), protocol };
+    for (model, net) in nets.into_iter().enumerate() {
+        check_layer(net, reduction)?;
+        let weights = Weights::load(net, protocol, &search)?;
+        let masked = extras.masked.then_some(Reduction::Masked);
+        for reduction in std::iter::once(reduction).chain(masked) {
+            chosen.metrics.push(weights.metric(protocol.mode, reduction));
+            chosen.outputs.push(Output { model, reduction });
+        }
+        let mut wanted = reduction.wanted();
+        wanted.layers |= extras.spatial || extras.masked;
+        chosen.models.push(weights.model(protocol, wanted));
+    }
+    Ok(chosen)
+}
+
+fn check_layer(net: Net, reduction: Reduction) -> Result<(), Refusal> {
+    let last = net.spec().tap_channels().len() - 1;
+    match reduction {
+        Reduction::Semantic(layer) if layer > last => {
+            let text = format!("there is no layer {layer} of {net} to weight by");
+            Err(Refusal::usage(text)
+                .hint(format!("name a layer of {net} with `--semantic-layer`: 0 to {last}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The weights of one model.
+struct Weights {
+    trunk: Trunk,
+    lin: Option<Lin>,
+}
+
+impl Weights {
+    fn load(net: Net, protocol: Protocol, search: &SearchPath) -> anyhow::Result<Weights> {
+        let source = search
+            .find(net)
+            .map_err(|missing| Refusal::environment(missing.to_string()).hint(missing.remedy()))?;
+        let trunk = Trunk::load(net, &source).with_context(|| {
+            Refusal::environment("refusing to score with other weights than the published ones")
+                .hint("make the file again with `python3 scripts/fetch_weights.py`")
+        })?;
+        let lin = match protocol.mode {
+            Mode::Lpips => Some(Lin::load(net, protocol.version)?),
+            Mode::Baseline => None,
+        };
+        Ok(Weights { trunk, lin })
+    }
+
+    fn metric(&self, mode: Mode, reduction: Reduction) -> Metric {
+        let net = self.trunk.net;
+        Metric {
+            name: Metric::column(mode, reduction, net),
+            net,
+            trunk_sha256: self.trunk.sha256.clone(),
+            lin_sha256: self.lin.as_ref().map(|lin| lin.sha256.clone()),
+            reduction,
+        }
+    }
+
+    fn model(self, protocol: Protocol, wanted: Wanted) -> Model {
+        let Protocol { input, version, epsilon, .. } = protocol;
+        let lin = self.lin.map(|lin| lin.layers);
+        Model { trunk: self.trunk, input, version, lin, epsilon, wanted }
+    }
+}
