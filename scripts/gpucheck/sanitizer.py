@@ -1,0 +1,145 @@
+"""Part `sanitizer`: NVIDIA's compute-sanitizer on a run so small that it ends.
+
+Every kernel is instrumented, the libraries' too: initcheck must see all writes to know what was
+written. What it reports is then divided by kernel. A report on one of ours fails the part, and so does
+one whose kernel is not named; a report on a library's kernel is written down.
+"""
+
+import re
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import photos
+from .options import ROOT
+from .parts import FAILED, UNAVAILABLE, UNFINISHED, Result
+from .process import Deadline
+from .program import free
+from .session import Session
+
+TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
+FOUND = 86  # the exit code that says "something was found"
+UNNAMED = "?"
+
+_PREFIX = re.compile(r"^=+\s?")
+_SUMMARY = re.compile(r"(?:ERROR|INITCHECK|RACECHECK) SUMMARY: (\d+) (?:errors?|hazards?)\b(.*)")
+# `at name(args)+0x10 in file`, `at 0x10 in file:12:name(args)`, `Device Frame: name(args)+0x10 in file`
+_PLACE = re.compile(r"(?:\bat|Device Frame:) ?(?:0x[0-9a-fA-F]+ in (?:\S*:)?)?(?:void )?([A-Za-z_][\w:]*)")
+# What opens a report; the lines below it tell where.
+_OPENS = re.compile(
+    r"^(Invalid|Misaligned|Uninitialized|Barrier error|Race reported|Error: |Warning: |Potential|"
+    r"Program hit|Out-of-|Illegal|Stack overflow)"
+)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one run of the tool reported.
+
+    `total` is what it counted, None where it printed no summary; `unprinted` what it counted but
+    did not show. `kernels` counts reports by kernel, or by UNNAMED.
+    """
+
+    total: int | None
+    unprinted: int
+    kernels: dict[str, int]
+
+
+def read_report(text: str, own: set[str]) -> Findings:
+    """Reads what compute-sanitizer printed. A report that names one of our kernels anywhere is its;
+    another belongs to the function that it names first."""
+    total: int | None = None
+    unprinted = 0
+    reports: list[list[str]] = []
+    for line in text.splitlines():
+        if not line.startswith("==="):
+            continue
+        line = _PREFIX.sub("", line).strip()
+        summary = _SUMMARY.search(line)
+        if summary and "not printed" in summary[2]:
+            unprinted += int(summary[1])
+        elif summary:
+            total = int(summary[1])
+        elif _OPENS.match(line):
+            reports.append([])
+        if reports and not summary:
+            reports[-1] += _PLACE.findall(line)
+    owners = (
+        next((name for name in names if name in own), names[0] if names else UNNAMED) for names in reports
+    )
+    return Findings(total, unprinted, dict(Counter(owners)))
+
+
+def own_kernels(folder: Path) -> set[str]:
+    """The entries of the committed PTX files."""
+    texts = (path.read_text() for path in folder.glob("*.ptx"))
+    return {name for text in texts for name in re.findall(r"\.entry\s+(\w+)", text)}
+
+
+def judge(findings: Findings, returncode: int | None, own: set[str]) -> tuple[bool, str]:
+    """Whether a run is clean for us, and what to tell. What cannot be attributed counts against us."""
+    ours = {name: n for name, n in findings.kernels.items() if name in own or name == UNNAMED}
+    libraries = sorted(set(findings.kernels) - set(ours))
+    if findings.total is None:
+        return False, f"no summary was printed (exit code {returncode})"
+    if ours:
+        return False, "found in " + ", ".join(f"{name} ({n})" for name, n in sorted(ours.items()))
+    if findings.unprinted or (findings.total and not libraries):
+        return False, f"{findings.total} found, {findings.unprinted} not printed: not all have a kernel"
+    if returncode not in (0, FOUND):
+        return False, f"the program ended with {returncode}"
+    if libraries:
+        return True, "only in libraries: " + ", ".join(libraries)
+    return True, "clean"
+
+
+def cases(engines: list[str | None], precisions: list[str]) -> list[tuple[str | None, str]]:
+    """Combinations in an order that shows every engine and every precision early."""
+    everything = [(engine, precision) for engine in engines for precision in precisions]
+    count = max(len(engines), len(precisions))
+    first = [(engines[i % len(engines)], precisions[i % len(precisions)]) for i in range(count)]
+    return first + [case for case in everything if case not in first]
+
+
+def sanitizer(session: Session, deadline: Deadline, result: Result) -> None:
+    """Every tool on every engine and precision, the most telling combinations first."""
+    options = session.options
+    if options.device != "cuda" or shutil.which("compute-sanitizer") is None:
+        result.worsen(UNAVAILABLE, "needs a GPU and compute-sanitizer on the PATH")
+        return
+    own = own_kernels(ROOT / "kernels")
+    if not own:
+        result.worsen(FAILED, f"{ROOT / 'kernels'} names no kernels: nothing could be told apart")
+        return
+    pairs = photos.crops(session.photos, 2, (48, 72), options.seed)
+    manifest = photos.write(session.folder / "sanitizer", pairs)
+    result.data.update(own_kernels=sorted(own), runs=[])
+    for engine, precision in cases(options.engines, options.precisions):
+        for tool in TOOLS:
+            row: dict[str, Any] = {"tool": tool, "engine": engine, "precision": precision}
+            name = f"{tool}, {engine}, {precision}"
+            if deadline.left() <= 0:
+                result.worsen(UNFINISHED, f"{name}: no time was left")
+                continue
+            command = session.program.arguments(
+                manifest, free(manifest.parent), options.nets[:1], precision, engine
+            )
+            outcome = session.commands.run([*tool_command(tool), *command], deadline)
+            findings = read_report(outcome.stdout + outcome.stderr, own)
+            clean, verdict = judge(findings, outcome.returncode, own)
+            if outcome.returncode is None:
+                verdict = outcome.why
+                result.worsen(UNFINISHED, f"{name}: {verdict}")
+            elif not clean:
+                result.worsen(FAILED, f"{name}: {verdict}")
+            row.update(seconds=outcome.seconds, verdict=verdict, kernels=findings.kernels)
+            result.data["runs"].append(row)
+
+
+def tool_command(tool: str) -> list[object]:
+    """compute-sanitizer before its program. The program checks every return code of the driver itself,
+    so here only kernels are judged."""
+    command = ["compute-sanitizer", "--tool", tool, "--report-api-errors", "no"]
+    return [*command, "--error-exitcode", FOUND, "--print-limit", 10000]

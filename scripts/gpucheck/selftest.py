@@ -1,0 +1,60 @@
+"""Parts `doctor` and `selftest`: what the binary says of itself."""
+
+import json
+from typing import Any
+
+from .parts import FAILED, UNFINISHED, Result
+from .process import Deadline, Outcome
+from .session import Session
+
+
+def doctor(session: Session, deadline: Deadline, result: Result) -> None:
+    """Lists devices, drivers and libraries; on a GPU host a CUDA device must be among them."""
+    found = _json(session.program.doctor(deadline, "--json"), result)
+    if found is None:
+        return
+    result.data = found
+    if session.options.device == "cuda" and not found.get("devices"):
+        result.worsen(FAILED, "no CUDA device was found")
+
+
+def selftest(session: Session, deadline: Deadline, result: Result) -> None:
+    """Every row (device, net, precision, engine) must be ok; skipped ones are named."""
+    options = ["--selftest", "--json", "--device", session.options.device]
+    options += ["--weights-dir", str(session.program.weights)]
+    found = _json(session.program.doctor(deadline, *options), result)
+    if found is None:
+        return
+    result.data = found
+    judge(found.get("selftest", []), result)
+
+
+def judge(rows: list[dict[str, Any]], result: Result) -> None:
+    """A self-test of no rows proves nothing."""
+    if not rows:
+        result.worsen(FAILED, "the self-test has no rows")
+    for row in rows:
+        name = " ".join(str(row.get(key)) for key in ("device", "net", "precision", "engine"))
+        status = row.get("status")
+        if status == "skipped":
+            result.notes.append(f"{name}: skipped, {row.get('reason')}")
+        elif status != "ok":
+            result.worsen(FAILED, f"{name}: {row.get('reason', status)}")
+        elif not row.get("invariant", True):
+            result.worsen(FAILED, f"{name}: bits depend on the batch")
+
+
+def _json(outcome: Outcome, result: Result) -> dict[str, Any] | None:
+    """The object on stdout, whatever the exit code; both must be right for the part to pass."""
+    if outcome.returncode is None:
+        result.worsen(UNFINISHED, outcome.why)
+    elif not outcome.ok:
+        result.worsen(FAILED, outcome.why)
+    try:
+        found = json.loads(outcome.stdout)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        result.worsen(FAILED, "stdout held no JSON object")
+        return None
+    return found
