@@ -1,0 +1,183 @@
+//! The kernels of `kernels/`: committed PTX against source and table, and every kernel on the host
+//! against float64.
+//!
+//! The host tests compile the sources unchanged with g++, AddressSanitizer and UBSan
+//! (`tests/host_cuda`), and run each case in several orders of threads and blocks: every order must
+//! give the same bits, and these must be right. Outputs start as NaN, as does shared memory, so that
+//! what a kernel forgets to write is seen. Faults that this catches, each of them tried:
+//!
+//! - a dropped barrier (another order gives other bits, or NaN from unwritten shared memory);
+//! - a removed bounds check, a wrong extent or slot (AddressSanitizer, or a changed neighbour);
+//! - a thread that leaves before a shuffle or a barrier (reported as divergence);
+//! - a block size or tile that disagrees with `signature.rs` (wrong or unwritten results);
+//! - a fused multiply-add where equal features must cancel; a NaN that pooling swallows.
+//!
+//! `planted_faults_are_caught` plants six of them. What it cannot see: races that no tried order brings
+//! about, the memory model and the arithmetic of a GPU, and faults of the compiler.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "host_cuda/mod.rs"]
+mod host_cuda;
+
+#[path = "kernels/case.rs"]
+mod case;
+#[path = "kernels/cases.rs"]
+mod cases;
+#[path = "kernels/ptx.rs"]
+mod ptx;
+#[path = "kernels/taps.rs"]
+mod taps;
+
+use case::Case;
+use host_cuda::{Checks, Sources, signature_of};
+use lpips::eval::cuda::signature::{ENTRIES, MODULES};
+
+/// Forward, reverse, and one shuffled anew at every wait.
+const ORDERS: [u64; 3] = [0, 1, 20];
+
+/// Runs every case in every order, in a process of its own.
+fn check_all(modules: &[&str], cases: &[Case]) {
+    let mut runner = Sources::new(Checks::Sanitizers).start(modules);
+    for case in cases {
+        if let Err(what) = case.check(&mut runner, &ORDERS) {
+            panic!("{}: {what}", case.name);
+        }
+    }
+}
+
+#[test]
+fn the_source_has_the_signatures_of_the_table() {
+    let mut runner = Sources::new(Checks::Sanitizers).start(&MODULES);
+    let mut found = runner.list();
+    let mut expected: Vec<(String, String)> =
+        ENTRIES.iter().map(|entry| (entry.name.to_owned(), signature_of(entry))).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn every_entry_has_a_case() {
+    let all = [cases::normalise(), cases::bias_relu(), cases::max_pool(), cases::im2col()];
+    let more = [cases::finish(), cases::channel_sum(), taps::nchw(), taps::nhwc()];
+    let cases: Vec<Case> = all.into_iter().chain(more).flatten().collect();
+    for entry in ENTRIES {
+        assert!(cases.iter().any(|case| case.entry.name == entry.name), "{}", entry.name);
+    }
+}
+
+#[test]
+fn normalise_has_the_bits_of_the_cpu() {
+    check_all(&["normalise"], &cases::normalise());
+}
+
+#[test]
+fn bias_and_relu_touch_their_channels_alone() {
+    check_all(&["bias_relu"], &cases::bias_relu());
+}
+
+#[test]
+fn max_pool_is_exact_at_every_edge() {
+    check_all(&["max_pool"], &cases::max_pool());
+}
+
+#[test]
+fn im2col_places_every_window() {
+    check_all(&["im2col"], &cases::im2col());
+}
+
+#[test]
+fn channel_sums_are_those_of_float64() {
+    check_all(&["channel_sum"], &cases::channel_sum());
+}
+
+#[test]
+fn finish_is_the_mean_of_every_layer() {
+    check_all(&["finish"], &cases::finish());
+}
+
+#[test]
+fn taps_nchw_are_those_of_float64() {
+    check_all(&["tap_nchw"], &taps::nchw());
+}
+
+#[test]
+fn taps_nhwc_are_those_of_float64() {
+    check_all(&["tap_nhwc"], &taps::nhwc());
+}
+
+#[test]
+fn a_pair_has_the_same_bits_whatever_its_company() {
+    let mut runner = Sources::new(Checks::Sanitizers).start(&["tap_nchw", "tap_nhwc"]);
+    for entry in ["tap_nchw_f32_c128", "tap_nhwc_f32_c192", "tap_nhwc_f16_c512"] {
+        taps::check_company(entry, &mut runner);
+    }
+}
+
+/// A fault, and what the checks must say of it.
+struct Fault {
+    place: (&'static str, &'static str, &'static str),
+    module: &'static str,
+    cases: fn() -> Vec<Case>,
+    symptom: &'static str,
+}
+
+#[test]
+fn planted_faults_are_caught() {
+    let faults = [
+        Fault {
+            place: ("tap_nhwc.cu", "    __syncthreads();\n    sum_tile", "    sum_tile"),
+            module: "tap_nhwc",
+            cases: taps::nhwc,
+            symptom: "expected",
+        },
+        Fault {
+            place: ("finish.cu", "        __syncthreads();\n", ""),
+            module: "finish",
+            cases: cases::finish,
+            symptom: "expected",
+        },
+        Fault {
+            place: (
+                "max_pool.cu",
+                "    if (index >= images * height_out * width_out * vectors) return;\n",
+                "    (void)images;\n",
+            ),
+            module: "max_pool",
+            cases: cases::max_pool,
+            symptom: "AddressSanitizer: heap-buffer-overflow",
+        },
+        Fault {
+            place: (
+                "channel_sum.cu",
+                "        float sum = 0.0f;\n",
+                "        float sum = 0.0f;\n        if (position >= positions) return;\n",
+            ),
+            module: "channel_sum",
+            cases: cases::channel_sum,
+            symptom: "divergence",
+        },
+        Fault {
+            place: (
+                "tap.cuh",
+                "__fsub_rn(__fmul_rn(a, inverse_a), __fmul_rn(b, inverse_b))",
+                "fmaf(a, inverse_a, -__fmul_rn(b, inverse_b))",
+            ),
+            module: "tap_nchw",
+            cases: taps::nchw,
+            symptom: "expected 0",
+        },
+        Fault {
+            place: ("max_pool.cu", " || value != value", ""),
+            module: "max_pool",
+            cases: cases::max_pool,
+            symptom: "expected NaN",
+        },
+    ];
+    for Fault { place, module, cases, symptom } in faults {
+        let mut runner = Sources::with_fault(Checks::Sanitizers, place).start(&[module]);
+        let what = cases().iter().find_map(|case| case.check(&mut runner, &ORDERS).err());
+        let what = what.unwrap_or_else(|| panic!("nothing saw this in {}: {place:?}", place.0));
+        assert!(what.contains(symptom), "`{symptom}` for {place:?}, but:\n{what}");
+    }
+}
