@@ -32,7 +32,8 @@ impl Element {
     }
 }
 
-/// One argument of a kernel. Buffers are device pointers, aligned to 16 bytes.
+/// One argument of a kernel. Buffers are device pointers, aligned to 16 bytes (of
+/// f64: to 8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arg {
     /// A buffer that is only written.
@@ -63,6 +64,9 @@ impl Arg {
     }
 }
 
+/// Items of one group that a kernel can number with 32 bits, the rounding up to blocks included.
+pub const ITEMS_MAX: u64 = 1 << 31;
+
 /// One kernel entry.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -80,9 +84,12 @@ pub struct Entry {
 
 impl Entry {
     /// Blocks for `items` of each of `groups` (pairs, or 1); blocks never span two groups. `None`
-    /// where a one-dimensional grid cannot hold them.
+    /// above [`ITEMS_MAX`], or where a one-dimensional grid cannot hold them.
     #[must_use]
     pub fn blocks(&self, groups: u64, items: u64) -> Option<u32> {
+        if items > ITEMS_MAX {
+            return None;
+        }
         let blocks = groups.checked_mul(self.tiles(items))?;
         u32::try_from(blocks).ok().filter(|&blocks| blocks <= i32::MAX as u32)
     }
@@ -282,6 +289,8 @@ mod tests {
         assert_eq!(tap.blocks(3, 65), Some(6));
         assert_eq!(tap.blocks(u64::from(u32::MAX), 64), None);
         assert_eq!(tap.blocks(u64::MAX, 65), None);
+        assert_eq!(tap.blocks(1, ITEMS_MAX), Some(1 << 25));
+        assert_eq!(tap.blocks(1, ITEMS_MAX + 1), None);
     }
 
     #[test]
