@@ -9,7 +9,6 @@ mod columns;
 mod format;
 
 use std::collections::HashSet;
-use std::io::Seek as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -26,6 +25,8 @@ pub use self::format::{Fault, Format};
 
 /// Faults that are kept and told; the others are counted.
 const FAULTS_KEPT: usize = 1000;
+/// The shortest row: two paths of a letter, what separates them, and the end of the line.
+const ROW_BYTES_MIN: usize = 4;
 /// Faults that a refusal tells.
 const FAULTS_TOLD: usize = 5;
 
@@ -141,8 +142,9 @@ impl Manifest {
         let shown = location.file.display().to_string();
         let context = || cannot_read(&location.file);
         let mut file = File::open(&location.file).with_context(context)?;
-        let sha256 = sha256_hex_of(&mut file).with_context(context)?;
-        file.rewind().with_context(context)?;
+        let mut lines = Lines { file: &mut file, count: 0, bytes: 0 };
+        let sha256 = sha256_hex_of(&mut lines).with_context(context)?;
+        let rows_max = lines.count.min(lines.bytes / ROW_BYTES_MIN) + 1;
         drop(file);
 
         let (reader, header) = Reader::open(&location.file, location.format)
@@ -162,7 +164,7 @@ impl Manifest {
             order: Vec::new(),
             sha256,
         };
-        let faults = manifest.index(reader)?;
+        let faults = manifest.index(reader, rows_max)?;
         Ok((manifest, faults))
     }
 
@@ -223,10 +225,12 @@ impl Manifest {
         refusal.prefixed(&format!("manifest `{}`: ", self.path().display()))
     }
 
-    fn index(&mut self, mut reader: Reader) -> anyhow::Result<Faults> {
+    fn index(&mut self, mut reader: Reader, rows_max: usize) -> anyhow::Result<Faults> {
         let mut faults = Faults::default();
-        let mut references: Vec<(u64, Row)> = Vec::new();
-        let mut ids: Vec<(u64, Row)> = Vec::new();
+        // Grown step by step, they would take twice the memory for a while.
+        self.offsets.reserve_exact(rows_max);
+        let mut references: Vec<(u64, Row)> = Vec::with_capacity(rows_max);
+        let mut ids: Vec<(u64, Row)> = Vec::with_capacity(rows_max);
         let mut record = csv::StringRecord::new();
         while let Some(found) = reader.read(&mut record)? {
             let entry = self.columns.entry(&record);
@@ -297,6 +301,22 @@ fn no_object(location: &Location) -> Refusal {
         .hint("write one object a line: {\"ref\": \"a.png\", \"dist\": \"b.png\"}")
 }
 
+/// A file that is read once to the end, and how many lines went by.
+struct Lines<'a> {
+    file: &'a mut File,
+    count: usize,
+    bytes: usize,
+}
+
+impl std::io::Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let len = self.file.read(buffer)?;
+        self.count += buffer[..len].iter().filter(|&&byte| byte == b'\n').count();
+        self.bytes += len;
+        Ok(len)
+    }
+}
+
 /// Rows of a manifest, read by number. Cheapest in the order of the file.
 #[derive(Debug)]
 pub struct Rows<'a> {
@@ -326,10 +346,10 @@ impl Rows<'_> {
 /// Sorts rows so that those of one reference are together, references by their first row.
 fn scoring_order(mut references: Vec<(u64, Row)>) -> Vec<Row> {
     references.sort_unstable();
-    let mut firsts: Vec<(Row, Row)> = references
-        .chunk_by(|a, b| a.0 == b.0)
-        .flat_map(|same| same.iter().map(|&(_, row)| (same[0].1, row)))
-        .collect();
+    let mut firsts: Vec<(Row, Row)> = Vec::with_capacity(references.len());
+    for same in references.chunk_by(|a, b| a.0 == b.0) {
+        firsts.extend(same.iter().map(|&(_, row)| (same[0].1, row)));
+    }
     drop(references);
     firsts.sort_unstable();
     firsts.into_iter().map(|(_, row)| row).collect()

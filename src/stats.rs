@@ -15,6 +15,8 @@ const UNITS_MAX: usize = 1 << 16;
 pub struct Observation {
     /// Hash of the item; pairs of one item are dependent.
     pub item: u64,
+    /// Number of the group; see [`groups`].
+    pub group: u32,
     /// The score.
     pub value: f64,
 }
@@ -40,7 +42,8 @@ pub struct Summary {
     pub max: f64,
 }
 
-/// Summarizes finite scores; `None` when there are none. Sorts `observations` on the way.
+/// Summarizes finite scores; `None` when there are none. Sorts `observations` on the way, and takes
+/// no memory that grows with them: there may be millions.
 #[must_use]
 pub fn summarize(observations: &mut [Observation]) -> Option<Summary> {
     if observations.is_empty() {
@@ -49,20 +52,37 @@ pub fn summarize(observations: &mut [Observation]) -> Option<Summary> {
     observations.sort_unstable_by(|a, b| a.item.cmp(&b.item).then(a.value.total_cmp(&b.value)));
     let ci95 = interval(observations, UNITS_MAX);
 
-    let mut values: Vec<f64> = observations.iter().map(|one| one.value).collect();
-    values.sort_unstable_by(f64::total_cmp);
-    let count = values.len() as f64;
-    let mean = sum(values.iter().copied()) / count;
-    let squares = sum(values.iter().map(|value| (value - mean) * (value - mean)));
+    observations.sort_unstable_by(|a, b| a.value.total_cmp(&b.value));
+    let values = || observations.iter().map(|one| one.value);
+    let count = observations.len() as f64;
+    let mean = sum(values()) / count;
+    let squares = sum(values().map(|value| (value - mean) * (value - mean)));
+    let quantile = |p| quantile_of(observations.len(), p, |index| observations[index].value);
     Some(Summary {
         mean,
-        std: (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt()),
+        std: (observations.len() > 1).then(|| (squares / (count - 1.0)).sqrt()),
         ci95,
-        median: quantile(&values, 0.5),
-        p05: quantile(&values, 0.05),
-        p95: quantile(&values, 0.95),
-        min: values[0],
-        max: values[values.len() - 1],
+        median: quantile(0.5),
+        p05: quantile(0.05),
+        p95: quantile(0.95),
+        min: observations[0].value,
+        max: observations[observations.len() - 1].value,
+    })
+}
+
+/// The observations of each of the groups `0..group_count`, in order; a group may have none. Sorts
+/// `observations`.
+pub fn groups(
+    observations: &mut [Observation],
+    group_count: usize,
+) -> impl Iterator<Item = &mut [Observation]> {
+    observations.sort_unstable_by_key(|one| one.group);
+    let mut rest = observations;
+    (0..group_count).map(move |group| {
+        let end = rest.partition_point(|one| one.group as usize <= group);
+        let (part, others) = std::mem::take(&mut rest).split_at_mut(end);
+        rest = others;
+        part
     })
 }
 
@@ -73,10 +93,14 @@ pub fn summarize(observations: &mut [Observation]) -> Option<Summary> {
 /// When there is no value.
 #[must_use]
 pub fn quantile(sorted: &[f64], p: f64) -> f64 {
-    let position = (sorted.len() - 1) as f64 * p;
+    quantile_of(sorted.len(), p, |index| sorted[index])
+}
+
+fn quantile_of(len: usize, p: f64, sorted: impl Fn(usize) -> f64) -> f64 {
+    let position = (len - 1) as f64 * p;
     let below = position.floor() as usize;
-    let above = (below + 1).min(sorted.len() - 1);
-    sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64)
+    let above = (below + 1).min(len - 1);
+    sorted(below) + (sorted(above) - sorted(below)) * (position - below as f64)
 }
 
 /// Neumaier's compensated sum: exact to the last bits however many values there are.
@@ -113,14 +137,17 @@ fn units(observations: &[Observation], units_max: usize) -> Vec<Unit> {
         sum: sum(same.iter().map(|one| one.value)),
         count: same.len() as f64,
     };
-    let mut units: Vec<Unit> = observations.chunk_by(|a, b| a.item == b.item).map(item).collect();
-    for index in units_max..units.len() {
-        let unit = units[index];
-        let block = &mut units[index % units_max];
-        block.sum += unit.sum;
-        block.count += unit.count;
+    let mut units: Vec<Unit> = Vec::new();
+    let items = observations.chunk_by(|a, b| a.item == b.item).map(item);
+    for (index, unit) in items.enumerate() {
+        if index < units_max {
+            units.push(unit);
+        } else {
+            let block = &mut units[index % units_max];
+            block.sum += unit.sum;
+            block.count += unit.count;
+        }
     }
-    units.truncate(units_max);
     units
 }
 
@@ -182,7 +209,7 @@ mod tests {
     use super::*;
 
     fn observations(values: &[(u64, f64)]) -> Vec<Observation> {
-        values.iter().map(|&(item, value)| Observation { item, value }).collect()
+        values.iter().map(|&(item, value)| Observation { item, group: 0, value }).collect()
     }
 
     /// Sums of twelve uniform numbers: nearly normal, standard deviation 1.
@@ -216,7 +243,7 @@ mod tests {
         let mut given: Vec<Observation> = normal(1000)
             .into_iter()
             .enumerate()
-            .map(|(index, value)| Observation { item: index as u64 % 300, value })
+            .map(|(index, value)| Observation { item: index as u64 % 300, group: 0, value })
             .collect();
         let expected = summarize(&mut given.clone());
         let mut random = SplitMix64(3);
@@ -231,8 +258,7 @@ mod tests {
     #[test]
     fn the_interval_has_the_width_that_theory_gives() {
         let values = normal(400);
-        let mut given: Vec<Observation> =
-            (0..).zip(&values).map(|(item, &value)| Observation { item, value }).collect();
+        let mut given: Vec<Observation> = observations(&(0..).zip(values).collect::<Vec<_>>());
         let summary = summarize(&mut given).unwrap();
         let (low, high) = summary.ci95.unwrap();
         let expected = 2.0 * 1.96 * summary.std.unwrap() / 20.0;
@@ -246,7 +272,7 @@ mod tests {
         let values = normal(40);
         let repeated = |item: fn(usize) -> u64| -> f64 {
             let mut given: Vec<Observation> = (0..160)
-                .map(|index| Observation { item: item(index), value: values[index % 40] })
+                .map(|index| Observation { item: item(index), group: 0, value: values[index % 40] })
                 .collect();
             let (low, high) = summarize(&mut given).unwrap().ci95.unwrap();
             high - low
@@ -258,8 +284,7 @@ mod tests {
 
     #[test]
     fn blocks_of_items_give_the_same_interval() {
-        let given: Vec<Observation> =
-            (0..).zip(normal(8000)).map(|(item, value)| Observation { item, value }).collect();
+        let given: Vec<Observation> = observations(&(0..).zip(normal(8000)).collect::<Vec<_>>());
         let (low, high) = interval(&given, 8000).unwrap();
         let (low_of_blocks, high_of_blocks) = interval(&given, 1000).unwrap();
         let ratio = (high_of_blocks - low_of_blocks) / (high - low);
@@ -267,6 +292,17 @@ mod tests {
         let all = units(&given, 1000);
         assert_eq!(all.len(), 1000);
         assert_eq!(all.iter().map(|unit| unit.count).sum::<f64>(), 8000.0);
+    }
+
+    #[test]
+    fn groups_are_given_in_order_and_may_be_empty() {
+        let mut given: Vec<Observation> = [2, 0, 2, 3, 0]
+            .into_iter()
+            .enumerate()
+            .map(|(item, group)| Observation { item: item as u64, group, value: 0.5 })
+            .collect();
+        let sizes: Vec<usize> = groups(&mut given, 5).map(|group| group.len()).collect();
+        assert_eq!(sizes, [2, 0, 2, 1, 0]);
     }
 
     #[test]

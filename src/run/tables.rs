@@ -11,7 +11,7 @@ use super::journal::{Journal, Record};
 use crate::batch::Row;
 use crate::error::{Refusal, nearest};
 use crate::manifest::{Entry, Manifest};
-use crate::stats::{Observation, Summary, summarize};
+use crate::stats::{self, Observation, Summary, summarize};
 
 /// Stands in the group cells of the row of all pairs.
 pub const ALL: &str = "*";
@@ -170,33 +170,26 @@ impl Tables<'_> {
         let mut by_group = Vec::new();
         for (index, metric) in self.metrics.iter().enumerate() {
             let Collected { groups, expected, mut observations } = self.collect(index)?;
-            let total = observations.len();
-            let mut whole: Vec<Observation> = observations.iter().map(|(_, o)| *o).collect();
             all.push(SummaryRow {
                 group: vec![ALL.to_owned(); self.group_by.len()],
                 metric: metric.name.clone(),
                 expected: self.manifest.len(),
-                scored: total,
-                summary: summarize(&mut whole),
+                scored: observations.len(),
+                summary: summarize(&mut observations),
             });
-            drop(whole);
             if self.group_by.is_empty() {
                 continue;
             }
-            observations.sort_by_key(|&(group, _)| group);
-            let mut rest = observations.as_slice();
-            for (group, cells) in groups.into_iter().enumerate() {
-                let end = rest.partition_point(|&(of, _)| of as usize == group);
-                let mut part: Vec<Observation> = rest[..end].iter().map(|(_, o)| *o).collect();
-                rest = &rest[end..];
-                by_group.push(SummaryRow {
-                    group: cells,
+            let parts = stats::groups(&mut observations, groups.len());
+            by_group.extend(groups.into_iter().zip(expected).zip(parts).map(
+                |((group, expected), part)| SummaryRow {
+                    group,
                     metric: metric.name.clone(),
-                    expected: expected[group],
-                    scored: end,
-                    summary: summarize(&mut part),
-                });
-            }
+                    expected,
+                    scored: part.len(),
+                    summary: summarize(part),
+                },
+            ));
         }
         Ok(all.into_iter().chain(by_group).collect())
     }
@@ -205,6 +198,7 @@ impl Tables<'_> {
     fn collect(&mut self, metric: usize) -> anyhow::Result<Collected> {
         let mut numbers: HashMap<Vec<String>, u32> = HashMap::new();
         let mut collected = Collected::default();
+        collected.observations.reserve_exact(self.manifest.len());
         let mut rows = self.manifest.rows()?;
         let mut records = self.journal.records()?;
         for row in 0..self.manifest.len() as Row {
@@ -220,7 +214,7 @@ impl Tables<'_> {
             collected.expected[group as usize] += 1;
             if let Some(value) = records.read(row)?.and_then(|record| record.total(metric)) {
                 let item = xxh3_64(entry.item.as_bytes());
-                collected.observations.push((group, Observation { item, value }));
+                collected.observations.push(Observation { item, group, value });
             }
         }
         Ok(collected)
@@ -231,7 +225,7 @@ impl Tables<'_> {
 struct Collected {
     groups: Vec<Vec<String>>,
     expected: Vec<usize>,
-    observations: Vec<(u32, Observation)>,
+    observations: Vec<Observation>,
 }
 
 fn pair_cells(
