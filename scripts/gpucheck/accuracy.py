@@ -96,11 +96,7 @@ def deviation(session: Session, deadline: Deadline, result: Result) -> None:
     manifest = photos.write(session.folder / "deviation", pairs)
     near_ids = [pair.id for pair in pairs if pair.method == photos.NEAR]
     result.data.update(pairs=options.pairs, near=near, rows=[])
-    for net in options.nets:
-        if session.trunks[net] == "formula" and net == "vgg":
-            # The program takes no other vgg trunk than the published one.
-            result.worsen(UNAVAILABLE, "vgg: its weights are not here, see docs/gpu.md")
-            continue
+    for net in session.scorable(result):
         outcome = session.worker("float64", {"manifest": str(manifest), "net": net}, deadline)
         if not outcome.ok:
             status = UNFINISHED if outcome.returncode is None else UNAVAILABLE
@@ -147,9 +143,7 @@ def orders(count: int, seed: int) -> dict[str, list[int]]:
 def invariance(session: Session, deadline: Deadline, result: Result) -> None:
     """pairs.csv row by row, cell by cell: batch sizes and orders must not be seen in it."""
     options = session.options
-    nets = [net for net in options.nets if not (net == "vgg" and session.trunks[net] == "formula")]
-    if nets != options.nets:
-        result.worsen(UNAVAILABLE, "vgg: its weights are not here, see docs/gpu.md")
+    nets = session.scorable(result)
     if not nets:
         return
     pairs = _mixed(session)

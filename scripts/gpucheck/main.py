@@ -18,8 +18,9 @@ from .session import Session
 def prepare_weights(given: Path, folder: Path, nets: Sequence[str]) -> dict[str, str]:
     """Makes the folder that both the program and PyTorch read trunks from.
 
-    Joins a file that was sent in pieces. Returns net -> where its trunk comes from: `published`, or
-    `formula` (a trunk that needs no file: right for speed and deviation, meaningless as a metric).
+    Joins a file that was sent in pieces. Returns net -> its trunk: `published`, `brought` (a file that
+    is not published), `formula` (needs no file: right for speed and deviation, meaningless as a metric), or
+    `formula for PyTorch` (the program takes the published file only, and that is not here).
     """
     sums = weights.published(given)
     trunks = {}
@@ -33,11 +34,11 @@ def prepare_weights(given: Path, folder: Path, nets: Sequence[str]) -> dict[str,
         if file.is_file():
             (folder / name).symlink_to(file)
             trunks[net] = "published" if weights.sha256(file) == sums.get(name) else "brought"
+        elif name in sums:
+            trunks[net] = "formula for PyTorch"
         else:
             trunks[net] = "formula"
-            if name not in sums:
-                # The program takes any file where none is published; it refuses others than those.
-                weights.write(folder / name, weights.formula(net))
+            weights.write(folder / name, weights.formula(net))
     (folder / "lin.safetensors").symlink_to(given / "lin.safetensors")
     return trunks
 
@@ -50,6 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"error: {options.program}: no such file\n"
             "hint: build it with `cargo build --release` and carry target/release/lpips here, "
             "or name it with --program",
+            file=sys.stderr,
+        )
+        return 2
+    needed = ["SHA256SUMS", "lin.safetensors", "alex.safetensors"]
+    absent = [name for name in needed if not (options.weights / name).is_file()]
+    if absent:
+        print(
+            f"error: {options.weights}: expected {', '.join(needed)}; {', '.join(absent)} is missing\n"
+            "hint: name the repository's folder weights/ with --weights-dir",
             file=sys.stderr,
         )
         return 2

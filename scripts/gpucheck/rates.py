@@ -9,10 +9,12 @@ from typing import Any
 from . import machine, photos
 from .parts import UNAVAILABLE, UNFINISHED, Result
 from .process import Deadline, Outcome
-from .program import Broken, OutOfTime, guarded
+from .program import Broken, OutOfTime, Run, guarded
 from .session import Session
 
-# The peers of part `files`: the usual script, and the fastest eager one.
+# The side that is left to score when decoding alone is timed; alex needs 31.
+LEFT = 32
+# The peers of part `files`: the usual scripts of each precision.
 FILE_VARIANTS = {"fp32": "strict fp32, benchmark", "tf32": "default", "fp16": "fp16 channels_last, benchmark"}
 
 
@@ -45,21 +47,27 @@ def files(session: Session, deadline: Deadline, result: Result) -> None:
     """From PNG files to scores: the whole process of this program, and PyTorch's loop.
 
     This program is run on a quarter of the rows too: the difference tells its rate without start-up,
-    which is how PyTorch's loop is timed.
+    which is how PyTorch's loop is timed. Decoding alone is the same files with so much cut off after
+    decoding that almost nothing is left to score.
     """
     options = session.options
     workers = options.workers or session.head["machine"]["cores"]
-    result.data.update(workers=workers, rows=[])
+    nets = session.scorable(result)
+    result.data.update(workers=workers, decode=[], rows=[])
     for side in options.sizes:
         count = max(8, min(options.files, options.files * 256**2 // side**2))
         folder = session.folder / f"files{side}"
         unique = min(count, 128 if side <= 256 else 16)
         large = photos.write_files(folder, session.photos, side, unique, count, options.seed)
         small = photos.manifest(folder, large.read_text().splitlines()[: count // 4 + 1])
-        for net in options.nets:
-            if net == "vgg" and session.trunks[net] == "formula":
-                result.worsen(UNAVAILABLE, "vgg: its weights are not here, see docs/gpu.md")
-                continue
+        with guarded(result, f"decoding {side}"):
+            border = ["--crop-border", str((side - LEFT) // 2)]
+            runs = [
+                session.program.eval(deadline, manifest, ["alex"], extra=border)
+                for manifest in (small, large)
+            ]
+            result.data["decode"].append({"side": side, "rate": steady(*runs)})
+        for net in nets:
             for precision in options.precisions:
                 name = f"{net} {side} {precision}"
                 row: dict[str, Any] = {"net": net, "side": side, "precision": precision, "pairs": count}
@@ -70,18 +78,22 @@ def files(session: Session, deadline: Deadline, result: Result) -> None:
                     agree(row)
 
 
+def steady(small: Run, large: Run) -> float | None:
+    """Pairs per second of what the larger run had more; None where noise was larger than that."""
+    seconds = large.seconds - small.seconds
+    return (len(large.rows) - len(small.rows)) / seconds if seconds > 0 else None
+
+
 def _ours(session: Session, deadline: Deadline, row: dict[str, Any], small: Path, large: Path) -> None:
     runs = [
         session.program.eval(deadline, manifest, [row["net"]], row["precision"])
         for manifest in (small, large)
     ]
-    seconds = runs[1].seconds - runs[0].seconds
-    pairs = len(runs[1].rows) - len(runs[0].rows)
     scores = [float(cells[f"lpips_{row['net']}"]) for cells in runs[1].rows.values()]
     row.update(
         ours_seconds=runs[1].seconds,
         ours_rate=len(runs[1].rows) / runs[1].seconds,
-        ours_steady_rate=pairs / seconds if seconds > 0 else None,
+        ours_steady_rate=steady(*runs),
         ours_mean=sum(scores) / len(scores),
     )
 

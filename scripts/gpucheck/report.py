@@ -177,6 +177,18 @@ def ratio(mine: dict[str, Any] | None, peer: dict[str, Any] | None) -> str:
 
 
 def _files(parts: dict[str, Any]) -> str:
+    decode = {row["side"]: row["rate"] for row in parts.get("files", {}).get("decode", [])}
+    ours = _throughput(parts)
+
+    def alone(row: dict[str, Any]) -> list[str]:
+        """Decoding alone, scoring alone, and how near the whole comes to the slower of both."""
+        scoring = best(ours, net=row["net"], side=row["side"], precision=row["precision"])
+        bounds = [decode.get(row["side"]), scoring["rate"] if scoring else None]
+        known = [bound for bound in bounds if bound]
+        rate = row.get("ours_steady_rate")
+        share = f"{100 * rate / min(known):.0f} %" if rate and len(known) == 2 else NONE
+        return [*map(number, bounds), share]
+
     rows = [
         [
             row["net"],
@@ -185,6 +197,7 @@ def _files(parts: dict[str, Any]) -> str:
             row["pairs"],
             number(row.get("ours_rate")),
             number(row.get("ours_steady_rate")),
+            *alone(row),
             number(row.get("peer_rate")),
             row.get("peer") or row.get("peer_error", NONE),
             f"{row['ours_rate'] / row['peer_rate']:.2f}"
@@ -195,12 +208,13 @@ def _files(parts: dict[str, Any]) -> str:
     ]
     if not rows:
         return ""
-    columns = ["net", "size", "precision", "pairs", "ours, pairs/s", "without start-up", "PyTorch, pairs/s"]
+    columns = ["net", "size", "precision", "pairs", "ours, pairs/s", "without start-up"]
+    columns += ["decode alone", "score alone", "of the slower", "PyTorch, pairs/s", "variant", "ratio"]
     return (
         "## End to end from PNG files\n\nOurs: the whole process. PyTorch: "
         f"{parts['files'].get('workers')} DataLoader workers, without interpreter start, imports and\n"
         "warm-up. "
-        "The ratio is that of our whole process.\n\n" + table([*columns, "variant", "ratio"], rows)
+        "The ratio is that of our whole process.\n\n" + table(columns, rows)
     )
 
 
@@ -248,11 +262,14 @@ def _selftest(parts: dict[str, Any]) -> str:
                 for key in ("total", "layer", "near_identical")
             ),
             {True: "yes", False: "NO"}.get(row.get("invariant"), NONE),
+            number(row["tap_bytes_per_second"] / 1e9) if "tap_bytes_per_second" in row else NONE,
         ]
         for row in found
     ]
     columns = ["device", "net", "trunk", "precision", "engine", "status", "total", "layer", "near-identical"]
-    return "## Self-test of the binary\n\n" + table([*columns, "same bits"], rows) if rows else ""
+    return (
+        "## Self-test of the binary\n\n" + table([*columns, "same bits", "tap, GB/s"], rows) if rows else ""
+    )
 
 
 def _sanitizer(parts: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from . import machine, photos, report
 from .options import Options
-from .parts import Result
+from .parts import UNAVAILABLE, Result
 from .process import Commands, Deadline, Outcome
 from .program import Program
 
@@ -27,6 +27,14 @@ class Session:
         """Writes the report as far as it goes, so that an interruption loses no finished part."""
         report.write(self.options.out, self.head, results, self.options.skipped)
 
+    def scorable(self, result: Result) -> list[str]:
+        """The nets that the program can score with. The others are named in `result`: it refuses any
+        file but the published one where there is one, so that their formula trunk serves PyTorch alone."""
+        unpublished = [net for net, trunk in self.trunks.items() if trunk == "formula for PyTorch"]
+        for net in unpublished:
+            result.worsen(UNAVAILABLE, f"{net}: its weights are not here, see docs/gpu.md")
+        return [net for net in self.options.nets if net not in unpublished]
+
     def worker(self, job: str, arguments: dict[str, Any], deadline: Deadline) -> Outcome:
         """Runs a job of `worker` in a child process, on the weights of this session."""
         return machine.worker(
@@ -36,7 +44,7 @@ class Session:
                 "job": job,
                 "device": self.options.device,
                 "weights": str(self.program.weights),
-                "formula": [net for net, trunk in self.trunks.items() if trunk == "formula"],
+                "formula": [net for net, trunk in self.trunks.items() if trunk.startswith("formula")],
             },
             deadline,
         )

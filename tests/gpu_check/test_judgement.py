@@ -6,7 +6,7 @@ import unittest
 import support  # noqa: F401 - it puts the package on the path.
 from gpucheck import accuracy, rates, sanitizer, selftest
 from gpucheck.parts import FAILED, OK, Result
-from gpucheck.program import Broken
+from gpucheck.program import Broken, Run
 
 
 def row(total: float, *layers: float) -> "dict[str, str]":
@@ -88,6 +88,17 @@ class Invariance(unittest.TestCase):
         for other in (0.31, math.nan):
             with self.assertRaises(Broken):
                 rates.agree({"precision": "fp32", "ours_mean": 0.3, "peer_mean": other})
+
+
+class Rates(unittest.TestCase):
+    """Seconds into rates."""
+
+    def test_the_steady_rate_leaves_start_up_out(self) -> None:
+        def run(pairs: int, seconds: float) -> Run:
+            return Run({str(index): {} for index in range(pairs)}, seconds, {}, [])
+
+        self.assertEqual(rates.steady(run(25, 3.0), run(100, 6.0)), 25)
+        self.assertIsNone(rates.steady(run(25, 3.0), run(100, 2.9)))
 
 
 class Selftest(unittest.TestCase):

@@ -61,6 +61,11 @@ class Script(unittest.TestCase):
         self.assertIn("hint: build it", said)
         self.assertFalse(self.out.exists())
 
+    def test_without_the_embedded_weights_the_folder_is_refused(self) -> None:
+        code, said = self.check(*TINY, "--weights-dir", self.out.parent)
+        self.assertEqual(code, 2)
+        self.assertIn("alex.safetensors is missing", said)
+
     def test_a_trunk_that_is_absent_is_said_to_be(self) -> None:
         weights = self.out.with_name("weights")
         weights.mkdir()
