@@ -12,7 +12,7 @@ keeps), so a GPU may be somewhat worse. `scripts/gpu_check` measures the real th
 Sums, biases and everything behind a tap are float32 in all of them. The pairs are fresh random crops
 of tests/data/sr, and each crop against itself with one sample in a thousand one level off.
 
-Needs PyTorch and Pillow; vgg takes about ten minutes on two cores. Prints Markdown.
+Needs PyTorch; vgg takes about five minutes on one core. Prints Markdown.
 """
 
 import argparse
@@ -105,10 +105,10 @@ def main() -> None:
     parser.add_argument(
         "--pairs", type=int, default=120, help="crops, and a sixth as many near-identical pairs"
     )
-    parser.add_argument("--sides", default="64,128", help="smallest and largest side of a crop")
+    parser.add_argument("--sides", default="64,96", help="smallest and largest side of a crop")
     parser.add_argument("--nets", default="alex,vgg")
     parser.add_argument("--seed", type=int, default=2024)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--weights-dir", type=Path, default=ROOT / "weights")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -61,7 +61,7 @@ def main() -> int:
     command.set_defaults(run=evaluate)
     command.add_argument("manifest")
     command.add_argument("-o", dest="out")
-    for name in ("--net", "--device", "--weights-dir", "--batch"):
+    for name in ("--net", "--device", "--weights-dir", "--batch", "--precision", "--conv"):
         command.add_argument(name)
     for name in ("--quiet", "--per-layer"):
         command.add_argument(name, action="store_true")

@@ -25,10 +25,15 @@ class Script(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.out = Path(folder.name) / "out"
 
-    def check(self, *words: object, fault: str = "", program: Path = support.FAKE) -> "tuple[int, str]":
+    def check(
+        self, *words: object, fault: str = "", program: Path = support.FAKE, **variables: str
+    ) -> "tuple[int, str]":
         command = [sys.executable, support.ROOT / "scripts/gpu_check", self.out, "--program", program, *words]
         found = subprocess.run(
-            list(map(str, command)), env={**os.environ, "FAKE_FAULT": fault}, capture_output=True, text=True
+            list(map(str, command)),
+            env={**os.environ, "FAKE_FAULT": fault, **variables},
+            capture_output=True,
+            text=True,
         )
         return found.returncode, found.stdout + found.stderr
 
@@ -54,6 +59,22 @@ class Script(unittest.TestCase):
         self.assertEqual(self.part("invariance")["status"], "unfinished", said)
         self.assertEqual(self.part("sanitizer")["status"], "unavailable", said)
         self.assertIn("[out of time", (self.out / "commands.log").read_text())
+
+    def test_compute_sanitizer_runs_every_tool_on_every_combination(self) -> None:
+        tools = self.out.with_name("bin")
+        tools.mkdir()
+        (tools / "compute-sanitizer").symlink_to(support.FAKE.with_name("fake_sanitizer.py"))
+        path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+        words = ["--nets", "alex", "--parts", "sanitizer", "--precisions", "fp16"]
+        for kernel, expected in [("", 0), ("cutlass_kernel", 0), ("finish", 1)]:
+            with self.subTest(kernel=kernel):
+                self.out = self.out.with_name(f"out_{kernel}")
+                code, said = self.check(*words, PATH=path, FAKE_REPORT=kernel)
+                self.assertEqual(code, expected, said)
+                runs = self.part("sanitizer")["runs"]
+                cases = {(run["tool"], run["engine"], run["precision"]) for run in runs}  # type: ignore[attr-defined]
+                self.assertEqual(len(cases), 8)
+                self.assertIn(f"only in libraries: {kernel}" if expected == 0 and kernel else "clean", said)
 
     def test_without_a_program_the_remedy_is_told(self) -> None:
         code, said = self.check(*TINY, program=Path("/nowhere/lpips"))

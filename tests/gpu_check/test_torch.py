@@ -15,6 +15,7 @@ from pathlib import Path
 import support
 
 try:
+    import emulate_precision
     import torch
     from gpucheck import module, png, weights, worker
 except ImportError:
@@ -122,6 +123,28 @@ class Jobs(unittest.TestCase):
         )
         self.assertGreater(row["rate"], 0)  # type: ignore[operator]
         self.assertGreater(row["score"], 0)  # type: ignore[operator]
+
+
+class Emulation(unittest.TestCase):
+    """scripts/emulate_precision.py, which docs/numerics.md quotes."""
+
+    def test_tf32_keeps_ten_bits(self) -> None:
+        kept, tie, below = 1 + 2.0**-10, 1 + 2.0**-11, 1 + 2.0**-11 - 2.0**-23
+        values = torch.tensor([1.0, kept, tie, -tie, below, 0.0, torch.inf])
+        rounded = torch.tensor([1.0, kept, kept, -kept, 1.0, 0.0, torch.inf])
+        self.assertTrue(torch.equal(emulate_precision.tf32(values), rounded))
+        cut = torch.tensor([1.0, kept, 1.0, -1.0, 1.0, 0.0, torch.inf])
+        self.assertTrue(torch.equal(emulate_precision.tf32_cut(values), cut))
+
+    def test_only_what_is_rounded_differs(self) -> None:
+        ref, dist = image("images/jpeg10_ref.png").float(), image("images/jpeg10_dist.png").float()
+        plain = module.load("alex", FOLDER, formula=False).layers(ref, dist)
+        same = emulate_precision.emulator("alex", FOLDER, lambda x: x, True).layers(ref, dist)
+        self.assertTrue(torch.equal(plain, same))
+        for name, (rounding, stored) in emulate_precision.EMULATED.items():
+            other = emulate_precision.emulator("alex", FOLDER, rounding, stored).layers(ref, dist)
+            deviation = float((other / plain - 1).abs().max())
+            self.assertTrue(1e-6 < deviation < 0.1, (name, deviation))
 
 
 class Whole(unittest.TestCase):
