@@ -33,19 +33,24 @@ __device__ __forceinline__ void im2col(T* dst, const T* src, u32 c, u32 height, 
         static_cast<int>((line - image * height_out) * stride) - static_cast<int>(pad);
     const T* corner = src + static_cast<u64>(image) * height * width * c;
     T* to = dst + static_cast<u64>(row) * k_dst;
-#pragma unroll 4
-    for (u32 column = threadIdx.x % WARP * LENGTH; column < k_dst; column += WARP * LENGTH) {
+    const auto load = [&](u32 column) {
         const u32 tap = column / c;
         const u32 ky = tap / kernel;
         // Negative places wrap to large ones, so that one comparison sees both edges.
         const u32 y = static_cast<u32>(y_first + static_cast<int>(ky));
         const u32 x = static_cast<u32>(x_first + static_cast<int>(tap - ky * kernel));
-        uint4 raw = make_uint4(0, 0, 0, 0);
-        if (ky < kernel && y < height && x < width) {
-            const u64 at = (static_cast<u64>(y) * width + x) * c + (column - tap * c);
-            raw = __ldg(vector_at(corner, at));
-        }
-        *vector_at(to, column) = raw;
+        const u64 at = (static_cast<u64>(y) * width + x) * c + (column - tap * c);
+        const bool inside = ky < kernel && y < height && x < width;
+        return inside ? __ldg(vector_at(corner, at)) : make_uint4(0, 0, 0, 0);
+    };
+    constexpr u32 STEP = WARP * LENGTH;
+    // Two loads are in flight at a time.
+    for (u32 column = threadIdx.x % WARP * LENGTH; column < k_dst; column += 2 * STEP) {
+        const bool both = column + STEP < k_dst;
+        const uint4 first = load(column);
+        const uint4 second = both ? load(column + STEP) : make_uint4(0, 0, 0, 0);
+        *vector_at(to, column) = first;
+        if (both) *vector_at(to, column + STEP) = second;
     }
 }
 

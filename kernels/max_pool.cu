@@ -6,7 +6,8 @@
 // Shapes    src (height, width), dst (height_out, width_out), each with c channels and `images` images;
 //           nchw f32, or nhwc f32 or f16.
 // Geometry  256 threads a block; nchw: one output element a thread, neighbours along a row; nhwc: one
-//           output vector of 16 bytes a thread, neighbours along the channels.
+//           output vector of 16 bytes a thread, neighbours along the channels. Windows of 2x2 and 3x3
+//           are unrolled, so that all their loads are in flight at once; others take a loop.
 // Traffic   reads src once from memory (overlaps of 3x3 windows at stride 2 come from the caches),
 //           writes dst once.
 // Determinism  a maximum has no order.
@@ -14,80 +15,93 @@
 #include "vector.cuh"
 
 constexpr u32 THREADS = 256;
-
-// Minus infinity: below every element of a window, of which there is at least one.
-#define LOWEST __uint_as_float(0xff800000u)
+// Blocks an SM should hold: without a wish the assembler spares so many registers that some spill.
+constexpr u32 RESIDENT = 4;
 
 static __device__ __forceinline__ float larger(float old, float value) {
     return value > old || value != value ? value : old;
 }
 
-// Index of an output element or vector, taken apart.
-struct Place {
-    u32 inner, x, y, outer;
+// Where windows lie.
+struct Window {
+    u32 kernel, stride, height, width, height_out, width_out;
 
-    __device__ __forceinline__ Place(u32 index, u32 inner_len, u32 width, u32 height) {
-        const u32 column = index / inner_len;
-        inner = index - column * inner_len;
-        const u32 row = column / width;
-        x = column - row * width;
-        outer = row / height;
-        y = row - outer * height;
+    // Calls `visit(offset)` with the offset of each element of the window from `plane`, which holds rows
+    // of src. Elements beyond the far edges are replaced by the last inside: a maximum does not change
+    // when an element counts twice, and every load can be issued without a condition.
+    template <u32 KERNEL, typename Visit>
+    __device__ __forceinline__ void walk(u32 row_out, u32 x_out, Visit visit) const {
+        const u32 plane = row_out / height_out;
+        const u32 y_first = (row_out - plane * height_out) * stride, x_first = x_out * stride;
+        const u32 side = KERNEL == 0 ? kernel : KERNEL;
+#pragma unroll
+        for (u32 i = 0; i < side; ++i) {
+            const u64 row = static_cast<u64>(plane) * height + min(y_first + i, height - 1);
+#pragma unroll
+            for (u32 j = 0; j < side; ++j) visit(row * width + min(x_first + j, width - 1));
+        }
     }
 };
 
-template <typename T>
-__device__ __forceinline__ void max_pool_nhwc(T* dst, const T* src, u32 images, u32 c, u32 height,
-                                              u32 width, u32 height_out, u32 width_out, u32 kernel,
-                                              u32 stride) {
+template <typename T, u32 KERNEL>
+__device__ __forceinline__ void pool_vector(T* dst, const T* src, const Window& window, u32 c,
+                                            u32 index) {
     constexpr u32 LENGTH = Vector<T>::LENGTH;
     const u32 vectors = c / LENGTH;
-    const u32 index = blockIdx.x * THREADS + threadIdx.x;
-    if (index >= images * height_out * width_out * vectors) return;
-    const Place place(index, vectors, width_out, height_out);
-    const u32 y_end = min(place.y * stride + kernel, height);
-    const u32 x_end = min(place.x * stride + kernel, width);
+    const u32 column = index / vectors;
+    const u32 channel = (index - column * vectors) * LENGTH;
+    const u32 row = column / window.width_out;
     float most[LENGTH];
 #pragma unroll
-    for (u32 i = 0; i < LENGTH; ++i) most[i] = LOWEST;
-    for (u32 y = place.y * stride; y < y_end; ++y) {
-        const u64 row = (static_cast<u64>(place.outer) * height + y) * width;
-#pragma unroll 3
-        for (u32 x = place.x * stride; x < x_end; ++x) {
-            float value[LENGTH];
-            Vector<T>::unpack(__ldg(vector_at(src, (row + x) * c + place.inner * LENGTH)), value);
+    for (u32 i = 0; i < LENGTH; ++i) most[i] = __uint_as_float(0xff800000u);  // minus infinity
+    window.walk<KERNEL>(row, column - row * window.width_out, [&](u64 position) {
+        float value[LENGTH];
+        Vector<T>::unpack(__ldg(vector_at(src, position * c + channel)), value);
 #pragma unroll
-            for (u32 i = 0; i < LENGTH; ++i) most[i] = larger(most[i], value[i]);
-        }
-    }
+        for (u32 i = 0; i < LENGTH; ++i) most[i] = larger(most[i], value[i]);
+    });
     *vector_at(dst, static_cast<u64>(index) * LENGTH) = Vector<T>::pack(most);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    max_pool_nchw_f32(float* __restrict__ dst, const float* __restrict__ src, u32 images, u32 c,
-                      u32 height, u32 width, u32 height_out, u32 width_out, u32 kernel, u32 stride) {
+template <typename T>
+__device__ __forceinline__ void max_pool_nhwc(T* dst, const T* src, const Window& window, u32 images,
+                                              u32 c) {
     const u32 index = blockIdx.x * THREADS + threadIdx.x;
-    if (index >= images * c * height_out * width_out) return;
-    const Place place(index, 1, width_out, height_out);
-    const u32 y_end = min(place.y * stride + kernel, height);
-    const u32 x_end = min(place.x * stride + kernel, width);
-    float most = LOWEST;
-    for (u32 y = place.y * stride; y < y_end; ++y) {
-        const float* row = src + (static_cast<u64>(place.outer) * height + y) * width;
-#pragma unroll 3
-        for (u32 x = place.x * stride; x < x_end; ++x) most = larger(most, __ldg(row + x));
-    }
+    if (index >= images * window.height_out * window.width_out * (c / Vector<T>::LENGTH)) return;
+    if (window.kernel == 2) return pool_vector<T, 2>(dst, src, window, c, index);
+    if (window.kernel == 3) return pool_vector<T, 3>(dst, src, window, c, index);
+    pool_vector<T, 0>(dst, src, window, c, index);
+}
+
+template <u32 KERNEL>
+__device__ __forceinline__ void pool_element(float* dst, const float* src, const Window& window,
+                                             u32 index) {
+    const u32 row = index / window.width_out;
+    float most = __uint_as_float(0xff800000u);  // minus infinity
+    window.walk<KERNEL>(row, index - row * window.width_out,
+                        [&](u64 position) { most = larger(most, __ldg(src + position)); });
     dst[index] = most;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    max_pool_nhwc_f32(float* __restrict__ dst, const float* __restrict__ src, u32 images, u32 c,
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
+    max_pool_nchw_f32(float* __restrict__ dst, const float* __restrict__ src, u32 images, u32 c,
                       u32 height, u32 width, u32 height_out, u32 width_out, u32 kernel, u32 stride) {
-    max_pool_nhwc(dst, src, images, c, height, width, height_out, width_out, kernel, stride);
+    const Window window{kernel, stride, height, width, height_out, width_out};
+    const u32 index = blockIdx.x * THREADS + threadIdx.x;
+    if (index >= images * c * height_out * width_out) return;
+    if (kernel == 2) return pool_element<2>(dst, src, window, index);
+    if (kernel == 3) return pool_element<3>(dst, src, window, index);
+    pool_element<0>(dst, src, window, index);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
+    max_pool_nhwc_f32(float* __restrict__ dst, const float* __restrict__ src, u32 images, u32 c,
+                      u32 height, u32 width, u32 height_out, u32 width_out, u32 kernel, u32 stride) {
+    max_pool_nhwc(dst, src, Window{kernel, stride, height, width, height_out, width_out}, images, c);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     max_pool_nhwc_f16(__half* __restrict__ dst, const __half* __restrict__ src, u32 images, u32 c,
                       u32 height, u32 width, u32 height_out, u32 width_out, u32 kernel, u32 stride) {
-    max_pool_nhwc(dst, src, images, c, height, width, height_out, width_out, kernel, stride);
+    max_pool_nhwc(dst, src, Window{kernel, stride, height, width, height_out, width_out}, images, c);
 }

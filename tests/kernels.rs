@@ -140,8 +140,8 @@ fn planted_faults_are_caught() {
         Fault {
             place: (
                 "max_pool.cu",
-                "    if (index >= images * height_out * width_out * vectors) return;\n",
-                "    (void)images;\n",
+                "index >= images * window.height_out * window.width_out * (c / Vector<T>::LENGTH)",
+                "images == 0",
             ),
             module: "max_pool",
             cases: cases::max_pool,

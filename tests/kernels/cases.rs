@@ -163,6 +163,8 @@ pub(crate) fn max_pool() -> Vec<Case> {
             (2, 64, (15, 11), (7, 5), 3, 2),
             (2, 64, (14, 12), (7, 6), 3, 2),
             (1, 16, (2, 2), (1, 1), 3, 2),
+            // A window that no kernel is unrolled for.
+            (2, 8, (9, 8), (2, 2), 4, 3),
         ] {
             let what = (suffix, layout, element);
             cases.push(max_pool_case(what, (images, c), from, to, (kernel, stride)));
