@@ -74,7 +74,7 @@ def files(session: Session, deadline: Deadline, result: Result) -> None:
                 result.data["rows"].append(row)
                 with guarded(result, name):
                     _ours(session, deadline, row, small, large)
-                    _theirs(session, deadline, row, large, workers)
+                    _theirs(session, deadline, result, row, large, workers)
                     agree(row)
 
 
@@ -98,7 +98,9 @@ def _ours(session: Session, deadline: Deadline, row: dict[str, Any], small: Path
     )
 
 
-def _theirs(session: Session, deadline: Deadline, row: dict[str, Any], manifest: Path, workers: int) -> None:
+def _theirs(
+    session: Session, deadline: Deadline, result: Result, row: dict[str, Any], manifest: Path, workers: int
+) -> None:
     side = row["side"]
     arguments = {
         "net": row["net"],
@@ -114,6 +116,7 @@ def _theirs(session: Session, deadline: Deadline, row: dict[str, Any], manifest:
     found = machine.rows(outcome)
     if not outcome.ok or not found:
         row["peer_error"] = outcome.why
+        result.worsen(UNAVAILABLE, f"{row['net']} {side} {row['precision']}: PyTorch: {outcome.why}")
         return
     row.update(
         peer=arguments["variant"],

@@ -165,6 +165,8 @@ def files(args: dict[str, Any]) -> None:
     The clock runs from the first request for a batch (the workers start then) to the last score;
     imports, loading the module and one warm-up batch of the shape are left out.
     """
+    if png.CODEC != "Pillow":
+        sys.exit("Pillow is missing: people decode with it, and our own reader is slow")
     device, side, batch = args["device"], args["side"], args["batch"]
     variant = next(v for v in VARIANTS if v.name == args["variant"])
     prepared = Peer(args, args["net"], variant)
