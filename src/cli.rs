@@ -15,10 +15,12 @@ use crate::net::Net;
 use crate::net::weights::{Version, embedded};
 use crate::pipeline::OnError;
 use crate::progress::Style;
+use crate::shard::ShardArg;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 complete; 1 internal error; 2 usage; 3 finished, but pairs failed; 5 environment \
-(weights, disk); 6 inputs (manifest, folders, failed check, --on-error stop).";
+Exit codes: 0 complete; 1 internal error; 2 usage; 3 finished, but pairs failed or are missing; 5 \
+environment (weights, disk); 6 inputs (manifest, folders, run directory, failed check, --on-error \
+stop); 130 stopped by SIGINT and 143 by SIGTERM, SIGUSR1 or SIGUSR2: the same command goes on.";
 
 /// Exact LPIPS for whole data sets of image pairs.
 #[derive(Debug, Parser)]
@@ -51,6 +53,8 @@ pub enum Command {
     Eval(Box<EvalArgs>),
     /// Find everything that is wrong with the inputs, from headers only
     Check(Box<CheckArgs>),
+    /// Join the shards of a run, or list what is missing
+    Merge(MergeArgs),
     /// Show or verify trunk and lin weights
     Weights(WeightsArgs),
     /// Print a script that completes commands and options in a shell
@@ -76,13 +80,18 @@ Examples:
   lpips eval --ref hr --dist edsr --dist swinir --dist-suffix _x4 -o results
   grep x4 pairs.csv | lpips eval - -o results
   lpips eval --pair hr/0801.png x4/0801.png
+  lpips eval pairs.csv -o results --shard auto/16
 
 A manifest is CSV, TSV (.tsv) or JSON lines (.jsonl). Columns `ref` and `dist` are paths relative \
 to the manifest's folder; `id`, `item` and `method` are optional; all others are carried to the \
 output and can be grouped by. Folders are paired by relative path without extension, never by \
 order. In a manifest from stdin, paths are relative to the working folder.
 
-Exit codes: 0 complete; 2 usage; 3 finished, but pairs failed; 5 environment; 6 inputs.";
+However a run ended, the same command goes on: finished pairs whose images are unchanged are kept, \
+failed ones are tried again.
+
+Exit codes: 0 complete; 2 usage; 3 finished, but pairs failed; 5 environment; 6 inputs; 143 (130) \
+stopped by a signal (SIGINT).";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -186,7 +195,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub inputs: InputArgs,
 
-    /// Folder for pairs.csv, summary.csv and run.json; must not hold another run
+    /// Folder for pairs.csv, summary.csv and run.json; the same command goes on with a run in it
     #[arg(short, long, value_name = "RUN_DIR", required_unless_present = "pair")]
     pub output: Option<PathBuf>,
 
@@ -226,6 +235,20 @@ pub struct EvalArgs {
     #[allow(missing_docs, reason = "as above")]
     #[command(flatten)]
     pub device: DeviceArgs,
+
+    /// Score one of N parts of the pairs, numbered from 0; `auto` takes the number from Slurm
+    /// (SLURM_ARRAY_TASK_ID, else SLURM_PROCID) or RANK. `lpips merge` joins the parts
+    #[arg(long, value_name = "I/N|auto/N", requires = "output")]
+    pub shard: Option<ShardArg>,
+
+    /// When going on, compare contents of images rather than sizes and times
+    #[arg(long, requires = "output")]
+    pub verify_inputs: bool,
+
+    /// Let processors or GPUs of different kinds work on one run; their scores agree within the
+    /// tolerance only
+    #[arg(long, requires = "output")]
+    pub allow_mixed_numerics: bool,
 
     /// Whether a pair that cannot be scored becomes a row, or stops the run
     #[arg(long, value_enum, default_value = "row")]
@@ -267,6 +290,37 @@ pub struct CheckArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+const MERGE_EXAMPLES: &str = "\
+Examples:
+  lpips merge results
+  lpips merge results --group-by method,scale
+
+It proves that every pair is there exactly once and writes pairs.csv, summary.csv and run.json. \
+If pairs are missing it says which shards lack them, and prints the `sbatch --array=` line that \
+scores exactly those. It can be run as often as you like, also to group a finished run otherwise.
+
+Exit codes: 0 complete; 3 pairs are missing, or failed; 6 inputs.";
+
+/// Arguments of `lpips merge`.
+#[derive(Debug, Args)]
+#[command(after_help = MERGE_EXAMPLES)]
+pub struct MergeArgs {
+    /// The run directory
+    pub run_dir: PathBuf,
+
+    /// Columns to summarize by, separated by commas [default: as the run was begun]
+    #[arg(long, value_name = "COL,COL", value_delimiter = ',')]
+    pub group_by: Option<Vec<String>>,
+
+    /// Add a column per layer to pairs.csv [default: as the run was begun]
+    #[arg(long)]
+    pub per_layer: bool,
+
+    /// Say nothing but errors and what is missing
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 /// Arguments of `lpips weights`.
@@ -332,7 +386,8 @@ mod tests {
     /// shows what does not exist. Redirections and pipes belong to the shell.
     #[test]
     fn the_examples_of_the_help_parse() {
-        let blocks = [EVAL_EXAMPLES, CHECK_EXAMPLES, COMPLETIONS_EXAMPLES, MAN_EXAMPLES];
+        let blocks =
+            [EVAL_EXAMPLES, CHECK_EXAMPLES, MERGE_EXAMPLES, COMPLETIONS_EXAMPLES, MAN_EXAMPLES];
         let mut count = 0;
         for line in blocks.iter().flat_map(|block| block.lines()) {
             let ours = line.split(['|', '>']).find(|part| part.trim().starts_with("lpips "));
@@ -342,7 +397,7 @@ mod tests {
                 panic!("`{line}`: {error}");
             }
         }
-        assert_eq!(count, 13);
+        assert_eq!(count, 16);
     }
 
     #[test]

@@ -14,12 +14,13 @@ use self::metrics::{Extras, Metrics};
 use crate::cli::{CheckArgs, DeviceArgs, EvalArgs, InputArgs, PixelArgs};
 use crate::error::Refusal;
 use crate::eval::Model;
-use crate::image;
+use crate::image::{self, Verify};
 use crate::metric::{Output, Reduction};
 use crate::pairing::{Folders, refuse_repeated};
 use crate::pipeline::{Masks, OnError};
 use crate::progress::{Style, Verbosity};
 use crate::run::{Metric, maps};
+use crate::shard::ShardArg;
 use crate::source::Source;
 
 pub use self::metrics::Protocol;
@@ -58,6 +59,12 @@ pub struct Config {
     pub masks: Option<Masks>,
     /// Names of columns that the summary is grouped by.
     pub group_by: Vec<String>,
+    /// Which part of the pairs is scored; all if absent.
+    pub shard: Option<ShardArg>,
+    /// What is asked of an image to be called unchanged.
+    pub verify: Verify,
+    /// Whether several numerics classes may be one run.
+    pub allow_mixed: bool,
     /// What a failed pair does to the run.
     pub on_error: OnError,
     /// How progress is told.
@@ -100,6 +107,9 @@ impl Config {
             spatial,
             masks,
             group_by: unique(&args.group_by),
+            shard: args.shard,
+            verify: if args.verify_inputs { Verify::Content } else { Verify::Times },
+            allow_mixed: args.allow_mixed_numerics,
             on_error: args.on_error,
             style: args.progress,
             verbosity: match (args.quiet, args.verbose) {
@@ -110,14 +120,26 @@ impl Config {
         })
     }
 
-    /// The columns that have spatial maps: one per model, in the order of the models.
+    /// Whether people are told more than errors. A stream for programs holds nothing for people.
     #[must_use]
-    pub fn map_columns(&self) -> Vec<maps::Column> {
+    pub fn speaks(&self) -> bool {
+        self.verbosity >= Verbosity::Normal && self.style != Style::Jsonl
+    }
+
+    /// The spatial maps that are kept: a column per model, in the order of the models.
+    #[must_use]
+    pub fn maps(&self) -> Option<maps::Kept> {
+        let worst = match self.spatial? {
+            Spatial::All => None,
+            Spatial::Worst(count) => Some(count.get()),
+        };
         let metrics = self.job.metrics.iter().enumerate();
         let plain = metrics.filter(|(_, metric)| metric.reduction == Reduction::Mean);
-        plain
-            .map(|(index, metric)| maps::Column { name: metric.name.clone(), metric: index })
-            .collect()
+        let column = |(index, metric): (usize, &Metric)| maps::Column {
+            name: metric.name.clone(),
+            metric: index,
+        };
+        Some(maps::Kept { columns: plain.map(column).collect(), worst })
     }
 }
 

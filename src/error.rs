@@ -27,6 +27,10 @@ pub enum Exit {
     Environment = 5,
     /// The inputs: manifest, folders, an output directory that is in use.
     Inputs = 6,
+    /// Stopped by SIGINT; the same command goes on.
+    Interrupted = 130,
+    /// Stopped by SIGTERM, SIGUSR1 or SIGUSR2; the same command goes on.
+    Terminated = 143,
 }
 
 /// Why a run cannot be done or go on, with its exit code.

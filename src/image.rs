@@ -8,7 +8,9 @@ mod crop;
 mod header;
 mod jpeg;
 mod other;
+mod stamp;
 
+use std::fs::Metadata;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
@@ -22,6 +24,7 @@ use crate::error::nearest_file;
 
 pub use self::crop::SizePolicy;
 pub use self::header::{Difference, Differences, Header, Traits};
+pub use self::stamp::{Stamp, Verify};
 
 /// Samples of an image: (row, column, RGB).
 #[derive(Clone, PartialEq, Debug)]
@@ -41,6 +44,8 @@ pub struct Image {
     pub pixels: Pixels,
     /// What the file says beside its samples.
     pub traits: Traits,
+    /// The file that it was read from.
+    pub stamp: Stamp,
 }
 
 /// What becomes of transparency.
@@ -131,7 +136,7 @@ impl Image {
             Pixels::F32(samples) => samples.len(),
         };
         assert_eq!(len, size.samples(), "an image of {size} with {len} samples");
-        Image { size, pixels, traits: Traits::default() }
+        Image { size, pixels, traits: Traits::default(), stamp: Stamp::default() }
     }
 
     /// How a batch must store it.
@@ -151,10 +156,11 @@ impl Image {
 /// short, has more pixels than `rules` allow, or is nothing after cropping.
 pub fn decode(path: &Path, rules: &Rules) -> Result<Image, ImageError> {
     let decoded = || {
-        let (mut file, format) = open(path)?;
+        let Opened { mut file, format, metadata } = open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-        decode_as(format, &bytes, rules)
+        let image = decode_as(format, &bytes, rules)?;
+        Ok(Image { stamp: Stamp::of(&metadata, &bytes), ..image })
     };
     decoded().map_err(|reason| located(path, reason))
 }
@@ -176,8 +182,8 @@ pub fn decode_bytes(bytes: &[u8], rules: &Rules) -> Result<Image, ImageError> {
 /// damaged. Sizes are told as the file states them; see [`Rules::scored`].
 pub fn header(path: &Path) -> Result<Header, ImageError> {
     let read = || match open(path)? {
-        (file, ImageFormat::Jpeg) => jpeg::header(file),
-        (file, format) => other::header(file, format),
+        Opened { file, format: ImageFormat::Jpeg, .. } => jpeg::header(file),
+        Opened { file, format, .. } => other::header(file, format),
     };
     read().map_err(|reason| located(path, reason))
 }
@@ -203,15 +209,23 @@ fn decode_as(format: ImageFormat, bytes: &[u8], rules: &Rules) -> Result<Image, 
 }
 
 /// A file that starts as an image does, at its start.
-fn open(path: &Path) -> Result<(BufReader<File>, ImageFormat), Reason> {
+struct Opened {
+    file: BufReader<File>,
+    format: ImageFormat,
+    /// Taken before anything was read, so that a change during reading is noticed later.
+    metadata: Metadata,
+}
+
+fn open(path: &Path) -> Result<Opened, Reason> {
     let file = File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => ("E_MISSING", missing(path)),
         _ => unreadable(&error),
     })?;
+    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
     let mut file = BufReader::new(file);
     let start = file.fill_buf().map_err(|error| unreadable(&error))?;
     let format = format_of(start)?;
-    Ok((file, format))
+    Ok(Opened { file, format, metadata })
 }
 
 fn missing(path: &Path) -> String {

@@ -19,7 +19,8 @@
 //!
 //! Dependencies point down only: [`cli`] (what was typed), [`config`] (what was decided),
 //! [`commands`] (what is done), [`source`] with [`pairing`] (where pairs come from), [`pipeline`]
-//! (the flow) and [`check`] (a look at the inputs without it), then [`manifest`], [`image`],
+//! (the flow) and [`check`] (a look at the inputs without it), [`shard`] and [`signals`] (what
+//! schedulers say), then [`manifest`], [`image`],
 //! [`batch`], [`run`] with [`stats`], [`progress`], [`eval`], and at the bottom [`net`].
 
 pub mod batch;
@@ -37,5 +38,7 @@ pub mod pairing;
 pub mod pipeline;
 pub mod progress;
 pub mod run;
+pub mod shard;
+pub mod signals;
 pub mod source;
 pub mod stats;

@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Eval(args) => commands::eval::run(*args),
         Command::Check(args) => commands::check::run(*args),
+        Command::Merge(args) => commands::merge::run(&args),
         Command::Weights(args) => commands::weights::run(&args),
         Command::Completions(args) => commands::shell::completions(&args),
         Command::Man(args) => commands::shell::man(&args),

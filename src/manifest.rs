@@ -186,6 +186,28 @@ impl Manifest {
         &self.location.file
     }
 
+    /// How it is written.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.location.format
+    }
+
+    /// Reads rows from a copy of the file from now on.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when it is no copy.
+    pub fn read_copy(&mut self, copy: PathBuf) -> anyhow::Result<()> {
+        let sha256 = sha256_hex_of(&mut File::open(&copy)?)?;
+        if sha256 != self.sha256 {
+            let shown = copy.display();
+            return Err(Refusal::inputs(format!("`{shown}` is another manifest than this run's"))
+                .hint("name a folder with `-o` that holds no such file")
+                .into());
+        }
+        self.location.file = copy;
+        Ok(())
+    }
+
     /// SHA-256 of the file, in hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> &str {

@@ -13,7 +13,6 @@ mod decode;
 mod masks;
 mod reduce;
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -26,12 +25,15 @@ use self::reduce::Reducer;
 use crate::batch::Row;
 use crate::error::{Failure, Refusal};
 use crate::eval::{Evaluator, Scored};
-use crate::image::{self, Difference, Differences};
+use crate::image::{self, Differences, Image, Stamp};
 use crate::manifest::Manifest;
 use crate::metric::Output;
 use crate::progress::Progress;
-use crate::run::journal::{Journal, Record};
+use crate::run::attempt::Attempt;
+use crate::run::counts::Counts;
+use crate::run::journal::Record;
 use crate::run::maps::Maps;
+use crate::signals::Stop;
 
 pub use self::masks::Masks;
 
@@ -40,6 +42,8 @@ pub use self::masks::Masks;
 pub struct Flow<'a> {
     /// The pairs.
     pub manifest: &'a Manifest,
+    /// Rows to score, in scoring order.
+    pub rows: &'a [Row],
     /// How files become samples.
     pub rules: &'a image::Rules,
     /// Number of decoding threads.
@@ -50,6 +54,8 @@ pub struct Flow<'a> {
     pub outputs: &'a [Output],
     /// Where the masks of [`crate::metric::Reduction::Masked`] are.
     pub masks: Option<&'a Masks>,
+    /// When to end early.
+    pub stop: &'a Stop,
 }
 
 /// What a pair that cannot be scored does to the run.
@@ -62,77 +68,19 @@ pub enum OnError {
     Stop,
 }
 
-/// How many rows were scored, and how many failed.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    /// Rows with every metric.
-    pub scored: usize,
-    /// Rows without.
-    pub failed: usize,
-    /// Rows without, by the code of their reason.
-    pub failures: BTreeMap<String, Failures>,
-    /// Rows whose two images differ in something that does not fail them, in the order of
-    /// [`Difference::ALL`].
-    pub differing: [usize; 4],
-}
-
-/// Rows that failed for one reason.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failures {
-    /// How many.
-    pub count: usize,
-    /// The id of the first, and what was wrong with it.
-    pub first: String,
-}
-
-impl Counts {
-    /// How many pairs failed, by the code of their reason.
-    #[must_use]
-    pub fn failure_codes(&self) -> BTreeMap<String, usize> {
-        self.failures.iter().map(|(code, of)| (code.clone(), of.count)).collect()
-    }
-
-    /// How many pairs bear each [`Difference`], by code; those that none bears are absent.
-    #[must_use]
-    pub fn warnings(&self) -> BTreeMap<&'static str, usize> {
-        let counts = Difference::ALL.map(Difference::code).into_iter().zip(self.differing);
-        counts.filter(|&(_, count)| count > 0).collect()
-    }
-
-    fn add(&mut self, record: &Record, manifest: &Manifest) -> anyhow::Result<()> {
-        match &record.failure {
-            None => self.scored += 1,
-            Some(Failure { code, message }) => {
-                self.failed += 1;
-                if let Some(same) = self.failures.get_mut(code) {
-                    same.count += 1;
-                } else {
-                    let id = manifest.rows()?.read(record.row)?.id;
-                    let first = Failures { count: 1, first: format!("`{id}`: {message}") };
-                    self.failures.insert(code.clone(), first);
-                }
-            }
-        }
-        for (count, difference) in self.differing.iter_mut().zip(Difference::ALL) {
-            *count += usize::from(record.differences.contains(difference));
-        }
-        Ok(())
-    }
-}
-
-/// Scores every row of the manifest and writes each outcome to the journal, and the spatial map of
-/// each model to `maps` if there is one.
+/// Scores rows and writes each outcome to the journal, and the spatial map of each model to `maps`
+/// if there is one. After a signal no batch is started; those in flight end and are written.
 ///
 /// # Errors
 /// When the manifest, the evaluator or the journal fails. Rows written until then stay.
 pub fn run(
     flow: &Flow<'_>,
     evaluator: &mut dyn Evaluator,
-    journal: &mut Journal,
+    journal: &mut Attempt,
     maps: Option<&mut Maps>,
     progress: &mut Progress,
 ) -> anyhow::Result<Counts> {
-    let feed = Mutex::new(Feed::new(flow.manifest)?);
+    let feed = Mutex::new(Feed::new(flow.manifest, flow.rows)?);
     let Flow { manifest, outputs, masks, .. } = *flow;
     let reducer = Reducer { manifest, outputs, masks, maps };
     let mut sink = Sink { flow, reducer, journal, progress, counts: Counts::default() };
@@ -144,12 +92,18 @@ pub fn run(
         }
         drop(sender); // The loop ends when the last decoder does.
 
-        let mut assembler = Assembler::new(evaluator, flow.rules);
+        let mut assembler = Assembler::new(evaluator, flow.rules, flow.stop);
         for image in decoded {
+            if flow.stop.signal().is_some() {
+                break;
+            }
             let pushed = image.and_then(|image| assembler.push(image));
             // What is finished is written first, even if the run ends here.
             sink.write(assembler.take_outcomes())?;
             pushed?;
+        }
+        if flow.stop.signal().is_some() {
+            assembler.abandon();
         }
         loop {
             let finished = assembler.finish_some();
@@ -164,16 +118,30 @@ pub fn run(
 /// What has become of some rows.
 #[derive(Debug, Default)]
 struct Outcomes {
-    /// With what the images of each pair differ in.
-    scored: Vec<(Scored, Vec<Differences>)>,
+    /// With the files of each pair.
+    scored: Vec<(Scored, Vec<Files>)>,
     failed: Vec<Record>,
+}
+
+/// What the journal says of the two files of a pair.
+#[derive(Clone, Copy, Debug)]
+struct Files {
+    differences: Differences,
+    stamps: [Stamp; 2],
+}
+
+impl Files {
+    fn of(reference: &Image, distorted: &Image) -> Files {
+        let differences = reference.traits.differences(distorted.traits);
+        Files { differences, stamps: [reference.stamp, distorted.stamp] }
+    }
 }
 
 /// Where outcomes go.
 struct Sink<'a> {
     flow: &'a Flow<'a>,
     reducer: Reducer<'a>,
-    journal: &'a mut Journal,
+    journal: &'a mut Attempt,
     progress: &'a mut Progress,
     counts: Counts,
 }
@@ -181,15 +149,16 @@ struct Sink<'a> {
 impl Sink<'_> {
     fn write(&mut self, outcomes: Outcomes) -> anyhow::Result<()> {
         let mut records = outcomes.failed;
-        for (scored, differences) in outcomes.scored {
-            records.extend(self.reducer.records(scored, differences)?);
+        for (scored, files) in outcomes.scored {
+            records.extend(self.reducer.records(scored, files)?);
         }
         if records.is_empty() {
             return Ok(());
         }
         self.journal.append(&records)?;
         for record in &records {
-            self.counts.add(record, self.flow.manifest)?;
+            let id = || Ok(self.flow.manifest.rows()?.read(record.row)?.id);
+            self.counts.add(record, id)?;
         }
         self.progress.set(&self.counts);
         match self.flow.on_error {
@@ -202,14 +171,14 @@ impl Sink<'_> {
         for Record { row, failure, .. } in records {
             let Some(Failure { code, message }) = failure else { continue };
             let id = self.flow.manifest.rows()?.read(*row)?.id;
-            let scored = self.counts.scored;
             let text = format!(
-                "stopped at the first pair that cannot be scored, `{id}`: {code}: {message} \
-                 ({scored} scored pairs are in `{}`)",
-                self.journal.path().display()
+                "stopped at the first pair that cannot be scored, `{id}`: {code}: {message}"
             );
             return Err(Refusal::inputs(text)
-                .hint("mend the pair, or leave out `--on-error stop` to make it a row")
+                .hint(
+                    "mend the pair and run the same command again, which keeps the finished rows; \
+                     or leave out `--on-error stop` to make it a row",
+                )
                 .into());
         }
         Ok(())

@@ -1,21 +1,30 @@
 //! The run directory: what a run is called, what decides its numbers, and where they are.
 //!
-//! A run directory holds `pairs.csv`, `summary.csv` and `run.json` once the run is finished, and a
-//! journal while it is not. Each of the three appears by rename when it is complete. This module
-//! knows files and columns, and refuses to know how scores are made.
+//! A run directory holds `plan.json`, on which all processes of the run have agreed, a copy of the
+//! manifest, a journal per attempt at a shard, and in the end `pairs.csv`, `summary.csv` and
+//! `run.json`, which appear by rename. This module knows files and columns, and refuses to know how
+//! scores are made.
 
+pub mod attempt;
+pub mod counts;
+pub mod disk;
 pub mod journal;
 pub mod maps;
+pub mod owner;
+pub mod plan;
+pub mod records;
+pub mod resume;
 pub mod tables;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Serialize;
 use tempfile::TempDir;
 
+use self::attempt::JournalName;
+use self::disk::Disk;
 use crate::error::Refusal;
 use crate::eval::{Affine, Epsilon};
 use crate::metric::Reduction;
@@ -28,14 +37,18 @@ pub mod names {
     pub const PAIRS: &str = "pairs.csv";
     /// A row per group and metric.
     pub const SUMMARY: &str = "summary.csv";
-    /// The fingerprint and the provenance.
+    /// The fingerprint and the provenance. Written last, so that where it is, the tables are whole.
     pub const RUN: &str = "run.json";
-    /// Finished rows of a run that is not finished.
-    pub const JOURNAL: &str = "journal";
+    /// The three.
+    pub const RESULTS: [&str; 3] = [RUN, PAIRS, SUMMARY];
+    /// What all processes of the run have agreed on.
+    pub const PLAN: &str = "plan.json";
+    /// The folder of finished rows.
+    pub const JOURNALS: &str = "journal";
+    /// The copy of the manifest, without its extension.
+    pub const MANIFEST: &str = "manifest";
     /// The folder of spatial maps.
     pub const MAPS: &str = "maps";
-    /// All of them.
-    pub const ALL: [&str; 5] = [RUN, PAIRS, SUMMARY, JOURNAL, MAPS];
 }
 
 /// Whether the taps are weighted.
@@ -112,23 +125,21 @@ pub struct Fingerprint {
 /// Where the numbers come from; it decides nothing.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Provenance {
-    /// Version of this program.
+    /// Version of the program that wrote the tables.
     pub program_version: &'static str,
     /// The commit that it was built from.
     pub program_commit: &'static str,
-    /// What the evaluator ran on.
+    /// What the evaluators ran on.
     pub device: String,
-    /// Name of the machine.
+    /// Names of the machines.
     pub host: String,
-    /// The arguments.
+    /// The arguments that began the run.
     pub command: Vec<String>,
-    /// Path of the manifest.
-    pub manifest: String,
-    /// UTC.
+    /// UTC, of the first attempt.
     pub started: String,
     /// UTC.
     pub finished: String,
-    /// Seconds from the first decoded image to the last score.
+    /// Seconds from the first decoded image to the last score, summed over the attempts that told.
     pub elapsed_s: f64,
     /// Rows of the manifest.
     pub expected: usize,
@@ -140,18 +151,43 @@ pub struct Provenance {
     pub failures: BTreeMap<String, usize>,
     /// Rows whose two images differ in something that does not fail them, by code.
     pub warnings: BTreeMap<&'static str, usize>,
+    /// Every process that worked on the run, by shard and in order.
+    pub attempts: Vec<AttemptFacts>,
+}
+
+/// One process that worked on the run.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct AttemptFacts {
+    /// Such as `0/8`.
+    pub shard: String,
+    /// What it ran on.
+    pub device: String,
+    /// Name of the machine.
+    pub host: String,
+    /// The scheduler's name of the job.
+    pub job: Option<String>,
+    /// Version of the program.
+    pub program_version: String,
+    /// The commit that it was built from.
+    pub program_commit: String,
+    /// UTC.
+    pub started: String,
+    /// UTC; `None` for a process that was killed.
+    pub ended: Option<String>,
+    /// How it ended; `None` for a process that was killed.
+    pub how: Option<journal::How>,
 }
 
 /// The content of run.json.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct RunFile {
-    /// What decides the numbers.
-    pub fingerprint: Fingerprint,
+    /// What decides the numbers: a [`Fingerprint`].
+    pub fingerprint: serde_json::Value,
     /// Where they come from.
     pub provenance: Provenance,
 }
 
-/// A run directory that this process writes.
+/// A run directory.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
@@ -159,27 +195,33 @@ pub struct RunDir {
     is_new: bool,
     /// Removed with everything in it when the process ends well.
     temporary: Option<TempDir>,
+    disk: Disk,
 }
 
 impl RunDir {
-    /// Makes the directory, or takes one that holds no run.
+    /// Makes the directory, or takes one that is empty or holds a run.
     ///
     /// # Errors
-    /// A [`Refusal`] when it holds a run, or cannot be made.
-    pub fn create(path: &Path) -> anyhow::Result<RunDir> {
+    /// A [`Refusal`] when it holds results without a plan, or cannot be made.
+    pub fn open(path: &Path) -> anyhow::Result<RunDir> {
+        RunDir::open_on(path, Disk::default())
+    }
+
+    pub(crate) fn open_on(path: &Path, disk: Disk) -> anyhow::Result<RunDir> {
         let shown = path.display();
-        let held = names::ALL.into_iter().find(|name| path.join(name).exists());
-        if let Some(name) = held {
-            return Err(Refusal::inputs(format!("`{shown}` already holds a run: found `{name}`"))
-                .hint("name another folder with `-o`, or remove this one")
-                .into());
+        let held = names::RESULTS.into_iter().find(|name| path.join(name).exists());
+        if let Some(name) = held.filter(|_| !path.join(names::PLAN).exists()) {
+            return Err(Refusal::inputs(format!(
+                "`{shown}` holds results of something else: found `{name}` without `{}`",
+                names::PLAN
+            ))
+            .hint("name another folder with `-o`")
+            .into());
         }
         let is_new = !path.exists();
-        fs_err::create_dir_all(path).with_context(|| {
-            Refusal::environment(format!("cannot make the run directory `{shown}`"))
-                .hint("name a folder that can be written with `-o`")
-        })?;
-        Ok(RunDir { path: path.to_owned(), is_new, temporary: None })
+        let run_dir = RunDir { path: path.to_owned(), is_new, temporary: None, disk };
+        run_dir.make()?;
+        Ok(run_dir)
     }
 
     /// A directory for a run that nobody wants to keep.
@@ -192,7 +234,18 @@ impl RunDir {
                 .hint("name a folder that can be written with `-o`, or in TMPDIR")
         })?;
         let path = temporary.path().to_owned();
-        Ok(RunDir { path, is_new: true, temporary: Some(temporary) })
+        let disk = Disk::default();
+        let run_dir = RunDir { path, is_new: true, temporary: Some(temporary), disk };
+        run_dir.make()?;
+        Ok(run_dir)
+    }
+
+    fn make(&self) -> anyhow::Result<()> {
+        fs_err::create_dir_all(self.journals()).with_context(|| {
+            let shown = self.path.display();
+            Refusal::environment(format!("cannot make the run directory `{shown}`"))
+                .hint("name a folder that can be written with `-o`")
+        })
     }
 
     /// Whether the directory is kept.
@@ -204,8 +257,9 @@ impl RunDir {
     /// Leaves no trace of a run that was refused before it began: removes the directory if this
     /// process made it and nothing is in it.
     pub fn discard(self) {
-        if self.is_new && self.is_kept() {
-            // With something in it, it stays.
+        // With something in it, it stays.
+        let is_ours = self.is_new && self.is_kept();
+        if is_ours && fs_err::remove_dir(self.journals()).is_ok() {
             drop(fs_err::remove_dir(&self.path));
         }
     }
@@ -222,6 +276,51 @@ impl RunDir {
         self.path.join(name)
     }
 
+    /// The folder of the journals.
+    #[must_use]
+    pub fn journals(&self) -> PathBuf {
+        self.path.join(names::JOURNALS)
+    }
+
+    /// The journals, by shard and attempt.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn journal_names(&self) -> anyhow::Result<Vec<JournalName>> {
+        let mut found = Vec::new();
+        for entry in fs_err::read_dir(self.journals())? {
+            found.extend(entry?.file_name().to_str().and_then(JournalName::parse));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Keeps a copy of the manifest, whose name is in the plan.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_manifest(&self, name: &str, original: &Path) -> anyhow::Result<PathBuf> {
+        let path = self.file(name);
+        let mut original = fs_err::File::open(original)?;
+        self.create_once(&path, |file| {
+            std::io::copy(&mut original, file)?;
+            Ok(())
+        })?;
+        Ok(path)
+    }
+
+    /// Creates a file of the run directory if it is not there; false if it is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create_once(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut dyn std::io::Write) -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
+        self.disk.create_once(path, write).with_context(|| cannot_write(path))
+    }
+
     /// Writes a file under a temporary name, makes it durable, then gives it its name: it is whole
     /// or it is not there.
     ///
@@ -233,31 +332,33 @@ impl RunDir {
         write: impl FnOnce(&mut dyn std::io::Write) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let path = self.file(name);
-        let temporary = self.file(&format!("{name}.part"));
-        let written = || -> anyhow::Result<()> {
-            let mut file = std::io::BufWriter::new(fs_err::File::create(&temporary)?);
-            write(&mut file)?;
-            file.flush()?;
-            file.get_ref().sync_all()?;
-            Ok(fs_err::rename(&temporary, &path)?)
-        };
-        written().with_context(|| {
-            Refusal::environment(format!("cannot write `{}`", path.display()))
-                .hint("see whether the disk is full or over quota")
-        })
+        self.disk.publish(&path, write).with_context(|| cannot_write(&path))
     }
 
-    /// Writes run.json and removes the journal: the run is finished.
+    /// Writes run.json: the tables are those of all rows.
     ///
     /// # Errors
-    /// When run.json cannot be written.
+    /// When it cannot be written.
     pub fn finish(&self, run: &RunFile) -> anyhow::Result<()> {
         self.publish(names::RUN, |file| {
             serde_json::to_writer_pretty(&mut *file, run)?;
             Ok(writeln!(file)?)
-        })?;
-        Ok(fs_err::remove_file(self.file(names::JOURNAL))?)
+        })
     }
+
+    /// Removes run.json: rows are being scored that the tables do not have.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn unfinish(&self) -> anyhow::Result<()> {
+        let path = self.file(names::RUN);
+        self.disk.remove(&path).with_context(|| cannot_write(&path))
+    }
+}
+
+fn cannot_write(path: &Path) -> Refusal {
+    Refusal::environment(format!("cannot write `{}`", path.display()))
+        .hint("see whether the disk is full or over quota, then run the same command again")
 }
 
 #[cfg(test)]
@@ -265,24 +366,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_that_holds_a_run_is_refused() {
+    fn a_directory_with_results_of_something_else_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run");
-        let run = RunDir::create(&path).unwrap();
-        fs_err::write(run.file(names::JOURNAL), "").unwrap();
-        let error = RunDir::create(&path).unwrap_err();
-        assert!(error.to_string().ends_with("already holds a run: found `journal`"), "{error}");
+        fs_err::write(folder.path().join(names::PAIRS), "").unwrap();
+        let error = RunDir::open(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("found `pairs.csv` without `plan.json`"), "{error}");
     }
 
     #[test]
-    fn a_file_that_could_not_be_written_does_not_appear() {
+    fn a_run_that_was_refused_leaves_no_directory() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(folder.path()).unwrap();
-        let error = run.publish("x.csv", |file| {
-            writeln!(file, "half")?;
-            anyhow::bail!("disk full")
-        });
-        assert!(error.is_err());
-        assert!(!run.file("x.csv").exists());
+        let path = folder.path().join("run");
+        RunDir::open(&path).unwrap().discard();
+        assert!(!path.exists());
+        RunDir::open(folder.path()).unwrap().discard();
+        assert!(folder.path().exists(), "somebody else made it");
     }
 }

@@ -1,7 +1,7 @@
 //! Where the pairs of a job come from: a manifest, stdin, folders or the command line.
 //!
 //! Whatever it is becomes a manifest in a file, since rows are read again by number. What people
-//! wrote to a file is read where it is; everything else is spooled into the run directory. This
+//! wrote to a file is read where it is; everything else is spooled into a folder of the caller. This
 //! module refuses to know what is done with the pairs.
 
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
@@ -41,18 +41,6 @@ pub struct Located {
     pub location: Location,
     /// How folders were paired, if they were.
     pub pairing: Option<Pairing>,
-    /// Whether this process wrote the file.
-    is_spooled: bool,
-}
-
-impl Located {
-    /// Removes the file if this process wrote it.
-    pub fn unspool(&self) {
-        if self.is_spooled {
-            // The run was refused for another reason, which is what people must be told.
-            drop(fs_err::remove_file(&self.location.file));
-        }
-    }
 }
 
 impl Source {
@@ -61,16 +49,14 @@ impl Source {
     /// # Errors
     /// When folders or stdin cannot be read, or the manifest cannot be written.
     pub fn locate(&self, spool: &Path) -> anyhow::Result<Located> {
-        let spooled = |location, pairing| Located { location, pairing, is_spooled: true };
+        let unpaired = |location| Located { location, pairing: None };
         Ok(match self {
-            Source::File(path) => {
-                Located { location: Location::of(path), pairing: None, is_spooled: false }
-            }
-            Source::Stdin => spooled(spool_stdin(spool)?, None),
+            Source::File(path) => unpaired(Location::of(path)),
+            Source::Stdin => unpaired(spool_stdin(spool)?),
             Source::Pair { reference, distorted } => {
                 let (reference, distorted) = (text(reference)?, text(distorted)?);
                 let row = ["ref", "dist"].map(str::to_owned);
-                spooled(spool_rows(spool, [row, [reference, distorted]].into_iter())?, None)
+                unpaired(spool_rows(spool, [row, [reference, distorted]].into_iter())?)
             }
             Source::Folders(folders) => {
                 let pairing = pairing::pair(folders)?;
@@ -78,7 +64,7 @@ impl Source {
                 let rows = pairing.rows.iter().cloned();
                 let rows = rows.map(|row| [row.reference, row.distorted, row.item, row.method]);
                 let location = spool_rows(spool, std::iter::once(header).chain(rows))?;
-                spooled(location, Some(pairing))
+                Located { location, pairing: Some(pairing) }
             }
         })
     }

@@ -2,8 +2,8 @@
 //! their means, then what failed and where the files are.
 
 use crate::image::Difference;
-use crate::pipeline::Counts;
 use crate::progress::{humanized, tell};
+use crate::run::counts::Counts;
 use crate::run::tables::{GroupColumn, SummaryRow};
 
 /// The groups of each metric, the best (lowest mean) first; all pairs last.
@@ -57,17 +57,20 @@ pub(super) fn tell_differences(counts: &Counts) {
     }
 }
 
-/// Counts, time, rate, failures by code with the first of each, and the files.
-pub(super) fn closing(counts: &Counts, elapsed_s: f64, files: &[String]) -> String {
+/// Counts, failures by code with the first of each, and, of the `done` pairs that this process took
+/// `elapsed_s` seconds for, time and rate.
+pub(super) fn closing(counts: &Counts, done: usize, elapsed_s: f64) -> String {
     let Counts { scored, failed, failures, .. } = counts;
-    let rate = (scored + failed) as f64 / elapsed_s.max(1e-9);
     let mut text = format!("{scored} pairs scored");
     if *failed > 0 {
         text.push_str(&format!(", {failed} FAILED"));
     }
-    text.push_str(&format!(" in {}, {rate:.1} pairs/s", humanized(elapsed_s)));
+    if done > 0 {
+        let rate = done as f64 / elapsed_s.max(1e-9);
+        text.push_str(&format!(" in {}, {rate:.1} pairs/s", humanized(elapsed_s)));
+    }
     for (code, failures) in failures {
         text.push_str(&format!("\n  {code} {}, first {}", failures.count, failures.first));
     }
-    format!("{text}\n{}", files.join("\n"))
+    text
 }

@@ -1,36 +1,45 @@
-//! `lpips eval`: resolve, score, write, tell.
+//! `lpips eval`: resolve, go on where the run stands, score, write, tell.
 
-use std::path::Path;
-
+use super::begin::{Begun, Inputs};
 use super::ending::{closing, ranking, tell_differences};
 use super::evaluator;
+use super::finish::{Results, finish};
 use crate::cli::EvalArgs;
-use crate::config::{Config, Spatial};
-use crate::error::Exit;
-use crate::eval::{Description, Evaluator};
-use crate::manifest::Manifest;
-use crate::pipeline::{self, Counts, Flow};
+use crate::config::Config;
+use crate::error::{Exit, Refusal};
+use crate::eval::Evaluator;
+use crate::pipeline::{self, Flow};
 use crate::progress::{Progress, Style, Verbosity, tell};
-use crate::run::journal::Journal;
-use crate::run::maps::Maps;
-use crate::run::tables::{GroupColumn, Tables, write_summary};
-use crate::run::{Fingerprint, Provenance, RunDir, RunFile, names};
-use crate::source::Located;
+use crate::run::RunDir;
+use crate::run::counts::Counts;
+use crate::run::journal::How;
+use crate::run::owner::Owner;
+use crate::run::plan::Frozen;
+use crate::run::records::Records;
+use crate::run::resume::Rest;
+use crate::run::tables::Tables;
+use crate::shard::{self, Shard};
+use crate::signals::{Signal, Stop};
 
 /// Runs the job.
 ///
 /// # Errors
-/// When the run cannot be done or cannot go on.
+/// When the run cannot be done or cannot go on, or a signal ended it.
 pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
+    let stop = Stop::on_signals()?;
     let mut config = Config::resolve(args)?;
     let models = std::mem::take(&mut config.job.models);
-    let mut evaluator = evaluator::open(models, &config.job.compute, speaks(&config))?;
+    let mut evaluator = evaluator::open(models, &config.job.compute, config.speaks())?;
     let run_dir = match &config.output {
-        Some(path) => RunDir::create(path)?,
+        Some(path) => RunDir::open(path)?,
         None => RunDir::temporary()?,
     };
-    match Inputs::open(&config, run_dir.path()) {
-        Ok(inputs) => score(&config, &inputs, &run_dir, &mut *evaluator),
+    let spool = tempfile::tempdir()?;
+    let this = Owner::this_process(&shard::environment);
+    let begun = Inputs::open(&config, spool.path())
+        .and_then(|inputs| Begun::begin(&config, inputs, &run_dir, &evaluator.describe(), this));
+    match begun {
+        Ok(begun) => score(begun, &config, &run_dir, &mut *evaluator, &stop),
         Err(refused) => {
             run_dir.discard();
             Err(refused)
@@ -38,164 +47,147 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// The pairs, and how they are grouped.
-#[derive(Debug)]
-struct Inputs {
-    manifest: Manifest,
-    group_by: Vec<GroupColumn>,
-}
-
-impl Inputs {
-    fn open(config: &Config, spool: &Path) -> anyhow::Result<Inputs> {
-        let located = config.job.source.locate(spool)?;
-        let inputs = Inputs::of(config, &located);
-        if inputs.is_err() {
-            located.unspool();
-        }
-        inputs
-    }
-
-    fn of(config: &Config, located: &Located) -> anyhow::Result<Inputs> {
-        if let Some(pairing) = &located.pairing {
-            if let Some(refusal) = pairing.refusal() {
-                return Err(refusal.into());
-            }
-            if speaks(config) {
-                tell(&pairing.note());
-            }
-        }
-        let manifest = Manifest::open(located.location.clone())?;
-        let columns = config.group_by.iter().map(|name| GroupColumn::find(name, &manifest));
-        let group_by = columns.collect::<Result<_, _>>()?;
-        Ok(Inputs { manifest, group_by })
-    }
-}
-
-/// Whether people are told more than errors. A stream for programs holds nothing for people.
-fn speaks(config: &Config) -> bool {
-    config.verbosity >= Verbosity::Normal && config.style != Style::Jsonl
-}
-
-/// Everything after the choice of the evaluator and the inputs.
+/// Scores what is left, and ends the run or the shard.
 fn score(
+    begun: Begun,
     config: &Config,
-    inputs: &Inputs,
     run_dir: &RunDir,
     evaluator: &mut dyn Evaluator,
+    stop: &Stop,
 ) -> anyhow::Result<Exit> {
-    let Inputs { manifest, group_by } = inputs;
-    let started = jiff::Timestamp::now();
-    let description = evaluator.describe();
-    let row_count = manifest.len();
-    let mut journal = Journal::create(&run_dir.file(names::JOURNAL), row_count)?;
-    if config.verbosity >= Verbosity::Verbose {
-        tell(&format!("scoring {row_count} pairs on {}", description.device));
-    }
-
-    if let Some(warning) = config.job.protocol.preset.warning().filter(|_| speaks(config)) {
-        tell(&format!("warning: {warning}"));
-    }
-
+    let Begun { inputs, frozen, shard, mut attempt, mut maps, rest } = begun;
+    tell_beginning(config, &rest, &evaluator.describe().device);
     let style = if run_dir.is_kept() { config.style } else { Style::Off };
-    let mut progress = Progress::new(row_count, style, config.verbosity);
+    let mut progress = Progress::new(rest.rows.len(), style, config.verbosity);
     let flow = Flow {
-        manifest,
+        manifest: &inputs.manifest,
+        rows: &rest.rows,
         rules: &config.job.rules,
         threads: config.job.compute.threads,
         on_error: config.on_error,
         outputs: &config.job.outputs,
         masks: config.masks.as_ref(),
+        stop,
     };
-    let mut maps = maps_of(config, run_dir);
-    let scored = pipeline::run(&flow, evaluator, &mut journal, maps.as_mut(), &mut progress);
+    let scored = pipeline::run(&flow, evaluator, &mut attempt, maps.as_mut(), &mut progress);
     progress.finish();
-    let counts = scored.inspect_err(|error| progress.tell_stopped(error))?;
-    if speaks(config) {
-        tell_differences(&counts);
-    }
-    let exit = if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed };
-
-    if let Some(maps) = &maps {
-        maps.finish(manifest, &mut journal)?;
-    }
-    let mut tables = Tables {
-        manifest,
-        journal: &mut journal,
-        metrics: &config.job.metrics,
-        per_layer: config.per_layer,
-        group_by,
-    };
-    if !run_dir.is_kept() {
-        tables.write_pairs(&mut std::io::stdout().lock())?;
-        return Ok(exit);
-    }
-    run_dir.publish(names::PAIRS, |file| tables.write_pairs(file))?;
-    let summary = tables.summarize()?;
-    run_dir.publish(names::SUMMARY, |file| write_summary(group_by, &summary, file))?;
     let elapsed_s = progress.elapsed_s();
-    run_dir.finish(&RunFile {
-        fingerprint: fingerprint(config, manifest, &description),
-        provenance: provenance(manifest, description, &counts, started, elapsed_s),
+    let ended = scored.and_then(|counts| {
+        let is_finished = counts.done() == rest.rows.len();
+        let signal = stop.signal().filter(|_| !is_finished);
+        anyhow::ensure!(is_finished || signal.is_some(), "pairs were lost on the way");
+        let how = if signal.is_some() { How::Stopped } else { How::Finished };
+        attempt.end(how, elapsed_s)?;
+        match signal {
+            Some(signal) => Err(stopped(signal, run_dir, &rest, &counts).into()),
+            None => Ok(counts),
+        }
+    });
+    let counts = ended.inspect_err(|error| {
+        progress.tell_stopped(error);
+        // The run ends with this error, whatever becomes of that line.
+        drop(attempt.end(How::Failed, elapsed_s));
     })?;
-    let files = [names::SUMMARY, names::PAIRS, names::RUN];
-    let files = files.map(|name| run_dir.file(name).display().to_string());
-    if !progress.tell_finished(&files) && speaks(config) {
-        tell(&ranking(group_by, &summary));
-        tell(&closing(&counts, elapsed_s, &files));
-    }
-    Ok(exit)
-}
-
-fn maps_of(config: &Config, run_dir: &RunDir) -> Option<Maps> {
-    let keep = match config.spatial? {
-        Spatial::All => None,
-        Spatial::Worst(count) => Some(count.get()),
-    };
-    Some(Maps::new(run_dir.path(), config.map_columns(), keep))
-}
-
-fn fingerprint(config: &Config, manifest: &Manifest, on: &Description) -> Fingerprint {
-    Fingerprint {
-        metrics: config.job.metrics.clone(),
-        lpips_version: config.job.protocol.version,
-        mode: config.job.protocol.mode,
-        input_range: "0..1",
-        input: config.job.protocol.input,
-        epsilon: config.job.protocol.epsilon,
-        pixel_rules: config.job.rules,
-        precision: config.job.compute.precision.name(),
-        numerics_class: on.numerics_class.clone(),
-        manifest_sha256: manifest.sha256().to_owned(),
+    let session = Session { config, run_dir, progress, rest, counts, elapsed_s };
+    match shard.count {
+        1 => session.finish(&inputs, &frozen),
+        _ => Ok(session.leave(shard)),
     }
 }
 
-fn provenance(
-    manifest: &Manifest,
-    on: Description,
-    counts: &Counts,
-    started: jiff::Timestamp,
+/// What this process did, once it is done.
+struct Session<'a> {
+    config: &'a Config,
+    run_dir: &'a RunDir,
+    progress: Progress,
+    rest: Rest,
+    counts: Counts,
     elapsed_s: f64,
-) -> Provenance {
-    Provenance {
-        program_version: env!("CARGO_PKG_VERSION"),
-        program_commit: env!("LPIPS_COMMIT"),
-        device: on.device,
-        host: host(),
-        command: std::env::args().collect(),
-        manifest: manifest.path().display().to_string(),
-        started: started.to_string(),
-        finished: jiff::Timestamp::now().to_string(),
-        elapsed_s,
-        expected: manifest.len(),
-        scored: counts.scored,
-        failed: counts.failed,
-        failures: counts.failure_codes(),
-        warnings: counts.warnings(),
+}
+
+impl Session<'_> {
+    /// Writes the tables of a run of one shard.
+    fn finish(self, inputs: &Inputs, frozen: &Frozen) -> anyhow::Result<Exit> {
+        let Session { config, run_dir, progress, counts, elapsed_s, .. } = self;
+        let records = Records::open(run_dir, frozen, None)?;
+        let tables = Tables {
+            manifest: &inputs.manifest,
+            records: &records,
+            metrics: &frozen.plan.metrics,
+            per_layer: config.per_layer,
+            group_by: &inputs.group_by,
+        };
+        if !run_dir.is_kept() {
+            let all = tables.write_pairs(&mut std::io::stdout().lock())?;
+            if config.speaks() {
+                tell_differences(&all);
+            }
+            return Ok(exit_of(all.failed));
+        }
+        let Results { counts: all, summary, files } = finish(run_dir, frozen, &tables)?;
+        if !progress.tell_finished(&files) && config.speaks() {
+            tell_differences(&all);
+            tell(&ranking(&inputs.group_by, &summary));
+            tell(&closing(&all, counts.done(), elapsed_s));
+            tell(&files.join("\n"));
+        }
+        Ok(exit_of(all.failed))
+    }
+
+    /// Leaves the tables of a run of several shards to `lpips merge`.
+    fn leave(self, shard: Shard) -> Exit {
+        let Session { config, run_dir, progress, rest, counts, elapsed_s } = self;
+        if !progress.tell_finished(&[]) && config.speaks() {
+            tell_differences(&counts);
+            let all = Counts { scored: rest.kept + counts.scored, ..counts.clone() };
+            tell(&format!("shard {shard}: {}", closing(&all, counts.done(), elapsed_s)));
+            let shown = run_dir.path().display();
+            tell(&format!("when all shards are done: lpips merge {shown}"));
+        }
+        exit_of(counts.failed)
     }
 }
 
-/// Name of this machine, or nothing where it has none.
-fn host() -> String {
-    let name = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
+fn exit_of(failed: usize) -> Exit {
+    if failed == 0 { Exit::Complete } else { Exit::PairsFailed }
 }
+
+fn stopped(signal: Signal, run_dir: &RunDir, rest: &Rest, counts: &Counts) -> Refusal {
+    let shown = run_dir.path().display();
+    let (safe, all) = (rest.kept + counts.done(), rest.kept + rest.rows.len());
+    Refusal::new(
+        signal.exit(),
+        format!("stopped by {signal}: {safe} of {all} pairs are safe in `{shown}`"),
+    )
+    .hint("run the same command again to go on")
+}
+
+/// What is there already, if anything is, and what was decided.
+fn tell_beginning(config: &Config, rest: &Rest, device: &str) {
+    if config.verbosity >= Verbosity::Verbose {
+        tell(&format!("scoring {} pairs on {device}", rest.rows.len()));
+    }
+    if !config.speaks() {
+        return;
+    }
+    if let Some(warning) = config.job.protocol.preset.warning() {
+        tell(&format!("warning: {warning}"));
+    }
+    let Rest { rows, kept, failed, changed } = rest;
+    if kept + failed + changed == 0 {
+        return;
+    }
+    let of = |count: usize, what: &str| match count {
+        0 => String::new(),
+        count => format!(", {count} {what}"),
+    };
+    tell(&format!(
+        "going on: {kept} of {} pairs are done{}{}",
+        kept + rows.len(),
+        of(*failed, "that failed are tried again"),
+        of(*changed, "whose images have changed are scored again"),
+    ));
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use crate::eval::cuda::probe::Probe;
 use crate::eval::cuda::{CudaEvaluator, Gpus};
 use crate::eval::{Device, Evaluator, Model};
 use crate::progress::tell;
+use crate::shard;
 
 /// The evaluator of a job. `speaks`: whether people are told why the CPU is used.
 ///
@@ -19,10 +20,11 @@ pub(super) fn open(
 ) -> anyhow::Result<Box<dyn Evaluator>> {
     match &compute.device {
         Device::Cpu => on_cpu(models, compute),
+        Device::Cuda(Gpus::First) => on_cuda(models, compute, &first(compute)),
         Device::Cuda(gpus) => on_cuda(models, compute, gpus),
         Device::Auto => {
             let reason = match usable(compute) {
-                Ok(()) => match on_cuda(models.clone(), compute, &Gpus::First) {
+                Ok(()) => match on_cuda(models.clone(), compute, &first(compute)) {
                     Ok(evaluator) => return Ok(evaluator),
                     Err(reason) => reason,
                 },
@@ -50,6 +52,15 @@ fn usable(compute: &Compute) -> Result<(), Refusal> {
     let probe = Probe::new(&compute.libraries);
     probe.choose(&Gpus::First)?;
     probe.engine(compute.conv).map(drop)
+}
+
+/// The GPU of a process that names none: its own among those that several processes of a job see.
+fn first(compute: &Compute) -> Gpus {
+    let visible = Probe::new(&compute.libraries).gpus.len();
+    match shard::local_gpu(&shard::environment, visible) {
+        Some(gpu) => Gpus::These(vec![gpu]),
+        None => Gpus::First,
+    }
 }
 
 fn on_cpu(models: Vec<Model>, compute: &Compute) -> anyhow::Result<Box<dyn Evaluator>> {

@@ -109,11 +109,11 @@ pub(super) fn crop(image: Image, rules: &Rules) -> Result<Image, Reason> {
         return Ok(image);
     }
     let width = image.size.width;
-    let pixels = match image.pixels {
-        Pixels::U8(samples) => Pixels::U8(cut(&samples, width, window)),
-        Pixels::F32(samples) => Pixels::F32(cut(&samples, width, window)),
+    let pixels = match &image.pixels {
+        Pixels::U8(samples) => Pixels::U8(cut(samples, width, window)),
+        Pixels::F32(samples) => Pixels::F32(cut(samples, width, window)),
     };
-    Ok(Image { size: window.size, pixels, traits: image.traits })
+    Ok(Image { size: window.size, pixels, ..image })
 }
 
 fn cut<T: Copy>(samples: &[T], width: usize, window: Window) -> Vec<T> {

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 
 use super::decode::{Decoded, Part};
-use super::{Outcomes, failed_rows};
+use super::{Files, Outcomes, failed_rows};
 use crate::batch::{Batch, BatchShape, Pair, Row};
 use crate::error::Failure;
 use crate::eval::{Evaluator, Wait};
-use crate::image::{Differences, Image, Rules};
+use crate::image::{Image, Rules};
+use crate::signals::Stop;
 
 /// Batches of different shapes that may be open at once; the one that was used least recently is
 /// submitted as it is when another is needed.
@@ -38,8 +39,9 @@ struct Open {
 pub(super) struct Assembler<'a> {
     evaluator: &'a mut dyn Evaluator,
     rules: &'a Rules,
-    /// Rows in open batches or in flight whose images differ in something.
-    differences: HashMap<Row, Differences>,
+    stop: &'a Stop,
+    /// The files of rows that are in open batches or in flight.
+    files: HashMap<Row, Files>,
     groups: HashMap<u64, Group>,
     /// Most recently used last.
     open: Vec<Open>,
@@ -48,11 +50,16 @@ pub(super) struct Assembler<'a> {
 }
 
 impl<'a> Assembler<'a> {
-    pub(super) fn new(evaluator: &'a mut dyn Evaluator, rules: &'a Rules) -> Assembler<'a> {
+    pub(super) fn new(
+        evaluator: &'a mut dyn Evaluator,
+        rules: &'a Rules,
+        stop: &'a Stop,
+    ) -> Assembler<'a> {
         Assembler {
             evaluator,
             rules,
-            differences: HashMap::new(),
+            stop,
+            files: HashMap::new(),
             groups: HashMap::new(),
             open: Vec::new(),
             in_flight: 0,
@@ -92,6 +99,12 @@ impl<'a> Assembler<'a> {
         std::mem::take(&mut self.outcomes)
     }
 
+    /// Drops what is not in flight.
+    pub(super) fn abandon(&mut self) {
+        self.groups.clear();
+        self.open.clear();
+    }
+
     /// Submits what is open and waits for a batch; true when there is none left.
     pub(super) fn finish_some(&mut self) -> anyhow::Result<bool> {
         while !self.open.is_empty() {
@@ -108,6 +121,9 @@ impl<'a> Assembler<'a> {
         distorted: Result<Image, Failure>,
         rows: &[Row],
     ) -> anyhow::Result<()> {
+        if self.stop.signal().is_some() {
+            return Ok(());
+        }
         let (reference, distorted) = match (reference, &distorted) {
             (Ok(reference), Ok(distorted)) => (reference, distorted),
             (Err(failure), _) | (_, Err(failure)) => {
@@ -122,11 +138,8 @@ impl<'a> Assembler<'a> {
         }
         let depth = reference.depth().max(distorted.depth());
         let shape = BatchShape { size: reference.size, depth };
-        let differences = reference.traits.differences(distorted.traits);
         for &row in rows {
-            if !differences.is_empty() {
-                self.differences.insert(row, differences);
-            }
+            self.files.insert(row, Files::of(reference, distorted));
             let mut open = self.open(shape, group, 2)?;
             let reference = open.reference_of(group, reference);
             let distorted = open.batch.push_image(distorted);
@@ -146,6 +159,7 @@ impl<'a> Assembler<'a> {
             match image {
                 Ok(image) => {
                     let shape = BatchShape { size: image.size, depth: image.depth() };
+                    self.files.insert(row, Files::of(image, image));
                     let mut open = self.open(shape, group, 1)?;
                     let index = open.reference_of(group, image);
                     open.batch.push_pair(row, Pair { reference: index, distorted: index });
@@ -202,9 +216,8 @@ impl<'a> Assembler<'a> {
         while self.in_flight > 0 {
             let Some(scored) = self.evaluator.collect(wait)? else { break };
             self.in_flight -= 1;
-            let of_row = |row| self.differences.remove(row).unwrap_or_default();
-            let differences = scored.rows.iter().map(of_row).collect();
-            self.outcomes.scored.push((scored, differences));
+            let files = scored.rows.iter().filter_map(|row| self.files.remove(row)).collect();
+            self.outcomes.scored.push((scored, files));
             wait = Wait::Poll;
         }
         Ok(())

@@ -49,16 +49,18 @@ pub(super) struct Decoded {
 pub(super) struct Feed<'a> {
     manifest: &'a Manifest,
     rows: Rows<'a>,
-    next: usize,
+    /// Rows that are not handed out yet, in scoring order.
+    rest: &'a [Row],
     group: u64,
     /// Tasks of the current group, last first.
     tasks: Vec<Task>,
 }
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(manifest: &'a Manifest) -> anyhow::Result<Feed<'a>> {
+    /// Hands out the images of `rest`, rows in scoring order.
+    pub(super) fn new(manifest: &'a Manifest, rest: &'a [Row]) -> anyhow::Result<Feed<'a>> {
         let rows = manifest.rows()?;
-        Ok(Feed { manifest, rows, next: 0, group: 0, tasks: Vec::new() })
+        Ok(Feed { manifest, rows, rest, group: 0, tasks: Vec::new() })
     }
 
     fn next_task(&mut self) -> anyhow::Result<Option<Task>> {
@@ -70,17 +72,16 @@ impl<'a> Feed<'a> {
 
     /// Collects the rows that follow each other with one reference.
     fn next_group(&mut self) -> anyhow::Result<()> {
-        let order = self.manifest.order();
         let mut reference: Option<String> = None;
         let mut own_rows = Vec::new();
         let mut distorted: Vec<(String, Vec<Row>)> = Vec::new();
         for count in 0..GROUP_ROWS_MAX {
-            let Some(&row) = order.get(self.next) else { break };
+            let Some((&row, rest)) = self.rest.split_first() else { break };
             let entry = self.rows.read(row)?;
             if count > 0 && reference.as_deref() != Some(entry.reference.as_str()) {
                 break;
             }
-            self.next += 1;
+            self.rest = rest;
             if entry.distorted == entry.reference {
                 own_rows.push(row);
             } else {
@@ -146,7 +147,7 @@ mod tests {
         let path = folder.path().join("m.csv");
         fs_err::write(&path, text).unwrap();
         let manifest = Manifest::open(Location::of(&path)).unwrap();
-        let mut feed = Feed::new(&manifest).unwrap();
+        let mut feed = Feed::new(&manifest, manifest.order()).unwrap();
         std::iter::from_fn(|| feed.next_task().unwrap()).collect()
     }
 

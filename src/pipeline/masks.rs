@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::batch::Size;
 use crate::error::Failure;
-use crate::image::{self, Pixels};
+use crate::image::{self, Pixels, Stamp};
 use crate::metric::Mask;
 
 /// What a mask's name may end with.
@@ -25,7 +25,7 @@ impl Masks {
     ///
     /// # Errors
     /// When there is none or more than one, it is no image, is coloured, or has another size.
-    pub(super) fn load(&self, item: &str, size: Size) -> Result<Mask, Failure> {
+    pub(super) fn load(&self, item: &str, size: Size) -> Result<(Mask, Stamp), Failure> {
         let path = self.find(item)?;
         let shown = path.display();
         let mask = image::decode(&path, &self.rules)
@@ -41,10 +41,14 @@ impl Masks {
         let weights = weights.ok_or_else(|| {
             fault(format!("mask `{shown}` is coloured: expected a grey image of weights"))
         })?;
-        Ok(Mask { size, weights })
+        Ok((Mask { size, weights }, mask.stamp))
     }
 
-    fn find(&self, item: &str) -> Result<PathBuf, Failure> {
+    /// The file of the mask of `item`.
+    ///
+    /// # Errors
+    /// When there is none or more than one.
+    pub fn find(&self, item: &str) -> Result<PathBuf, Failure> {
         let with = |extension: &str| self.folder.join(format!("{item}.{extension}"));
         let mut found = EXTENSIONS.into_iter().map(with).filter(|path| path.is_file());
         match (found.next(), found.next()) {

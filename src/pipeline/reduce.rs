@@ -2,11 +2,12 @@
 
 use rayon::prelude::*;
 
+use super::Files;
 use super::masks::Masks;
 use crate::batch::Row;
 use crate::error::Failure;
 use crate::eval::{Distance, PairScore, Scored, Unscored};
-use crate::image::Differences;
+use crate::image::Stamp;
 use crate::manifest::{Entry, Manifest};
 use crate::metric::{self, Output, Reduction, Unreduced};
 use crate::run::journal::Record;
@@ -31,17 +32,19 @@ impl Reducer<'_> {
     pub(super) fn records(
         &mut self,
         scored: Scored,
-        differences: Vec<Differences>,
+        files: Vec<Files>,
     ) -> anyhow::Result<Vec<Record>> {
         let Scored { rows, size, scores } = scored;
         let is_heavy = self.masks.is_some() || self.maps.is_some();
         let entries = if is_heavy { self.entries(&rows)? } else { Vec::new() };
         let record = |index: usize| {
-            let layers = self.layers(&scores[index], entries.get(index), size);
+            let Files { differences, stamps } = files[index];
+            let mut stamps = stamps.to_vec();
+            let layers = self.layers(&scores[index], entries.get(index), size, &mut stamps);
             let failure = layers.iter().find_map(|one| one.as_ref().err()).cloned();
             let layers = layers.into_iter().map(Result::ok).collect();
             let size = Some((size.width, size.height));
-            Record { row: rows[index], size, layers, differences: differences[index], failure }
+            Record { row: rows[index], size, layers, differences, stamps, failure }
         };
         // Means are there already; everything else is worth a thread.
         let is_mean = |output: &Output| output.reduction == Reduction::Mean;
@@ -75,14 +78,20 @@ impl Reducer<'_> {
         rows.iter().map(|&row| reader.read(row)).collect()
     }
 
-    /// What every metric column holds of one pair, or why it holds nothing.
+    /// What every metric column holds of one pair, or why it holds nothing. Adds the stamp of the
+    /// mask to those of the images.
     fn layers(
         &self,
         score: &PairScore,
         entry: Option<&Entry>,
         size: crate::batch::Size,
+        stamps: &mut Vec<Stamp>,
     ) -> Vec<Result<Vec<f64>, Failure>> {
-        let mask = self.masks.zip(entry).map(|(masks, entry)| masks.load(&entry.item, size));
+        let mask = self.masks.zip(entry).map(|(masks, entry)| {
+            let (mask, stamp) = masks.load(&entry.item, size)?;
+            stamps.push(stamp);
+            Ok(mask)
+        });
         let of_output = |output: &Output| {
             let distance: &Distance = score[output.model].as_ref().map_err(failure_of)?;
             let mask = match (output.reduction, &mask) {

@@ -8,6 +8,13 @@ use crate::eval::fake::FakeEvaluator;
 use crate::manifest::Location;
 use crate::metric::Reduction;
 use crate::progress::{Style, Verbosity};
+use crate::run::RunDir;
+use crate::run::journal::How;
+use crate::run::journal::tests::header;
+use crate::run::plan::Plan;
+use crate::run::plan::tests::plan;
+use crate::run::records::Records;
+use crate::shard::Shard;
 
 /// A PGM file whose samples are all `value`.
 fn write_image(folder: &Path, name: &str, width: usize, height: usize, value: u8) {
@@ -22,24 +29,41 @@ struct Outcome {
 }
 
 fn run_fake(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvaluator) -> Outcome {
+    run_until(folder, manifest, threads, fake, &Stop::default())
+}
+
+fn run_until(
+    folder: &Path,
+    manifest: &str,
+    threads: usize,
+    fake: &mut dyn Evaluator,
+    stop: &Stop,
+) -> Outcome {
     let path = folder.join("m.csv");
     fs_err::write(&path, manifest).unwrap();
     let manifest = Manifest::open(Location::of(&path)).unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    let mut journal = Journal::create(&scratch.path().join("j"), manifest.len()).unwrap();
+    let run_dir = RunDir::open(scratch.path()).unwrap();
+    let plan = Plan { shards: 1, pairs: manifest.len(), ..plan() };
+    let frozen = plan.freeze(&run_dir, false).unwrap();
+    let mut attempt = Attempt::begin(&run_dir, header(Shard::WHOLE, &frozen.sha256)).unwrap();
     let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
     let rules = image::Rules::default();
     let outputs = [Output { model: 0, reduction: Reduction::Mean }];
     let flow = Flow {
         manifest: &manifest,
+        rows: manifest.order(),
         rules: &rules,
         threads,
         on_error: OnError::Row,
         outputs: &outputs,
         masks: None,
+        stop,
     };
-    let result = run(&flow, fake, &mut journal, None, &mut progress);
-    let mut reader = journal.records().unwrap();
+    let result = run(&flow, fake, &mut attempt, None, &mut progress);
+    attempt.end(How::Finished, 0.0).unwrap();
+    let records = Records::open(&run_dir, &frozen, None).unwrap();
+    let mut reader = records.reader(1);
     let rows = 0..manifest.len() as Row;
     let records = rows.filter_map(|row| Some((row, reader.read(row).unwrap()?))).collect();
     Outcome { result, records }
@@ -137,4 +161,53 @@ fn an_evaluator_that_fails_ends_the_run_and_keeps_what_is_written() {
     assert_eq!(outcome.result.unwrap_err().to_string(), "the device is gone");
     assert!(outcome.records.values().all(|record| record.failure.is_none()));
     assert!(outcome.records.len() < 36);
+}
+
+/// Asks the run to stop when a batch is submitted.
+#[derive(Debug)]
+struct StopsAt {
+    fake: FakeEvaluator,
+    batch: usize,
+    stop: Stop,
+}
+
+impl Evaluator for StopsAt {
+    fn describe(&self) -> crate::eval::Description {
+        self.fake.describe()
+    }
+    fn memory_bytes(&self, shape: crate::batch::BatchShape) -> u64 {
+        self.fake.memory_bytes(shape)
+    }
+    fn lend(
+        &mut self,
+        shape: crate::batch::BatchShape,
+    ) -> anyhow::Result<Option<crate::batch::Batch>> {
+        self.fake.lend(shape)
+    }
+    fn submit(&mut self, batch: crate::batch::Batch) -> anyhow::Result<()> {
+        self.fake.submit(batch)?;
+        if self.fake.batches.len() == self.batch {
+            self.stop.request();
+        }
+        Ok(())
+    }
+    fn collect(&mut self, wait: crate::eval::Wait) -> anyhow::Result<Option<Scored>> {
+        self.fake.collect(wait)
+    }
+}
+
+#[test]
+fn after_a_signal_no_batch_is_started_and_those_in_flight_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = grid(folder.path());
+    for (batch, threads) in [(1, 1), (1, 4), (3, 2), (5, 1)] {
+        let stop = Stop::default();
+        let fake = FakeEvaluator::new(2, 3);
+        let mut fake = StopsAt { fake, batch, stop: stop.clone() };
+        let outcome = run_until(folder.path(), &manifest, threads, &mut fake, &stop);
+        let pairs: usize = fake.fake.batches.iter().map(|batch| batch.1).sum();
+        assert_eq!(fake.fake.batches.len(), batch);
+        assert_eq!(outcome.result.unwrap().scored, pairs);
+        assert_eq!(outcome.records.len(), pairs);
+    }
 }

@@ -1,19 +1,29 @@
-//! The journal: finished rows, in the order in which they were finished.
+//! The journal of one attempt: finished rows, in the order in which they were finished.
 //!
-//! One line a row: the CRC-32 of the rest in eight hexadecimal digits, a space, the record as JSON.
-//! Lines are only ever appended. The journal knows where each row's record starts (8 bytes a row),
-//! so that the tables can be written in manifest order without holding the records in memory.
+//! One line an entry: the CRC-32 of the rest in eight hexadecimal digits, a space, the entry as
+//! JSON. The first line says who writes, the last one that the attempt ended. Lines are only ever
+//! appended, by the one process that created the file. Every batch is made durable before more is
+//! written, so that a process or a machine that dies loses what was in flight. It may leave a line
+//! that is torn: a line whose check fails is passed over, and its row is scored again.
 
-use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use fs_err::{File, OpenOptions};
 use serde::{Deserialize, Serialize};
 
+use super::disk::Disk;
+use super::owner::Owner;
 use crate::batch::Row;
 use crate::error::{Failure, Refusal};
-use crate::image::Differences;
+use crate::image::{Differences, Stamp};
+use crate::shard::Shard;
+
+/// Version of the format.
+const FORMAT: u32 = 1;
+/// Rows that failed before they reached a batch are made durable after so many.
+const UNSYNCED_MAX: usize = 256;
 
 /// What became of one row of the manifest.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -27,7 +37,11 @@ pub struct Record {
     /// What the two files differ in without failing the pair.
     #[serde(default, skip_serializing_if = "Differences::is_empty")]
     pub differences: Differences,
+    /// What reference, distorted and mask were when they were read, if all could be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stamps: Vec<Stamp>,
     /// Why the pair failed; `None` if every metric was computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
 
@@ -35,8 +49,14 @@ impl Record {
     /// A pair without any score.
     #[must_use]
     pub fn failed(row: Row, failure: Failure) -> Record {
-        let differences = Differences::default();
-        Record { row, size: None, layers: Vec::new(), differences, failure: Some(failure) }
+        Record {
+            row,
+            size: None,
+            layers: Vec::new(),
+            differences: Differences::default(),
+            stamps: Vec::new(),
+            failure: Some(failure),
+        }
     }
 
     /// The total of metric `metric`: the sum of its layers, in order.
@@ -46,146 +66,334 @@ impl Record {
     }
 }
 
-/// Marks a row without a record.
-const ABSENT: u64 = u64::MAX;
-
-/// The open journal of a run.
-#[derive(Debug)]
-pub struct Journal {
-    path: PathBuf,
-    file: BufWriter<File>,
-    len_bytes: u64,
-    offsets: Vec<u64>,
+/// Who writes a journal, and under which plan.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of the format.
+    pub format: u32,
+    /// SHA-256 of the run's plan.
+    pub plan_sha256: String,
+    /// The shard.
+    pub shard: Shard,
+    /// The process.
+    pub owner: Owner,
+    /// What the evaluator runs on.
+    pub device: String,
+    /// Where bits agree.
+    pub numerics_class: String,
+    /// Version of this program.
+    pub program_version: String,
+    /// The commit that it was built from.
+    pub program_commit: String,
+    /// The arguments.
+    pub command: Vec<String>,
+    /// The batch script and its arguments, if the scheduler's script told.
+    pub script: Option<String>,
+    /// UTC.
+    pub started: String,
 }
 
-impl Journal {
-    /// Starts a journal for `row_count` rows.
-    ///
-    /// # Errors
-    /// When the file exists or cannot be made.
-    pub fn create(path: &Path, row_count: usize) -> anyhow::Result<Journal> {
-        let file = OpenOptions::new().read(true).append(true).create_new(true).open(path)?;
-        Ok(Journal {
-            path: path.to_owned(),
-            file: BufWriter::new(file),
-            len_bytes: 0,
-            offsets: vec![ABSENT; row_count],
-        })
-    }
+/// How an attempt ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// Every row of the shard has an outcome.
+    Finished,
+    /// A signal asked for it.
+    Stopped,
+    /// An error ended it.
+    Failed,
+}
 
-    /// The file.
+/// The last line.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct End {
+    /// Why.
+    pub how: How,
+    /// UTC.
+    pub ended: String,
+    /// Seconds from the first decoded image to the last score.
+    pub elapsed_s: f64,
+}
+
+/// One line.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Entry {
+    /// The first line.
+    Begin(Box<Header>),
+    /// A finished row.
+    Pair(Record),
+    /// The last line.
+    End(End),
+}
+
+impl Header {
+    /// The version of the format that this program writes.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Appends records and hands them to the operating system.
-    ///
-    /// # Errors
-    /// When they cannot be written, as on a full disk.
-    pub fn append(&mut self, records: &[Record]) -> anyhow::Result<()> {
-        for record in records {
-            let json = serde_json::to_string(record)?;
-            let line = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
-            self.file.write_all(line.as_bytes()).with_context(|| self.cannot_write())?;
-            self.offsets[record.row as usize] = self.len_bytes;
-            self.len_bytes += line.len() as u64;
-        }
-        self.file.flush().with_context(|| self.cannot_write())
-    }
-
-    /// A reader of the records that were appended.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn records(&mut self) -> anyhow::Result<Records<'_>> {
-        self.file.flush().with_context(|| self.cannot_write())?;
-        let file = BufReader::with_capacity(1 << 16, File::open(&self.path)?);
-        Ok(Records { offsets: &self.offsets, file, position: 0, line: Vec::new() })
-    }
-
-    fn cannot_write(&self) -> Refusal {
-        let path = self.path.display();
-        Refusal::environment(format!("cannot write finished rows to `{path}`"))
-            .hint("see whether the disk is full or over quota")
+    pub fn format() -> u32 {
+        FORMAT
     }
 }
 
-/// Records by row. Cheapest in the order in which rows were finished.
+/// An entry as a line.
+pub(super) fn line(entry: &Entry) -> anyhow::Result<String> {
+    let json = serde_json::to_string(entry)?;
+    Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())))
+}
+
+/// The entry of a line; `None` if the line is torn or damaged.
+fn parse(line: &[u8]) -> Option<Entry> {
+    let (crc, json) = line.strip_suffix(b"\n")?.split_at_checked(9)?;
+    let crc = u32::from_str_radix(std::str::from_utf8(crc.strip_suffix(b" ")?).ok()?, 16).ok()?;
+    (crc == crc32fast::hash(json)).then(|| serde_json::from_slice(json).ok())?
+}
+
+/// Reads a journal from its start: every good entry with its offset, and how many lines were torn
+/// or damaged. The file may be growing.
+///
+/// # Errors
+/// When the file cannot be read, is of another version, or `visit` fails.
+pub fn scan(
+    path: &Path,
+    mut visit: impl FnMut(u64, Entry) -> anyhow::Result<()>,
+) -> anyhow::Result<usize> {
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let (mut offset, mut torn) = (0, 0);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let len = file.read_until(b'\n', &mut line)? as u64;
+        if len == 0 {
+            return Ok(torn);
+        }
+        match parse(&line) {
+            Some(Entry::Begin(header)) if header.format != FORMAT => {
+                let (path, found) = (path.display(), header.format);
+                return Err(Refusal::inputs(format!(
+                    "`{path}` has format {found}, this program reads format {FORMAT}"
+                ))
+                .hint("go on with the program that began the run, or name another folder with `-o`")
+                .into());
+            }
+            Some(entry) => visit(offset, entry)?,
+            None => torn += 1,
+        }
+        offset += len;
+    }
+}
+
+/// Reads records by offset. Cheapest in the order of the file.
 #[derive(Debug)]
-pub struct Records<'a> {
-    offsets: &'a [u64],
+pub(super) struct Reader {
+    path: PathBuf,
     file: BufReader<File>,
     position: u64,
     line: Vec<u8>,
 }
 
-impl Records<'_> {
-    /// The record of `row`, or `None` if the row is not finished.
-    ///
-    /// # Errors
-    /// When the journal cannot be read or the record is damaged.
-    pub fn read(&mut self, row: Row) -> anyhow::Result<Option<Record>> {
-        let offset = self.offsets[row as usize];
-        if offset == ABSENT {
-            return Ok(None);
-        }
-        if offset != self.position {
-            let relative = i64::try_from(offset)? - i64::try_from(self.position)?;
-            self.file.seek_relative(relative)?;
-        }
+impl Reader {
+    pub(super) fn open(path: &Path, buffer_bytes: usize) -> anyhow::Result<Reader> {
+        let file = BufReader::with_capacity(buffer_bytes, File::open(path)?);
+        Ok(Reader { path: path.to_owned(), file, position: 0, line: Vec::new() })
+    }
+
+    /// The record at `offset`, which must be that of `row`.
+    pub(super) fn read(&mut self, offset: u64, row: Row) -> anyhow::Result<Record> {
+        let relative = i64::try_from(offset)? - i64::try_from(self.position)?;
+        self.file.seek_relative(relative)?;
         self.line.clear();
         let len = self.file.read_until(b'\n', &mut self.line)?;
         self.position = offset + len as u64;
-        let record = parse(&self.line).with_context(|| format!("the journal, row {row}"))?;
-        ensure!(record.row == row, "the journal holds row {} in place of row {row}", record.row);
-        Ok(Some(record))
+        match parse(&self.line) {
+            Some(Entry::Pair(record)) if record.row == row => Ok(record),
+            _ => anyhow::bail!("`{}` changed while it was read (row {row})", self.path.display()),
+        }
     }
 }
 
-fn parse(line: &[u8]) -> anyhow::Result<Record> {
-    let line = std::str::from_utf8(line)?.trim_end_matches('\n');
-    let (crc, json) = line.split_once(' ').context("a damaged record")?;
-    let crc = u32::from_str_radix(crc, 16).context("a damaged record")?;
-    ensure!(crc == crc32fast::hash(json.as_bytes()), "a damaged record");
-    Ok(serde_json::from_str(json)?)
+/// An open journal.
+#[derive(Debug)]
+pub struct Writer {
+    disk: Disk,
+    path: PathBuf,
+    file: File,
+    unsynced: usize,
+    /// Nothing may follow a line that could not be written whole.
+    is_torn: bool,
+}
+
+impl Writer {
+    /// Opens the journal that this process has created.
+    pub(super) fn open(disk: Disk, path: &Path) -> anyhow::Result<Writer> {
+        let file = OpenOptions::new().append(true).open(path)?;
+        Ok(Writer { disk, path: path.to_owned(), file, unsynced: 0, is_torn: false })
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Appends records. They are durable when this returns, except that rows which failed without
+    /// any score (which are tried again anyway) may wait for the next ones.
+    ///
+    /// # Errors
+    /// When they cannot be written, as on a full disk.
+    pub fn append(&mut self, records: &[Record]) -> anyhow::Result<()> {
+        let mut lines = String::new();
+        for record in records {
+            lines.push_str(&line(&Entry::Pair(record.clone()))?);
+        }
+        self.unsynced += records.len();
+        let has_scores = records.iter().any(|record| !record.layers.is_empty());
+        self.write(&lines, has_scores || self.unsynced >= UNSYNCED_MAX)
+    }
+
+    /// Says that the attempt ended. Does nothing after an error of this journal.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn end(&mut self, end: End) -> anyhow::Result<()> {
+        if self.is_torn { Ok(()) } else { self.write(&line(&Entry::End(end))?, true) }
+    }
+
+    fn write(&mut self, lines: &str, is_durable: bool) -> anyhow::Result<()> {
+        ensure!(!self.is_torn, "the journal `{}` failed before", self.path.display());
+        let written = self.disk.append(&mut self.file, lines.as_bytes(), is_durable);
+        self.is_torn = written.is_err();
+        if is_durable {
+            self.unsynced = 0;
+        }
+        written.with_context(|| {
+            let path = self.path.display();
+            Refusal::environment(format!("cannot write finished rows to `{path}`"))
+                .hint("see whether the disk is full or over quota, then run the same command again")
+        })
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
-    fn record(row: Row, value: f64) -> Record {
-        let layers = vec![Some(vec![value, 0.1]), None];
-        let differences = Differences::default();
-        Record { row, size: Some((4, 3)), layers, differences, failure: None }
+    pub(crate) fn header(shard: Shard, plan_sha256: &str) -> Header {
+        Header {
+            format: FORMAT,
+            plan_sha256: plan_sha256.to_owned(),
+            shard,
+            owner: Owner::this_process(&|_: &str| None),
+            device: "fake".to_owned(),
+            numerics_class: "fake".to_owned(),
+            program_version: "0".to_owned(),
+            program_commit: "0".to_owned(),
+            command: Vec::new(),
+            script: None,
+            started: String::new(),
+        }
+    }
+
+    pub(crate) fn record(row: Row, value: f64) -> Record {
+        let stamp = Stamp { len: 7, mtime_ns: -3, xxh3: 0xabc };
+        Record {
+            row,
+            size: Some((4, 3)),
+            layers: vec![Some(vec![value, 0.1]), None],
+            differences: Differences::default(),
+            stamps: vec![stamp, stamp],
+            failure: None,
+        }
+    }
+
+    fn writer(path: &Path) -> Writer {
+        let first = line(&Entry::Begin(Box::new(header(Shard::WHOLE, "p")))).unwrap();
+        fs_err::write(path, first).unwrap();
+        Writer::open(Disk::default(), path).unwrap()
+    }
+
+    fn rows(path: &Path) -> (Vec<Row>, usize) {
+        let mut rows = Vec::new();
+        let torn = scan(path, |_, entry| {
+            if let Entry::Pair(record) = entry {
+                rows.push(record.row);
+            }
+            Ok(())
+        });
+        (rows, torn.unwrap())
     }
 
     #[test]
     fn records_come_back_bit_for_bit_in_any_order() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(&folder.path().join("j"), 4).unwrap();
+        let path = folder.path().join("j");
+        let mut journal = writer(&path);
         let failed = Record::failed(0, Failure::new("E_DECODE", "a \"quoted\"\nreason"));
         journal.append(&[record(2, 1.0 / 3.0), failed.clone()]).unwrap();
         journal.append(&[record(1, 5e-324)]).unwrap();
-        let mut records = journal.records().unwrap();
-        assert_eq!(records.read(0).unwrap().unwrap(), failed);
-        assert_eq!(records.read(1).unwrap().unwrap(), record(1, 5e-324));
-        assert_eq!(records.read(2).unwrap().unwrap(), record(2, 1.0 / 3.0));
-        assert_eq!(records.read(3).unwrap(), None);
+        let mut found = Vec::new();
+        let visit = |offset, entry| {
+            if let Entry::Pair(record) = entry {
+                found.push((offset, record));
+            }
+            Ok(())
+        };
+        assert_eq!(scan(&path, visit).unwrap(), 0);
+        let records: Vec<&Record> = found.iter().map(|(_, record)| record).collect();
+        assert_eq!(records, [&record(2, 1.0 / 3.0), &failed, &record(1, 5e-324)]);
+        let mut reader = Reader::open(&path, 64).unwrap();
+        for (offset, record) in found.iter().rev() {
+            assert_eq!(&reader.read(*offset, record.row).unwrap(), record);
+        }
+        assert!(reader.read(found[0].0, 1).is_err(), "another row than expected");
         assert_eq!(record(2, 0.25).total(0), Some(0.35));
         assert_eq!(record(2, 0.25).total(1), None);
     }
 
     #[test]
-    fn a_damaged_record_is_an_error() {
+    fn a_line_that_is_torn_anywhere_costs_its_own_row_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
-        let mut journal = Journal::create(&path, 1).unwrap();
-        journal.append(&[record(0, 0.5)]).unwrap();
-        let text = fs_err::read_to_string(&path).unwrap().replace("0.5", "0.6");
-        fs_err::write(&path, text).unwrap();
-        let error = journal.records().unwrap().read(0).unwrap_err();
-        assert!(format!("{error:#}").contains("a damaged record"), "{error:#}");
+        let mut journal = writer(&path);
+        journal.append(&[record(0, 0.5), record(1, 0.25)]).unwrap();
+        let whole = fs_err::read(&path).unwrap();
+        let last = whole[..whole.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
+        for len in last..whole.len() {
+            fs_err::write(&path, &whole[..len]).unwrap();
+            assert_eq!(rows(&path), (vec![0], usize::from(len > last)), "cut at {len}");
+        }
+        // A block of zeros in the middle, as a power failure may leave it.
+        let mut zeroed = whole.clone();
+        zeroed[last - 40..last - 20].fill(0);
+        fs_err::write(&path, &zeroed).unwrap();
+        assert_eq!(rows(&path), (vec![1], 1));
+        fs_err::write(&path, String::from_utf8(whole).unwrap().replace("0.25", "0.26")).unwrap();
+        assert_eq!(rows(&path), (vec![0], 1));
+    }
+
+    #[test]
+    fn nothing_follows_a_torn_line() {
+        use crate::run::disk::faults::Fault;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        writer(&path);
+        let mut journal = Writer::open(Disk::with_fault(Fault::Tear, 0), &path).unwrap();
+        assert!(journal.append(&[record(0, 0.5)]).is_err());
+        assert!(journal.append(&[record(1, 0.5)]).is_err());
+        let end = End { how: How::Failed, ended: String::new(), elapsed_s: 0.0 };
+        journal.end(end).unwrap();
+        assert_eq!(rows(&path), (vec![], 1));
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        let other = Header { format: 9, ..header(Shard::WHOLE, "p") };
+        let mut file = fs_err::File::create(&path).unwrap();
+        write!(file, "{}", line(&Entry::Begin(Box::new(other))).unwrap()).unwrap();
+        let error = scan(&path, |_, _| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("has format 9"), "{error}");
     }
 }

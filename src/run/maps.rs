@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use super::journal::Journal;
-use super::names;
+use super::disk::Disk;
+use super::records::Records;
 use super::tables::nine_digits;
+use super::{RunDir, names};
 use crate::batch::{Row, Size};
 use crate::error::Refusal;
 use crate::manifest::Manifest;
@@ -29,7 +31,7 @@ const PNG: &str = "png";
 type Rank = (u64, Reverse<Row>, String);
 
 /// A metric column whose maps are kept.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Column {
     /// Its name.
     pub name: String,
@@ -37,9 +39,19 @@ pub struct Column {
     pub metric: usize,
 }
 
+/// Which maps a run keeps.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// Metric columns.
+    pub columns: Vec<Column>,
+    /// How many maps of each, those of the largest distances; all if absent.
+    pub worst: Option<usize>,
+}
+
 /// The maps of a run.
 #[derive(Debug)]
 pub struct Maps {
+    disk: Disk,
     folder: PathBuf,
     columns: Vec<Column>,
     /// How many maps each column keeps.
@@ -49,23 +61,44 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// Maps of `columns` below the run directory `run`; of the `keep` largest distances each, or of
-    /// all.
+    /// Maps below the run directory.
     #[must_use]
-    pub fn new(run: &Path, columns: Vec<Column>, keep: Option<usize>) -> Maps {
+    pub fn new(run_dir: &RunDir, kept: Kept) -> Maps {
+        let Kept { columns, worst: keep } = kept;
         let worst = vec![BTreeSet::new(); columns.len()];
-        Maps { folder: run.join(names::MAPS), columns, keep, worst }
+        let folder = run_dir.file(names::MAPS);
+        Maps { disk: run_dir.disk.clone(), folder, columns, keep, worst }
     }
 
-    /// Takes note of the finished rows of a run that goes on.
+    /// Takes note of those finished rows of a run that goes on for which `counts` is true. Gives
+    /// back the ones among them whose maps are not there, as when the process was killed after it
+    /// had removed a map for a row that it could not finish.
     ///
     /// # Errors
-    /// When the manifest or the journal cannot be read.
-    pub fn restore(&mut self, manifest: &Manifest, journal: &mut Journal) -> anyhow::Result<()> {
+    /// When the manifest or a journal cannot be read.
+    pub fn restore(
+        &mut self,
+        manifest: &Manifest,
+        records: &Records,
+        counts: &dyn Fn(Row) -> bool,
+    ) -> anyhow::Result<Vec<Row>> {
+        let mut without = BTreeSet::new();
+        let mut reader = records.reader(1);
         for column in 0..self.columns.len() {
-            self.worst[column] = self.ranked(column, manifest, journal)?;
+            let ranked = self.ranked(column, manifest, records, counts)?;
+            for (_, Reverse(row), id) in &ranked {
+                let size = reader.read(*row)?.and_then(|record| record.size);
+                let len = size.map(|(width, height)| npy::len_bytes(Size { width, height }));
+                let found = fs_err::metadata(self.path(column, id, NPY));
+                if found.ok().map(|found| found.len()) != len {
+                    without.insert(*row);
+                }
+            }
+            if self.keep.is_some() {
+                self.worst[column] = ranked;
+            }
         }
-        Ok(())
+        Ok(without.into_iter().collect())
     }
 
     /// Whether the map of this row is to be written; a map that must make room for it is removed.
@@ -82,7 +115,7 @@ impl Maps {
         let path = self.path(column, &id, NPY);
         // Absent if it is this row's, or was admitted just before and is not written yet.
         if path.exists() {
-            fs_err::remove_file(path)?;
+            self.disk.remove(&path)?;
         }
         Ok(out != row)
     }
@@ -97,18 +130,18 @@ impl Maps {
             return Ok(());
         }
         let path = self.path(column, id, NPY);
-        write_file(&path, npy::bytes(size, map))
+        self.write_file(&path, &npy::bytes(size, map))
     }
 
     /// Draws every map, all of a column on one scale from 0 to its largest value, and lists them.
     ///
     /// # Errors
     /// When a map is missing, or pictures or the list cannot be written.
-    pub fn finish(&self, manifest: &Manifest, journal: &mut Journal) -> anyhow::Result<()> {
+    pub fn finish(&self, manifest: &Manifest, records: &Records) -> anyhow::Result<()> {
         let mut index = csv::Writer::from_writer(Vec::new());
         index.write_record(["id", "metric", "mean", "largest", "scale", NPY, PNG])?;
         for (column, Column { name, .. }) in self.columns.iter().enumerate() {
-            let ranked = self.ranked(column, manifest, journal)?;
+            let ranked = self.ranked(column, manifest, records, &|_| true)?;
             let mut rows: Vec<(Row, String)> =
                 ranked.into_iter().map(|(_, Reverse(row), id)| (row, id)).collect();
             rows.sort_unstable();
@@ -118,7 +151,7 @@ impl Maps {
             let scale = statistics.iter().fold(0.0f32, |scale, one| scale.max(one.largest));
             rows.par_iter().try_for_each(|row| {
                 let (size, map) = read(row)?;
-                write_file(&self.path(column, &row.1, PNG), picture(size, &map, scale)?)
+                self.write_file(&self.path(column, &row.1, PNG), &picture(size, &map, scale)?)
             })?;
             for ((_, id), Statistics { mean, largest }) in rows.iter().zip(statistics) {
                 let numbers = [mean, f64::from(largest), f64::from(scale)].map(nine_digits);
@@ -127,21 +160,22 @@ impl Maps {
                 index.write_record(cells)?;
             }
         }
-        write_file(&self.folder.join(INDEX), index.into_inner()?)
+        self.write_file(&self.folder.join(INDEX), &index.into_inner()?)
     }
 
-    /// The finished rows of a column that have maps.
+    /// The rows of a column that have maps, of those for which `counts` is true.
     fn ranked(
         &self,
         column: usize,
         manifest: &Manifest,
-        journal: &mut Journal,
+        records: &Records,
+        counts: &dyn Fn(Row) -> bool,
     ) -> anyhow::Result<BTreeSet<Rank>> {
         let mut rows = manifest.rows()?;
-        let mut records = journal.records()?;
+        let mut reader = records.reader(1);
         let mut ranked = BTreeSet::new();
-        for row in 0..manifest.len() as Row {
-            let record = records.read(row)?;
+        for row in (0..manifest.len() as Row).filter(|&row| counts(row)) {
+            let record = reader.read(row)?;
             let total = record.and_then(|record| record.total(self.columns[column].metric));
             if let Some(total) = total {
                 ranked.insert((ordered(total), Reverse(row), rows.read(row)?.id));
@@ -151,6 +185,18 @@ impl Maps {
             }
         }
         Ok(ranked)
+    }
+
+    /// Durable before its row is journalled, so that a row never has half a map.
+    fn write_file(&self, path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+        let write = || {
+            fs_err::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+            self.disk.publish(path, |file| Ok(file.write_all(bytes)?))
+        };
+        write().with_context(|| {
+            Refusal::environment(format!("cannot write `{}`", path.display()))
+                .hint("see whether the disk is full or over quota, then run the same command again")
+        })
     }
 
     fn path(&self, column: usize, id: &str, kind: &str) -> PathBuf {
@@ -217,17 +263,6 @@ fn picture(size: Size, map: &[f32], scale: f32) -> anyhow::Result<Vec<u8>> {
     Ok(file)
 }
 
-fn write_file(path: &Path, bytes: Vec<u8>) -> anyhow::Result<()> {
-    let write = || {
-        fs_err::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
-        fs_err::write(path, bytes)
-    };
-    write().with_context(|| {
-        Refusal::environment(format!("cannot write `{}`", path.display()))
-            .hint("see whether the disk is full or over quota")
-    })
-}
-
 /// The files of maps. (General ones are read by [`crate::image`].)
 mod npy {
     use super::*;
@@ -245,6 +280,11 @@ mod npy {
         bytes.extend(format!("{text:<width$}\n", width = text_bytes - 1).bytes());
         bytes.extend(map.iter().flat_map(|value| value.to_le_bytes()));
         bytes
+    }
+
+    /// How many bytes there are.
+    pub(super) fn len_bytes(size: Size) -> u64 {
+        (START_BYTES + 4 * size.width * size.height) as u64
     }
 
     /// Reads what [`bytes`] made.
@@ -268,7 +308,8 @@ mod tests {
     use super::*;
 
     fn maps(folder: &Path, keep: Option<usize>) -> Maps {
-        Maps::new(folder, vec![Column { name: "lpips_alex".to_owned(), metric: 0 }], keep)
+        let columns = vec![Column { name: "lpips_alex".to_owned(), metric: 0 }];
+        Maps::new(&RunDir::open(folder).unwrap(), Kept { columns, worst: keep })
     }
 
     #[test]

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Metric;
-use super::journal::{Journal, Record};
+use super::counts::Counts;
+use super::journal::Record;
+use super::records::Records;
 use crate::batch::Row;
 use crate::error::{Refusal, nearest};
 use crate::manifest::{Entry, Manifest};
@@ -22,13 +25,30 @@ pub struct Tables<'a> {
     /// Names and order of rows.
     pub manifest: &'a Manifest,
     /// Finished rows.
-    pub journal: &'a mut Journal,
+    pub records: &'a Records,
     /// Metric columns.
-    pub metrics: &'a [Metric],
+    pub metrics: &'a [MetricColumn],
     /// Whether pairs.csv has a column per layer.
     pub per_layer: bool,
     /// Columns that summary.csv is grouped by.
     pub group_by: &'a [GroupColumn],
+}
+
+/// A metric as the tables know it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MetricColumn {
+    /// The header.
+    pub name: String,
+    /// Number of its layers.
+    pub layers: usize,
+}
+
+impl MetricColumn {
+    /// The column of `metric`.
+    #[must_use]
+    pub fn of(metric: &Metric) -> MetricColumn {
+        MetricColumn { name: metric.name.clone(), layers: metric.layer_count() }
+    }
 }
 
 /// A column that pairs can be grouped by.
@@ -127,22 +147,27 @@ pub fn nine_digits(value: f64) -> String {
 }
 
 impl Tables<'_> {
-    /// Writes pairs.csv: a row per pair, in manifest order.
+    /// Writes pairs.csv: a row per pair, in manifest order. Counts the rows that are finished.
     ///
     /// # Errors
     /// When the manifest or the journal cannot be read, or `out` cannot be written.
-    pub fn write_pairs(&mut self, out: &mut dyn Write) -> anyhow::Result<()> {
+    pub fn write_pairs(&self, out: &mut dyn Write) -> anyhow::Result<Counts> {
+        let mut counts = Counts::default();
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record(self.pairs_header())?;
         let mut rows = self.manifest.rows()?;
-        let mut records = self.journal.records()?;
+        let mut records = self.records.reader(1);
         for row in 0..self.manifest.len() as Row {
             let entry = rows.read(row)?;
             let record = records.read(row)?;
+            if let Some(record) = &record {
+                counts.add(record, || Ok(entry.id.clone()))?;
+            }
             let cells = pair_cells(entry, record.as_ref(), self.metrics, self.per_layer);
             csv.write_record(cells)?;
         }
-        Ok(csv.flush()?)
+        csv.flush()?;
+        Ok(counts)
     }
 
     fn pairs_header(&self) -> Vec<String> {
@@ -153,7 +178,7 @@ impl Tables<'_> {
         for metric in self.metrics {
             header.push(metric.name.clone());
             if self.per_layer {
-                let layers = 0..metric.layer_count();
+                let layers = 0..metric.layers;
                 header.extend(layers.map(|layer| format!("{}_layer{layer}", metric.name)));
             }
         }
@@ -165,7 +190,7 @@ impl Tables<'_> {
     ///
     /// # Errors
     /// When the manifest or the journal cannot be read.
-    pub fn summarize(&mut self) -> anyhow::Result<Vec<SummaryRow>> {
+    pub fn summarize(&self) -> anyhow::Result<Vec<SummaryRow>> {
         let mut all = Vec::new();
         let mut by_group = Vec::new();
         for (index, metric) in self.metrics.iter().enumerate() {
@@ -195,12 +220,12 @@ impl Tables<'_> {
     }
 
     /// One metric's observations with their groups.
-    fn collect(&mut self, metric: usize) -> anyhow::Result<Collected> {
+    fn collect(&self, metric: usize) -> anyhow::Result<Collected> {
         let mut numbers: HashMap<Vec<String>, u32> = HashMap::new();
         let mut collected = Collected::default();
         collected.observations.reserve_exact(self.manifest.len());
         let mut rows = self.manifest.rows()?;
-        let mut records = self.journal.records()?;
+        let mut records = self.records.reader(1);
         for row in 0..self.manifest.len() as Row {
             let entry = rows.read(row)?;
             let cells: Vec<String> =
@@ -231,7 +256,7 @@ struct Collected {
 fn pair_cells(
     entry: Entry,
     record: Option<&Record>,
-    metrics: &[Metric],
+    metrics: &[MetricColumn],
     per_layer: bool,
 ) -> Vec<String> {
     let mut cells = vec![entry.id, entry.item, entry.method, entry.reference, entry.distorted];
@@ -246,7 +271,7 @@ fn pair_cells(
         cells.push(total.map(nine_digits).unwrap_or_default());
         if per_layer {
             let cell = |layer| layers.map(|layers| nine_digits(layers[layer])).unwrap_or_default();
-            cells.extend((0..metric.layer_count()).map(cell));
+            cells.extend((0..metric.layers).map(cell));
         }
     }
     match record.map(|record| &record.failure) {

@@ -1,0 +1,184 @@
+//! Small runs whose disk fails, tears or dies at every step, one after another.
+
+use std::path::Path;
+
+use clap::Parser as _;
+
+use super::*;
+use crate::cli::{Cli, Command};
+use crate::eval::fake::FakeEvaluator;
+use crate::run::disk::Disk;
+use crate::run::disk::faults::Fault;
+use crate::run::names;
+use crate::run::plan::Plan;
+use crate::run::records::Outcome;
+
+/// Pairs that can be scored; one more cannot.
+const GOOD: usize = 9;
+
+/// A folder with images, a manifest, and a run that was never interrupted.
+struct Small {
+    folder: tempfile::TempDir,
+    config: Config,
+    expected: Tables,
+}
+
+/// What must not depend on interruptions.
+#[derive(PartialEq, Debug)]
+struct Tables {
+    pairs: String,
+    summary: String,
+    fingerprint: serde_json::Value,
+    counts: [serde_json::Value; 3],
+}
+
+impl Small {
+    fn new() -> Small {
+        // Thousands of files are made durable, which takes long on a disk and proves no more.
+        let memory = Path::new("/dev/shm");
+        let folder = match tempfile::tempdir_in(memory) {
+            Ok(folder) => folder,
+            Err(_) => tempfile::tempdir().unwrap(),
+        };
+        let at = |name: &str| folder.path().join(name);
+        let mut manifest = "ref,dist,item,method\n".to_owned();
+        for item in 0..3u8 {
+            // Two sizes, so that batches are open side by side.
+            let width = 6 + usize::from(item / 2);
+            let write = |name: &str, value: u8| {
+                let mut bytes = format!("P5 {width} 4 255\n").into_bytes();
+                bytes.extend(std::iter::repeat_n(value, width * 4));
+                fs_err::write(at(name), bytes).unwrap();
+            };
+            write(&format!("r{item}.pgm"), 200 + item);
+            for method in 0..3u8 {
+                write(&format!("d{item}{method}.pgm"), 40 * method + item);
+                manifest += &format!("r{item}.pgm,d{item}{method}.pgm,{item},{method}\n");
+            }
+        }
+        manifest += "r0.pgm,gone.pgm,0,3\n";
+        fs_err::write(at("m.csv"), manifest).unwrap();
+        let path = at("m.csv").display().to_string();
+        let line = ["lpips", "eval", &path, "-o", "unused", "-q", "--threads", "1"];
+        let line = line.into_iter().chain(["--group-by", "method"]);
+        let Command::Eval(args) = Cli::parse_from(line).command else { panic!("not eval") };
+        let config = Config::resolve(*args).unwrap();
+        let nothing = Tables {
+            pairs: String::new(),
+            summary: String::new(),
+            fingerprint: serde_json::Value::Null,
+            counts: [const { serde_json::Value::Null }; 3],
+        };
+        let mut small = Small { folder, config, expected: nothing };
+        assert_eq!(small.run("whole", Disk::default()).unwrap(), GOOD);
+        small.expected = small.tables("whole");
+        assert_eq!(small.expected.counts, [GOOD + 1, GOOD, 1].map(serde_json::Value::from));
+        small
+    }
+
+    /// Runs the command and gives back how many pairs were scored.
+    fn run(&self, run: &str, disk: Disk) -> anyhow::Result<usize> {
+        let mut evaluator = FakeEvaluator::new(2, 2);
+        let run_dir = RunDir::open_on(&self.folder.path().join(run), disk)?;
+        let inputs = Inputs::open(&self.config, self.folder.path())?;
+        // Nobody, so that the next one finds it dead.
+        let mut owner = Owner::this_process(&|_: &str| None);
+        owner.process_start += 1;
+        let on = evaluator.describe();
+        let begun = Begun::begin(&self.config, inputs, &run_dir, &on, owner)?;
+        score(begun, &self.config, &run_dir, &mut evaluator, &Stop::default())?;
+        Ok(evaluator.batches.iter().map(|(_, pairs)| pairs).sum())
+    }
+
+    fn tables(&self, run: &str) -> Tables {
+        let folder = self.folder.path().join(run);
+        let text = |name: &str| fs_err::read_to_string(folder.join(name)).unwrap();
+        let run: serde_json::Value = serde_json::from_str(&text(names::RUN)).unwrap();
+        let counts = ["expected", "scored", "failed"].map(|key| run["provenance"][key].clone());
+        Tables {
+            pairs: text(names::PAIRS),
+            summary: text(names::SUMMARY),
+            fingerprint: run["fingerprint"].clone(),
+            counts,
+        }
+    }
+
+    /// Pairs whose scores are safe in a run that was interrupted.
+    fn safe(&self, run: &str) -> usize {
+        let run_dir = RunDir::open(&self.folder.path().join(run)).unwrap();
+        let Some(frozen) = Plan::read(&run_dir).unwrap() else { return 0 };
+        let records = Records::open(&run_dir, &frozen, None).unwrap();
+        let rows = 0..frozen.plan.pairs as u32;
+        rows.filter(|&row| records.outcome(row) == Some(Outcome::Scored)).count()
+    }
+}
+
+#[test]
+fn whatever_step_goes_wrong_the_next_run_ends_as_if_nothing_had() {
+    let small = Small::new();
+    let mut most_safe = 0;
+    let mut steps = [0; 4];
+    for (fault, steps) in
+        [Fault::Fail, Fault::Tear, Fault::Kill, Fault::TearAndKill].into_iter().zip(&mut steps)
+    {
+        loop {
+            let run = format!("{fault:?}{steps}");
+            let disk = Disk::with_fault(fault, *steps);
+            let first = small.run(&run, disk.clone());
+            if !disk.is_broken() {
+                break;
+            }
+            // No fault is passed over in silence.
+            assert!(first.is_err(), "{run}");
+            let safe = small.safe(&run);
+            let scored = small.run(&run, Disk::default()).unwrap();
+            assert_eq!(scored, GOOD - safe, "{run}: what is safe is not scored again");
+            assert_eq!(small.tables(&run), small.expected, "{run}");
+            most_safe = most_safe.max(safe);
+            *steps += 1;
+        }
+    }
+    assert_eq!(most_safe, GOOD, "the last steps are those of the tables");
+    assert!(steps.iter().all(|&of_fault| of_fault == steps[0] && of_fault > 40), "{steps:?}");
+}
+
+#[test]
+fn a_run_that_is_interrupted_again_and_again_ends() {
+    let small = Small::new();
+    // Every attempt dies some steps later than the one before.
+    for at in 0.. {
+        let disk = Disk::with_fault(Fault::TearAndKill, at);
+        let ended = small.run("again", disk.clone());
+        if !disk.is_broken() {
+            ended.unwrap();
+            break;
+        }
+    }
+    assert_eq!(small.tables("again"), small.expected);
+}
+
+#[test]
+fn a_finished_run_is_kept_until_an_image_changes() {
+    let small = Small::new();
+    assert_eq!(small.run("whole", Disk::default()).unwrap(), 0);
+    assert_eq!(small.tables("whole"), small.expected);
+
+    // Brighter by one.
+    let changed = small.folder.path().join("d11.pgm");
+    let bytes = fs_err::read(&changed).unwrap();
+    let brighter = bytes.iter().map(|&byte| if byte == 41 { 42 } else { byte });
+    fs_err::write(&changed, brighter.collect::<Vec<u8>>()).unwrap();
+    let modified = std::time::SystemTime::UNIX_EPOCH;
+    fs_err::OpenOptions::new().write(true).open(&changed).unwrap().set_modified(modified).unwrap();
+    assert_eq!(small.run("whole", Disk::default()).unwrap(), 1);
+    let row = "1/1,1,1,r1.pgm,d11.pgm,6,4,160.000000,";
+    let expected = small.expected.pairs.replace(row, &row.replace("160", "159"));
+    assert_ne!(expected, small.expected.pairs);
+    assert_eq!(small.tables("whole").pairs, expected);
+
+    // A missing image appears.
+    fs_err::copy(small.folder.path().join("d00.pgm"), small.folder.path().join("gone.pgm"))
+        .unwrap();
+    assert_eq!(small.run("whole", Disk::default()).unwrap(), 1);
+    assert_eq!(small.tables("whole").counts[2], 0);
+}

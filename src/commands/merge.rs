@@ -1,0 +1,178 @@
+//! `lpips merge`: proves that every pair is there once, and joins; or says what is missing.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+
+use super::ending::{closing, ranking, tell_differences};
+use super::finish::{Results, finish};
+use crate::batch::Row;
+use crate::cli::MergeArgs;
+use crate::error::{Exit, Refusal};
+use crate::manifest::{Location, Manifest};
+use crate::progress::tell;
+use crate::run::attempt::Last;
+use crate::run::journal::How;
+use crate::run::owner::{Owner, Standing};
+use crate::run::plan::{Frozen, Plan};
+use crate::run::records::Records;
+use crate::run::tables::{GroupColumn, Tables};
+use crate::run::{RunDir, names};
+use crate::shard::{self, ArrayBase, Shard};
+
+/// Writes the tables of a complete run.
+///
+/// # Errors
+/// When there is no run, or it cannot be read or written.
+pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
+    let shown = args.run_dir.display();
+    if !args.run_dir.join(names::PLAN).exists() {
+        return Err(Refusal::inputs(format!("`{shown}` holds no run: no `{}`", names::PLAN))
+            .hint("name the folder that was given to `lpips eval` with `-o`")
+            .into());
+    }
+    let run_dir = RunDir::open(&args.run_dir)?;
+    let frozen = Plan::read(&run_dir)?.context("plan.json is gone")?;
+    let manifest = manifest(&run_dir, &frozen)?;
+    let records = Records::open(&run_dir, &frozen, None)?;
+    if !args.quiet {
+        tell_notes(&records);
+    }
+    let missing = Missing::find(&manifest, &frozen, &records)?;
+    if missing.count > 0 {
+        missing.tell(&run_dir, &frozen, &records)?;
+        return Ok(Exit::PairsFailed);
+    }
+
+    let group_by = args.group_by.as_ref().unwrap_or(&frozen.plan.group_by);
+    let columns = group_by.iter().map(|name| GroupColumn::find(name, &manifest));
+    let group_by = columns.collect::<Result<Vec<_>, _>>()?;
+    let tables = Tables {
+        manifest: &manifest,
+        records: &records,
+        metrics: &frozen.plan.metrics,
+        per_layer: args.per_layer || frozen.plan.per_layer,
+        group_by: &group_by,
+    };
+    let Results { counts, summary, files } = finish(&run_dir, &frozen, &tables)?;
+    if !args.quiet {
+        tell_differences(&counts);
+        tell(&ranking(&group_by, &summary));
+        tell(&closing(&counts, 0, 0.0));
+        tell(&files.join("\n"));
+    }
+    Ok(if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed })
+}
+
+/// The run's own copy.
+fn manifest(run_dir: &RunDir, frozen: &Frozen) -> anyhow::Result<Manifest> {
+    let path = run_dir.file(&frozen.plan.manifest);
+    let manifest = Manifest::open(Location::of(&path))?;
+    let expected = frozen.plan.fingerprint.get("manifest_sha256").and_then(|of| of.as_str());
+    if expected != Some(manifest.sha256()) {
+        let shown = path.display();
+        return Err(Refusal::inputs(format!("`{shown}` has changed since the run began"))
+            .hint("put the manifest that the run was begun with there")
+            .into());
+    }
+    Ok(manifest)
+}
+
+fn tell_notes(records: &Records) {
+    if records.repeated > 0 {
+        tell(&format!("note: {} pairs were scored twice, with equal scores", records.repeated));
+    }
+    if records.torn > 0 {
+        tell(&format!("note: {} damaged lines of journals were passed over", records.torn));
+    }
+}
+
+/// The pairs of a run that have no outcome, by shard.
+#[derive(Debug, Default)]
+struct Missing {
+    count: usize,
+    /// Missing pairs, and all.
+    by_shard: BTreeMap<u32, (usize, usize)>,
+}
+
+impl Missing {
+    fn find(manifest: &Manifest, frozen: &Frozen, records: &Records) -> anyhow::Result<Missing> {
+        let mut missing = Missing::default();
+        let all = 0..manifest.len() as Row;
+        missing.count = all.clone().filter(|&row| records.outcome(row).is_none()).count();
+        if missing.count == 0 {
+            return Ok(missing);
+        }
+        let mut rows = manifest.rows()?;
+        for row in all {
+            let index = Shard::index_of(&rows.read(row)?.reference, frozen.plan.shards);
+            let (absent, expected) = missing.by_shard.entry(index).or_default();
+            *absent += usize::from(records.outcome(row).is_none());
+            *expected += 1;
+        }
+        missing.by_shard.retain(|_, (absent, _)| *absent > 0);
+        Ok(missing)
+    }
+
+    /// What is missing and why goes to people; the line that mends it to stdout.
+    fn tell(&self, run_dir: &RunDir, frozen: &Frozen, records: &Records) -> anyhow::Result<()> {
+        let Plan { shards, pairs, array, .. } = &frozen.plan;
+        let shown = run_dir.path().display();
+        tell(&format!("error: `{shown}` lacks {} of {pairs} pairs", self.count));
+        let this = Owner::this_process(&shard::environment);
+        let names = run_dir.journal_names()?;
+        let mut to_run = Vec::new();
+        for (&index, (absent, expected)) in &self.by_shard {
+            let shard = Shard { index, count: *shards };
+            let last = names.iter().rfind(|name| name.shard == shard);
+            let last = last.map(|&name| Last::look(&run_dir.journals(), name)).transpose()?;
+            let (state, is_running) = state(last.as_ref(), &this);
+            tell(&format!("  shard {shard}: {absent} of {expected} pairs missing; {state}"));
+            if !is_running {
+                to_run.push(index);
+            }
+        }
+        if to_run.is_empty() {
+            tell("hint: all of these are being scored; wait for them and merge again");
+            return Ok(());
+        }
+        let array = (*array).unwrap_or(ArrayBase::ZERO).array_of(&to_run);
+        let script = records.journals().iter().rev().find_map(|one| one.header.script.as_ref());
+        match script {
+            Some(script) => {
+                tell("hint: this scores exactly what is missing; merge again after it:");
+                writeln!(std::io::stdout(), "sbatch --array={array} {script}")?;
+            }
+            None => {
+                let first = Shard { index: to_run[0], count: *shards };
+                let again = match shards {
+                    1 => "the command that began the run".to_owned(),
+                    _ => format!("the command that began the run with `--shard {first}` and so on"),
+                };
+                tell(&format!(
+                    "hint: run {again}; or in Slurm: sbatch --array={array} SCRIPT, and merge again"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What became of the last attempt at a shard, and whether it is still going on.
+fn state(last: Option<&Last>, this: &Owner) -> (String, bool) {
+    let Some(last) = last else { return ("it never began".to_owned(), false) };
+    let told = last.told();
+    match (&last.end, last.standing(this)) {
+        (Some(end), _) => {
+            let how = match end.how {
+                How::Finished => "its journal is damaged",
+                How::Stopped => "stopped by a signal",
+                How::Failed => "ended by an error",
+            };
+            (format!("{how} at {}", end.ended), false)
+        }
+        (None, Standing::Held) => (format!("being scored by {told}"), true),
+        (None, Standing::Free(why)) => (format!("left by {told}: {why}"), false),
+    }
+}

@@ -1,0 +1,328 @@
+//! One process's try at a shard. Its journal is also its claim.
+//!
+//! The journals of a shard are numbered, and whoever creates the next one, which only one process
+//! can, has the shard. Nothing is ever removed or taken back, so there is no moment at which two
+//! processes could both believe that a claim was theirs to remove. Before a process creates the
+//! next journal it looks whether the last one is still being written; see [`super::owner`].
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{bail, ensure};
+
+use super::RunDir;
+use super::journal::{self, End, Entry, Header, How, Record, Writer};
+use super::owner::{Owner, SIGN_EVERY_S, Standing};
+use crate::error::{Exit, Refusal};
+use crate::shard::Shard;
+
+/// Comers that may be faster, one after another.
+const RACES_MAX: usize = 100;
+
+/// The place of a journal among those of a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct JournalName {
+    /// The shard.
+    pub shard: Shard,
+    /// Counts the attempts at the shard from 1.
+    pub attempt: u32,
+}
+
+impl JournalName {
+    /// Reads a file's name; `None` if it is no journal's.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<JournalName> {
+        let (shard, attempt) = name.split_once(".attempt-")?;
+        let (index, count) = shard.split_once("-of-")?;
+        let shard = Shard { index: index.parse().ok()?, count: count.parse().ok()? };
+        let parsed = JournalName { shard, attempt: attempt.parse().ok()? };
+        (parsed.to_string() == name).then_some(parsed)
+    }
+}
+
+impl std::fmt::Display for JournalName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let JournalName { shard, attempt } = self;
+        write!(f, "{}-of-{}.attempt-{attempt}", shard.index, shard.count)
+    }
+}
+
+/// What is known of the last attempt at a shard.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Last {
+    /// Its journal.
+    pub name: JournalName,
+    /// Who wrote it; `None` if that cannot be read.
+    pub header: Option<Header>,
+    /// How it ended, if it said so.
+    pub end: Option<End>,
+    /// Seconds since its last sign of life, by the file server's clock.
+    pub silence_s: u64,
+}
+
+impl Last {
+    /// Looks at the journal `name`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn look(folder: &Path, name: JournalName) -> anyhow::Result<Last> {
+        let path = folder.join(name.to_string());
+        let modified = fs_err::metadata(&path)?.modified()?;
+        let (mut header, mut end) = (None, None);
+        journal::scan(&path, |_, entry| {
+            match entry {
+                Entry::Begin(first) => header = Some(*first),
+                Entry::End(last) => end = Some(last),
+                Entry::Pair(_) => {}
+            }
+            Ok(())
+        })?;
+        let silence = server_now(folder)?.duration_since(modified).unwrap_or_default();
+        Ok(Last { name, header, end, silence_s: silence.as_secs() })
+    }
+
+    /// Whether `comer` may take the shard.
+    #[must_use]
+    pub fn standing(&self, comer: &Owner) -> Standing {
+        match (&self.end, &self.header) {
+            (Some(_), _) => Standing::Free("it ended"),
+            (None, Some(header)) => header.owner.standing(comer, self.silence_s, Owner::runs),
+            // Its first line was never whole: it has no rows either.
+            (None, None) => Standing::Free("it never began"),
+        }
+    }
+
+    /// Host, job, process and age, for people.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let Some(header) = &self.header else { return "an unknown process".to_owned() };
+        let (owner, started, silence_s) = (header.owner.told(), &header.started, self.silence_s);
+        format!("{owner}, since {started}, last sign of life {silence_s} s ago")
+    }
+}
+
+/// The clock of the server that holds `folder`, against which ages of its files are told.
+fn server_now(folder: &Path) -> anyhow::Result<SystemTime> {
+    Ok(tempfile::tempfile_in(folder)?.metadata()?.modified()?)
+}
+
+/// The claim of this process on a shard.
+#[derive(Debug)]
+pub struct Attempt {
+    writer: Writer,
+    /// The journal of whoever takes this process for dead.
+    successor: PathBuf,
+    shard: Shard,
+    is_ended: bool,
+    _signs: Signs,
+}
+
+impl Attempt {
+    /// Takes the shard of `header` if it is free.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that names host, job and age of the process that has it.
+    pub fn begin(run_dir: &RunDir, header: Header) -> anyhow::Result<Attempt> {
+        let shard = header.shard;
+        let folder = run_dir.journals();
+        let comer = header.owner.clone();
+        let first = journal::line(&Entry::Begin(Box::new(header)))?;
+        for _ in 0..RACES_MAX {
+            let last = run_dir.journal_names()?.into_iter().rfind(|name| name.shard == shard);
+            if let Some(name) = last {
+                let last = Last::look(&folder, name)?;
+                if last.standing(&comer) == Standing::Held {
+                    return Err(held(shard, &last).into());
+                }
+            }
+            let attempt = last.map_or(1, |last| last.attempt + 1);
+            let path = folder.join(JournalName { shard, attempt }.to_string());
+            let is_ours = run_dir.create_once(&path, |file| Ok(file.write_all(first.as_bytes())?));
+            if is_ours? {
+                let writer = Writer::open(run_dir.disk.clone(), &path)?;
+                let signs = Signs::start(writer.file().file().try_clone()?);
+                let next = JournalName { shard, attempt: attempt + 1 }.to_string();
+                let successor = folder.join(next);
+                return Ok(Attempt { writer, successor, shard, is_ended: false, _signs: signs });
+            }
+        }
+        bail!("{RACES_MAX} processes took shard {shard} one after another")
+    }
+
+    /// Appends records; see [`Writer::append`].
+    ///
+    /// # Errors
+    /// When they cannot be written, or another process took this one for dead: its rows are safe,
+    /// but two need not do the same work.
+    pub fn append(&mut self, records: &[Record]) -> anyhow::Result<()> {
+        self.writer.append(records)?;
+        ensure!(
+            !self.successor.exists(),
+            Refusal::new(
+                Exit::Inputs,
+                format!(
+                    "another process has taken over shard {}: `{}`",
+                    self.shard,
+                    self.successor.display()
+                )
+            )
+            .hint("let that one finish; the rows of both count")
+        );
+        Ok(())
+    }
+
+    /// Ends the attempt and frees the shard. The first end counts.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn end(&mut self, how: How, elapsed_s: f64) -> anyhow::Result<()> {
+        if std::mem::replace(&mut self.is_ended, true) {
+            return Ok(());
+        }
+        self.writer.end(End { how, ended: jiff::Timestamp::now().to_string(), elapsed_s })
+    }
+}
+
+fn held(shard: Shard, last: &Last) -> Refusal {
+    let what = match shard {
+        Shard::WHOLE => "the run".to_owned(),
+        shard => format!("shard {shard} of the run"),
+    };
+    Refusal::inputs(format!("{what} is being scored by {}", last.told())).hint(
+        "wait for it or end it; a process that died elsewhere is passed over after two minutes of \
+         silence, a requeued job takes over at once",
+    )
+}
+
+/// Gives signs of life while it lives, however long a batch takes: the journal's time of change.
+#[derive(Debug)]
+struct Signs {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Signs {
+    fn start(journal: std::fs::File) -> Signs {
+        let (stop, stopped) = channel();
+        let thread = std::thread::spawn(move || {
+            let every = Duration::from_secs(SIGN_EVERY_S);
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                // Now by the file server's clock. A server that is away for a moment will hear the
+                // next sign.
+                let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+                let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+                let _ = rustix::fs::futimens(&journal, &times);
+            }
+        });
+        Signs { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Signs {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // It cannot panic, and there is nothing to do if it did.
+            drop(thread.join());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::journal::tests::{header, record};
+
+    const SHARD: Shard = Shard { index: 3, count: 8 };
+
+    fn begin(run_dir: &RunDir, change: impl FnOnce(&mut Header)) -> anyhow::Result<Attempt> {
+        let mut header = header(SHARD, "p");
+        change(&mut header);
+        Attempt::begin(run_dir, header)
+    }
+
+    fn dead(header: &mut Header) {
+        header.owner.process_start += 1;
+    }
+
+    #[test]
+    fn journals_are_named_after_shard_and_attempt() {
+        let name = JournalName { shard: SHARD, attempt: 12 };
+        assert_eq!(name.to_string(), "3-of-8.attempt-12");
+        assert_eq!(JournalName::parse("3-of-8.attempt-12"), Some(name));
+        for other in ["3-of-8.attempt-12.x.part", "3-of-8", "03-of-8.attempt-1", ".attempt-1"] {
+            assert_eq!(JournalName::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_second_process_stops_and_names_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(folder.path()).unwrap();
+        let mut first = begin(&run_dir, |header| header.started = "today".to_owned()).unwrap();
+        let refused = begin(&run_dir, |_| {}).unwrap_err().to_string();
+        let owner = header(SHARD, "p").owner;
+        let expected = format!("shard 3/8 of the run is being scored by host {}", owner.host);
+        assert!(refused.starts_with(&expected), "{refused}");
+        assert!(refused.contains("since today, last sign of life"), "{refused}");
+        first.end(How::Stopped, 0.0).unwrap();
+        begin(&run_dir, |_| {}).unwrap();
+        assert_eq!(run_dir.journal_names().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn another_shard_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(folder.path()).unwrap();
+        let _first = begin(&run_dir, |_| {}).unwrap();
+        begin(&run_dir, |header| header.shard.index = 4).unwrap();
+    }
+
+    #[test]
+    fn who_was_taken_for_dead_notices_and_keeps_its_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(folder.path()).unwrap();
+        let mut first = begin(&run_dir, dead).unwrap();
+        first.append(&[record(0, 0.5)]).unwrap();
+        let mut second = begin(&run_dir, |_| {}).unwrap();
+        second.append(&[record(1, 0.5)]).unwrap();
+        let refused = first.append(&[record(2, 0.5)]).unwrap_err();
+        assert!(refused.to_string().contains("has taken over shard 3/8"), "{refused}");
+        let mut rows = Vec::new();
+        for name in run_dir.journal_names().unwrap() {
+            journal::scan(&run_dir.journals().join(name.to_string()), |_, entry| {
+                if let Entry::Pair(record) = entry {
+                    rows.push(record.row);
+                }
+                Ok(())
+            })
+            .unwrap();
+        }
+        assert_eq!(rows, [0, 2, 1]);
+    }
+
+    #[test]
+    fn of_many_comers_one_gets_the_shard() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(folder.path()).unwrap();
+        for round in 1..=20 {
+            // All find the last attempt dead, or none.
+            let claims: Vec<_> = std::thread::scope(|scope| {
+                let comers: Vec<_> =
+                    (0..4).map(|_| scope.spawn(|| begin(&run_dir, |_| {}))).collect();
+                comers.into_iter().map(|comer| comer.join().unwrap()).collect()
+            });
+            assert_eq!(claims.iter().filter(|claim| claim.is_ok()).count(), 1);
+            assert_eq!(run_dir.journal_names().unwrap().len(), 2 * round - 1);
+            drop(claims);
+            let alive = run_dir.journal_names().unwrap().pop().unwrap();
+            let path = run_dir.journals().join(alive.to_string());
+            let mut writer = Writer::open(run_dir.disk.clone(), &path).unwrap();
+            let end = End { how: How::Stopped, ended: String::new(), elapsed_s: 0.0 };
+            writer.end(end).unwrap();
+            begin(&run_dir, dead).unwrap();
+        }
+    }
+}

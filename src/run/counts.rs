@@ -1,0 +1,78 @@
+//! How many rows have which outcome.
+
+use std::collections::BTreeMap;
+
+use super::journal::Record;
+use crate::error::Failure;
+use crate::image::Difference;
+
+/// How many rows were scored, and how many failed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Rows with every metric.
+    pub scored: usize,
+    /// Rows without.
+    pub failed: usize,
+    /// Rows without, by the code of their reason.
+    pub failures: BTreeMap<String, Failures>,
+    /// Rows whose two images differ in something that does not fail them, in the order of
+    /// [`Difference::ALL`].
+    pub differing: [usize; 4],
+}
+
+/// Rows that failed for one reason.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failures {
+    /// How many.
+    pub count: usize,
+    /// The id of the first, and what was wrong with it.
+    pub first: String,
+}
+
+impl Counts {
+    /// Rows that have an outcome.
+    #[must_use]
+    pub fn done(&self) -> usize {
+        self.scored + self.failed
+    }
+
+    /// How many pairs failed, by the code of their reason.
+    #[must_use]
+    pub fn failure_codes(&self) -> BTreeMap<String, usize> {
+        self.failures.iter().map(|(code, of)| (code.clone(), of.count)).collect()
+    }
+
+    /// How many pairs bear each [`Difference`], by code; those that none bears are absent.
+    #[must_use]
+    pub fn warnings(&self) -> BTreeMap<&'static str, usize> {
+        let counts = Difference::ALL.map(Difference::code).into_iter().zip(self.differing);
+        counts.filter(|&(_, count)| count > 0).collect()
+    }
+
+    /// Counts a row; `id` is asked for the first failure of each reason.
+    ///
+    /// # Errors
+    /// When `id` fails.
+    pub fn add(
+        &mut self,
+        record: &Record,
+        id: impl FnOnce() -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
+        match &record.failure {
+            None => self.scored += 1,
+            Some(Failure { code, message }) => {
+                self.failed += 1;
+                if let Some(same) = self.failures.get_mut(code) {
+                    same.count += 1;
+                } else {
+                    let first = Failures { count: 1, first: format!("`{}`: {message}", id()?) };
+                    self.failures.insert(code.clone(), first);
+                }
+            }
+        }
+        for (count, difference) in self.differing.iter_mut().zip(Difference::ALL) {
+            *count += usize::from(record.differences.contains(difference));
+        }
+        Ok(())
+    }
+}

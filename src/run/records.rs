@@ -1,0 +1,356 @@
+//! The rows of a run, wherever they are: all journals of all attempts, by row.
+//!
+//! Journals are read once from start to end; 8 bytes a row stay in memory, which say where the
+//! row's record is. Of several attempts at one shard the later one knows better: it has read the
+//! earlier ones, and scored again only what failed or has changed. Apart from that a row must not
+//! be there twice with different scores.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+
+use super::attempt::JournalName;
+use super::journal::{self, End, Entry, Header, Reader, Record};
+use super::plan::Frozen;
+use super::{RunDir, names};
+use crate::batch::Row;
+use crate::error::Refusal;
+use crate::shard::Shard;
+
+/// Marks a row without a record.
+const ABSENT: u64 = u64::MAX;
+/// Marks a record of a failed pair.
+const FAILED: u64 = 1 << 63;
+/// A place is the number of a journal above this many bits of offset.
+const OFFSET_BITS: u32 = 40;
+/// Memory for buffers of journals that are read at the same time, and the least a buffer must be.
+const BUFFERS_BYTES: usize = 32 << 20;
+const BUFFER_MIN_BYTES: usize = 4 << 10;
+/// Files that this process may have open for other purposes.
+const OTHER_FILES: usize = 64;
+
+/// A journal that was read.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Journal {
+    /// Its name.
+    pub name: JournalName,
+    /// Its first line.
+    pub header: Header,
+    /// Its last one.
+    pub end: Option<End>,
+    path: PathBuf,
+}
+
+/// Where the record of each row is.
+#[derive(Debug)]
+pub struct Records {
+    journals: Vec<Journal>,
+    places: Vec<u64>,
+    /// Rows that are there twice with equal scores.
+    pub repeated: usize,
+    /// Lines that were torn or damaged.
+    pub torn: usize,
+}
+
+impl Records {
+    /// Reads the journals of a run, or of one shard of it.
+    ///
+    /// # Errors
+    /// When a journal cannot be read, belongs to another plan, or a row is there twice with
+    /// different scores.
+    pub fn open(run_dir: &RunDir, frozen: &Frozen, of: Option<Shard>) -> anyhow::Result<Records> {
+        let places = vec![ABSENT; frozen.plan.pairs];
+        let mut records = Records { journals: Vec::new(), places, repeated: 0, torn: 0 };
+        for name in run_dir.journal_names()? {
+            if of.is_none_or(|shard| shard == name.shard) {
+                records.add(run_dir, frozen, name)?;
+            }
+        }
+        Ok(records)
+    }
+
+    /// The journals, by shard and attempt.
+    #[must_use]
+    pub fn journals(&self) -> &[Journal] {
+        &self.journals
+    }
+
+    /// What became of `row`; `None` if it is not finished.
+    #[must_use]
+    pub fn outcome(&self, row: Row) -> Option<Outcome> {
+        match self.places[row as usize] {
+            ABSENT => None,
+            place if place & FAILED != 0 => Some(Outcome::Failed),
+            _ => Some(Outcome::Scored),
+        }
+    }
+
+    /// Whether no row is finished.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.iter().all(|&place| place == ABSENT)
+    }
+
+    /// A reader of records by row, one of `readers` that are used at the same time. Cheapest in the
+    /// order in which rows were finished.
+    #[must_use]
+    pub fn reader(&self, readers: usize) -> RecordReader<'_> {
+        let buffers = self.journals.len().max(1) * readers;
+        let buffer_bytes = (BUFFERS_BYTES / buffers).clamp(BUFFER_MIN_BYTES, 1 << 16);
+        let files = self.journals.iter().map(|_| None).collect();
+        let open_max = (open_max() / readers).max(1);
+        RecordReader { records: self, files, open: 0, open_max, buffer_bytes }
+    }
+
+    fn add(&mut self, run_dir: &RunDir, frozen: &Frozen, name: JournalName) -> anyhow::Result<()> {
+        let path = run_dir.journals().join(name.to_string());
+        let shown = path.display().to_string();
+        let number = self.journals.len() as u64;
+        ensure!(number < FAILED >> OFFSET_BITS, "more than {number} journals");
+        let (mut header, mut end) = (None, None);
+        // Rows that other journals have, too.
+        let mut twice: Vec<(u64, Record)> = Vec::new();
+        let places = &mut self.places;
+        self.torn += journal::scan(&path, |offset, entry| {
+            match entry {
+                Entry::Begin(first) => {
+                    check(&shown, &first, name, frozen)?;
+                    header = Some(*first);
+                }
+                Entry::End(last) => end = Some(last),
+                Entry::Pair(record) => {
+                    let place = places.get_mut(record.row as usize).filter(|_| header.is_some());
+                    let place = place.ok_or_else(|| damaged(&shown, "a row of no manifest"))?;
+                    ensure!(offset < 1 << OFFSET_BITS, damaged(&shown, "too long"));
+                    let failed = if record.failure.is_some() { FAILED } else { 0 };
+                    let before = std::mem::replace(place, failed | number << OFFSET_BITS | offset);
+                    if (before | failed) & FAILED == 0 {
+                        twice.push((before, record));
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        // Without a first line there are no rows.
+        if let Some(header) = header {
+            self.journals.push(Journal { name, header, end, path });
+        }
+        self.compare(&twice)
+    }
+
+    /// Scores of one pair of unchanged files are equal within a numerics class, or something is very
+    /// wrong.
+    fn compare(&mut self, twice: &[(u64, Record)]) -> anyhow::Result<()> {
+        let mut repeated = 0;
+        let mut reader = self.reader(1);
+        for (place, now) in twice {
+            let before = reader.read_at(*place, now.row)?;
+            let class = |place: u64| &self.journals[journal_of(place)].header.numerics_class;
+            let is_other = class(*place) != class(self.places[now.row as usize]);
+            if before.stamps != now.stamps || is_other {
+                continue;
+            }
+            if before.layers != now.layers {
+                let [before, now_in] = [*place, self.places[now.row as usize]]
+                    .map(|place| self.journals[journal_of(place)].path.display().to_string());
+                return Err(Refusal::inputs(format!(
+                    "row {} of the manifest has different scores in `{before}` and `{now_in}`",
+                    now.row + 1
+                ))
+                .hint(
+                    "do not trust either: see what the two machines differ in, and begin a new run",
+                )
+                .into());
+            }
+            repeated += 1;
+        }
+        drop(reader);
+        self.repeated += repeated;
+        Ok(())
+    }
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It has every metric.
+    Scored,
+    /// It does not.
+    Failed,
+}
+
+fn journal_of(place: u64) -> usize {
+    // At most the number of journals.
+    ((place & !FAILED) >> OFFSET_BITS) as usize
+}
+
+fn check(shown: &str, header: &Header, name: JournalName, frozen: &Frozen) -> anyhow::Result<()> {
+    ensure!(
+        header.plan_sha256 == frozen.sha256,
+        Refusal::inputs(format!("`{shown}` belongs to another run than `{}`", names::PLAN))
+            .hint("remove it from the run directory, where somebody has put it")
+    );
+    ensure!(header.shard == name.shard, damaged(shown, "renamed"));
+    Ok(())
+}
+
+fn damaged(shown: &str, how: &str) -> Refusal {
+    Refusal::inputs(format!("`{shown}` is damaged: {how}"))
+        .hint("remove it and run the command of its shard again")
+}
+
+/// Files that may be open at the same time, after asking for as many as there may be.
+fn open_max() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let is_raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
+    // Without leave to have more, files are closed and opened again.
+    let limit = if is_raised { maximum } else { current };
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    limit.saturating_sub(OTHER_FILES)
+}
+
+/// Records by row.
+#[derive(Debug)]
+pub struct RecordReader<'a> {
+    records: &'a Records,
+    files: Vec<Option<Reader>>,
+    open: usize,
+    open_max: usize,
+    buffer_bytes: usize,
+}
+
+impl RecordReader<'_> {
+    /// The record of `row`, or `None` if the row is not finished.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or the record is damaged.
+    pub fn read(&mut self, row: Row) -> anyhow::Result<Option<Record>> {
+        match self.records.places[row as usize] {
+            ABSENT => Ok(None),
+            place => self.read_at(place, row).map(Some),
+        }
+    }
+
+    fn read_at(&mut self, place: u64, row: Row) -> anyhow::Result<Record> {
+        let journal = journal_of(place);
+        if self.files[journal].is_none() {
+            if self.open >= self.open_max {
+                self.files.iter_mut().for_each(|file| *file = None);
+                self.open = 0;
+            }
+            self.open += 1;
+        }
+        let path = &self.records.journals[journal].path;
+        let reader = match &mut self.files[journal] {
+            Some(reader) => reader,
+            closed => closed.insert(Reader::open(path, self.buffer_bytes)?),
+        };
+        reader.read(place & ((1 << OFFSET_BITS) - 1), row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Failure;
+    use crate::run::attempt::Attempt;
+    use crate::run::journal::How;
+    use crate::run::journal::tests::{header, record};
+    use crate::run::plan::tests::plan;
+
+    /// A run of ten rows in four shards; each attempt is a shard and its records.
+    fn records(attempts: &[(u32, Vec<Record>)]) -> anyhow::Result<(Records, Vec<Option<Record>>)> {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(folder.path()).unwrap();
+        let frozen = plan().freeze(&run_dir, false).unwrap();
+        for (index, records) in attempts {
+            let shard = Shard { index: *index, count: 4 };
+            let mut attempt = Attempt::begin(&run_dir, header(shard, &frozen.sha256))?;
+            attempt.append(records)?;
+            attempt.end(How::Finished, 1.0)?;
+        }
+        let records = Records::open(&run_dir, &frozen, None)?;
+        let mut reader = records.reader(1);
+        let read = (0..10).map(|row| reader.read(row).unwrap()).collect();
+        drop(reader);
+        Ok((records, read))
+    }
+
+    #[test]
+    fn rows_are_found_in_whatever_journal_they_are() {
+        let (records, read) = records(&[
+            (2, vec![record(7, 0.7), record(1, 0.1)]),
+            (0, vec![Record::failed(4, Failure::new("E_X", "no"))]),
+            (2, vec![record(3, 0.3)]),
+        ])
+        .unwrap();
+        let found: Vec<Row> = read.iter().flatten().map(|record| record.row).collect();
+        assert_eq!(found, [1, 3, 4, 7]);
+        assert_eq!(records.outcome(4), Some(Outcome::Failed));
+        assert_eq!(records.outcome(7), Some(Outcome::Scored));
+        assert_eq!(records.outcome(0), None);
+        let names: Vec<String> =
+            records.journals().iter().map(|journal| journal.name.to_string()).collect();
+        assert_eq!(names, ["0-of-4.attempt-1", "2-of-4.attempt-1", "2-of-4.attempt-2"]);
+    }
+
+    #[test]
+    fn a_later_attempt_knows_better() {
+        let failed = Record::failed(4, Failure::new("E_X", "no"));
+        let mut changed = record(5, 0.6);
+        changed.stamps[1].len += 1;
+        let (records, read) = records(&[
+            (0, vec![failed.clone(), record(5, 0.5), record(6, 0.5)]),
+            (0, vec![record(4, 0.4), changed.clone(), Record { row: 6, ..failed.clone() }]),
+        ])
+        .unwrap();
+        assert_eq!(read[4], Some(record(4, 0.4)));
+        assert_eq!(read[5], Some(changed));
+        assert_eq!(read[6], Some(Record { row: 6, ..failed }));
+        assert_eq!(records.repeated, 0);
+    }
+
+    #[test]
+    fn equal_repetitions_are_counted_and_unequal_ones_refused() {
+        let (same, _) = records(&[(0, vec![record(4, 0.4)]), (1, vec![record(4, 0.4)])]).unwrap();
+        assert_eq!(same.repeated, 1);
+        let unequal = records(&[(0, vec![record(4, 0.4)]), (1, vec![record(4, 0.5)])]);
+        let message = unequal.unwrap_err().to_string();
+        assert!(message.starts_with("row 5 of the manifest has different scores in"), "{message}");
+        assert!(message.contains("0-of-4.attempt-1` and"), "{message}");
+    }
+
+    #[test]
+    fn journals_of_another_run_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(folder.path()).unwrap();
+        let frozen = plan().freeze(&run_dir, false).unwrap();
+        let shard = Shard { index: 0, count: 4 };
+        Attempt::begin(&run_dir, header(shard, "other")).unwrap();
+        let refused = Records::open(&run_dir, &frozen, None).unwrap_err();
+        assert!(refused.to_string().contains("belongs to another run"), "{refused}");
+    }
+
+    #[test]
+    fn more_journals_than_files_may_be_open_are_read() {
+        let attempts: Vec<(u32, Vec<Record>)> =
+            (0..10).map(|row| (row % 4, vec![record(row, 0.5)])).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(folder.path()).unwrap();
+        let frozen = plan().freeze(&run_dir, false).unwrap();
+        for (index, records) in attempts {
+            let shard = Shard { index, count: 4 };
+            let mut attempt = Attempt::begin(&run_dir, header(shard, &frozen.sha256)).unwrap();
+            attempt.append(&records).unwrap();
+            attempt.end(How::Stopped, 0.0).unwrap();
+        }
+        let records = Records::open(&run_dir, &frozen, None).unwrap();
+        let mut reader = records.reader(1);
+        reader.open_max = 2;
+        for row in [0, 9, 4, 1, 2, 9, 0, 3] {
+            assert_eq!(reader.read(row).unwrap(), Some(record(row, 0.5)));
+            assert!(reader.files.iter().flatten().count() <= 2);
+        }
+    }
+}

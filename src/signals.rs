@@ -1,0 +1,76 @@
+//! Signals that ask a run to end: TERM, INT, USR1 and USR2.
+//!
+//! The first one is a request, which the pipeline looks for between images. The second one ends the
+//! process at once; what was in flight is then lost, as with `kill -9`, and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use anyhow::Context as _;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::flag;
+
+use crate::error::Exit;
+
+/// Names and numbers.
+const SIGNALS: [(&str, i32); 4] =
+    [("SIGTERM", SIGTERM), ("SIGINT", SIGINT), ("SIGUSR1", SIGUSR1), ("SIGUSR2", SIGUSR2)];
+
+/// A request to end the run.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicUsize>);
+
+/// A signal that came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Signal(i32);
+
+impl Stop {
+    /// Listens to the signals from now on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn on_signals() -> anyhow::Result<Stop> {
+        let stop = Stop::default();
+        let is_second = Arc::new(AtomicBool::new(false));
+        for (name, signal) in SIGNALS {
+            let context = || format!("cannot listen to {name}");
+            let exit = Signal(signal).exit() as i32;
+            // In this order: the flag is not set yet when the first signal looks at it.
+            flag::register_conditional_shutdown(signal, exit, is_second.clone())
+                .with_context(context)?;
+            flag::register(signal, is_second.clone()).with_context(context)?;
+            // Signal numbers are small and positive.
+            flag::register_usize(signal, stop.0.clone(), signal as usize).with_context(context)?;
+        }
+        Ok(stop)
+    }
+
+    /// The signal that came, if one did.
+    #[must_use]
+    pub fn signal(&self) -> Option<Signal> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            signal => i32::try_from(signal).ok().map(Signal),
+        }
+    }
+
+    /// Asks the run to end, as SIGTERM does.
+    pub fn request(&self) {
+        self.0.store(SIGTERM as usize, Ordering::Relaxed);
+    }
+}
+
+impl Signal {
+    /// What the program exits with.
+    #[must_use]
+    pub fn exit(self) -> Exit {
+        if self.0 == SIGINT { Exit::Interrupted } else { Exit::Terminated }
+    }
+}
+
+impl std::fmt::Display for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = SIGNALS.iter().find(|(_, signal)| *signal == self.0);
+        f.write_str(name.map_or("a signal", |(name, _)| name))
+    }
+}
