@@ -1,8 +1,8 @@
 //! Where the pairs of a job come from: a manifest, stdin, folders or the command line.
 //!
 //! Whatever it is becomes a manifest in a file, since rows are read again by number. What people
-//! wrote to a file is read where it is; everything else is spooled into a folder of the caller. This
-//! module refuses to know what is done with the pairs.
+//! wrote to a file is read where it is; everything else is spooled into a folder of the caller.
+//! This module refuses to know what is done with the pairs.
 
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};

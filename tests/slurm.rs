@@ -29,7 +29,8 @@ struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let stop = Command::new(script("local_cluster")).arg("stop").arg(self.path("slurm")).status();
+        let stop =
+            Command::new(script("local_cluster")).arg("stop").arg(self.path("slurm")).status();
         if !stop.is_ok_and(|status| status.success()) {
             eprintln!("the cluster in {} could not be stopped", self.folder.path().display());
         }
@@ -41,7 +42,8 @@ impl Cluster {
     fn start() -> Option<Cluster> {
         let has_slurm = Command::new("slurmctld").arg("-V").output().is_ok();
         if !has_slurm || !rustix::process::geteuid().is_root() {
-            let required = std::env::var_os("LPIPS_REQUIRE_SLURM").is_some_and(|value| value == "1");
+            let required =
+                std::env::var_os("LPIPS_REQUIRE_SLURM").is_some_and(|value| value == "1");
             assert!(!required, "LPIPS_REQUIRE_SLURM=1, but there is no Slurm or no root");
             eprintln!("SKIPPED: needs root and Debian's slurm-wlm; `apt-get install slurm-wlm`");
             return None;
@@ -51,7 +53,8 @@ impl Cluster {
         builder.permissions(std::fs::Permissions::from_mode(0o755));
         let cluster = Cluster { folder: builder.tempdir().unwrap() };
         let slurm = cluster.path("slurm");
-        let started = Command::new(script("local_cluster")).arg("start").arg(slurm).output().unwrap();
+        let started =
+            Command::new(script("local_cluster")).arg("start").arg(slurm).output().unwrap();
         assert!(started.status.success(), "{}", stderr(&started));
 
         let mut manifest = "ref,dist,item,method\n".to_owned();
