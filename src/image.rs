@@ -12,6 +12,7 @@ mod stamp;
 
 use std::fs::Metadata;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use ::image::ImageFormat;
@@ -83,6 +84,11 @@ pub struct Rules {
 
 /// The default of [`Rules::pixels_max`]: three times what PIL warns of.
 pub const PIXELS_MAX: u64 = 1 << 28;
+
+/// Files up to this length are read without a look at their extents first.
+const LEN_UNASKED: u64 = 64 << 20;
+/// More than any format takes for a pixel: text of four samples of 16 bits.
+const LEN_PER_PIXEL: u64 = 32;
 
 impl Default for Rules {
     fn default() -> Rules {
@@ -157,6 +163,9 @@ impl Image {
 pub fn decode(path: &Path, rules: &Rules) -> Result<Image, ImageError> {
     let decoded = || {
         let Opened { mut file, format, metadata } = open(path)?;
+        if metadata.len() > LEN_UNASKED {
+            refuse_oversized(path, metadata.len(), rules)?;
+        }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
         let image = decode_as(format, &bytes, rules)?;
@@ -181,11 +190,40 @@ pub fn decode_bytes(bytes: &[u8], rules: &Rules) -> Result<Image, ImageError> {
 /// When the file is missing, cannot be read, is no image of a known format, or its header is
 /// damaged. Sizes are told as the file states them; see [`Rules::scored`].
 pub fn header(path: &Path) -> Result<Header, ImageError> {
-    let read = || match open(path)? {
-        Opened { file, format: ImageFormat::Jpeg, .. } => jpeg::header(file),
-        Opened { file, format, .. } => other::header(file, format),
-    };
-    read().map_err(|reason| located(path, reason))
+    header_of(path).map_err(|reason| located(path, reason))
+}
+
+fn header_of(path: &Path) -> Result<Header, Reason> {
+    let Opened { file, format, .. } = open(path)?;
+    guarded(|| match format {
+        ImageFormat::Jpeg => jpeg::header(file),
+        format => other::header(file, format),
+    })
+}
+
+/// A file must not be longer than its pixels can explain: it is read into memory as a whole.
+fn refuse_oversized(path: &Path, len: u64, rules: &Rules) -> Result<(), Reason> {
+    let Size { width, height } = header_of(path)?.size;
+    check_size(width as u64, height as u64, rules)?;
+    if len > LEN_UNASKED + LEN_PER_PIXEL * (width as u64 * height as u64) {
+        let text = format!("{len} bytes for {width}x{height} pixels: refused as a bomb");
+        return Err(("E_TOO_LARGE", text));
+    }
+    Ok(())
+}
+
+/// A decoder that panics has met a file that it cannot read, and no more than that.
+fn guarded<T>(read: impl FnOnce() -> Result<T, Reason>) -> Result<T, Reason> {
+    caught(read).unwrap_or_else(|text| Err(("E_DECODE", format!("the decoder gave up: {text}"))))
+}
+
+/// What `read` returns, or the text of its panic.
+fn caught<T>(read: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        text.unwrap_or_default()
+    })
 }
 
 impl Rules {
@@ -201,10 +239,10 @@ impl Rules {
 }
 
 fn decode_as(format: ImageFormat, bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
-    let image = match format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, rules)?,
-        format => other::decode(bytes, format, rules)?,
-    };
+    let image = guarded(|| match format {
+        ImageFormat::Jpeg => jpeg::decode(bytes, rules),
+        format => other::decode(bytes, format, rules),
+    })?;
     crop::crop(image, rules)
 }
 

@@ -4,12 +4,11 @@
 
 mod strict;
 
-use std::io::{BufRead, Error, ErrorKind};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::BufRead;
 
 use mozjpeg::{ColorSpace, Decompress, Marker};
 
-use super::{Header, Image, Pixels, Reason, Rules, Traits, check_size};
+use super::{Header, Image, Pixels, Reason, Rules, Traits, caught, check_size};
 use crate::batch::Size;
 
 const EXIF: Marker = Marker::APP(1);
@@ -50,20 +49,12 @@ fn start<R: BufRead>(file: R) -> Result<Decompress<R>, Reason> {
     Ok(decompress)
 }
 
-/// Turns the unwinding, by which the library reports an error, into that error. The panic hook is
-/// not called for it.
+/// The library reports an error by unwinding, for which the panic hook is not called.
 fn guarded<T>(read: impl FnOnce() -> Result<T, Reason>) -> Result<T, Reason> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(outcome) => outcome,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Err(damaged(&Error::new(ErrorKind::InvalidData, text.unwrap_or_default())))
-        }
-    }
+    caught(read).unwrap_or_else(|text| Err(damaged(&text)))
 }
 
-fn damaged(error: &Error) -> Reason {
+fn damaged(error: &dyn std::fmt::Display) -> Reason {
     ("E_DECODE", format!("JPEG: {error}"))
 }
 

@@ -1,0 +1,235 @@
+//! Random edits of good files, against the readers of files that anybody may have written: no panic,
+//! no memory beyond a bound, and what is read must be consistent.
+//!
+//! A few hundred cases run with every check, always the same ones. More, and others each time:
+//!
+//! ```sh
+//! PROPTEST_CASES=1000000000 timeout 600 cargo test --test fuzz images
+//! ```
+//!
+//! which ends with exit code 124 if ten minutes found nothing. The bytes of a case that fails are
+//! written to a file, whose name is told; it belongs into tests/data/corpus once its cause is mended.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+
+use lpips::image::{self, Pixels, Rules};
+use lpips::manifest::{Location, Manifest};
+use lpips::net::Net;
+use lpips::net::weights::Trunk;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+
+use support::{data, write_squeeze};
+
+/// Cases of each test within a check.
+const CASES: u32 = 300;
+/// Most memory that the process may ever have used, in KiB.
+const MEMORY_MAX_KIB: u64 = 768 << 10;
+/// Images are small here, so that a case takes no time.
+const PIXELS_MAX: u64 = 1 << 20;
+
+/// One change of a file. Positions are relative to its length.
+#[derive(Clone, Debug)]
+enum Edit {
+    Set(Index, u8),
+    /// Four bytes that often stand for a length or an offset.
+    Number(Index, u32, bool),
+    Insert(Index, Vec<u8>),
+    Remove(Index, Index),
+    /// A piece that stands there twice.
+    Repeat(Index, Index),
+    Cut(Index),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let number = prop_oneof![
+        Just(0u32),
+        Just(1),
+        Just(0x7fff_ffff),
+        Just(u32::MAX),
+        Just(0xffff),
+        Just(1 << 16),
+        any::<u32>()
+    ];
+    let index = any::<Index>;
+    prop_oneof![
+        4 => (index(), any::<u8>()).prop_map(|(at, byte)| Edit::Set(at, byte)),
+        2 => (index(), number, any::<bool>()).prop_map(|(at, n, big)| Edit::Number(at, n, big)),
+        1 => (index(), prop::collection::vec(any::<u8>(), 1..8))
+            .prop_map(|(at, bytes)| Edit::Insert(at, bytes)),
+        1 => (index(), index()).prop_map(|(a, b)| Edit::Remove(a, b)),
+        1 => (index(), index()).prop_map(|(a, b)| Edit::Repeat(a, b)),
+        1 => index().prop_map(Edit::Cut),
+    ]
+}
+
+/// Applies `edit` to the first `reach` bytes.
+fn apply(edit: &Edit, bytes: &mut Vec<u8>, reach: usize) {
+    let len = bytes.len().min(reach);
+    if len == 0 {
+        return;
+    }
+    let range = |a: &Index, b: &Index| {
+        let (a, b) = (a.index(len), b.index(len));
+        a.min(b)..a.max(b)
+    };
+    match edit {
+        Edit::Set(at, byte) => bytes[at.index(len)] = *byte,
+        Edit::Number(at, number, big) => {
+            let number = if *big { number.to_be_bytes() } else { number.to_le_bytes() };
+            let at = at.index(len);
+            for (byte, new) in bytes[at..].iter_mut().zip(number) {
+                *byte = new;
+            }
+        }
+        Edit::Insert(at, new) => {
+            let at = at.index(len);
+            bytes.splice(at..at, new.iter().copied());
+        }
+        Edit::Remove(a, b) => {
+            bytes.drain(range(a, b));
+        }
+        Edit::Repeat(a, b) => {
+            let range = range(a, b);
+            let piece = bytes[range.clone()].to_vec();
+            bytes.splice(range.end..range.end, piece);
+        }
+        Edit::Cut(at) => bytes.truncate(at.index(len)),
+    }
+}
+
+/// Most memory that this process has used until now; 0 where the system does not tell.
+fn memory_kib() -> u64 {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+/// Reads `bytes`; a case that fails leaves them in a file.
+fn attempt(name: &str, bytes: &[u8], read: &dyn Fn(&[u8])) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        read(bytes);
+        let used = memory_kib();
+        assert!(used < MEMORY_MAX_KIB, "{used} KiB of memory were used");
+    }));
+    if let Err(panic) = outcome {
+        let hash = &lpips::net::weights::sha256_hex(bytes)[..12];
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{hash}-{name}"));
+        fs_err::write(&path, bytes).unwrap();
+        eprintln!("the bytes of the case that failed are in {}", path.display());
+        resume_unwind(panic);
+    }
+}
+
+/// A good file, and how many of its first bytes are edited.
+struct Seed {
+    name: String,
+    bytes: Vec<u8>,
+    reach: usize,
+}
+
+/// The files of folders below tests/data, in the order of their names.
+fn seeds(folders: &[&str]) -> Vec<Seed> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for folder in folders {
+        let entries = fs_err::read_dir(data(folder)).unwrap();
+        paths.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    paths.sort();
+    let seed = |path: PathBuf| Seed {
+        name: path.file_name().unwrap().to_string_lossy().into_owned(),
+        bytes: fs_err::read(&path).unwrap(),
+        reach: usize::MAX,
+    };
+    paths.into_iter().map(seed).collect()
+}
+
+/// Reads every seed as it is, then edits of them.
+fn fuzz(seeds: &[Seed], read: impl Fn(&str, &[u8])) {
+    for Seed { name, bytes, .. } in seeds {
+        attempt(name, bytes, &|bytes| read(name, bytes));
+    }
+    let mut config = Config { failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config = Config { cases: CASES, rng_seed: RngSeed::Fixed(1), ..config };
+    }
+    let cases = (any::<Index>(), prop::collection::vec(edit(), 1..6));
+    let outcome = TestRunner::new(config).run(&cases, |(seed, edits)| {
+        let Seed { name, bytes, reach } = &seeds[seed.index(seeds.len())];
+        let mut bytes = bytes.clone();
+        edits.iter().for_each(|edit| apply(edit, &mut bytes, *reach));
+        attempt(name, &bytes, &|bytes| read(name, bytes));
+        Ok::<(), TestCaseError>(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn images() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    let rules = Rules { pixels_max: PIXELS_MAX, ..Rules::default() };
+    fuzz(&seeds(&["twins", "corpus/image"]), |_, bytes| {
+        fs_err::write(&path, bytes).unwrap();
+        let header = image::header(&path);
+        let Ok(image) = image::decode(&path, &rules) else { return };
+        let header = header.unwrap();
+        assert_eq!((header.size, header.traits), (image.size, image.traits));
+        assert!((image.size.width * image.size.height) as u64 <= PIXELS_MAX);
+        match &image.pixels {
+            Pixels::U8(samples) => assert_eq!(samples.len(), image.size.samples()),
+            Pixels::F32(samples) => {
+                assert_eq!(samples.len(), image.size.samples());
+                assert!(samples.iter().all(|sample| (0.0..=1.0).contains(sample)));
+            }
+        }
+    });
+}
+
+#[test]
+fn manifests() {
+    let folder = tempfile::tempdir().unwrap();
+    fuzz(&seeds(&["corpus/manifest"]), |name, bytes| {
+        let path = folder.path().join(name);
+        fs_err::write(&path, bytes).unwrap();
+        let Ok((manifest, faults)) = Manifest::examine(Location::of(&path)) else { return };
+        let mut order = manifest.order().to_vec();
+        order.sort_unstable();
+        assert!(order.iter().copied().eq(0..manifest.len() as u32), "an order of all rows");
+        let mut rows = manifest.rows().unwrap();
+        for &row in manifest.order() {
+            let entry = rows.read(row).unwrap();
+            assert!(!entry.reference.is_empty() && !entry.distorted.is_empty());
+            assert_eq!(entry.carried.len(), manifest.carried().len());
+        }
+        assert!(faults.kept.len() <= faults.count);
+    });
+}
+
+#[test]
+fn weights() {
+    let folder = tempfile::tempdir().unwrap();
+    write_squeeze(folder.path());
+    let bytes = fs_err::read(folder.path().join("squeeze.safetensors")).unwrap();
+    let mut all = seeds(&["corpus/weights"]);
+    // Its length and its header: what follows are numbers.
+    let reach = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    assert!(Trunk::from_safetensors(Net::Squeeze, &bytes, String::new()).is_ok());
+    all.push(Seed { name: "squeeze.safetensors".to_owned(), bytes, reach });
+    fuzz(&all, |_, bytes| {
+        let Ok(trunk) = Trunk::from_safetensors(Net::Squeeze, bytes, String::new()) else { return };
+        let convs = Net::Squeeze.spec().convs();
+        assert_eq!(trunk.convs.len(), convs.len());
+        for (conv, spec) in trunk.convs.iter().zip(convs) {
+            assert_eq!(conv.weight.len(), spec.weight_shape().iter().product::<usize>());
+            assert_eq!(conv.bias.len(), spec.c_out);
+        }
+    });
+}
