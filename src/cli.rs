@@ -2,6 +2,7 @@
 //! looked up or decided here.
 
 mod device;
+mod doctor;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub use self::device::{BatchSize, CudaArgs, DeviceArgs};
+pub use self::doctor::DoctorArgs;
 use crate::image::{Alpha, SizePolicy};
 use crate::metric::Preset;
 use crate::net::Net;
@@ -57,6 +59,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// Show or verify trunk and lin weights
     Weights(WeightsArgs),
+    /// List devices, drivers and libraries, and test whether a device scores rightly
+    Doctor(DoctorArgs),
     /// Print a script that completes commands and options in a shell
     Completions(CompletionsArgs),
     /// Print the man page of the program or of one command
@@ -386,8 +390,14 @@ mod tests {
     /// shows what does not exist. Redirections and pipes belong to the shell.
     #[test]
     fn the_examples_of_the_help_parse() {
-        let blocks =
-            [EVAL_EXAMPLES, CHECK_EXAMPLES, MERGE_EXAMPLES, COMPLETIONS_EXAMPLES, MAN_EXAMPLES];
+        let blocks = [
+            EVAL_EXAMPLES,
+            CHECK_EXAMPLES,
+            MERGE_EXAMPLES,
+            doctor::EXAMPLES,
+            COMPLETIONS_EXAMPLES,
+            MAN_EXAMPLES,
+        ];
         let mut count = 0;
         for line in blocks.iter().flat_map(|block| block.lines()) {
             let ours = line.split(['|', '>']).find(|part| part.trim().starts_with("lpips "));

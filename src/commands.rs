@@ -2,6 +2,7 @@
 
 mod begin;
 pub mod check;
+pub mod doctor;
 mod ending;
 pub mod eval;
 mod evaluator;

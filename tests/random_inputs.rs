@@ -8,8 +8,8 @@ use lpips::eval::cpu::{Config, CpuEvaluator, Isa};
 use lpips::eval::{self, Affine, Epsilon, Model, Wanted};
 use lpips::image::{Image, Pixels};
 use lpips::net::Net;
-use lpips::net::plan::{Plan, Shape, Slot, Step};
-use lpips::net::weights::{Conv, Version};
+use lpips::net::weights::Version;
+use lpips::oracle;
 
 use support::{model, score};
 
@@ -39,119 +39,12 @@ fn image(size: Size, seed: u64) -> Image {
 /// (channel, row, column)
 type Map = Vec<f64>;
 
-fn input(image: &Image, model: &Model) -> Map {
-    let Affine { gain, bias } = model.input;
-    let Pixels::U8(samples) = &image.pixels else { unreachable!() };
-    let pixels = image.size.width * image.size.height;
-    (0..3 * pixels)
-        .map(|index| {
-            let (c, pixel) = (index / pixels, index % pixels);
-            let x = f64::from(samples[3 * pixel + c]) / 255.0;
-            let v = f64::from(gain) * x + f64::from(bias);
-            model
-                .version
-                .scaling()
-                .map_or(v, |(shift, scale)| (v - f64::from(shift[c])) / f64::from(scale[c]))
-        })
-        .collect()
-}
-
-fn conv(src: &[f64], from: Shape, to: Shape, stride: usize, pad: usize, conv: &Conv) -> Map {
-    let kernel = conv.spec.kernel;
-    let mut out = Vec::with_capacity(to.len());
-    for (o, y, x) in positions(to) {
-        let mut sum = f64::from(conv.bias[o]);
-        for (i, ky, kx) in positions(Shape { c: from.c, h: kernel, w: kernel }) {
-            let (sy, sx) =
-                ((y * stride + ky).wrapping_sub(pad), (x * stride + kx).wrapping_sub(pad));
-            if sy < from.h && sx < from.w {
-                let weight = conv.weight[((o * from.c + i) * kernel + ky) * kernel + kx];
-                sum += f64::from(weight) * src[(i * from.h + sy) * from.w + sx];
-            }
-        }
-        out.push(sum.max(0.0));
-    }
-    out
-}
-
-fn pool(src: &[f64], from: Shape, to: Shape, kernel: usize, stride: usize) -> Map {
-    let window = |(c, y, x): (usize, usize, usize)| {
-        positions(Shape { c: 1, h: kernel, w: kernel })
-            .map(|(_, ky, kx)| (y * stride + ky, x * stride + kx))
-            .filter(|&(sy, sx)| sy < from.h && sx < from.w)
-            .map(|(sy, sx)| src[(c * from.h + sy) * from.w + sx])
-            .fold(f64::NEG_INFINITY, f64::max)
-    };
-    positions(to).map(window).collect()
-}
-
-fn positions(shape: Shape) -> impl Iterator<Item = (usize, usize, usize)> {
-    (0..shape.c)
-        .flat_map(move |c| (0..shape.h).flat_map(move |y| (0..shape.w).map(move |x| (c, y, x))))
-}
-
-/// The taps of one image.
-fn taps(model: &Model, image: &Image) -> Vec<(Shape, Map)> {
-    let trunk = &model.trunk;
-    let plan = Plan::new(trunk.net.spec(), image.size.height, image.size.width).unwrap();
-    let mut buffers = vec![Map::new(); 3];
-    let input = input(image, model);
-    let mut taps = Vec::new();
-    for step in &plan.steps {
-        let (src, dst) = match *step {
-            Step::Conv { src, dst, .. } | Step::MaxPool { src, dst, .. } => (src, dst),
-            Step::Tap { src, .. } => (src, src),
-        };
-        let from: &Map = match src.slot {
-            Slot::Input => &input,
-            Slot::Buffer(index) => &buffers[index],
-        };
-        let result = match *step {
-            Step::Tap { src, .. } => {
-                taps.push((src.shape, from.clone()));
-                continue;
-            }
-            Step::Conv { weight, stride, pad, .. } => {
-                conv(from, src.shape, dst.shape, stride, pad, &trunk.convs[weight])
-            }
-            Step::MaxPool { kernel, stride, .. } => {
-                pool(from, src.shape, dst.shape, kernel, stride)
-            }
-        };
-        let Slot::Buffer(index) = dst.slot else { unreachable!() };
-        let area = dst.shape.h * dst.shape.w;
-        buffers[index].resize(dst.c_slot * area, 0.0);
-        buffers[index][dst.c_first * area..][..result.len()].copy_from_slice(&result);
-    }
-    taps
-}
-
 /// The maps D_l, and S_k where the model asks for it.
 fn expected(model: &Model, reference: &Image, distorted: &Image) -> (Vec<Map>, Option<Map>) {
-    let a = taps(model, reference);
-    let b = taps(model, distorted);
-    let layer = |index: usize| -> Map {
-        let ((shape, a), (_, b)) = (&a[index], &b[index]);
-        let area = shape.h * shape.w;
-        let (inside, outside) = (model.epsilon.inside, model.epsilon.outside);
-        let norm = |map: &Map, at: usize| {
-            let squares = (0..shape.c).map(|c| map[c * area + at].powi(2)).sum::<f64>();
-            (squares + f64::from(inside)).sqrt() + f64::from(outside)
-        };
-        let lin = |c: usize| model.lin.as_ref().map_or(1.0, |lin| f64::from(lin[index][c]));
-        let value = |at: usize| -> f64 {
-            let (of_a, of_b) = (norm(a, at), norm(b, at));
-            let term = |c: usize| (a[c * area + at] / of_a - b[c * area + at] / of_b).powi(2);
-            (0..shape.c).map(|c| lin(c) * term(c)).sum()
-        };
-        (0..area).map(value).collect()
-    };
-    let sum = |index: usize| -> Map {
-        let (shape, a) = &a[index];
-        let area = shape.h * shape.w;
-        (0..area).map(|at| (0..shape.c).map(|c| a[c * area + at]).sum()).collect()
-    };
-    ((0..a.len()).map(layer).collect(), model.wanted.reference_sum.map(sum))
+    let a = oracle::taps(model, reference).unwrap();
+    let b = oracle::taps(model, distorted).unwrap();
+    let sum = model.wanted.reference_sum.map(|layer| oracle::channel_sum(&a, layer));
+    (oracle::maps(model, &a, &b), sum)
 }
 
 fn mean(map: &Map) -> f64 {

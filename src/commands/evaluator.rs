@@ -1,7 +1,7 @@
 //! Opens the evaluator that a job asks for.
 
 use crate::config::Compute;
-use crate::error::{Refusal, render};
+use crate::error::Refusal;
 use crate::eval::cpu::CpuEvaluator;
 use crate::eval::cuda::probe::Probe;
 use crate::eval::cuda::{CudaEvaluator, Gpus};
@@ -38,9 +38,7 @@ pub(super) fn open(
                 ));
             }
             if speaks {
-                let reason = render(&reason);
-                let reason = reason.trim_start_matches("error: ");
-                tell(&format!("note: computing on the CPU: {reason}"));
+                tell(&format!("note: computing on the CPU: {reason:#}"));
             }
             on_cpu(models, compute)
         }

@@ -7,7 +7,8 @@
 //!
 //! [`probe`] finds the libraries and GPUs and never panics; `driver` owns the driver's handles;
 //! `memory` says what a shape needs; `conv` is convolution with two engines; `kernels` launches our
-//! own kernels, which [`signature`] describes; `walk` executes a plan; `device` is a GPU's thread.
+//! own kernels, which [`signature`] describes; `walk` executes a plan; `device` is a GPU, and
+//! `thread` is its thread.
 //! No type of cudarc leaves this folder.
 //!
 //! Bits: a pair's result depends on its pixels, the size of the images, the precision, the engine
@@ -23,7 +24,9 @@ mod open;
 mod pass;
 pub mod probe;
 mod queue;
+mod resident;
 pub mod signature;
+mod thread;
 mod walk;
 
 use std::collections::VecDeque;
@@ -36,6 +39,7 @@ use self::driver::{Context, Fault, FaultKind, Gpu, Pinned};
 use self::memory::micro_images;
 use self::probe::Probe;
 use self::queue::{Message, Opened, Queue};
+pub use self::resident::{Rate, resident_rate};
 use super::{Description, Evaluator, Model, Precision, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Staging};
 use crate::error::Refusal;
@@ -48,6 +52,8 @@ const BATCHES_PER_GPU: usize = 3;
 const MICRO_BATCHES_MAX: usize = 4;
 /// A batch's pixels take at most this part of what is free on a GPU.
 const FREE_PARTS: u64 = 64;
+/// Nor do they take more of the host than this, unless one micro-batch does.
+const STAGING_BYTES_MAX: u64 = 64 << 20;
 
 /// Which GPUs to use.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -157,7 +163,7 @@ impl CudaEvaluator {
             let (gpu, models, settings) = (gpu.clone(), Arc::clone(&models), settings.clone());
             let (queue, sender) = (Arc::clone(&queue), sender.clone());
             let name = format!("cuda-{}", gpu.ordinal);
-            let serve = move || device::serve(gpu, models, &settings, &queue, &sender);
+            let serve = move || thread::serve(gpu, models, &settings, &queue, &sender);
             threads.push(std::thread::Builder::new().name(name).spawn(serve)?);
         }
         drop(sender);
@@ -209,7 +215,8 @@ impl CudaEvaluator {
         let micro = micro_images(shape.size);
         let free = self.alive.iter().map(|(opened, _)| opened.free_bytes).min().unwrap_or(0);
         let micro_bytes = (micro * shape.image_bytes()) as u64;
-        let count = (free / FREE_PARTS / micro_bytes.max(1)) as usize;
+        let bytes = STAGING_BYTES_MAX.min(free / FREE_PARTS);
+        let count = (bytes / micro_bytes.max(1)) as usize;
         let chosen = count.clamp(1, MICRO_BATCHES_MAX) * micro / 2;
         self.pairs_max.unwrap_or(chosen).max(1)
     }

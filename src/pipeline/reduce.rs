@@ -44,7 +44,9 @@ impl Reducer<'_> {
             let failure = layers.iter().find_map(|one| one.as_ref().err()).cloned();
             let layers = layers.into_iter().map(Result::ok).collect();
             let size = Some((size.width, size.height));
-            Record { row: rows[index], size, layers, differences, stamps, failure }
+            let rescored = scores[index].iter().flatten().any(|distance| distance.rescored);
+            let row = rows[index];
+            Record { row, size, layers, differences, stamps, rescored, failure }
         };
         // Means are there already; everything else is worth a thread.
         let is_mean = |output: &Output| output.reduction == Reduction::Mean;

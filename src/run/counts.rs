@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::journal::Record;
+use super::tables::RESCORED;
 use crate::error::Failure;
 use crate::image::Difference;
 
@@ -18,6 +19,8 @@ pub struct Counts {
     /// Rows whose two images differ in something that does not fail them, in the order of
     /// [`Difference::ALL`].
     pub differing: [usize; 4],
+    /// Rows that overflowed in a lower precision and were scored again in fp32.
+    pub rescored: usize,
 }
 
 /// Rows that failed for one reason.
@@ -42,10 +45,12 @@ impl Counts {
         self.failures.iter().map(|(code, of)| (code.clone(), of.count)).collect()
     }
 
-    /// How many pairs bear each [`Difference`], by code; those that none bears are absent.
+    /// How many pairs bear each [`Difference`] or were rescored, by code; those that none bears are
+    /// absent.
     #[must_use]
     pub fn warnings(&self) -> BTreeMap<&'static str, usize> {
-        let counts = Difference::ALL.map(Difference::code).into_iter().zip(self.differing);
+        let differing = Difference::ALL.map(Difference::code).into_iter().zip(self.differing);
+        let counts = differing.chain([(RESCORED, self.rescored)]);
         counts.filter(|&(_, count)| count > 0).collect()
     }
 
@@ -70,6 +75,7 @@ impl Counts {
                 }
             }
         }
+        self.rescored += usize::from(record.rescored);
         for (count, difference) in self.differing.iter_mut().zip(Difference::ALL) {
             *count += usize::from(record.differences.contains(difference));
         }

@@ -40,6 +40,9 @@ pub struct Record {
     /// What reference, distorted and mask were when they were read, if all could be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stamps: Vec<Stamp>,
+    /// Whether a lower precision overflowed in some metric, which was computed again in fp32.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rescored: bool,
     /// Why the pair failed; `None` if every metric was computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -55,6 +58,7 @@ impl Record {
             layers: Vec::new(),
             differences: Differences::default(),
             stamps: Vec::new(),
+            rescored: false,
             failure: Some(failure),
         }
     }
@@ -303,6 +307,7 @@ pub(crate) mod tests {
             layers: vec![Some(vec![value, 0.1]), None],
             differences: Differences::default(),
             stamps: vec![stamp, stamp],
+            rescored: false,
             failure: None,
         }
     }

@@ -253,6 +253,9 @@ struct Collected {
     observations: Vec<Observation>,
 }
 
+/// The code of a row whose pair overflowed in a lower precision; it is scored all the same.
+pub const RESCORED: &str = "W_FP16_OVERFLOW";
+
 fn pair_cells(
     entry: Entry,
     record: Option<&Record>,
@@ -275,6 +278,9 @@ fn pair_cells(
         }
     }
     match record.map(|record| &record.failure) {
+        Some(None) if record.is_some_and(|record| record.rescored) => {
+            cells.extend(["ok", RESCORED, "overflowed in fp16, scored in fp32"].map(String::from));
+        }
         Some(None) => cells.extend(["ok".to_owned(), String::new(), String::new()]),
         Some(Some(failure)) => {
             let (code, message) = (failure.code.clone(), failure.message.clone());

@@ -1,12 +1,9 @@
-//! One GPU: a thread that owns its context, streams, handles and memory, and scores batches.
+//! One GPU: its context, streams, handles and memory, and how it scores batches.
 //!
 //! A batch is cut into micro-batches. Each takes a [`Slot`]: its pixels go up on the copy stream,
 //! the compute stream waits for them, walks every net and sends the results down; the host reads
 //! them once the slot's last event is reached, and only then is the slot used again. So uploads run
 //! ahead of computing by as many micro-batches as there are slots.
-//!
-//! A fault that is not a matter of memory gives the GPU up: the thread waits for what is still
-//! running, puts the batches that it had taken back into the queue, says why, and ends.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -22,7 +19,7 @@ use super::pass::{Pass, Shape, gib};
 use super::queue::{Message, Opened, Queue};
 use super::walk::{Bench, Micro};
 use super::{ConvEngine, Settings};
-use crate::batch::{Batch, BatchShape, Pair};
+use crate::batch::{Batch, BatchShape, Depth, Pair};
 use crate::eval::chunk::{Chunk, take_chunk};
 use crate::eval::{Model, PairScore, Precision, Scored};
 
@@ -50,59 +47,17 @@ pub(super) struct Device {
     kernels: Kernels,
     copy: Stream,
     compute: Stream,
-    open: VecDeque<Open>,
+    pub(super) open: VecDeque<Open>,
     taken: u64,
     slots_max: usize,
     needs: Needs,
     models: Arc<Vec<Model>>,
     gpu: Gpu,
-    context: Arc<Context>,
-}
-
-/// The life of a GPU's thread.
-pub(super) fn serve(
-    gpu: Gpu,
-    models: Arc<Vec<Model>>,
-    settings: &Settings,
-    queue: &Queue,
-    sender: &Sender<Message>,
-) {
-    let ordinal = gpu.ordinal;
-    // The receiver lives as long as the threads do, unless the program ends.
-    let tell = |message| drop(sender.send(message));
-    let lost = LostByPanic { ordinal, sender };
-    match Device::open(gpu, models, settings) {
-        Err(fault) => tell(Message::Lost(ordinal, fault)),
-        Ok((mut device, opened)) => {
-            tell(Message::Ready(opened));
-            if let Err(fault) = device.work(queue, sender) {
-                // Nothing may read the batches' memory when others take them. A lost device has
-                // stopped, and says so by an error.
-                drop(device.context.synchronize());
-                let batches = std::mem::take(&mut device.open);
-                queue.give_back(batches.into_iter().map(|open| open.batch));
-                tell(Message::Lost(ordinal, fault));
-            }
-        }
-    }
-    std::mem::forget(lost);
-}
-
-/// Says that the thread died, when it unwinds.
-struct LostByPanic<'a> {
-    ordinal: usize,
-    sender: &'a Sender<Message>,
-}
-
-impl Drop for LostByPanic<'_> {
-    fn drop(&mut self) {
-        let fault = Fault::new("the thread", "died of a fault of this program", FaultKind::Fatal);
-        drop(self.sender.send(Message::Lost(self.ordinal, fault)));
-    }
+    pub(super) context: Arc<Context>,
 }
 
 impl Device {
-    fn open(
+    pub(super) fn open(
         gpu: Gpu,
         models: Arc<Vec<Model>>,
         settings: &Settings,
@@ -139,7 +94,7 @@ impl Device {
     }
 
     /// Scores batches until the queue is closed.
-    fn work(&mut self, queue: &Queue, sender: &Sender<Message>) -> Result<(), Fault> {
+    pub(super) fn work(&mut self, queue: &Queue, sender: &Sender<Message>) -> Result<(), Fault> {
         loop {
             let next = if self.open.is_empty() { queue.wait() } else { queue.poll() };
             match next {
@@ -152,7 +107,7 @@ impl Device {
     }
 
     /// Queues all of a batch; may wait for earlier micro-batches.
-    fn take(&mut self, batch: Batch) -> Result<(), Fault> {
+    pub(super) fn take(&mut self, batch: Batch) -> Result<(), Fault> {
         let number = self.taken;
         self.taken += 1;
         let count = batch.pairs().len();
@@ -240,7 +195,7 @@ impl Device {
     }
 
     /// Everything for images of `shape`: nets, activations, at least one slot.
-    fn prepare(&mut self, shape: BatchShape, which: Which) -> Result<Rc<Shape>, Fault> {
+    pub(super) fn prepare(&mut self, shape: BatchShape, which: Which) -> Result<Rc<Shape>, Fault> {
         if which == Which::Again && self.again.is_none() {
             let (models, engine) = (&self.models, &*self.engine);
             let pass = Pass::upload(models, engine, Precision::Fp32, &self.compute)?;
@@ -327,29 +282,28 @@ impl Device {
         unsafe { slot.upload(&self.copy, batch, chunk)? };
         slot.uploaded.record(&self.copy)?;
         self.compute.wait(&slot.uploaded)?;
-        let micro = Micro {
-            pixels: slot.pixels.ptr(),
-            depth: batch.shape().depth,
-            images: chunk.images.len(),
-            indices: slot.indices.ptr(),
-            pairs: pairs.len(),
-            results: slot.results.ptr(),
-        };
-        let bench =
-            Bench { stream: &self.compute, kernels: &self.kernels, activations: &self.activations };
+        let counts = (chunk.images.len(), pairs.len());
+        let device = (&self.compute, &self.kernels, &self.activations);
         let pass = match (which, &self.again) {
             (Which::Again, Some(again)) => again,
             _ => &self.first,
         };
-        for (parameters, prepared) in pass.nets.iter().zip(&shape.nets) {
-            if let Ok(prepared) = prepared {
-                prepared.walk(parameters, bench, micro)?;
-            }
-        }
+        walk_all(pass, shape, slot, device, batch.shape().depth, counts)?;
         let results = &mut slot.results_host.bytes_mut()[..shape.needs.results];
         // SAFETY: as above; the host reads the results after `done`.
         unsafe { self.compute.download(results, slot.results.ptr())? };
         slot.done.record(&self.compute)
+    }
+
+    /// Walks the full micro-batch of the last slot again, `walks` times, and waits.
+    pub(super) fn walk_again(&mut self, shape: &Shape, walks: usize) -> Result<(), Fault> {
+        let Some(slot) = self.slots.last() else { return Ok(()) };
+        let device = (&self.compute, &self.kernels, &self.activations);
+        let counts = (shape.images, shape.images / 2);
+        for _ in 0..walks {
+            walk_all(&self.first, shape, slot, device, Depth::U8, counts)?;
+        }
+        self.compute.synchronize()
     }
 
     /// Waits for the oldest micro-batch and reads its results.
@@ -377,7 +331,7 @@ impl Device {
         Ok(())
     }
 
-    fn land_all(&mut self) -> Result<(), Fault> {
+    pub(super) fn land_all(&mut self) -> Result<(), Fault> {
         while !self.flights.is_empty() {
             self.land()?;
         }
@@ -393,4 +347,30 @@ impl Device {
         let open = self.open.iter_mut().find(|open| open.number == number);
         open.expect("a batch is open until it is sent")
     }
+}
+
+/// Queues walks of all nets over the (images, pairs) of a slot.
+fn walk_all(
+    pass: &Pass,
+    shape: &Shape,
+    slot: &Slot,
+    (stream, kernels, activations): (&Stream, &Kernels, &Activations),
+    depth: Depth,
+    (images, pairs): (usize, usize),
+) -> Result<(), Fault> {
+    let micro = Micro {
+        pixels: slot.pixels.ptr(),
+        depth,
+        images,
+        indices: slot.indices.ptr(),
+        pairs,
+        results: slot.results.ptr(),
+    };
+    let bench = Bench { stream, kernels, activations };
+    for (parameters, prepared) in pass.nets.iter().zip(&shape.nets) {
+        if let Ok(prepared) = prepared {
+            prepared.walk(parameters, bench, micro)?;
+        }
+    }
+    Ok(())
 }

@@ -4,8 +4,8 @@
 //! the safe layer tracks every buffer with two events (several driver calls per launch), keeps
 //! errors to return them from a later, unrelated call, and panics when a handle of a lost device is
 //! dropped. Here nothing is tracked: whoever orders streams does it with [`Event`]s of their own,
-//! and frees memory only after synchronising. Dropping never fails; a lost device's handles are gone
-//! with its context.
+//! and frees memory only after synchronising. Dropping never fails; a lost device's handles are
+//! gone with its context.
 //!
 //! Everything but [`Context`] belongs to the thread that made it.
 #![expect(unsafe_code, reason = "calls of the CUDA driver")]
@@ -303,14 +303,20 @@ impl Drop for Stream {
     }
 }
 
-/// A point in a stream. Without times: asking for them needs a newer driver than we do.
+/// A point in a stream. Without times: asking for them needs a newer driver than we do. Waiting
+/// sleeps, since decoding needs every core.
 #[derive(Debug)]
 pub(super) struct Event(sys::CUevent);
 
 impl Event {
     pub(super) fn new() -> Result<Event, Fault> {
-        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
-        Ok(Event(checked("cuEventCreate", event)?))
+        let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32
+            | sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC as u32;
+        let mut event = std::ptr::null_mut();
+        // SAFETY: the driver writes one handle, which is destroyed in drop.
+        let code = unsafe { sys::cuEventCreate(&raw mut event, flags) };
+        check("cuEventCreate", code.result())?;
+        Ok(Event(event))
     }
 
     /// The point is now behind everything that was queued on `stream`.

@@ -156,7 +156,11 @@ impl Fused {
             filter,
             convolution: Convolution::square(&geometry, precision)?,
             bias: Tensor::dense(format, [1, out.c, 1, 1])?,
-            place: Tensor::part(format, outputs, out.c_slot)?,
+            place: match out.c == out.c_slot {
+                // The library knows a whole tensor by its format, which strides may leave open.
+                true => Tensor::dense(format, outputs)?,
+                false => Tensor::part(format, outputs, out.c_slot)?,
+            },
             scratch: Tensor::dense(format, outputs)?,
             candidates: Vec::new(),
             chosen: Cell::new(0),

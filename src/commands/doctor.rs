@@ -1,0 +1,62 @@
+//! `lpips doctor`: which devices, drivers and libraries there are, and whether a device is right.
+
+mod report;
+mod selftest;
+
+use std::io::Write as _;
+
+use self::report::Report;
+use self::selftest::{Row, Status};
+use crate::cli::DoctorArgs;
+use crate::error::{Exit, Refusal};
+use crate::eval::Device;
+use crate::eval::cuda::probe::Probe;
+
+/// Prints the report on stdout.
+///
+/// # Errors
+/// When the device that was asked for cannot be used, or stdout is closed.
+pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
+    let probe = Probe::new(&args.cuda.cuda_libs);
+    let usable = match &args.device {
+        Device::Cuda(gpus) => {
+            probe.choose(gpus).and_then(|_| probe.engine(args.cuda.conv).map(drop))
+        }
+        Device::Auto | Device::Cpu => Ok(()),
+    };
+    let report = Report::new(&probe);
+    let rows = match (&usable, args.selftest) {
+        (Ok(()), true) => selftest::run(args, &probe)?,
+        _ => Vec::new(),
+    };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let mut document = serde_json::to_value(&report)?;
+        if args.selftest {
+            document["selftest"] = serde_json::to_value(&rows)?;
+        }
+        serde_json::to_writer_pretty(&mut out, &document)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{report}")?;
+        if args.selftest {
+            write!(out, "\n{}", selftest::table(&rows))?;
+        }
+    }
+    usable?;
+    verdict(&rows)
+}
+
+fn verdict(rows: &[Row]) -> anyhow::Result<Exit> {
+    let failed: Vec<String> =
+        rows.iter().filter(|row| row.status == Status::Failed).map(Row::name).collect();
+    if failed.is_empty() {
+        return Ok(Exit::Complete);
+    }
+    Err(Refusal::environment(format!("the self-test failed: {}", failed.join("; ")))
+        .hint(
+            "do not score on this device; tell the maintainers, with the output of \
+             `lpips doctor --selftest --json`",
+        )
+        .into())
+}

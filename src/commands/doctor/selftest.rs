@@ -1,0 +1,318 @@
+//! The self-test on every combination of net, precision and engine that a device has.
+
+use serde::Serialize;
+
+use crate::batch::Size;
+use crate::cli::DoctorArgs;
+use crate::eval::cpu::{self, CpuEvaluator};
+use crate::eval::cuda::probe::{Library, Probe, Problem};
+use crate::eval::cuda::{self, ConvChoice, CudaEvaluator, Gpus};
+use crate::eval::{Device, Evaluator, Model, Precision};
+use crate::net::Net;
+use crate::net::weights::{Lin, SearchPath, Trunk, Version};
+use crate::progress::tell;
+use crate::selftest::{Deviation, Expected, Outcome, bound, rate};
+
+/// Sides of the images that speed is measured with.
+const GPU_SIDES: [usize; 2] = [256, 1024];
+/// As above.
+const CPU_SIDES: [usize; 1] = [256];
+/// Seconds of one of three rounds.
+const ROUND_S: f64 = 0.5;
+
+/// Where convolutions are computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Engine {
+    Cpu,
+    Cudnn,
+    Cublas,
+}
+
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Engine::Cpu => "cpu",
+            Engine::Cudnn => "cudnn",
+            Engine::Cublas => "cublas",
+        }
+    }
+}
+
+/// What came out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Status {
+    Ok,
+    Failed,
+    Skipped,
+}
+
+/// Speed on data that is in the device's memory (a CPU's: in the host's).
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+struct Throughput {
+    width: usize,
+    height: usize,
+    /// Pairs that ran at once, where that is known.
+    batch: Option<usize>,
+    pairs_per_second: f64,
+}
+
+/// One combination.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct Row {
+    device: String,
+    net: Net,
+    /// `published`, or `formula` where weights are absent.
+    trunk: &'static str,
+    precision: Precision,
+    engine: Engine,
+    pub(super) status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deviation: Option<Deviation>,
+    bound: Deviation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invariant: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    throughput: Vec<Throughput>,
+}
+
+impl Row {
+    pub(super) fn name(&self) -> String {
+        let Row { device, net, precision, engine, reason, .. } = self;
+        let reason = reason.as_deref().unwrap_or_default();
+        format!("{device} {net} {precision} {}: {reason}", engine.name())
+    }
+}
+
+/// Runs all combinations.
+pub(super) fn run(args: &DoctorArgs, probe: &Probe) -> anyhow::Result<Vec<Row>> {
+    let search = SearchPath::new(args.weights_dir.as_deref());
+    let nets = if args.net.is_empty() { Net::ALL.to_vec() } else { args.net.clone() };
+    let gpus = match &args.device {
+        Device::Cpu => None,
+        Device::Cuda(gpus) => Some(gpus.clone()),
+        Device::Auto => {
+            let works = probe.choose(&Gpus::First).is_ok() && probe.engine(args.cuda.conv).is_ok();
+            works.then_some(Gpus::First)
+        }
+    };
+    let mut rows = Vec::new();
+    for net in nets {
+        let (trunk, kind) = match search.find(net) {
+            Ok(source) => (Trunk::load(net, &source)?, "published"),
+            Err(_) => (Trunk::formula(net), "formula"),
+        };
+        let lin = Lin::load(net, Version::V0_1)?.layers;
+        let model = Model::published(trunk, Version::V0_1, Some(lin));
+        tell(&format!("{net}: computing the expected values in float64"));
+        let expected = Expected::of(&model)?;
+        for (engine, precision, lacking) in combinations(args, gpus.is_some(), probe) {
+            let subject = Subject { args, model: &model, gpus: &gpus, engine, precision };
+            let row = subject.empty_row(kind);
+            rows.push(match lacking {
+                Some(reason) => Row { status: Status::Skipped, reason: Some(reason), ..row },
+                None => {
+                    tell(&format!("{net}: {precision}, {}", engine.name()));
+                    subject.fill(row, &expected)
+                }
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Engines of the device with what they lack, and precisions, less those that were not asked for.
+fn combinations(
+    args: &DoctorArgs,
+    is_gpu: bool,
+    probe: &Probe,
+) -> Vec<(Engine, Precision, Option<String>)> {
+    if !is_gpu {
+        return vec![(Engine::Cpu, Precision::Fp32, None)];
+    }
+    let lack = |found: &Result<Library, Problem>| found.as_ref().err().map(|it| it.reason.clone());
+    let engines = [
+        (Engine::Cudnn, ConvChoice::Cudnn, lack(&probe.cudnn)),
+        (Engine::Cublas, ConvChoice::Cublas, lack(&probe.cublas)),
+    ];
+    let mut combinations = Vec::new();
+    for (engine, choice, lacking) in engines {
+        if args.cuda.conv != ConvChoice::Auto && args.cuda.conv != choice {
+            continue;
+        }
+        for precision in [Precision::Fp32, Precision::Tf32, Precision::Fp16] {
+            if args.precision.is_empty() || args.precision.contains(&precision) {
+                combinations.push((engine, precision, lacking.clone()));
+            }
+        }
+    }
+    combinations
+}
+
+/// One combination to be tested.
+struct Subject<'a> {
+    args: &'a DoctorArgs,
+    model: &'a Model,
+    gpus: &'a Option<Gpus>,
+    engine: Engine,
+    precision: Precision,
+}
+
+impl Subject<'_> {
+    fn empty_row(&self, trunk: &'static str) -> Row {
+        Row {
+            device: self.device(),
+            net: self.model.trunk.net,
+            trunk,
+            precision: self.precision,
+            engine: self.engine,
+            status: Status::Ok,
+            reason: None,
+            deviation: None,
+            bound: bound(self.precision),
+            invariant: None,
+            throughput: Vec::new(),
+        }
+    }
+
+    fn fill(&self, mut row: Row, expected: &Expected) -> Row {
+        match self.outcome(expected) {
+            Ok(Outcome { deviation, invariant, fault }) => {
+                row.deviation = Some(deviation);
+                row.invariant = Some(invariant);
+                row.reason = fault;
+            }
+            Err(error) => row.reason = Some(format!("{error:#}")),
+        }
+        if row.reason.is_none() && !self.args.quick {
+            match self.throughput() {
+                Ok(throughput) => row.throughput = throughput,
+                Err(error) => row.reason = Some(format!("speed: {error:#}")),
+            }
+        }
+        if row.reason.is_some() {
+            row.status = Status::Failed;
+        }
+        row
+    }
+
+    fn device(&self) -> String {
+        match self.gpus {
+            None => "cpu".to_owned(),
+            Some(Gpus::First) => "cuda:0".to_owned(),
+            Some(Gpus::All) => "cuda:all".to_owned(),
+            Some(Gpus::These(ordinals)) => {
+                let ordinals: Vec<String> = ordinals.iter().map(usize::to_string).collect();
+                format!("cuda:{}", ordinals.join(","))
+            }
+        }
+    }
+
+    fn outcome(&self, expected: &Expected) -> anyhow::Result<Outcome> {
+        let models = vec![self.model.clone()];
+        match self.cuda() {
+            None => expected.compare(&mut CpuEvaluator::new(models, cpu_config())?, self.precision),
+            Some(config) => {
+                expected.compare(&mut CudaEvaluator::open(models, &config)?, self.precision)
+            }
+        }
+    }
+
+    /// How GPUs are used; `None` on the CPU.
+    fn cuda(&self) -> Option<cuda::Config> {
+        let conv = match self.engine {
+            Engine::Cpu => return None,
+            Engine::Cudnn => ConvChoice::Cudnn,
+            Engine::Cublas => ConvChoice::Cublas,
+        };
+        Some(cuda::Config {
+            gpus: self.gpus.clone()?,
+            precision: self.precision,
+            conv,
+            libraries: self.args.cuda.cuda_libs.clone(),
+            pairs_max: None,
+            notify: tell,
+        })
+    }
+
+    fn throughput(&self) -> anyhow::Result<Vec<Throughput>> {
+        let square = |side: usize| Size { width: side, height: side };
+        let found = |side: usize, batch: Option<usize>, pairs_per_second: f64| Throughput {
+            width: side,
+            height: side,
+            batch,
+            pairs_per_second,
+        };
+        let mut rates = Vec::new();
+        match self.cuda() {
+            Some(config) => {
+                for side in GPU_SIDES {
+                    let measured = cuda::resident_rate(self.model, &config, square(side), ROUND_S)?;
+                    rates.push(found(side, Some(measured.pairs), measured.pairs_per_second));
+                }
+            }
+            None => {
+                let mut evaluator = CpuEvaluator::new(vec![self.model.clone()], cpu_config())?;
+                let evaluator: &mut dyn Evaluator = &mut evaluator;
+                for side in CPU_SIDES {
+                    rates.push(found(side, None, rate(evaluator, square(side), ROUND_S)?));
+                }
+            }
+        }
+        Ok(rates)
+    }
+}
+
+fn cpu_config() -> cpu::Config {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cpu::Config { threads, pairs_max: None, isa: None }
+}
+
+/// The rows for people.
+pub(super) fn table(rows: &[Row]) -> String {
+    let mut text = format!(
+        "{:9} {:8} {:9} {:6} {:10} {:8} {:8} {:8} {:5} {}\n",
+        "device",
+        "net",
+        "precision",
+        "engine",
+        "trunk",
+        "total",
+        "layer",
+        "near",
+        "bits",
+        "pairs/s"
+    );
+    for row in rows {
+        let shown = |value: Option<f64>| value.map_or("-".to_owned(), |it| format!("{it:.1e}"));
+        let near = shown(row.deviation.and_then(|deviation| deviation.near_identical));
+        let bits = match row.invariant {
+            Some(true) => "same",
+            Some(false) => "VARY",
+            None => "-",
+        };
+        let rates = row
+            .throughput
+            .iter()
+            .map(|rate| format!("{:.1} ({}x{})", rate.pairs_per_second, rate.width, rate.height));
+        let rates = rates.collect::<Vec<_>>().join(", ");
+        let total = shown(row.deviation.map(|deviation| deviation.total));
+        let layer = shown(row.deviation.map(|deviation| deviation.layer));
+        let (net, precision, engine) = (row.net.name(), row.precision.name(), row.engine.name());
+        text.push_str(&format!(
+            "{:9} {net:8} {precision:9} {engine:6} {:10} {total:8} {layer:8} {near:8} {bits:5} \
+             {rates}",
+            row.device, row.trunk,
+        ));
+        if let Some(reason) = &row.reason {
+            let word = if row.status == Status::Skipped { "skipped" } else { "FAILED" };
+            text.push_str(&format!(" {word}: {reason}"));
+        }
+        text.push('\n');
+    }
+    text.push_str("total, layer, near (identical): worst relative deviation from float64\n");
+    text
+}

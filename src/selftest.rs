@@ -1,0 +1,343 @@
+//! The self-test: pairs that are built in, scored on a device and compared with float64.
+//!
+//! Pixels come from a formula and expected values from [`crate::oracle`], so that nothing but the
+//! program is needed. What it promises is what docs/numerics.md promises. This module knows
+//! evaluators by their trait, and refuses to know devices.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::batch::{Batch, BatchShape, Depth, Pair, Size};
+use crate::eval::{Distance, Evaluator, Model, Precision, Wait};
+use crate::image::{Image, Pixels};
+use crate::oracle;
+
+/// Sizes of the built-in images: small, one even and one odd, so that float64 takes seconds.
+const SIZES: [Size; 2] = [Size { width: 48, height: 40 }, Size { width: 35, height: 33 }];
+/// Images of one size.
+const IMAGES: usize = 4;
+/// Pairs of the crowd that a pair is scored in.
+const CROWD: usize = 24;
+
+/// Relative deviations from float64 beyond an absolute allowance: the worst of all pairs, or the
+/// most that is promised.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct Deviation {
+    /// What any value may deviate by beside all else.
+    pub absolute: f64,
+    /// Of totals.
+    pub total: f64,
+    /// Of layers.
+    pub layer: f64,
+    /// Of the total of a pair that differs by one level in one sample of a thousand; none where
+    /// nothing is promised.
+    pub near_identical: Option<f64>,
+}
+
+/// What a precision promises; docs/numerics.md says why.
+#[must_use]
+pub fn bound(precision: Precision) -> Deviation {
+    match precision {
+        Precision::Fp32 => {
+            Deviation { absolute: 1e-8, total: 1e-5, layer: 3e-5, near_identical: Some(2e-3) }
+        }
+        Precision::Tf32 | Precision::Fp16 => {
+            Deviation { absolute: 1e-6, total: 3e-2, layer: 1e-1, near_identical: None }
+        }
+    }
+}
+
+/// What a pair is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Ordinary,
+    /// Almost everything cancels.
+    NearIdentical,
+    /// Exactly 0.
+    Identical,
+}
+
+/// A built-in pair with its expected layers.
+#[derive(Clone, PartialEq, Debug)]
+struct Case {
+    kind: Kind,
+    size: Size,
+    pair: Pair,
+    layers: Vec<f64>,
+}
+
+/// The built-in pairs with the float64 values of one model.
+#[derive(Debug)]
+pub struct Expected {
+    images: Vec<(Size, Vec<Image>)>,
+    cases: Vec<Case>,
+}
+
+/// How a device did.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    /// The worst of all pairs.
+    pub deviation: Deviation,
+    /// Whether bits are the same alone, in a crowd and in another order.
+    pub invariant: bool,
+    /// What is out of bounds.
+    pub fault: Option<String>,
+}
+
+/// Four images of one size: one of blocks and noise, and the same with more noise, smoothed, and
+/// off by one level in one sample of a thousand.
+fn images(size: Size) -> Vec<Image> {
+    let noise = |index: usize, salt: usize| {
+        let mixed = (index * 2 + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (index * salt) << 7;
+        (mixed.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 40) & 0xff
+    };
+    let sample = |index: usize| {
+        let (y, x) = (index / 3 / size.width, index / 3 % size.width);
+        let block = noise((y / 9 * 64 + x / 11) * 3 + index % 3, 5);
+        block / 2 + noise(index, 11) / 3
+    };
+    let original: Vec<usize> = (0..size.samples()).map(sample).collect();
+    let row = 3 * size.width;
+    let smooth = |index: usize| {
+        let around = [index.saturating_sub(3), index.saturating_sub(row), index + 3, index + row];
+        let sum: usize = around.iter().map(|&at| original.get(at).unwrap_or(&128)).sum();
+        (original[index] + sum) / 5
+    };
+    let edits: [&dyn Fn(usize) -> usize; IMAGES] = [
+        &|index| original[index],
+        &|index| (original[index] + noise(index, 23) / 6).min(255),
+        &smooth,
+        &|index| original[index] + usize::from(index % 1000 == 500),
+    ];
+    let image = |edit: &dyn Fn(usize) -> usize| {
+        let samples = (0..size.samples()).map(|index| edit(index) as u8).collect();
+        Image::new(size, Pixels::U8(samples))
+    };
+    edits.into_iter().map(image).collect()
+}
+
+impl Expected {
+    /// Scores the built-in pairs in float64.
+    ///
+    /// # Errors
+    /// Never with the three nets: the images are large enough.
+    pub fn of(model: &Model) -> anyhow::Result<Expected> {
+        let pairs = [
+            (Kind::Ordinary, 0, 1),
+            (Kind::Ordinary, 2, 0),
+            (Kind::NearIdentical, 0, 3),
+            (Kind::Identical, 0, 0),
+        ];
+        let mut expected = Expected { images: Vec::new(), cases: Vec::new() };
+        for size in SIZES {
+            let images = images(size);
+            let taps = images.iter().map(|image| oracle::taps(model, image));
+            let taps = taps.collect::<Result<Vec<_>, _>>()?;
+            for (kind, reference, distorted) in pairs {
+                let layers = oracle::layers(model, &taps[reference], &taps[distorted]);
+                let pair = Pair { reference, distorted };
+                expected.cases.push(Case { kind, size, pair, layers });
+            }
+            expected.images.push((size, images));
+        }
+        Ok(expected)
+    }
+
+    fn images(&self, size: Size) -> &[Image] {
+        let found = self.images.iter().find(|(of, _)| *of == size);
+        found.map_or(&[], |(_, images)| images)
+    }
+
+    /// Scores cases of one size in one batch or several, in this order.
+    fn score(
+        &self,
+        evaluator: &mut dyn Evaluator,
+        cases: &[usize],
+    ) -> anyhow::Result<Vec<Distance>> {
+        let size = self.cases[cases[0]].size;
+        let shape = BatchShape { size, depth: Depth::U8 };
+        let mut distances = vec![None; cases.len()];
+        let mut next = 0;
+        while next < cases.len() {
+            let lent = evaluator.lend(shape)?;
+            let mut batch: Batch = lent.context("the evaluator lends no staging buffer")?;
+            while next < cases.len() && batch.has_room(2) {
+                let Pair { reference, distorted } = self.cases[cases[next]].pair;
+                let images = self.images(size);
+                let first = batch.push_image(&images[reference]);
+                let second = match reference == distorted {
+                    true => first,
+                    false => batch.push_image(&images[distorted]),
+                };
+                batch.push_pair(next as u32, Pair { reference: first, distorted: second });
+                next += 1;
+            }
+            evaluator.submit(batch)?;
+            while let Some(scored) = evaluator.collect(Wait::Block)? {
+                for (row, score) in scored.rows.into_iter().zip(scored.scores) {
+                    let first = score.into_iter().next().context("no model was scored")?;
+                    distances[row as usize] = Some(first?);
+                }
+            }
+        }
+        distances.into_iter().map(|one| one.context("a pair was not given back")).collect()
+    }
+
+    /// Compares an evaluator of this one model.
+    ///
+    /// # Errors
+    /// When the evaluator cannot go on.
+    pub fn compare(
+        &self,
+        evaluator: &mut dyn Evaluator,
+        precision: Precision,
+    ) -> anyhow::Result<Outcome> {
+        let bound = bound(precision);
+        let mut outcome = Outcome { deviation: Deviation::default(), invariant: true, fault: None };
+        for (size, _) in &self.images {
+            let of_size = |&index: &usize| self.cases[index].size == *size;
+            let cases: Vec<usize> = (0..self.cases.len()).filter(of_size).collect();
+            let found = self.score(evaluator, &cases)?;
+            for (&case, found) in cases.iter().zip(&found) {
+                outcome.judge(&self.cases[case], found, bound);
+            }
+            let crowd: Vec<usize> = cases.iter().rev().cycle().take(CROWD).copied().collect();
+            let crowded = self.score(evaluator, &crowd)?;
+            for (&case, found) in cases.iter().zip(&found) {
+                let alone = self.score(evaluator, &[case])?;
+                let in_crowd = crowd.iter().zip(&crowded).filter(|&(&of, _)| of == case);
+                let others = alone.iter().chain(in_crowd.map(|(_, distance)| distance));
+                for other in others {
+                    outcome.invariant &= bits(other) == bits(found);
+                }
+            }
+        }
+        if !outcome.invariant && outcome.fault.is_none() {
+            outcome.fault = Some("bits depend on the batch".to_owned());
+        }
+        Ok(outcome)
+    }
+}
+
+fn bits(distance: &Distance) -> Vec<u64> {
+    distance.layers.iter().map(|value| value.to_bits()).collect()
+}
+
+impl Outcome {
+    /// Takes a pair into the worst deviations, and remembers the first that is out of bounds.
+    fn judge(&mut self, case: &Case, found: &Distance, bound: Deviation) {
+        let total: f64 = case.layers.iter().sum();
+        let off_total = (found.total() - total).abs();
+        let layers = found.layers.iter().zip(&case.layers);
+        let off_layers: Vec<(f64, f64)> =
+            layers.map(|(found, expected)| ((found - expected).abs(), *expected)).collect();
+        let relative = |off: f64, value: f64| match off.is_finite() {
+            true => (off - bound.absolute).max(0.0) / value.max(f64::MIN_POSITIVE),
+            false => f64::INFINITY,
+        };
+        let worst = &mut self.deviation;
+        let is_good = match case.kind {
+            Kind::Identical => found.layers.iter().all(|&value| value == 0.0),
+            Kind::NearIdentical => {
+                let off = relative(off_total, total);
+                worst.near_identical = Some(worst.near_identical.unwrap_or(0.0).max(off));
+                bound.near_identical.is_none_or(|bound| off <= bound)
+            }
+            Kind::Ordinary => {
+                let off = relative(off_total, total);
+                let offs = off_layers.iter().map(|&(off, value)| relative(off, value));
+                let off_layer = offs.fold(0.0, f64::max);
+                worst.total = worst.total.max(off);
+                worst.layer = worst.layer.max(off_layer);
+                off <= bound.total && off_layer <= bound.layer
+            }
+        };
+        if !is_good && self.fault.is_none() {
+            self.fault = Some(format!(
+                "a pair of {} images ({:?}): {:e} instead of {total:e}",
+                case.size,
+                case.kind,
+                found.total()
+            ));
+        }
+    }
+}
+
+/// Pairs per second of decoded images in the host's memory, the median of three rounds.
+///
+/// # Errors
+/// When the evaluator cannot go on.
+pub fn rate(evaluator: &mut dyn Evaluator, size: Size, round_s: f64) -> anyhow::Result<f64> {
+    let images = images(size);
+    let shape = BatchShape { size, depth: Depth::U8 };
+    let mut rates = Vec::new();
+    for _ in 0..3 {
+        let started = Instant::now();
+        let mut pairs = 0;
+        while started.elapsed().as_secs_f64() < round_s || pairs == 0 {
+            while let Some(mut batch) = evaluator.lend(shape)? {
+                while batch.has_room(2) {
+                    let reference = batch.push_image(&images[pairs % 2]);
+                    let distorted = batch.push_image(&images[2]);
+                    batch.push_pair(0, Pair { reference, distorted });
+                    pairs += 1;
+                }
+                evaluator.submit(batch)?;
+            }
+            evaluator.collect(Wait::Block)?;
+        }
+        while evaluator.collect(Wait::Block)?.is_some() {}
+        rates.push(pairs as f64 / started.elapsed().as_secs_f64());
+    }
+    rates.sort_by(f64::total_cmp);
+    Ok(rates[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::cpu::{Config, CpuEvaluator};
+    use crate::net::Net;
+    use crate::net::weights::{Trunk, Version};
+
+    fn model() -> Model {
+        Model::published(Trunk::formula(Net::Squeeze), Version::V0_1, None)
+    }
+
+    fn on_cpu(model: Model) -> CpuEvaluator {
+        CpuEvaluator::new(vec![model], Config { threads: 2, pairs_max: None, isa: None }).unwrap()
+    }
+
+    #[test]
+    fn the_cpu_passes() {
+        let expected = Expected::of(&model()).unwrap();
+        let outcome = expected.compare(&mut on_cpu(model()), Precision::Fp32).unwrap();
+        assert_eq!(outcome.fault, None);
+        assert!(outcome.invariant && outcome.deviation.total > 0.0);
+    }
+
+    #[test]
+    fn a_wrong_weight_is_found() {
+        let expected = Expected::of(&model()).unwrap();
+        let mut wrong = model();
+        wrong.trunk.convs[20].weight[100] += 0.5;
+        let outcome = expected.compare(&mut on_cpu(wrong), Precision::Fp32).unwrap();
+        assert!(outcome.fault.is_some());
+    }
+
+    #[test]
+    fn the_built_in_pairs_are_what_they_are_called() {
+        for size in SIZES {
+            let images = images(size);
+            let samples = |image: &Image| match &image.pixels {
+                Pixels::U8(samples) => samples.clone(),
+                Pixels::F32(_) => Vec::new(),
+            };
+            let (original, near) = (samples(&images[0]), samples(&images[3]));
+            let off = original.iter().zip(&near).map(|(a, b)| a.abs_diff(*b) as usize);
+            assert_eq!(off.sum::<usize>(), (size.samples() + 499) / 1000);
+        }
+    }
+}

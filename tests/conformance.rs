@@ -1,0 +1,209 @@
+//! One table of cases for every evaluator that is present, against plain loops in float64.
+//!
+//! Between them the cases reach every operation at every shape that the three nets have: both
+//! depths of samples, other inputs and norms, convolutions of every kernel and stride, parts of buffers,
+//! both rules of pooling, taps with and without lin, maps and channel sums, images that are shared
+//! by pairs, and pairs of an image with itself.
+//!
+//! CUDA is used where it works; LPIPS_REQUIRE_CUDA=1 makes its absence a failure. LPIPS_CUDA_LIBS
+//! names a folder of libraries, or of stand-ins for them.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+
+mod support;
+
+use lpips::batch::{BatchShape, Depth, Pair, Size};
+use lpips::eval::cpu::{self, CpuEvaluator};
+use lpips::eval::cuda::{self, ConvChoice, CudaEvaluator, Gpus};
+use lpips::eval::{
+    Affine, Distance, Epsilon, Evaluator, Map, Model, Precision, Unscored, Wait, Wanted,
+};
+use lpips::image::{Image, Pixels};
+use lpips::net::Net;
+use lpips::net::weights::Version;
+use lpips::oracle;
+use lpips::selftest::{Deviation, bound};
+
+use support::{model, trunk};
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    net: Net,
+    version: Version,
+    baseline: bool,
+    /// Rows and columns.
+    side: [usize; 2],
+    depth: Depth,
+    input: Affine,
+    epsilon: Epsilon,
+    /// Which channel sum is asked for. All maps are.
+    reference_sum: usize,
+}
+
+const INSIDE: Epsilon = Epsilon { inside: 1e-3, outside: 0.0 };
+
+/// Sizes below, at and beside multiples of strides and tiles; odd, and of unequal sides.
+#[rustfmt::skip]
+fn table() -> Vec<Case> {
+    use Depth::{F32, U8};
+    use Net::{Alex, Squeeze, Vgg};
+    use Version::{V0_0, V0_1};
+    let case = |net, version, baseline, side, depth, input, epsilon, reference_sum| Case {
+        net, version, baseline, side, depth, input, epsilon, reference_sum,
+    };
+    vec![
+        case(Alex, V0_1, false, [31, 63], U8, Affine::UNIT, Epsilon::LPIPS, 0),
+        case(Alex, V0_0, true, [70, 47], F32, Affine::UNIT, Epsilon::LPIPS, 4),
+        case(Alex, V0_1, false, [64, 64], F32, Affine::NONE, INSIDE, 2),
+        case(Squeeze, V0_1, false, [17, 40], U8, Affine::UNIT, Epsilon::LPIPS, 0),
+        case(Squeeze, V0_0, true, [53, 36], U8, Affine::UNIT, INSIDE, 6),
+        case(Squeeze, V0_1, false, [38, 61], F32, Affine::NONE, Epsilon::LPIPS, 3),
+        case(Vgg, V0_1, false, [16, 33], U8, Affine::UNIT, Epsilon::LPIPS, 1),
+        case(Vgg, V0_0, true, [35, 16], F32, Affine::NONE, INSIDE, 4),
+    ]
+}
+
+/// Pairs of images of a case: shared references, exchanged sides, an image with itself.
+const PAIRS: [[usize; 2]; 5] = [[0, 1], [0, 2], [2, 1], [0, 1], [1, 1]];
+
+/// A blocky image with noise, so that every layer has something to see.
+fn image(case: &Case, seed: u64) -> Image {
+    let [height, width] = case.side;
+    let size = Size { width, height };
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        (state >> 56) as u8
+    };
+    let blocks: Vec<u8> = (0..3 * 64).map(|_| byte()).collect();
+    let samples: Vec<u8> = (0..size.samples())
+        .map(|index| {
+            let (y, x) = (index / 3 / width, index / 3 % width);
+            blocks[(y / 9 % 8 * 8 + x / 11 % 8) * 3 + index % 3] / 2 + byte() / 3
+        })
+        .collect();
+    Image::new(
+        size,
+        match case.depth {
+            Depth::U8 => Pixels::U8(samples),
+            // Values that no byte has.
+            Depth::F32 => {
+                Pixels::F32(samples.iter().map(|&it| f32::from(it) / 251.0 - 0.001).collect())
+            }
+        },
+    )
+}
+
+/// Scores [`PAIRS`] in one batch.
+fn score(evaluator: &mut dyn Evaluator, images: &[Image]) -> Vec<Distance> {
+    let shape = BatchShape { size: images[0].size, depth: images[0].depth() };
+    let mut batch = evaluator.lend(shape).unwrap().expect("a free staging buffer");
+    for image in images {
+        batch.push_image(image);
+    }
+    for (row, [reference, distorted]) in (0..).zip(PAIRS) {
+        batch.push_pair(row, Pair { reference, distorted });
+    }
+    evaluator.submit(batch).unwrap();
+    let scored = evaluator.collect(Wait::Block).unwrap().unwrap();
+    let first = |score: Vec<Result<Distance, Unscored>>| score.into_iter().next().unwrap().unwrap();
+    scored.scores.into_iter().map(first).collect()
+}
+
+/// Every value within the bound of layers, of the largest.
+fn assert_near(found: &Map, expected: &[f64], bound: Deviation, name: &str) {
+    assert_eq!(found.values.len(), expected.len(), "{name}");
+    assert_eq!(found.values.len(), found.height * found.width, "{name}");
+    let largest = expected.iter().copied().fold(0.0, f64::max);
+    for (at, (&found, expected)) in found.values.iter().zip(expected).enumerate() {
+        let off = (f64::from(found) - expected).abs();
+        let is_near = off <= bound.layer * largest + bound.absolute;
+        assert!(is_near, "{name} at {at}: {found} instead of {expected}");
+    }
+}
+
+/// All cases on the evaluator that `open` opens for a model, within the bounds of `precision`.
+fn conforms(precision: Precision, name: &str, open: impl Fn(Vec<Model>) -> Box<dyn Evaluator>) {
+    let bound = bound(precision);
+    for (seed, case) in (1u64..).zip(table()) {
+        let Some(trunk) = trunk(case.net) else { continue };
+        let model = Model {
+            input: case.input,
+            epsilon: case.epsilon,
+            wanted: Wanted { layers: true, reference_sum: Some(case.reference_sum) },
+            ..model(&trunk, case.version, case.baseline)
+        };
+        let images: Vec<Image> = (0..3).map(|of| image(&case, 10 * seed + of)).collect();
+        let taps: Vec<_> = images.iter().map(|it| oracle::taps(&model, it).unwrap()).collect();
+        let found = score(&mut *open(vec![model.clone()]), &images);
+        for ([reference, distorted], found) in PAIRS.into_iter().zip(&found) {
+            let name = format!("{name}, {case:?}, images {reference} and {distorted}");
+            let maps = oracle::maps(&model, &taps[reference], &taps[distorted]);
+            let layers = oracle::layers(&model, &taps[reference], &taps[distorted]);
+            assert_eq!(found.layers.len(), layers.len(), "{name}");
+            for (layer, (map, expected)) in found.maps.iter().zip(&maps).enumerate() {
+                assert_near(map, expected, bound, &format!("{name}, map {layer}"));
+                let (found, expected) = (found.layers[layer], layers[layer]);
+                let is_near = (found - expected).abs() <= bound.layer * expected + bound.absolute;
+                assert!(is_near, "{name}, layer {layer}: {found} instead of {expected}");
+            }
+            let total: f64 = layers.iter().sum();
+            let is_near = (found.total() - total).abs() <= bound.total * total + bound.absolute;
+            assert!(is_near, "{name}: {} instead of {total}", found.total());
+            assert!(reference != distorted || found.total() == 0.0, "{name}");
+            let sum = oracle::channel_sum(&taps[reference], case.reference_sum);
+            let name = format!("{name}, channel sum");
+            assert_near(found.reference_sum.as_ref().unwrap(), &sum, bound, &name);
+        }
+        assert_eq!(found[0], found[3], "{name}, {case:?}: a pair that is there twice");
+    }
+}
+
+/// CUDA with one engine, or `None` where there is none, which is said aloud.
+fn cuda_is_there(conv: ConvChoice) -> bool {
+    let models = vec![model(&trunk(Net::Squeeze).unwrap(), Version::V0_1, false)];
+    match CudaEvaluator::open(models, &cuda(conv, Precision::Fp32)) {
+        Ok(_) => true,
+        Err(error) => {
+            let is_required = std::env::var("LPIPS_REQUIRE_CUDA").is_ok_and(|value| value == "1");
+            assert!(!is_required, "LPIPS_REQUIRE_CUDA is 1, and {error:#}");
+            eprintln!("SKIPPED: {conv:?}: {error:#}");
+            false
+        }
+    }
+}
+
+fn cuda(conv: ConvChoice, precision: Precision) -> cuda::Config {
+    let (gpus, libraries) = (Gpus::First, Vec::new());
+    cuda::Config { gpus, precision, conv, libraries, pairs_max: None, notify: |_| () }
+}
+
+fn cuda_conforms(conv: ConvChoice) {
+    if !cuda_is_there(conv) {
+        return;
+    }
+    for precision in [Precision::Fp32, Precision::Tf32, Precision::Fp16] {
+        let config = cuda(conv, precision);
+        conforms(precision, &format!("{conv:?} {precision}"), |models| {
+            Box::new(CudaEvaluator::open(models, &config).unwrap())
+        });
+    }
+}
+
+#[test]
+fn the_cpu_conforms() {
+    conforms(Precision::Fp32, "cpu", |models| {
+        let config = cpu::Config { threads: 2, pairs_max: None, isa: None };
+        Box::new(CpuEvaluator::new(models, config).unwrap())
+    });
+}
+
+#[test]
+fn cuda_with_cudnn_conforms() {
+    cuda_conforms(ConvChoice::Cudnn);
+}
+
+#[test]
+fn cuda_with_cublas_conforms() {
+    cuda_conforms(ConvChoice::Cublas);
+}
