@@ -398,16 +398,18 @@ mod tests {
             COMPLETIONS_EXAMPLES,
             MAN_EXAMPLES,
         ];
-        let mut count = 0;
-        for line in blocks.iter().flat_map(|block| block.lines()) {
-            let ours = line.split(['|', '>']).find(|part| part.trim().starts_with("lpips "));
-            let Some(ours) = ours.filter(|_| line.starts_with("  ")) else { continue };
-            count += 1;
-            if let Err(error) = Cli::try_parse_from(ours.split_whitespace()) {
-                panic!("`{line}`: {error}");
+        for block in blocks {
+            let mut count = 0;
+            for line in block.lines().filter(|line| line.starts_with("  ")) {
+                let ours = line.split(['|', '>']).find(|part| part.trim().starts_with("lpips "));
+                let Some(ours) = ours else { continue };
+                count += 1;
+                if let Err(error) = Cli::try_parse_from(ours.split_whitespace()) {
+                    panic!("`{line}`: {error}");
+                }
             }
+            assert!(count > 0, "no example in {block}");
         }
-        assert_eq!(count, 16);
     }
 
     #[test]
