@@ -4,15 +4,16 @@
 //! The host tests compile the sources unchanged with g++, AddressSanitizer and UBSan
 //! (`tests/host_cuda`), and run each case in several orders of threads and blocks: every order must
 //! give the same bits, and these must be right. Outputs start as NaN, as does shared memory, so that
-//! what a kernel forgets to write is seen. Faults that this catches, each of them tried:
+//! what a kernel forgets to write is seen. Faults that this catches:
 //!
 //! - a dropped barrier (another order gives other bits, or NaN from unwritten shared memory);
-//! - a removed bounds check, a wrong extent or slot (AddressSanitizer, or a changed neighbour);
+//! - a removed bounds check, channels written in the wrong place (AddressSanitizer, or a neighbour that
+//!   changed);
 //! - a thread that leaves before a shuffle or a barrier (reported as divergence);
-//! - a block size or tile that disagrees with `signature.rs` (wrong or unwritten results);
+//! - a tile that disagrees with `signature.rs` (wrong or unwritten results);
 //! - a fused multiply-add where equal features must cancel; a NaN that pooling swallows.
 //!
-//! `planted_faults_are_caught` plants six of them. What it cannot see: races that no tried order brings
+//! `planted_faults_are_caught` plants each of them. What it cannot see: races that no tried order brings
 //! about, the memory model and the arithmetic of a GPU, and faults of the compiler.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -166,6 +167,28 @@ fn planted_faults_are_caught() {
             module: "tap_nchw",
             cases: taps::nchw,
             symptom: "expected 0",
+        },
+        Fault {
+            place: ("finish.cu", "if (pair >= pairs)", "if (pair >= pairs || threadIdx.x == 77)"),
+            module: "finish",
+            cases: cases::finish,
+            symptom: "divergence",
+        },
+        Fault {
+            place: ("bias_relu.cu", " + c_first + channel[k]);", " + 0 * c_first + channel[k]);"),
+            module: "bias_relu",
+            cases: cases::bias_relu,
+            symptom: "expected",
+        },
+        Fault {
+            place: (
+                "tap_nhwc.cu",
+                "tap_nhwc_f16_c512, __half, 512, 32, 32",
+                "tap_nhwc_f16_c512, __half, 512, 32, 64",
+            ),
+            module: "tap_nhwc",
+            cases: taps::nhwc,
+            symptom: "expected",
         },
         Fault {
             place: ("max_pool.cu", " || value != value", ""),

@@ -18,13 +18,17 @@ const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (2, 2), (1, 3), (0, 4), (5, 
 /// The pair in which an image overflows, and where.
 const OVERFLOW: (usize, usize) = (5, 0);
 
-/// Channels and positions of all taps at sizes near the smallest, where positions are few and odd.
+/// Channels and positions of all taps at sizes near the smallest, where positions are few and odd;
+/// and for every number of channels more positions than a tile, the last one in part.
 fn shapes() -> BTreeSet<(usize, usize)> {
     let sizes = [(Net::Alex, 31, 35), (Net::Squeeze, 17, 21), (Net::Vgg, 16, 19)];
     let taps = sizes
         .into_iter()
         .flat_map(|(net, height, width)| Plan::new(net.spec(), height, width).unwrap().taps);
-    taps.map(|tap| (tap.c, tap.h * tap.w)).collect()
+    let taps: Vec<(usize, usize)> = taps.map(|tap| (tap.c, tap.h * tap.w)).collect();
+    let tile = |c| entry(&format!("tap_nhwc_f32_c{c}")).unwrap().items_per_block as usize;
+    let several = taps.iter().map(|&(c, _)| (c, 2 * tile(c) + 5));
+    taps.iter().copied().chain(several).collect()
 }
 
 pub(crate) fn nchw() -> Vec<Case> {
