@@ -190,6 +190,41 @@ fn cuda_conforms(conv: ConvChoice) {
     }
 }
 
+/// Features of the first convolution exceed the largest half, 65504: a tapped one of AlexNet, and one
+/// of VGG16 that no tap sees.
+fn overflowing(net: Net) -> Option<Model> {
+    let mut trunk = trunk(net)?;
+    let first = &mut trunk.convs[0];
+    first.weight.iter_mut().chain(&mut first.bias).for_each(|value| *value *= 1e5);
+    Some(model(&trunk, Version::V0_1, false))
+}
+
+#[test]
+fn what_overflows_in_fp16_is_scored_again_in_fp32() {
+    if !cuda_is_there(ConvChoice::Auto) {
+        return;
+    }
+    for net in [Net::Alex, Net::Vgg] {
+        let Some(model) = overflowing(net) else { continue };
+        let size = Size { width: 40, height: 33 };
+        let images: Vec<Image> = (0..3)
+            .map(|seed| {
+                let samples = (0..size.samples()).map(|at| ((at * (7 + seed)) % 251) as u8);
+                Image::new(size, Pixels::U8(samples.collect()))
+            })
+            .collect();
+        let open = |precision| {
+            CudaEvaluator::open(vec![model.clone()], &cuda(ConvChoice::Auto, precision)).unwrap()
+        };
+        let half = score(&mut open(Precision::Fp16), &images);
+        let single = score(&mut open(Precision::Fp32), &images);
+        for (half, single) in half.iter().zip(&single) {
+            assert!(half.rescored && !single.rescored, "{net}");
+            assert_eq!(half.layers, single.layers, "{net}: the bits of fp32");
+        }
+    }
+}
+
 #[test]
 fn the_cpu_conforms() {
     conforms(Precision::Fp32, "cpu", |models| {

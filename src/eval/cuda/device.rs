@@ -15,7 +15,7 @@ use super::driver::{Context, Fault, FaultKind, Gpu, Stream};
 use super::kernels::Kernels;
 use super::memory::{Activations, Needs, Slot};
 use super::open::{Open, Which};
-use super::pass::{Pass, Shape, gib};
+use super::pass::{Pass, Shape, shown};
 use super::queue::{Message, Opened, Queue};
 use super::walk::{Bench, Micro};
 use super::{ConvEngine, Settings};
@@ -50,7 +50,9 @@ pub(super) struct Device {
     pub(super) open: VecDeque<Open>,
     taken: u64,
     slots_max: usize,
+    /// What there is memory for, and what was asked for last.
     needs: Needs,
+    asked: Needs,
     models: Arc<Vec<Model>>,
     gpu: Gpu,
     pub(super) context: Arc<Context>,
@@ -86,6 +88,7 @@ impl Device {
             taken: 0,
             slots_max: SLOTS_MAX,
             needs: Needs::default(),
+            asked: Needs::default(),
             models,
             gpu,
             context,
@@ -185,8 +188,8 @@ impl Device {
     }
 
     fn too_little(&self, shape: BatchShape, fault: &Fault) -> Fault {
-        let needed = gib(self.needs.total());
-        let free = self.context.memory().map_or_else(|_| "?".to_owned(), |(free, _)| gib(free));
+        let needed = shown(self.asked.total());
+        let free = self.context.memory().map_or_else(|_| "?".to_owned(), |(free, _)| shown(free));
         let call = format!(
             "images of {} need {needed} of GPU memory, {free} are free on CUDA {}",
             shape.size, self.gpu.ordinal
@@ -213,6 +216,7 @@ impl Device {
         if needs == self.needs && has_slots {
             return Ok(prepared);
         }
+        self.asked = needs;
         self.land_all()?;
         self.slots.clear();
         self.activations.grow(&needs, &self.compute)?;

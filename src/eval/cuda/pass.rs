@@ -66,7 +66,7 @@ impl Pass {
             let prepared = prepared.and_then(|prepared| {
                 let with = needs.max(prepared.needs);
                 if with.total() > total_bytes {
-                    let (needed, total) = (gib(with.total()), gib(total_bytes));
+                    let (needed, total) = (shown(with.total()), shown(total_bytes));
                     let reason = format!("it takes {needed} of GPU memory, of {total} in all");
                     return Err(Unscored::TooLarge { net: parameters.net.name(), size, reason });
                 }
@@ -82,6 +82,9 @@ impl Pass {
 }
 
 /// Bytes for people.
-pub(super) fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+pub(super) fn shown(bytes: u64) -> String {
+    match bytes as f64 / f64::from(1 << 20) {
+        mib if mib < 1024.0 => format!("{mib:.0} MiB"),
+        mib => format!("{:.1} GiB", mib / 1024.0),
+    }
 }
