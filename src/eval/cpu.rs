@@ -6,11 +6,14 @@
 
 mod conv;
 mod direct;
+mod fold;
 mod ops;
 mod product;
 mod simd;
+mod strip;
 mod tap;
 mod tensor;
+mod tiles;
 mod transform;
 mod winograd;
 

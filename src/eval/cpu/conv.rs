@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 
 use super::direct::Direct;
+use super::fold;
 use super::simd::Isa;
 use super::tensor::{Layout, Tensor};
-use super::transform::Scheme;
+use super::tiles::Scheme;
 use super::winograd::{Scratch, Winograd};
 use crate::net::weights;
 
@@ -24,6 +25,15 @@ pub(super) struct Geometry {
     pub(super) c_first: usize,
 }
 
+/// How a convolution is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Algorithm {
+    Direct,
+    Winograd(Scheme),
+    /// Minimal filtering of the map whose blocks of `stride` x `stride` pixels became channels.
+    Folded(Scheme),
+}
+
 /// A convolution whose weights are transformed and packed when they are first needed, once for each
 /// algorithm: sizes of images decide which, and most runs need one.
 #[derive(Debug)]
@@ -31,21 +41,13 @@ pub(super) struct Conv {
     weights: weights::Conv,
     isa: Isa,
     direct: OnceLock<Direct>,
-    f4x3: OnceLock<Winograd>,
-    f6x3: OnceLock<Winograd>,
-    f4x5: OnceLock<Winograd>,
+    /// One for each [`Scheme`].
+    winograd: [OnceLock<Winograd>; 3],
 }
 
 impl Conv {
     pub(super) fn new(weights: weights::Conv, isa: Isa) -> Conv {
-        Conv {
-            weights,
-            isa,
-            direct: OnceLock::new(),
-            f4x3: OnceLock::new(),
-            f6x3: OnceLock::new(),
-            f4x5: OnceLock::new(),
-        }
+        Conv { weights, isa, direct: OnceLock::new(), winograd: Default::default() }
     }
 
     /// Computes all images of `src` into `dst`, whose shape is set.
@@ -56,27 +58,41 @@ impl Conv {
         geometry: Geometry,
         scratch: &mut Scratch,
     ) {
-        match self.scheme(geometry) {
-            None => {
+        match self.algorithm(geometry) {
+            Algorithm::Direct => {
                 let direct = self.direct.get_or_init(|| Direct::new(&self.weights, self.isa));
                 direct.run(src, dst, geometry);
             }
-            Some(scheme) => {
-                let packed = match scheme {
-                    Scheme::F4x3 => &self.f4x3,
-                    Scheme::F6x3 => &self.f6x3,
-                    Scheme::F4x5 => &self.f4x5,
-                };
-                let packed = packed.get_or_init(|| Winograd::new(&self.weights, scheme, self.isa));
+            Algorithm::Winograd(scheme) => {
+                let packed = self.winograd[scheme as usize]
+                    .get_or_init(|| Winograd::new(&self.weights, scheme, self.isa));
                 packed.run(src, dst, geometry, scratch);
+            }
+            Algorithm::Folded(scheme) => {
+                let packed = self.winograd[scheme as usize].get_or_init(|| {
+                    Winograd::new(&fold::weights(&self.weights, geometry.stride), scheme, self.isa)
+                });
+                let mut folded = std::mem::take(&mut scratch.folded);
+                fold::input(src, &mut folded, geometry);
+                let from = folded.layout();
+                let geometry = Geometry { from, stride: 1, pad: 0, ..geometry };
+                packed.run(&folded, dst, geometry, scratch);
+                scratch.folded = folded;
             }
         }
     }
 
-    fn scheme(&self, geometry: Geometry) -> Option<Scheme> {
+    fn algorithm(&self, geometry: Geometry) -> Algorithm {
         let spec = &self.weights.spec;
-        let fits = geometry.stride == 1 && Winograd::fits(spec.c_in, spec.c_out, self.isa);
-        let Layout { h, w, .. } = geometry.to;
-        if fits { Scheme::choose(spec.kernel, h, w) } else { None }
+        let Geometry { to: Layout { h, w, .. }, stride, .. } = geometry;
+        let fits = |c_in: usize| Winograd::fits(c_in, spec.c_out, self.isa);
+        let kernel = spec.kernel.div_ceil(stride);
+        match Scheme::choose(kernel, h, w) {
+            Some(scheme) if stride == 1 && fits(spec.c_in) => Algorithm::Winograd(scheme),
+            Some(scheme) if stride > 1 && fits(spec.c_in * stride * stride) => {
+                Algorithm::Folded(scheme)
+            }
+            _ => Algorithm::Direct,
+        }
     }
 }

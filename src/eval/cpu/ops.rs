@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::simd::{Isa, Plain, dispatch};
-use super::tensor::{BORDER, Layout, Tensor};
+use super::tensor::{BEFORE, Layout, Tensor};
 use crate::batch::{Batch, Depth};
 use crate::eval::Affine;
 use crate::net::INPUT_CHANNELS;
@@ -34,10 +34,10 @@ pub(super) fn normalise(
     let work: Vec<_> = images.iter().zip(input.images_mut()).collect();
     work.into_par_iter().for_each(|(&image, dst)| {
         let bytes = batch.image(image);
-        let rows = dst.chunks_exact_mut(layout.row_len()).skip(BORDER).take(layout.h);
+        let rows = dst.chunks_exact_mut(layout.row_len()).skip(BEFORE).take(layout.h);
         let row_samples = layout.w * layout.c;
         for (y, row) in rows.enumerate() {
-            let dst = &mut row[BORDER * layout.c..][..row_samples];
+            let dst = &mut row[BEFORE * layout.c..][..row_samples];
             let samples = y * row_samples..(y + 1) * row_samples;
             match batch.shape().depth {
                 Depth::U8 => {
@@ -62,14 +62,14 @@ pub(super) fn max_pool(src: &Tensor, dst: &mut Tensor, kernel: usize, stride: us
     let to = dst.layout();
     let mut work = Vec::new();
     for (image, dst) in dst.images_mut().enumerate() {
-        let rows = dst.chunks_exact_mut(to.row_len()).skip(BORDER).take(to.h);
+        let rows = dst.chunks_exact_mut(to.row_len()).skip(BEFORE).take(to.h);
         work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
     }
     work.into_par_iter().for_each(|(image, y, row)| {
         let (src, from) = (src.image(image), src.layout());
         dispatch(
             isa,
-            Plain(|| pool_row(src, from, y, &mut row[BORDER * to.c..], to, kernel, stride)),
+            Plain(|| pool_row(src, from, y, &mut row[BEFORE * to.c..], to, kernel, stride)),
         );
     });
 }

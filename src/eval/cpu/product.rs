@@ -3,15 +3,12 @@
 
 use super::simd::{Isa, Vector};
 
-/// Output channels of a block of packed weights at the most: two of the widest vectors.
-pub(super) const BLOCK_MAX: usize = 32;
-
 /// Output channels of a block of packed weights: two vectors.
 pub(super) fn block_of(isa: Isa) -> usize {
     match isa {
         Isa::Portable => 8,
         Isa::Avx2 => 16,
-        Isa::Avx512 => BLOCK_MAX,
+        Isa::Avx512 => 32,
     }
 }
 
@@ -24,49 +21,87 @@ pub(super) struct Left<'a> {
     pub(super) run: usize,
 }
 
-/// `out[i][j] = sum over k of left[starts[i]][k] weights[k][j]`, k in order, for `TILE` rows and
-/// one block of two vectors of columns. `out` is dense.
+/// `sum over k of left[starts[i]][k] weights[k][j]`, k in order, for `ROWS` rows and one block of
+/// two vectors of columns. A row's bits do not depend on `ROWS`.
 ///
 /// # Safety
 /// The instruction set of `V` must be available.
 ///
 /// # Panics
-/// When a row reaches beyond the data, or `weights` or `out` have another length.
+/// When a row reaches beyond the data, or `weights` has another length.
 #[inline(always)]
-pub(super) unsafe fn product<V: Vector, const TILE: usize>(
+pub(super) unsafe fn product<V: Vector, const ROWS: usize>(
     left: Left<'_>,
-    starts: &[usize; TILE],
+    starts: &[usize; ROWS],
     weights: &[f32],
-    out: &mut [f32],
-) {
+) -> [[V; 2]; ROWS] {
     let Left { data, segments, stride, run } = left;
-    let block = 2 * V::LEN;
     let last = starts.iter().max().copied().unwrap_or(0) + (segments - 1) * stride + run;
-    assert!(last <= data.len() && weights.len() == segments * run * block);
-    assert_eq!(out.len(), TILE * block);
-    // SAFETY: `last` is the end of the furthest row, `weights` holds a block for each step and
-    // `out` one for each row: all asserted. The caller vouches for the instruction set.
+    assert!(last <= data.len() && weights.len() == segments * run * 2 * V::LEN);
+    // SAFETY: `last` is the end of the furthest row, and `weights` holds a block for each step: both
+    // asserted. The caller vouches for the instruction set.
     unsafe {
-        let mut low = [V::splat(0.0); TILE];
-        let mut high = [V::splat(0.0); TILE];
+        let mut sums = [[V::splat(0.0); 2]; ROWS];
         let mut weight = weights.as_ptr();
         for segment in 0..segments {
-            let rows: [*const f32; TILE] =
-                std::array::from_fn(|i| data.as_ptr().add(starts[i] + segment * stride));
+            let rows = starts.map(|start| data.as_ptr().add(start + segment * stride));
             for k in 0..run {
-                let (w_low, w_high) = (V::load(weight), V::load(weight.add(V::LEN)));
-                for i in 0..TILE {
+                let (low, high) = (V::load(weight), V::load(weight.add(V::LEN)));
+                for i in 0..ROWS {
                     let value = V::splat(*rows[i].add(k));
-                    low[i] = value.mul_add(w_low, low[i]);
-                    high[i] = value.mul_add(w_high, high[i]);
+                    sums[i][0] = value.mul_add(low, sums[i][0]);
+                    sums[i][1] = value.mul_add(high, sums[i][1]);
                 }
-                weight = weight.add(block);
+                weight = weight.add(2 * V::LEN);
             }
         }
-        for i in 0..TILE {
-            let row = out.as_mut_ptr().add(i * block);
-            low[i].store(row);
-            high[i].store(row.add(V::LEN));
+        sums
+    }
+}
+
+/// What is computed for a few rows of a product at once.
+pub(super) trait Rows {
+    /// Tells where a row is read and where its sums go.
+    type Spot: Copy;
+
+    /// Computes some rows; one may be given twice. Must be `#[inline(always)]`, as a kernel's `run`.
+    ///
+    /// # Safety
+    /// The instruction set of `V` must be available.
+    unsafe fn compute<V: Vector, const ROWS: usize>(&mut self, spots: &[Self::Spot; ROWS]);
+}
+
+/// Computes all rows, `TILE` at once; for the last ones, eight or four are enough at times.
+///
+/// # Safety
+/// The instruction set of `V` must be available.
+#[inline(always)]
+pub(super) unsafe fn in_tiles<V: Vector, const TILE: usize, R: Rows>(
+    rows: &mut R,
+    mut spots: &[R::Spot],
+) {
+    while !spots.is_empty() {
+        // SAFETY: the caller vouches for the instruction set.
+        unsafe {
+            spots = match spots.len() {
+                ..=4 => first::<V, 4, R>(rows, spots),
+                ..=8 if TILE > 8 => first::<V, 8, R>(rows, spots),
+                _ => first::<V, TILE, R>(rows, spots),
+            };
         }
     }
+}
+
+/// Computes the first `ROWS` rows, repeating the last if there are fewer, and returns the rest.
+#[inline(always)]
+unsafe fn first<'a, V: Vector, const ROWS: usize, R: Rows>(
+    rows: &mut R,
+    spots: &'a [R::Spot],
+) -> &'a [R::Spot] {
+    let (some, rest) = spots.split_at(spots.len().min(ROWS));
+    let mut chunk = [some[some.len() - 1]; ROWS];
+    chunk[..some.len()].copy_from_slice(some);
+    // SAFETY: the caller vouches for the instruction set.
+    unsafe { rows.compute::<V, ROWS>(&chunk) };
+    rest
 }

@@ -68,6 +68,7 @@ pub(super) trait Vector: Copy {
     unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
     /// The larger of the two, lane by lane.
     unsafe fn max(self, other: Self) -> Self;
 }
@@ -103,6 +104,10 @@ impl Vector for [f32; 4] {
         std::array::from_fn(|lane| self[lane] - other[lane])
     }
     #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] * other[lane])
+    }
+    #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         std::array::from_fn(|lane| if self[lane] > other[lane] { self[lane] } else { other[lane] })
     }
@@ -111,7 +116,7 @@ impl Vector for [f32; 4] {
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86_vector {
     ($register:ident, $len:expr, $tile:expr, $splat:ident, $load:ident, $store:ident, $fma:ident,
-     $add:ident, $sub:ident, $max:ident) => {
+     $add:ident, $sub:ident, $mul:ident, $max:ident) => {
         impl Vector for std::arch::x86_64::$register {
             const LEN: usize = $len;
             const TILE: usize = $tile;
@@ -146,6 +151,11 @@ macro_rules! x86_vector {
                 unsafe { std::arch::x86_64::$sub(self, other) }
             }
             #[inline(always)]
+            unsafe fn mul(self, other: Self) -> Self {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { std::arch::x86_64::$mul(self, other) }
+            }
+            #[inline(always)]
             unsafe fn max(self, other: Self) -> Self {
                 // SAFETY: the caller vouches for the instruction set.
                 unsafe { std::arch::x86_64::$max(self, other) }
@@ -165,6 +175,7 @@ x86_vector!(
     _mm256_fmadd_ps,
     _mm256_add_ps,
     _mm256_sub_ps,
+    _mm256_mul_ps,
     _mm256_max_ps
 );
 #[cfg(target_arch = "x86_64")]
@@ -178,6 +189,7 @@ x86_vector!(
     _mm512_fmadd_ps,
     _mm512_add_ps,
     _mm512_sub_ps,
+    _mm512_mul_ps,
     _mm512_max_ps
 );
 

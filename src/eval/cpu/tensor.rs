@@ -1,12 +1,16 @@
 //! Activations of several images: (image, row, column, channel) with a border of zeros.
 //!
 //! Channels are innermost, so a row of a convolution's window is one contiguous run. The border
-//! stands for the padding of the next convolution.
+//! stands for the padding of the next convolution, and for what the last tiles of minimal filtering
+//! read beyond it.
 
 use crate::net::plan::View;
 
-/// Rows and columns of zeros on every side: the largest padding of any trunk.
-pub(super) const BORDER: usize = 2;
+/// Rows and columns of zeros above and on the left: the largest padding of any trunk.
+pub(super) const BEFORE: usize = 2;
+/// Rows and columns of zeros below and on the right: that padding, and three more that tiles reach
+/// over the edge.
+pub(super) const AFTER: usize = 5;
 
 /// Extents of one image, without the border.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,18 +31,23 @@ impl Layout {
 
     /// Elements from one row to the next.
     pub(super) fn row_len(self) -> usize {
-        (self.w + 2 * BORDER) * self.c
+        (BEFORE + self.w + AFTER) * self.c
     }
 
     /// Elements from one image to the next.
     pub(super) fn image_len(self) -> usize {
-        (self.h + 2 * BORDER) * self.row_len()
+        (BEFORE + self.h + AFTER) * self.row_len()
     }
 
     /// Where column `x` of row `y` starts within an image; negative positions are in the border.
     pub(super) fn at(self, y: isize, x: isize) -> usize {
-        let border = BORDER as isize;
-        (y + border) as usize * self.row_len() + (x + border) as usize * self.c
+        let before = BEFORE as isize;
+        (y + before) as usize * self.row_len() + (x + before) as usize * self.c
+    }
+
+    /// The rows of an image without the borders above and below.
+    pub(super) fn inner(self, image: &mut [f32]) -> &mut [f32] {
+        &mut image[BEFORE * self.row_len()..][..self.h * self.row_len()]
     }
 }
 
@@ -61,23 +70,30 @@ impl Tensor {
         self.image_count = image_count;
         let len = image_count * layout.image_len();
         if self.data.len() < len {
+            // What was inside has no meaning any more: fresh memory need not copy it.
+            self.data = Vec::new();
             self.data.resize(len, 0.0);
         }
-        let (row_len, side) = (layout.row_len(), BORDER * layout.c);
+        let row_len = layout.row_len();
+        let (left, right) = (BEFORE * layout.c, AFTER * layout.c);
         for image in self.images_mut() {
-            let (top, rest) = image.split_at_mut(BORDER * row_len);
+            let (top, rest) = image.split_at_mut(BEFORE * row_len);
             let (inner, bottom) = rest.split_at_mut(layout.h * row_len);
             top.fill(0.0);
             bottom.fill(0.0);
             for row in inner.chunks_exact_mut(row_len) {
-                row[..side].fill(0.0);
-                row[row_len - side..].fill(0.0);
+                row[..left].fill(0.0);
+                row[row_len - right..].fill(0.0);
             }
         }
     }
 
     pub(super) fn layout(&self) -> Layout {
         self.layout
+    }
+
+    pub(super) fn image_count(&self) -> usize {
+        self.image_count
     }
 
     /// One image with its border.

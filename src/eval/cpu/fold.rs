@@ -1,0 +1,52 @@
+//! Space to depth: a convolution of stride s over c channels is one of stride 1 over s*s*c channels,
+//! the pixels of a block of s x s. A kernel of 11 at stride 4 becomes one of 3, which minimal
+//! filtering is for.
+
+use rayon::prelude::*;
+
+use super::conv::Geometry;
+use super::tensor::{BEFORE, Layout, Tensor};
+use crate::net::ConvSpec;
+use crate::net::weights::Conv;
+
+/// The folded filters; what a block has beyond the kernel is zero.
+pub(super) fn weights(conv: &Conv, stride: usize) -> Conv {
+    let [c_out, c_in, kernel, _] = conv.spec.weight_shape();
+    let folded = kernel.div_ceil(stride);
+    let channels = stride * stride * c_in;
+    let spec = ConvSpec { c_in: channels, kernel: folded, ..conv.spec.clone() };
+    let mut weight = vec![0.0; c_out * channels * folded * folded];
+    for (index, &value) in conv.weight.iter().enumerate() {
+        let (x, y) = (index % kernel, index / kernel % kernel);
+        let (i, o) = (index / (kernel * kernel) % c_in, index / (kernel * kernel * c_in));
+        let channel = (y % stride * stride + x % stride) * c_in + i;
+        let block = y / stride * folded + x / stride;
+        weight[(o * channels + channel) * folded * folded + block] = value;
+    }
+    Conv { spec, weight, bias: conv.bias.clone() }
+}
+
+/// The folded source of a convolution, padding included. All images of `src`.
+pub(super) fn input(src: &Tensor, folded: &mut Tensor, geometry: Geometry) {
+    let Geometry { from, to, stride, pad, .. } = geometry;
+    // The kernel has three blocks: two more than there are outputs.
+    let layout = Layout { c: stride * stride * from.c, h: to.h + 2, w: to.w + 2 };
+    folded.resize(src.image_count(), layout);
+    let mut work = Vec::new();
+    for (image, dst) in folded.images_mut().enumerate() {
+        let rows = layout.inner(dst).chunks_exact_mut(layout.row_len());
+        work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
+    }
+    let run = stride * from.c;
+    work.into_par_iter().for_each(|(image, block_y, row)| {
+        let src = src.image(image);
+        let blocks = &mut row[BEFORE * layout.c..][..layout.w * layout.c];
+        for y in 0..stride {
+            let start = from.at((block_y * stride + y) as isize - pad as isize, -(pad as isize));
+            let pixels = src[start..][..layout.w * run].chunks_exact(run);
+            for (block, pixels) in blocks.chunks_exact_mut(layout.c).zip(pixels) {
+                block[y * run..][..run].copy_from_slice(pixels);
+            }
+        }
+    });
+}

@@ -1,0 +1,146 @@
+//! How a map is cut into tiles for Winograd's minimal filtering, and which algorithm a map gets.
+//!
+//! Everything here depends on the size of the map alone, so that a pair's bits do not depend on its
+//! batch.
+
+use std::ops::Range;
+
+/// Output side of a small tile.
+const SMALL: usize = 4;
+/// Points of a small tile along a line.
+const SMALL_POINTS: usize = 6;
+/// What it costs to bring one transformed weight from memory, in multiplications: a weight is used
+/// once for each tile of the images that are walked together, and those of two images (a lone pair)
+/// are too few to hide the reading in the late layers.
+const WEIGHT_COST: usize = 16;
+
+/// An algorithm of minimal filtering, named after the outputs and the kernel along a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Scheme {
+    /// 4x4 tiles, kernel 3, filters at six points.
+    F4x3,
+    /// 6x6 tiles, kernel 3, filters at eight points; at the far edges 4x4, 4x6 and 6x4 tiles where
+    /// they cover the rest of the map with fewer multiplications.
+    F6x3,
+    /// 4x4 tiles, kernel 5, filters at eight points.
+    F4x5,
+}
+
+impl Scheme {
+    /// The cheapest algorithm for a `kernel` at stride 1 and an output of `h` x `w`: multiplications
+    /// for two images plus the reading of weights, both per pair of channels. `None` is the direct
+    /// one.
+    pub(super) fn choose(kernel: usize, h: usize, w: usize) -> Option<Scheme> {
+        let schemes: &[Scheme] = match kernel {
+            3 => &[Scheme::F4x3, Scheme::F6x3],
+            5 => &[Scheme::F4x5],
+            _ => &[],
+        };
+        let cost =
+            |multiplications: usize, weights: usize| 2 * multiplications + WEIGHT_COST * weights;
+        let of_scheme = |scheme: Scheme| {
+            let multiplications = scheme.cut(h).points() * scheme.cut(w).points();
+            (cost(multiplications, scheme.side() * scheme.side()), Some(scheme))
+        };
+        let direct = (cost(kernel * kernel * h * w, kernel * kernel), None);
+        let costs = std::iter::once(direct).chain(schemes.iter().map(|&scheme| of_scheme(scheme)));
+        costs.min_by_key(|&(cost, _)| cost).and_then(|(_, scheme)| scheme)
+    }
+
+    /// Points at which filters are evaluated along a line.
+    pub(super) fn side(self) -> usize {
+        match self {
+            Scheme::F4x3 => SMALL_POINTS,
+            Scheme::F6x3 | Scheme::F4x5 => 8,
+        }
+    }
+
+    /// Cuts a line of `len` outputs with the fewest points.
+    pub(super) fn cut(self, len: usize) -> Cut {
+        let large_out = match self {
+            Scheme::F4x3 => return Cut { large: 0, large_out: 0, small: len.div_ceil(SMALL) },
+            Scheme::F4x5 => {
+                return Cut { large: len.div_ceil(SMALL), large_out: SMALL, small: 0 };
+            }
+            Scheme::F6x3 => 6,
+        };
+        let with = |large: usize| {
+            let small = len.saturating_sub(large * large_out).div_ceil(SMALL);
+            Cut { large, large_out, small }
+        };
+        let cuts = (0..=len.div_ceil(large_out)).rev().map(with);
+        cuts.min_by_key(Cut::points).unwrap_or_else(|| with(0))
+    }
+}
+
+/// A line cut into large tiles, then small ones. The last may reach at most `SMALL - 1` elements
+/// over the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Cut {
+    large: usize,
+    large_out: usize,
+    small: usize,
+}
+
+impl Cut {
+    pub(super) fn count(&self) -> usize {
+        self.large + self.small
+    }
+
+    pub(super) fn is_large(&self, tile: usize) -> bool {
+        tile < self.large
+    }
+
+    /// First output of a tile.
+    pub(super) fn start(&self, tile: usize) -> usize {
+        let large = tile.min(self.large);
+        large * self.large_out + (tile - large) * SMALL
+    }
+
+    /// The large and the small ones of some tiles.
+    pub(super) fn split(&self, tiles: &Range<usize>) -> [Range<usize>; 2] {
+        let middle = self.large.clamp(tiles.start, tiles.end);
+        [tiles.start..middle, middle..tiles.end]
+    }
+
+    /// Points of all tiles: the multiplications along the line. (Large tiles have eight points.)
+    fn points(&self) -> usize {
+        8 * self.large + SMALL_POINTS * self.small
+    }
+}
+
+/// Whether a point of a line of eight is one that small tiles have as well.
+pub(super) fn is_common(point: usize) -> bool {
+    point < SMALL_POINTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::cpu::tensor::AFTER;
+
+    #[test]
+    fn tiles_cover_every_length_and_stay_within_the_border() {
+        for scheme in [Scheme::F4x3, Scheme::F6x3, Scheme::F4x5] {
+            for len in 1..700 {
+                let cut = scheme.cut(len);
+                let covered = cut.start(cut.count());
+                assert!((len..len + SMALL).contains(&covered), "{scheme:?} {len}: {cut:?}");
+                let kernel = if scheme == Scheme::F4x5 { 5 } else { 3 };
+                assert!(covered - len + kernel / 2 <= AFTER);
+            }
+        }
+    }
+
+    #[test]
+    fn maps_of_vgg_and_alex_get_the_expected_tiles() {
+        let cut = |large, small| Cut { large, large_out: 6, small };
+        assert_eq!(Scheme::F6x3.cut(32), cut(4, 2));
+        assert_eq!(Scheme::F6x3.cut(63), cut(10, 1));
+        assert_eq!(Scheme::choose(3, 32, 32), Some(Scheme::F6x3));
+        assert_eq!(Scheme::choose(3, 16, 16), Some(Scheme::F4x3));
+        assert_eq!(Scheme::choose(3, 4, 4), None);
+        assert_eq!(Scheme::choose(5, 31, 31), Some(Scheme::F4x5));
+        assert_eq!(Scheme::choose(1, 31, 31), None);
+    }
+}
