@@ -14,6 +14,8 @@ use super::winograd::Winograd;
 /// Floats between the planes of two positions, beyond their length: planes whose distance is a
 /// power of two would share the same few lines of the cache.
 const SKEW: usize = 16;
+/// Vectors of channels that are transformed side by side: neighbours in memory.
+const CHANNELS: usize = 4;
 
 /// Some columns of tiles of a map.
 #[derive(Clone, Debug)]
@@ -166,33 +168,41 @@ impl Transform for Input<'_> {
         let first = tiles.start - self.strip.tiles.start;
         let out_end = ((Y_IN - 1) * side + X_IN - 1) * plane + (first + tiles.len()) * c_in;
         assert!(out_end <= self.out.len());
-        for c in (0..c_in).step_by(V::LEN) {
+        for first_c in (0..c_in).step_by(CHANNELS * V::LEN) {
+            let channels = (c_in - first_c).min(CHANNELS * V::LEN) / V::LEN;
             // SAFETY: the last element read and the last element written were asserted to be
             // inside; `c_in` is a multiple of the vector's length ([`Winograd::fits`]); the caller
             // vouches for the instruction set.
             unsafe {
-                let from = self.src.as_ptr().add(start + c);
-                let to = self.out.as_mut_ptr().add(first * c_in + c);
-                let mut ring = [[V::splat(0.0); Y_IN]; INPUT_MAX];
+                let from = self.src.as_ptr().add(start + first_c);
+                let to = self.out.as_mut_ptr().add(first * c_in + first_c);
+                let mut ring = [[[V::splat(0.0); CHANNELS]; Y_IN]; INPUT_MAX];
                 for tile in 0..tiles.len() {
                     let left = tile * X_OUT;
                     let known = if tile == 0 { 0 } else { X_IN - X_OUT };
                     for x in left + known..left + X_IN {
                         let column = from.add(x * c_in);
-                        let mut line = [V::splat(0.0); Y_IN];
-                        for (y, value) in line.iter_mut().enumerate() {
-                            *value = V::load(column.add(y * from_row));
+                        let kept = &mut ring[x % INPUT_MAX];
+                        for c in 0..channels {
+                            let mut line = [V::splat(0.0); Y_IN];
+                            for (y, value) in line.iter_mut().enumerate() {
+                                *value = V::load(column.add(y * from_row + c * V::LEN));
+                            }
+                            for (kept, value) in kept.iter_mut().zip(Y::input(line)) {
+                                kept[c] = value;
+                            }
                         }
-                        ring[x % INPUT_MAX] = Y::input(line);
                     }
                     for y in 0..Y_IN {
-                        let mut line = [V::splat(0.0); X_IN];
-                        for (x, value) in line.iter_mut().enumerate() {
-                            *value = ring[(left + x) % INPUT_MAX][y];
-                        }
                         let to = to.add(y * side * plane + tile * c_in);
-                        for (x, value) in X::input(line).into_iter().enumerate() {
-                            value.store(to.add(x * plane));
+                        for c in 0..channels {
+                            let mut line = [V::splat(0.0); X_IN];
+                            for (x, value) in line.iter_mut().enumerate() {
+                                *value = ring[(left + x) % INPUT_MAX][y][c];
+                            }
+                            for (x, value) in X::input(line).into_iter().enumerate() {
+                                value.store(to.add(x * plane + c * V::LEN));
+                            }
                         }
                     }
                 }
@@ -304,25 +314,29 @@ impl Transform for Output<'_> {
                 // inside; the caller vouches for the instruction set.
                 unsafe {
                     let from = self.products.as_ptr().add(index);
-                    let mut half = [[V::splat(0.0); Y_OUT]; X_IN];
+                    let mut half = [const { std::mem::MaybeUninit::<[V; Y_OUT]>::uninit() }; X_IN];
                     for (x, half) in half.iter_mut().enumerate() {
                         let mut line = [V::splat(0.0); Y_IN];
                         for (y, value) in line.iter_mut().enumerate() {
                             *value = V::load(from.add((y * side + x) * position_len));
                         }
-                        *half = Y::output(line);
+                        half.write(Y::output(line));
                     }
                     let bias = V::load(conv.bias.as_ptr().add(c));
                     let dst = self.rows.as_mut_ptr().add(at);
                     for y in 0..height {
                         let mut line = [V::splat(0.0); X_IN];
                         for (value, half) in line.iter_mut().zip(&half) {
-                            *value = half[y];
+                            *value = half.assume_init_ref()[y];
                         }
                         let dst = dst.add(y * to.row_len());
                         let line = X::output(line);
-                        for (x, value) in line.into_iter().enumerate() {
-                            if x < width {
+                        if width == X_OUT {
+                            for (x, value) in line.into_iter().enumerate() {
+                                V::splat(0.0).max(value.add(bias)).store(dst.add(x * to.c));
+                            }
+                        } else {
+                            for (x, value) in line.into_iter().enumerate().take(width) {
                                 V::splat(0.0).max(value.add(bias)).store(dst.add(x * to.c));
                             }
                         }

@@ -23,7 +23,7 @@ use super::transform::{FilterTransform, KERNEL_MAX};
 use crate::net::weights::Conv;
 
 /// Transformed weights of more bytes than this are read once per group by all threads together.
-const SHARED_WEIGHT_BYTES: usize = 3 << 20;
+const SHARED_WEIGHT_BYTES: usize = 6 << 20;
 /// Tiles of a strip that one thread computes, nearly: what is transformed stays in its cache.
 const OWN_TILES: usize = 24;
 /// Tiles of a group that all threads compute, nearly.
