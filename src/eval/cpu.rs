@@ -6,10 +6,13 @@
 
 mod conv;
 mod direct;
+mod engine;
 mod fold;
 mod ops;
+mod passes;
 mod product;
 mod simd;
+mod stage;
 mod strip;
 mod tap;
 mod tensor;
@@ -23,23 +26,17 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 
-use self::conv::{Conv, Geometry};
-use self::tap::Comparison;
-use self::tensor::{Layout, Tensor};
-use self::winograd::Scratch;
-use super::chunk::{Chunk, take_chunk};
-use super::{Affine, Description, Distance, Evaluator, Model, PairScore, Scored, Unscored, Wait};
-use crate::batch::{Batch, BatchShape, Pair, Size, Staging};
+use self::engine::{Engine, images_at_once};
+use self::passes::{Pass, image_bytes};
+use super::{Description, Evaluator, Model, PairScore, Scored, Wait};
+use crate::batch::{Batch, BatchShape, Size, Staging};
 use crate::net::Net;
-use crate::net::plan::{BUFFERS, Plan, Slot, Step, View};
-use crate::net::weights::Version;
+use crate::net::plan::Plan;
 
 pub use self::simd::Isa;
 
 /// Batches that may be open or in flight at once.
 const LENT_MAX: usize = 6;
-/// Activations of the images that are walked together stay below this, if two images allow it.
-const ACTIVATION_BYTES: usize = 256 << 20;
 /// Pairs of a batch stay below this many samples, unless `--batch` says otherwise.
 const BATCH_SAMPLES: usize = 8 * 2 * 3 * 256 * 256;
 
@@ -145,8 +142,8 @@ impl Evaluator for CpuEvaluator {
         let staging = LENT_MAX * image_max * shape.image_bytes();
         let activations = self.nets.iter().filter_map(|net| {
             let plan = Plan::new(net.spec(), height, width).ok()?;
-            let bytes = image_bytes(&plan);
-            Some(bytes * images_at_once(&plan).min(image_max) + WEIGHT_COPIES * net.weight_bytes())
+            let bytes = image_bytes(&plan, &Pass::all(&plan, net.spec(), self.isa));
+            Some(bytes * images_at_once(bytes).min(image_max) + WEIGHT_COPIES * net.weight_bytes())
         });
         (staging + activations.sum::<usize>()) as u64
     }
@@ -214,122 +211,4 @@ fn score(engines: &mut [Engine], batch: Batch) -> (Scored, Box<dyn Staging>) {
     let size = batch.shape().size;
     let (rows, staging) = batch.into_parts();
     (Scored { rows, size, scores }, staging)
-}
-
-/// One model, ready to be walked.
-#[derive(Debug)]
-struct Engine {
-    net: Net,
-    input: Affine,
-    version: Version,
-    convs: Vec<Conv>,
-    comparison: Comparison,
-    isa: Isa,
-    /// The plan for the size of the last batch.
-    plan: Option<(Size, Plan)>,
-    activations: Activations,
-}
-
-/// What a walk reads and writes; the memory is kept from batch to batch.
-#[derive(Debug, Default)]
-struct Activations {
-    input: Tensor,
-    buffers: [Tensor; BUFFERS],
-    scratch: Scratch,
-}
-
-impl Engine {
-    fn new(model: Model, isa: Isa) -> Engine {
-        let comparison = Comparison::new(&model, isa);
-        let Model { trunk, input, version, .. } = model;
-        let convs = trunk.convs.into_iter().map(|conv| Conv::new(conv, isa)).collect();
-        let scratch = Scratch::new(rayon::current_num_threads());
-        let activations = Activations { scratch, ..Activations::default() };
-        let net = trunk.net;
-        Engine { net, input, version, convs, comparison, isa, plan: None, activations }
-    }
-
-    fn score(&mut self, batch: &Batch) -> Vec<Result<Distance, Unscored>> {
-        let size = batch.shape().size;
-        let plan = match self.plan.take() {
-            Some((of, plan)) if of == size => plan,
-            _ => match Plan::new(self.net.spec(), size.height, size.width) {
-                Ok(plan) => plan,
-                Err(too_small) => return vec![Err(too_small.into()); batch.pairs().len()],
-            },
-        };
-        let image_max = images_at_once(&plan);
-        let mut distances = Vec::with_capacity(batch.pairs().len());
-        let mut rest = batch.pairs();
-        while !rest.is_empty() {
-            let Chunk { pairs, images } = take_chunk(&mut rest, image_max, usize::MAX);
-            distances.extend(self.walk(&plan, batch, &images, &pairs));
-        }
-        self.plan = Some((size, plan));
-        distances.into_iter().map(|distance| distance.finite(self.net)).collect()
-    }
-
-    /// Walks the plan for some images of a batch; `pairs` index into `images`.
-    fn walk(
-        &mut self,
-        plan: &Plan,
-        batch: &Batch,
-        images: &[usize],
-        pairs: &[Pair],
-    ) -> Vec<Distance> {
-        let mut distances = vec![Distance::default(); pairs.len()];
-        let Activations { input, buffers, scratch } = &mut self.activations;
-        ops::normalise(batch, images, self.input, self.version, input);
-        for step in &plan.steps {
-            match *step {
-                Step::Conv { weight, stride, pad, src, dst, .. } => {
-                    let (from, to) = source_and_target(input, buffers, src, dst);
-                    to.resize(images.len(), Layout::of(dst));
-                    let (source, target) = (from.layout(), to.layout());
-                    let c_first = dst.c_first;
-                    let geometry = Geometry { from: source, to: target, stride, pad, c_first };
-                    self.convs[weight].run(from, to, geometry, scratch);
-                }
-                Step::MaxPool { kernel, stride, src, dst } => {
-                    let (from, to) = source_and_target(input, buffers, src, dst);
-                    to.resize(images.len(), Layout::of(dst));
-                    ops::max_pool(from, to, kernel, stride, self.isa);
-                }
-                Step::Tap { layer, src } => {
-                    let Slot::Buffer(index) = src.slot else { unreachable!("a tap of the input") };
-                    self.comparison.run(layer, &buffers[index], pairs, &mut distances);
-                }
-            }
-        }
-        distances
-    }
-}
-
-/// Bytes of the activations of one image.
-fn image_bytes(plan: &Plan) -> usize {
-    size_of::<f32>() * (plan.input.len() + plan.buffer_len.iter().sum::<usize>())
-}
-
-/// Images that are walked together at the most.
-fn images_at_once(plan: &Plan) -> usize {
-    (ACTIVATION_BYTES / image_bytes(plan)).max(2)
-}
-
-/// The tensor that a step reads, and the one that it writes. A plan never names one buffer twice.
-fn source_and_target<'a>(
-    input: &'a Tensor,
-    buffers: &'a mut [Tensor; BUFFERS],
-    src: View,
-    dst: View,
-) -> (&'a Tensor, &'a mut Tensor) {
-    let Slot::Buffer(target) = dst.slot else { unreachable!("a plan that writes its input") };
-    match src.slot {
-        Slot::Input => (input, &mut buffers[target]),
-        Slot::Buffer(source) => {
-            let [source, target] = buffers
-                .get_disjoint_mut([source, target])
-                .unwrap_or_else(|_| unreachable!("a plan that reads what it writes"));
-            (source, target)
-        }
-    }
 }

@@ -8,13 +8,15 @@ use super::simd::Isa;
 use super::tensor::{Layout, Tensor};
 use super::tiles::Scheme;
 use super::winograd::{Scratch, Winograd};
-use crate::net::weights;
+use crate::net::{ConvSpec, weights};
 
 /// What a convolution does to a map.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Geometry {
     /// Extents of the source.
     pub(super) from: Layout,
+    /// The row of the map that the first row of the source is: 0 unless the source is a band.
+    pub(super) from_top: isize,
     /// Extents of the target.
     pub(super) to: Layout,
     /// Step between windows.
@@ -27,11 +29,26 @@ pub(super) struct Geometry {
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Algorithm {
+pub(super) enum Algorithm {
     Direct,
     Winograd(Scheme),
     /// Minimal filtering of the map whose blocks of `stride` x `stride` pixels became channels.
     Folded(Scheme),
+}
+
+impl Algorithm {
+    /// The one for a map, whose size alone decides.
+    pub(super) fn choose(spec: &ConvSpec, geometry: Geometry, isa: Isa) -> Algorithm {
+        let Geometry { to: Layout { h, w, .. }, stride, .. } = geometry;
+        let fits = |c_in: usize| Winograd::fits(c_in, spec.c_out, isa);
+        match Scheme::choose(spec.kernel.div_ceil(stride), h, w) {
+            Some(scheme) if stride == 1 && fits(spec.c_in) => Algorithm::Winograd(scheme),
+            Some(scheme) if stride > 1 && fits(spec.c_in * stride * stride) => {
+                Algorithm::Folded(scheme)
+            }
+            _ => Algorithm::Direct,
+        }
+    }
 }
 
 /// A convolution whose weights are transformed and packed when they are first needed, once for each
@@ -58,41 +75,34 @@ impl Conv {
         geometry: Geometry,
         scratch: &mut Scratch,
     ) {
-        match self.algorithm(geometry) {
-            Algorithm::Direct => {
-                let direct = self.direct.get_or_init(|| Direct::new(&self.weights, self.isa));
-                direct.run(src, dst, geometry);
-            }
-            Algorithm::Winograd(scheme) => {
-                let packed = self.winograd[scheme as usize]
-                    .get_or_init(|| Winograd::new(&self.weights, scheme, self.isa));
-                packed.run(src, dst, geometry, scratch);
-            }
-            Algorithm::Folded(scheme) => {
-                let packed = self.winograd[scheme as usize].get_or_init(|| {
-                    Winograd::new(&fold::weights(&self.weights, geometry.stride), scheme, self.isa)
-                });
+        match Algorithm::choose(&self.weights.spec, geometry, self.isa) {
+            Algorithm::Direct => self.direct().run(src, dst, geometry),
+            Algorithm::Winograd(_) => self.winograd(geometry).run(src, dst, geometry, scratch),
+            Algorithm::Folded(_) => {
                 let mut folded = std::mem::take(&mut scratch.folded);
                 fold::input(src, &mut folded, geometry);
-                let from = folded.layout();
-                let geometry = Geometry { from, stride: 1, pad: 0, ..geometry };
-                packed.run(&folded, dst, geometry, scratch);
+                let of_folded = Geometry { from: folded.layout(), stride: 1, pad: 0, ..geometry };
+                self.winograd(geometry).run(&folded, dst, of_folded, scratch);
                 scratch.folded = folded;
             }
         }
     }
 
-    fn algorithm(&self, geometry: Geometry) -> Algorithm {
-        let spec = &self.weights.spec;
-        let Geometry { to: Layout { h, w, .. }, stride, .. } = geometry;
-        let fits = |c_in: usize| Winograd::fits(c_in, spec.c_out, self.isa);
-        let kernel = spec.kernel.div_ceil(stride);
-        match Scheme::choose(kernel, h, w) {
-            Some(scheme) if stride == 1 && fits(spec.c_in) => Algorithm::Winograd(scheme),
-            Some(scheme) if stride > 1 && fits(spec.c_in * stride * stride) => {
-                Algorithm::Folded(scheme)
-            }
-            _ => Algorithm::Direct,
-        }
+    /// Packed for the direct algorithm.
+    pub(super) fn direct(&self) -> &Direct {
+        self.direct.get_or_init(|| Direct::new(&self.weights, self.isa))
+    }
+
+    /// Transformed for minimal filtering of a map that [`Algorithm::choose`] gave it to.
+    pub(super) fn winograd(&self, geometry: Geometry) -> &Winograd {
+        let (scheme, stride) = match Algorithm::choose(&self.weights.spec, geometry, self.isa) {
+            Algorithm::Winograd(scheme) => (scheme, 1),
+            Algorithm::Folded(scheme) => (scheme, geometry.stride),
+            Algorithm::Direct => unreachable!("minimal filtering where it was not chosen"),
+        };
+        self.winograd[scheme as usize].get_or_init(|| match stride {
+            1 => Winograd::new(&self.weights, scheme, self.isa),
+            _ => Winograd::new(&fold::weights(&self.weights, stride), scheme, self.isa),
+        })
     }
 }

@@ -97,7 +97,7 @@ struct Pixel {
 
 impl Band<'_> {
     fn pixels(&self) -> Vec<Pixel> {
-        let Geometry { from, to, stride, pad, c_first } = self.geometry;
+        let Geometry { from, to, stride, pad, c_first, .. } = self.geometry;
         let corner = |position: usize| (position * stride) as isize - pad as isize;
         let height = self.rows.len() / to.row_len();
         let pixel = |row: usize, x: usize| Pixel {

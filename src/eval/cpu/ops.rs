@@ -56,39 +56,33 @@ pub(super) fn normalise(
     });
 }
 
-/// Max-pooling; windows that reach over the far edges see only what is inside. Activations follow
-/// a ReLU, so the zeros of the border change no maximum.
+/// Max-pooling; windows that reach over the far edges see only what is inside.
 pub(super) fn max_pool(src: &Tensor, dst: &mut Tensor, kernel: usize, stride: usize, isa: Isa) {
-    let to = dst.layout();
+    let (from, to) = (src.layout(), dst.layout());
     let mut work = Vec::new();
     for (image, dst) in dst.images_mut().enumerate() {
-        let rows = dst.chunks_exact_mut(to.row_len()).skip(BEFORE).take(to.h);
+        let rows = to.inner(dst).chunks_exact_mut(to.row_len());
         work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
     }
     work.into_par_iter().for_each(|(image, y, row)| {
-        let (src, from) = (src.image(image), src.layout());
-        dispatch(
-            isa,
-            Plain(|| pool_row(src, from, y, &mut row[BEFORE * to.c..], to, kernel, stride)),
-        );
+        let src = src.image(image);
+        let inside = y * stride..(y * stride + kernel).min(from.h);
+        let window: Vec<&[f32]> =
+            inside.map(|y| &src[from.at(y as isize, 0)..][..from.w * from.c]).collect();
+        let dst = &mut row[BEFORE * to.c..][..to.w * to.c];
+        dispatch(isa, Plain(|| pool_row(&window, dst, to.c, kernel, stride)));
     });
 }
 
+/// One row of pooled pixels from the rows of their windows.
 #[inline(always)]
-fn pool_row(
-    src: &[f32],
-    from: Layout,
-    y: usize,
-    dst: &mut [f32],
-    to: Layout,
-    kernel: usize,
-    stride: usize,
-) {
-    for (x, dst) in dst.chunks_exact_mut(to.c).take(to.w).enumerate() {
-        dst.fill(0.0);
-        for wy in y * stride..(y * stride + kernel).min(from.h) {
-            for wx in x * stride..(x * stride + kernel).min(from.w) {
-                let src = &src[from.at(wy as isize, wx as isize)..][..to.c];
+pub(super) fn pool_row(window: &[&[f32]], dst: &mut [f32], c: usize, kernel: usize, stride: usize) {
+    for (x, dst) in dst.chunks_exact_mut(c).enumerate() {
+        let first = x * stride * c;
+        dst.copy_from_slice(&window[0][first..][..c]);
+        for row in window {
+            let end = row.len().min(first + kernel * c);
+            for src in row[first..end].chunks_exact(c) {
                 for (dst, &src) in dst.iter_mut().zip(src) {
                     *dst = if src > *dst { src } else { *dst };
                 }

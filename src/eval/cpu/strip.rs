@@ -161,8 +161,8 @@ impl Transform for Input<'_> {
         let (c_in, side, plane) = (conv.c_in, conv.scheme.side(), self.strip.position_len());
         let corner = |start: usize| start as isize - geometry.pad as isize;
         let from_row = geometry.from.row_len();
-        let start =
-            geometry.from.at(corner(rows.start(self.row)), corner(columns.start(tiles.start)));
+        let top = corner(rows.start(self.row)) - geometry.from_top;
+        let start = geometry.from.at(top, corner(columns.start(tiles.start)));
         let end = start + (Y_IN - 1) * from_row + ((tiles.len() - 1) * X_OUT + X_IN) * c_in;
         assert!(end <= self.src.len());
         let first = tiles.start - self.strip.tiles.start;

@@ -1,4 +1,4 @@
-//! Taps: the two images of a pair compared at one layer.
+//! Taps: the two images of a pair compared at one layer, row by row.
 
 use rayon::prelude::*;
 
@@ -7,7 +7,8 @@ use super::tensor::{Layout, Tensor};
 use crate::batch::Pair;
 use crate::eval::{Distance, Epsilon, Map, Model, Wanted};
 
-/// Lanes of the tap's sums: a fixed order whatever the instruction set's width.
+/// Lanes of the tap's sums: a fixed order whatever the instruction set's width. Channels of every
+/// tap are a multiple of it.
 const LANES: usize = 16;
 
 /// How one model compares its taps, and what it keeps of them.
@@ -18,6 +19,41 @@ pub(super) struct Comparison {
     epsilon: Epsilon,
     wanted: Wanted,
     isa: Isa,
+}
+
+/// What one layer says of one pair, in the making. Rows are summed on their own and added in order,
+/// in float64, so that it does not matter who computes which.
+pub(super) struct Compared {
+    row_sums: Vec<f64>,
+    map: Option<Map>,
+    reference_sum: Option<Map>,
+}
+
+/// Where the results of one row go.
+pub(super) struct RowResult<'a> {
+    sum: &'a mut f64,
+    map: Option<&'a mut [f32]>,
+    reference_sum: Option<&'a mut [f32]>,
+}
+
+impl Compared {
+    /// One for each row of the map.
+    pub(super) fn rows(&mut self) -> Vec<RowResult<'_>> {
+        fn of(map: &mut Option<Map>) -> impl Iterator<Item = Option<&mut [f32]>> {
+            let rows = map.iter_mut().flat_map(|map| map.values.chunks_exact_mut(map.width));
+            rows.map(Some).chain(std::iter::repeat_with(|| None))
+        }
+        let rows = self.row_sums.iter_mut().zip(of(&mut self.map)).zip(of(&mut self.reference_sum));
+        rows.map(|((sum, map), reference_sum)| RowResult { sum, map, reference_sum }).collect()
+    }
+
+    /// Adds the layer to the distance of the pair; `width` is that of the map.
+    pub(super) fn finish(self, width: usize, distance: &mut Distance) {
+        let positions = (self.row_sums.len() * width) as f64;
+        distance.layers.push(self.row_sums.iter().sum::<f64>() / positions);
+        distance.maps.extend(self.map);
+        distance.reference_sum = distance.reference_sum.take().or(self.reference_sum);
+    }
 }
 
 impl Comparison {
@@ -35,96 +71,58 @@ impl Comparison {
         pairs: &[Pair],
         distances: &mut [Distance],
     ) {
+        let layout = src.layout();
         for (pair, distance) in pairs.iter().zip(distances) {
-            let (a, b) = (src.image(pair.reference), src.image(pair.distorted));
-            let difference = Difference { a, b, lin: &self.lin[layer], epsilon: self.epsilon };
-            if self.wanted.layers {
-                let map = map(src.layout(), self.isa, &difference);
-                distance.layers.push(mean_of(&map));
-                distance.maps.push(map);
-            } else {
-                distance.layers.push(mean(src.layout(), self.isa, &difference));
-            }
-            if self.wanted.reference_sum == Some(layer) {
-                distance.reference_sum = Some(map(src.layout(), self.isa, &ChannelSum(a)));
-            }
+            let mut compared = self.start(layer, layout);
+            compared.rows().into_par_iter().enumerate().for_each(|(y, result)| {
+                let row = |image: usize| &src.image(image)[layout.at(y as isize, 0)..];
+                self.row(layer, row(pair.reference), row(pair.distorted), layout, result);
+            });
+            compared.finish(layout.w, distance);
         }
     }
-}
 
-/// A value per position. `of` must be `#[inline(always)]`, as a kernel's `run`.
-trait Value: Sync {
-    /// The value of the position whose `c` channels start at `at`.
-    fn of(&self, at: usize, c: usize) -> f32;
-}
+    /// Room for the results of one pair.
+    pub(super) fn start(&self, layer: usize, Layout { h, w, .. }: Layout) -> Compared {
+        let map =
+            |wanted: bool| wanted.then(|| Map { height: h, width: w, values: vec![0.0; h * w] });
+        Compared {
+            row_sums: vec![0.0; h],
+            map: map(self.wanted.layers),
+            reference_sum: map(self.wanted.reference_sum == Some(layer)),
+        }
+    }
 
-/// The map D_l: `sum over channels of lin (a/|a| - b/|b|)^2`, with the norms of [`Epsilon`].
-struct Difference<'a> {
-    a: &'a [f32],
-    b: &'a [f32],
-    lin: &'a [f32],
-    epsilon: Epsilon,
-}
-
-impl Value for Difference<'_> {
-    #[inline(always)]
-    fn of(&self, at: usize, c: usize) -> f32 {
-        position(&self.a[at..][..c], &self.b[at..][..c], self.lin, self.epsilon)
+    /// Compares a row of a map; `a` and `b` begin with its first pixel.
+    pub(super) fn row(
+        &self,
+        layer: usize,
+        a: &[f32],
+        b: &[f32],
+        Layout { c, w, .. }: Layout,
+        mut result: RowResult<'_>,
+    ) {
+        let lin = &self.lin[layer];
+        let compare = || {
+            let mut sum = 0.0;
+            for (x, (a, b)) in a.chunks_exact(c).zip(b.chunks_exact(c)).take(w).enumerate() {
+                let value = position(a, b, lin, self.epsilon);
+                sum += f64::from(value);
+                if let Some(map) = &mut result.map {
+                    map[x] = value;
+                }
+                if let Some(map) = &mut result.reference_sum {
+                    map[x] = channel_sum(a);
+                }
+            }
+            *result.sum = sum;
+        };
+        dispatch(self.isa, Plain(compare));
     }
 }
 
-/// The map S_k.
-struct ChannelSum<'a>(&'a [f32]);
-
-impl Value for ChannelSum<'_> {
-    #[inline(always)]
-    fn of(&self, at: usize, c: usize) -> f32 {
-        channel_sum(&self.0[at..][..c])
-    }
-}
-
-/// The mean over positions. Rows are summed on their own and added in order, in float64.
-fn mean(layout: Layout, isa: Isa, value: &impl Value) -> f64 {
-    let row_sum = |y: usize| -> f64 {
-        let mut sum = 0.0;
-        dispatch(
-            isa,
-            Plain(|| {
-                for x in 0..layout.w {
-                    sum += f64::from(value.of(layout.at(y as isize, x as isize), layout.c));
-                }
-            }),
-        );
-        sum
-    };
-    let rows: Vec<f64> = (0..layout.h).into_par_iter().map(row_sum).collect();
-    rows.iter().sum::<f64>() / (layout.h * layout.w) as f64
-}
-
-/// The values that [`mean`] averages.
-fn map(layout: Layout, isa: Isa, value: &impl Value) -> Map {
-    let mut values = vec![0.0; layout.h * layout.w];
-    values.par_chunks_exact_mut(layout.w).enumerate().for_each(|(y, row)| {
-        dispatch(
-            isa,
-            Plain(|| {
-                for (x, dst) in row.iter_mut().enumerate() {
-                    *dst = value.of(layout.at(y as isize, x as isize), layout.c);
-                }
-            }),
-        );
-    });
-    Map { height: layout.h, width: layout.w, values }
-}
-
-/// The mean of a map, bit for bit as [`mean`] makes it.
-fn mean_of(map: &Map) -> f64 {
-    let row_sum = |row: &[f32]| row.iter().fold(0.0, |sum, &value| sum + f64::from(value));
-    let rows = map.values.chunks_exact(map.width).map(row_sum);
-    rows.sum::<f64>() / map.values.len() as f64
-}
-
-/// See [`Difference`].
+/// The map D_l at one position: `sum over channels of lin (a/|a| - b/|b|)^2`, with the norms of
+/// [`Epsilon`].
 #[inline(always)]
 fn position(a: &[f32], b: &[f32], lin: &[f32], epsilon: Epsilon) -> f32 {
     let scale = |values| 1.0 / ((square_sum(values) + epsilon.inside).sqrt() + epsilon.outside);
@@ -138,10 +136,9 @@ fn position(a: &[f32], b: &[f32], lin: &[f32], epsilon: Epsilon) -> f32 {
             sums[lane] += lin[lane] * (difference * difference);
         }
     }
-    sums.iter().sum()
+    total(sums)
 }
 
-/// Channels of every tap are a multiple of [`LANES`].
 #[inline(always)]
 fn square_sum(values: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
@@ -150,7 +147,7 @@ fn square_sum(values: &[f32]) -> f32 {
             *sum += value * value;
         }
     }
-    sums.iter().sum()
+    total(sums)
 }
 
 #[inline(always)]
@@ -161,5 +158,16 @@ fn channel_sum(values: &[f32]) -> f32 {
             *sum += value;
         }
     }
-    sums.iter().sum()
+    total(sums)
+}
+
+/// The sum of all lanes, halves onto halves.
+#[inline(always)]
+fn total(mut sums: [f32; LANES]) -> f32 {
+    for width in [8, 4, 2, 1] {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+    }
+    sums[0]
 }

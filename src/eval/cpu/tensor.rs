@@ -70,9 +70,9 @@ impl Tensor {
         self.image_count = image_count;
         let len = image_count * layout.image_len();
         if self.data.len() < len {
-            // What was inside has no meaning any more: fresh memory need not copy it.
+            // What was inside has no meaning any more; it is freed first.
             self.data = Vec::new();
-            self.data.resize(len, 0.0);
+            self.data = vec![0.0; len];
         }
         let row_len = layout.row_len();
         let (left, right) = (BEFORE * layout.c, AFTER * layout.c);

@@ -9,17 +9,19 @@
 //! order of summation.
 
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::conv::Geometry;
 use super::product::block_of;
 use super::simd::{Isa, Plain, dispatch};
+use super::stage::BandMemory;
 use super::strip::{Input, Multiply, Output, Spot, Strip};
 use super::tensor::Tensor;
 use super::tiles::{Scheme, is_common};
 use super::transform::{FilterTransform, KERNEL_MAX};
+use crate::net::ConvSpec;
 use crate::net::weights::Conv;
 
 /// Transformed weights of more bytes than this are read once per group by all threads together.
@@ -41,13 +43,31 @@ pub(super) struct Winograd {
     isa: Isa,
 }
 
-/// Scratch memory: one part for each thread, one for all together. It grows to what is needed.
+/// Whether the transformed weights are so many that all threads share them.
+pub(super) fn is_shared(spec: &ConvSpec, scheme: Scheme) -> bool {
+    shared(spec.c_in * spec.c_out * scheme.side() * scheme.side())
+}
+
+fn shared(weight_len: usize) -> bool {
+    weight_len * size_of::<f32>() > SHARED_WEIGHT_BYTES
+}
+
+/// Scratch memory, which grows to what is needed.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    own: Vec<Mutex<Vec<f32>>>,
+    /// One part for each thread.
+    own: Vec<Mutex<Own>>,
+    /// Tiles that all threads work on together.
     shared: Vec<f32>,
     /// A source whose blocks of pixels became channels.
     pub(super) folded: Tensor,
+}
+
+/// Scratch memory of one thread.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    pub(super) tiles: Vec<f32>,
+    pub(super) band: BandMemory,
 }
 
 impl Scratch {
@@ -55,13 +75,18 @@ impl Scratch {
         let own = (0..threads).map(|_| Mutex::default()).collect();
         Scratch { own, ..Scratch::default() }
     }
+
+    /// The part of the calling thread.
+    pub(super) fn own(&self) -> &Mutex<Own> {
+        &self.own[rayon::current_thread_index().unwrap_or(0)]
+    }
 }
 
-/// A row of tiles of one image, and the output rows that it becomes.
-struct TileRow<'a> {
-    image: usize,
-    index: usize,
-    rows: &'a mut [f32],
+/// A row of tiles of one image, what it is read from, and the output rows that it becomes.
+pub(super) struct TileRow<'a> {
+    pub(super) src: &'a [f32],
+    pub(super) index: usize,
+    pub(super) rows: &'a mut [f32],
 }
 
 impl Winograd {
@@ -100,39 +125,41 @@ impl Winograd {
         scratch: &mut Scratch,
     ) {
         let strip = Strip::new(self, geometry);
-        let mut rows = tile_rows(&strip, dst);
+        let mut rows = tile_rows(&strip, src, dst);
         let columns = strip.columns.count();
-        if size_of_val(self.weights.as_slice()) > SHARED_WEIGHT_BYTES {
+        if shared(self.weights.len()) {
             for rows in rows.chunks_mut(GROUP_TILES.div_ceil(columns)) {
-                self.run_together(src, rows, &strip, &mut scratch.shared);
+                self.run_together(rows, &strip, &mut scratch.shared);
             }
         } else {
-            let own = &scratch.own;
             rows.par_chunks_mut(OWN_TILES.div_ceil(columns)).for_each(|rows| {
-                let thread = rayon::current_thread_index().unwrap_or(0);
-                let mut memory =
-                    own[thread].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                for first in (0..columns).step_by(OWN_TILES) {
-                    let strip = strip.part(first..columns.min(first + OWN_TILES));
-                    self.run_alone(src, rows, &strip, &mut memory);
-                }
+                let mut own = scratch.own().lock().unwrap_or_else(PoisonError::into_inner);
+                self.run_alone(rows, geometry, &mut own.tiles);
             });
         }
     }
 
-    /// One thread does everything for a strip, block by block of output channels.
-    fn run_alone(
+    /// One thread does everything for some rows of tiles, strip by strip.
+    pub(super) fn run_alone(
         &self,
-        src: &Tensor,
         rows: &mut [TileRow<'_>],
-        strip: &Strip<'_>,
+        geometry: Geometry,
         memory: &mut Vec<f32>,
     ) {
+        let whole = Strip::new(self, geometry);
+        let columns = whole.columns.count();
+        for first in (0..columns).step_by(OWN_TILES) {
+            self.strip(rows, &whole.part(first..columns.min(first + OWN_TILES)), memory);
+        }
+    }
+
+    /// A strip, block by block of output channels.
+    fn strip(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Vec<f32>) {
         let plane_len = strip.plane_len(rows.len());
         let (inputs, products) =
             split(memory, rows.len() * strip.row_len(), strip.positions() * plane_len);
         for (row, out) in rows.iter().zip(inputs.chunks_exact_mut(strip.row_len())) {
-            self.input(src, row, strip, out);
+            self.input(row, strip, out);
         }
         let spots = Spots::new(rows, strip);
         for block in 0..self.c_out / self.block {
@@ -146,18 +173,12 @@ impl Winograd {
     }
 
     /// All threads share the rows of tiles, then the products, then the rows again.
-    fn run_together(
-        &self,
-        src: &Tensor,
-        rows: &mut [TileRow<'_>],
-        strip: &Strip<'_>,
-        memory: &mut Vec<f32>,
-    ) {
+    fn run_together(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Vec<f32>) {
         let (plane_len, blocks) = (strip.plane_len(rows.len()), self.c_out / self.block);
         let (inputs, products) =
             split(memory, rows.len() * strip.row_len(), strip.positions() * blocks * plane_len);
         let work = rows.par_iter().zip(inputs.par_chunks_exact_mut(strip.row_len()));
-        work.for_each(|(row, out)| self.input(src, row, strip, out));
+        work.for_each(|(row, out)| self.input(row, strip, out));
         let spots = Spots::new(rows, strip);
         let work = products.par_chunks_exact_mut(plane_len).enumerate();
         work.for_each(|(plane, out)| {
@@ -169,8 +190,8 @@ impl Winograd {
     }
 
     /// Transforms a row of tiles to (position, tile, channel).
-    fn input(&self, src: &Tensor, row: &TileRow<'_>, strip: &Strip<'_>, out: &mut [f32]) {
-        dispatch(self.isa, Input { strip, src: src.image(row.image), row: row.index, out });
+    fn input(&self, row: &TileRow<'_>, strip: &Strip<'_>, out: &mut [f32]) {
+        dispatch(self.isa, Input { strip, src: row.src, row: row.index, out });
     }
 
     /// Multiplies one position and one block of channels for all tiles to (tile, channel).
@@ -247,7 +268,7 @@ fn split(memory: &mut Vec<f32>, first: usize, second: usize) -> (&mut [f32], &mu
     (first, &mut rest[..second])
 }
 
-fn tile_rows<'a>(strip: &Strip<'_>, dst: &'a mut Tensor) -> Vec<TileRow<'a>> {
+fn tile_rows<'a>(strip: &Strip<'_>, src: &'a Tensor, dst: &'a mut Tensor) -> Vec<TileRow<'a>> {
     let to = dst.layout();
     let mut all = Vec::new();
     for (image, dst) in dst.images_mut().enumerate() {
@@ -255,7 +276,7 @@ fn tile_rows<'a>(strip: &Strip<'_>, dst: &'a mut Tensor) -> Vec<TileRow<'a>> {
         for index in 0..strip.rows.count() {
             let end = strip.rows.start(index + 1).min(to.h);
             let (rows, later) = rest.split_at_mut((end - strip.rows.start(index)) * to.row_len());
-            all.push(TileRow { image, index, rows });
+            all.push(TileRow { src: src.image(image), index, rows });
             rest = later;
         }
     }

@@ -1,0 +1,158 @@
+//! One model on the CPU: walks the plan for some images at a time.
+
+use super::conv::Conv;
+use super::ops;
+use super::passes::{Pass, image_bytes};
+use super::simd::Isa;
+use super::stage::Stage;
+use super::tap::Comparison;
+use super::tensor::{Layout, Tensor};
+use super::winograd::Scratch;
+use crate::batch::{Batch, Pair, Size};
+use crate::eval::chunk::{Chunk, take_chunk};
+use crate::eval::{Affine, Distance, Model, Unscored};
+use crate::net::Net;
+use crate::net::plan::{BUFFERS, Plan, Slot, View};
+use crate::net::weights::Version;
+
+/// Activations of the images that are walked together stay below this, if two images allow it.
+const ACTIVATION_BYTES: usize = 256 << 20;
+
+/// One model, ready to be walked.
+#[derive(Debug)]
+pub(super) struct Engine {
+    net: Net,
+    input: Affine,
+    version: Version,
+    convs: Vec<Conv>,
+    comparison: Comparison,
+    isa: Isa,
+    /// The plan for the size of the last batch.
+    plan: Option<(Size, Plan)>,
+    activations: Activations,
+}
+
+/// What a walk reads and writes; the memory is kept from batch to batch.
+#[derive(Debug, Default)]
+struct Activations {
+    input: Tensor,
+    buffers: [Tensor; BUFFERS],
+    scratch: Scratch,
+}
+
+impl Engine {
+    /// Takes the weights as they are; they are transformed when they are first needed.
+    pub(super) fn new(model: Model, isa: Isa) -> Engine {
+        let comparison = Comparison::new(&model, isa);
+        let Model { trunk, input, version, .. } = model;
+        let convs = trunk.convs.into_iter().map(|conv| Conv::new(conv, isa)).collect();
+        let scratch = Scratch::new(rayon::current_num_threads());
+        let activations = Activations { scratch, ..Activations::default() };
+        let net = trunk.net;
+        Engine { net, input, version, convs, comparison, isa, plan: None, activations }
+    }
+
+    /// Scores all pairs of a batch.
+    pub(super) fn score(&mut self, batch: &Batch) -> Vec<Result<Distance, Unscored>> {
+        let size = batch.shape().size;
+        let plan = match self.plan.take() {
+            Some((of, plan)) if of == size => plan,
+            _ => match Plan::new(self.net.spec(), size.height, size.width) {
+                Ok(plan) => plan,
+                Err(too_small) => return vec![Err(too_small.into()); batch.pairs().len()],
+            },
+        };
+        let passes = Pass::all(&plan, self.net.spec(), self.isa);
+        let image_max = images_at_once(image_bytes(&plan, &passes));
+        let mut distances = Vec::with_capacity(batch.pairs().len());
+        let mut rest = batch.pairs();
+        while !rest.is_empty() {
+            let Chunk { pairs, images } = take_chunk(&mut rest, image_max, usize::MAX);
+            distances.extend(self.walk(&passes, batch, &images, &pairs));
+        }
+        self.plan = Some((size, plan));
+        distances.into_iter().map(|distance| distance.finite(self.net)).collect()
+    }
+
+    /// Walks a plan for some images of a batch; `pairs` index into `images`.
+    fn walk(
+        &mut self,
+        passes: &[Pass],
+        batch: &Batch,
+        images: &[usize],
+        pairs: &[Pair],
+    ) -> Vec<Distance> {
+        let mut distances = vec![Distance::default(); pairs.len()];
+        let Activations { input, buffers, scratch } = &mut self.activations;
+        ops::normalise(batch, images, self.input, self.version, input);
+        for &pass in passes {
+            match pass {
+                Pass::Conv(conv) => {
+                    let (from, to) = source_and_target(input, buffers, conv.src, conv.dst);
+                    to.resize(images.len(), Layout::of(conv.dst));
+                    self.convs[conv.weight].run(from, to, conv.geometry(), scratch);
+                }
+                Pass::Pool { kernel, stride, src, dst } => {
+                    let (from, to) = source_and_target(input, buffers, src, dst);
+                    to.resize(images.len(), Layout::of(dst));
+                    ops::max_pool(from, to, kernel, stride, self.isa);
+                }
+                Pass::Tap { layer, src } => {
+                    let tapped = &buffers[index_of(src)];
+                    self.comparison.run(layer, tapped, pairs, &mut distances);
+                }
+                Pass::Stage { first, conv, layer, pooled } => {
+                    let stage = Stage {
+                        first: first
+                            .map(|first| (self.convs[first.weight].direct(), first.geometry())),
+                        conv: self.convs[conv.weight].winograd(conv.geometry()),
+                        geometry: conv.geometry(),
+                        layer,
+                        comparison: &self.comparison,
+                        isa: self.isa,
+                    };
+                    // The pooled maps take the place of the map, which a plan never puts where its
+                    // source is; then they go where the plan looks for them.
+                    let src = first.map_or(conv.src, |first| first.src);
+                    let (from, to) = source_and_target(input, buffers, src, conv.dst);
+                    to.resize(images.len(), Layout::of(pooled));
+                    stage.run(from, to, pairs, scratch, &mut distances);
+                    buffers.swap(index_of(conv.dst), index_of(pooled));
+                }
+            }
+        }
+        distances
+    }
+}
+
+/// Images that are walked together at the most.
+pub(super) fn images_at_once(image_bytes: usize) -> usize {
+    (ACTIVATION_BYTES / image_bytes).max(2)
+}
+
+/// The buffer of a view.
+fn index_of(view: View) -> usize {
+    let Slot::Buffer(index) = view.slot else {
+        unreachable!("a plan that writes or taps its input")
+    };
+    index
+}
+
+/// The tensor that a step reads, and the one that it writes. A plan never names one buffer twice.
+fn source_and_target<'a>(
+    input: &'a Tensor,
+    buffers: &'a mut [Tensor; BUFFERS],
+    src: View,
+    dst: View,
+) -> (&'a Tensor, &'a mut Tensor) {
+    let target = index_of(dst);
+    match src.slot {
+        Slot::Input => (input, &mut buffers[target]),
+        Slot::Buffer(source) => {
+            let [source, target] = buffers
+                .get_disjoint_mut([source, target])
+                .unwrap_or_else(|_| unreachable!("a plan that reads what it writes"));
+            (source, target)
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! A stage computed in bands: convolution, tap and pooling of some rows at a time, and the
+//! convolution of the image before it where there is one.
+//!
+//! The first maps of a trunk are the largest. In bands they never exist as a whole: a band of all
+//! images stays in a thread's cache until it has been compared and pooled. Bands follow from the
+//! size of the map alone, and every element is computed as without them.
+
+use std::ops::Range;
+use std::sync::PoisonError;
+
+use rayon::prelude::*;
+
+use super::conv::Geometry;
+use super::direct::Direct;
+use super::ops::pool_row;
+use super::simd::{Isa, Plain, dispatch};
+use super::tap::{Compared, Comparison, RowResult};
+use super::tensor::{BEFORE, Layout, Tensor};
+use super::winograd::{Own, Scratch, TileRow, Winograd};
+use crate::batch::Pair;
+use crate::eval::Distance;
+
+/// Rows of a band, nearly.
+const BAND_ROWS: usize = 12;
+/// Side and stride of the pooling.
+pub(super) const POOL: usize = 2;
+
+/// The steps of a stage.
+pub(super) struct Stage<'a> {
+    /// The convolution of the image, computed anew for each band with the rows that its neighbours
+    /// need too: cheap, since an image has three channels.
+    pub(super) first: Option<(&'a Direct, Geometry)>,
+    pub(super) conv: &'a Winograd,
+    pub(super) geometry: Geometry,
+    pub(super) layer: usize,
+    pub(super) comparison: &'a Comparison,
+    pub(super) isa: Isa,
+}
+
+/// What a thread needs for a band.
+#[derive(Debug, Default)]
+pub(super) struct BandMemory {
+    /// Output of the first convolution, for one image.
+    first: Tensor,
+    /// Output of the second, image by image.
+    maps: Vec<f32>,
+}
+
+/// One band and where its results go.
+struct Band<'a> {
+    tile_rows: Range<usize>,
+    rows: Range<usize>,
+    /// Pooled rows of each image.
+    pooled: Vec<&'a mut [f32]>,
+    /// Results of each pair, row by row.
+    results: Vec<Vec<RowResult<'a>>>,
+}
+
+impl Stage<'_> {
+    /// Reads `src`, writes the pooled maps to `dst`, whose shape is set, and adds what the layer says
+    /// of each pair to its distance.
+    pub(super) fn run(
+        &self,
+        src: &Tensor,
+        dst: &mut Tensor,
+        pairs: &[Pair],
+        scratch: &Scratch,
+        distances: &mut [Distance],
+    ) {
+        let start = |_: &Pair| self.comparison.start(self.layer, self.geometry.to);
+        let mut compared: Vec<Compared> = pairs.iter().map(start).collect();
+        let bands = self.bands(dst, &mut compared);
+        bands.into_par_iter().for_each(|band| {
+            let mut own = scratch.own().lock().unwrap_or_else(PoisonError::into_inner);
+            let Own { tiles, band: memory } = &mut *own;
+            self.band(src, band, pairs, memory, tiles);
+        });
+        for (one, distance) in compared.into_iter().zip(distances) {
+            one.finish(self.geometry.to.w, distance);
+        }
+    }
+
+    fn bands<'b>(&self, dst: &'b mut Tensor, compared: &'b mut [Compared]) -> Vec<Band<'b>> {
+        let pooled = dst.layout();
+        let Layout { h, .. } = self.geometry.to;
+        let cut = self.conv.scheme.cut(h);
+        let mut images: Vec<&mut [f32]> =
+            dst.images_mut().map(|image| pooled.inner(image)).collect();
+        let mut results: Vec<_> = compared.iter_mut().map(|one| one.rows().into_iter()).collect();
+        let mut bands = Vec::new();
+        let mut first = 0;
+        while first < cut.count() {
+            let top = cut.start(first);
+            let is_full = |&tile: &usize| cut.start(tile) >= top + BAND_ROWS;
+            let end = (first + 1..cut.count()).find(is_full).unwrap_or(cut.count());
+            let rows = top..cut.start(end).min(h);
+            // Tiles are of even height, so no window of the pooling is in two bands.
+            let pooled_rows = rows.end / POOL - rows.start / POOL;
+            let mut take = |image: &mut &'b mut [f32]| {
+                image.split_off_mut(..pooled_rows * pooled.row_len()).unwrap_or_default()
+            };
+            bands.push(Band {
+                tile_rows: first..end,
+                pooled: images.iter_mut().map(&mut take).collect(),
+                results: results.iter_mut().map(|all| all.take(rows.len()).collect()).collect(),
+                rows,
+            });
+            first = end;
+        }
+        bands
+    }
+
+    fn band(
+        &self,
+        src: &Tensor,
+        band: Band<'_>,
+        pairs: &[Pair],
+        memory: &mut BandMemory,
+        tiles: &mut Vec<f32>,
+    ) {
+        let Band { tile_rows, rows, pooled, results } = band;
+        let to = self.geometry.to;
+        let map_len = rows.len() * to.row_len();
+        let BandMemory { first, maps } = memory;
+        if maps.len() < map_len * src.image_count() {
+            maps.resize(map_len * src.image_count(), 0.0);
+        }
+        for (image, map) in maps.chunks_exact_mut(map_len).take(src.image_count()).enumerate() {
+            let (source, geometry) = self.source(src.image(image), &rows, first);
+            let mut rest = map;
+            let split = tile_rows.clone().map(|index| {
+                let cut = self.conv.scheme.cut(to.h);
+                let height = cut.start(index + 1).min(to.h) - cut.start(index);
+                let rows = rest.split_off_mut(..height * to.row_len()).unwrap_or_default();
+                TileRow { src: source, index, rows }
+            });
+            let mut split: Vec<TileRow<'_>> = split.collect();
+            self.conv.run_alone(&mut split, geometry, tiles);
+        }
+        let row = |image: usize, y: usize| {
+            &maps[image * map_len + y * to.row_len() + BEFORE * to.c..][..to.w * to.c]
+        };
+        for (image, pooled) in pooled.into_iter().enumerate() {
+            let dst_len = pooled.len() / (rows.len() / POOL).max(1);
+            for (y, dst) in pooled.chunks_exact_mut(dst_len.max(1)).enumerate() {
+                let window = [row(image, POOL * y), row(image, POOL * y + 1)];
+                let dst = &mut dst[BEFORE * to.c..][..to.w / POOL * to.c];
+                dispatch(self.isa, Plain(|| pool_row(&window, dst, to.c, POOL, POOL)));
+            }
+        }
+        for (pair, results) in pairs.iter().zip(results) {
+            for (y, result) in results.into_iter().enumerate() {
+                let (a, b) = (row(pair.reference, y), row(pair.distorted, y));
+                self.comparison.row(self.layer, a, b, to, result);
+            }
+        }
+    }
+
+    /// What the convolution of a band reads: the source itself, or a band of the first convolution.
+    fn source<'s>(
+        &self,
+        src: &'s [f32],
+        rows: &Range<usize>,
+        memory: &'s mut Tensor,
+    ) -> (&'s [f32], Geometry) {
+        let Some((first, geometry)) = &self.first else { return (src, self.geometry) };
+        let Layout { c, h, w } = geometry.to;
+        let pad = self.geometry.pad;
+        let layout = Layout { c, h: rows.len() + 2 * pad, w };
+        memory.resize(1, layout);
+        let top = rows.start as isize - pad as isize;
+        // Rows of the band that are rows of the map; the others are its padding.
+        let known = rows.start.saturating_sub(pad)..(rows.end + pad).min(h);
+        for image in memory.images_mut() {
+            let len = layout.row_len();
+            let inner = layout.inner(image);
+            let (above, rest) = inner.split_at_mut((known.start as isize - top) as usize * len);
+            let (known_rows, below) = rest.split_at_mut(known.len() * len);
+            above.fill(0.0);
+            below.fill(0.0);
+            first.run_rows(src, *geometry, known.start, known_rows);
+        }
+        (memory.image(0), Geometry { from: layout, from_top: top, ..self.geometry })
+    }
+}
