@@ -1,4 +1,5 @@
-//! Scores the same resident batch once for every line on stdin, and prints the seconds that it took.
+//! Scores the same resident batch once for every line on stdin, and prints the seconds that it took
+//! and the first pair's distance.
 //!
 //! A script can alternate it with other programs that do the same (scripts/bench_peers.py).
 //! Usage: resident --net NET --side N --batch N --threads N [--weights-dir DIR]
@@ -10,7 +11,7 @@ use std::time::Instant;
 use clap::Parser;
 use lpips::batch::{BatchShape, Depth, Pair, Size};
 use lpips::eval::cpu::{Config, CpuEvaluator};
-use lpips::eval::{Evaluator as _, Model, Wait};
+use lpips::eval::{Distance, Evaluator as _, Model, Wait};
 use lpips::image::{Image, Pixels};
 use lpips::net::Net;
 use lpips::net::weights::{Lin, SearchPath, Trunk, Version};
@@ -68,8 +69,10 @@ fn main() -> anyhow::Result<()> {
         evaluator.submit(batch)?;
         let scored = evaluator.collect(Wait::Block)?;
         let seconds = started.elapsed().as_secs_f64();
-        anyhow::ensure!(scored.is_some(), "no scores");
-        writeln!(out, "{seconds:.9}")?;
+        let first =
+            scored.and_then(|scored| scored.scores[0][0].as_ref().ok().map(Distance::total));
+        let value = first.ok_or_else(|| anyhow::anyhow!("no score"))?;
+        writeln!(out, "{seconds:.9} {value:.9}")?;
     }
     Ok(())
 }

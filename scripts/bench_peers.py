@@ -1,21 +1,31 @@
 #!/usr/bin/env python3
-"""Whole jobs: this program against the usual Python script, alternating in one run.
+"""This program against PyTorch and ONNX Runtime on the same cores, alternating in one run.
 
-Usage:
-    cargo build --release
-    python3 -m venv .venv-bench
-    .venv-bench/bin/pip install torch torchvision lpips==0.1.4 pillow numpy
-    .venv-bench/bin/python scripts/bench_peers.py [--rounds 3] [--threads 2] [--nets alex,vgg]
+    python3 scripts/bench_peers.py                          # everything, about 40 minutes
+    python3 scripts/bench_peers.py --quick                  # the goals' cases only, about 10 minutes
+    python3 scripts/bench_peers.py --nets vgg --sides 256 --threads 2 --only resident
 
-The peer loads PNG files with PIL, 8 pairs at a time, and scores them with the module of `lpips`
-0.1.4 in channels_last under inference_mode; its trunk comes from weights/, so that nothing is
-downloaded. Interpreter start and imports are left out of its time, and counted in ours. The numbers
-of both must agree within 1e-5 before any time is printed.
+It builds the release program, makes a virtual environment of its own (.venv-bench: torch,
+torchvision, lpips 0.1.4, onnx, onnxruntime, pillow, numpy) unless --python names one, fetches VGG16's
+weights where they are missing, and writes docs/measurements/cpu.{json,md} (--output).
+
+Resident: every contender is a process that holds the same batch in memory (bytes here, normalised
+float32 tensors there) and scores it when told to; the contenders take turns, so that a busy moment
+meets all of them. PyTorch runs the module of `lpips` 0.1.4 in channels_last and in its default
+layout under inference_mode; ONNX Runtime runs the same module exported by torch, at full graph
+optimisation. Peers get weights from weights/, so nothing is downloaded from a hub.
+
+End to end: whole processes on PNG files. Ours counts everything; PyTorch is a script as a careful
+user writes it (PIL, a DataLoader with workers or without, whichever is faster, batches of 8,
+channels_last, inference_mode), without interpreter start and imports.
+
+Scores of all contenders are compared before a time is printed. Ratios are of medians.
 """
 import argparse
 import csv
 import json
 import os
+import platform
 import resource
 import statistics
 import struct
@@ -27,17 +37,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "target/release/lpips"
+RESIDENT = ROOT / "target/release/examples/resident"
+PACKAGES = ["torch", "torchvision", "lpips==0.1.4", "onnx", "onnxruntime", "pillow", "numpy"]
+# Relative difference of two float32 implementations that is no error.
+AGREE = 2e-4
 
 
-def peer(manifest: Path, net: str, threads: int) -> None:
-    """Child process: scores the manifest, prints JSON with seconds, peak memory and scores."""
+# --- Contenders: child processes of this script ---------------------------------------------------
+
+
+def lpips_module(net: str, threads: int):
+    """The module of `lpips` 0.1.4 with the trunk from weights/."""
     import warnings
 
     warnings.filterwarnings("ignore")
     import lpips
     import numpy as np
     import torch
-    from PIL import Image
 
     torch.set_num_threads(threads)
     module = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
@@ -51,38 +67,171 @@ def peer(manifest: Path, net: str, threads: int) -> None:
         values = np.frombuffer(data[start:end], dtype="<f4").reshape(entry["shape"])
         state[key] = torch.from_numpy(values.copy())
     module.net.load_state_dict(state)
-    module = module.to(memory_format=torch.channels_last)
+    return module
 
-    def load(path: str) -> "torch.Tensor":
+
+def images(side: int, count: int):
+    """The images of examples/resident.rs: (count, side, side, 3) bytes."""
+    import numpy as np
+
+    index = np.arange(3 * side * side, dtype=np.int64)
+    y, x, c = index // 3 // side, index // 3 % side, index % 3
+    waves = (x + 2 * y + 40 * c) // 2
+    every = [(waves + (index * 7919 + seed * 104_729) % 61) % 256 for seed in range(count)]
+    return np.stack(every).astype(np.uint8).reshape(count, side, side, 3)
+
+
+def answer(score) -> None:
+    """Scores once for every line on stdin: seconds and the first value."""
+    score()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        value = score()
+        print(f"{time.perf_counter() - started:.9f} {value:.9g}", flush=True)
+
+
+def resident_peer(kind: str, net: str, side: int, batch: int, threads: int) -> None:
+    """Child process: one contender that is not ours."""
+    import torch
+
+    module = lpips_module(net, threads)
+    pixels = torch.from_numpy(images(side, 2 * batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    ref, dist = pixels[0::2].contiguous(), pixels[1::2].contiguous()
+    if kind == "onnxruntime":
+        import onnxruntime
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/lpips.onnx"
+            torch.onnx.export(module, (ref, dist), path, input_names=["a", "b"], dynamo=False)
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+            session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+        feed = {"a": ref.numpy(), "b": dist.numpy()}
+        answer(lambda: float(session.run(None, feed)[0].reshape(-1)[0]))
+    else:
+        if kind == "torch_channels_last":
+            module = module.to(memory_format=torch.channels_last)
+            ref, dist = (one.contiguous(memory_format=torch.channels_last) for one in (ref, dist))
+        with torch.inference_mode():
+            answer(lambda: float(module(ref, dist).reshape(-1)[0]))
+
+
+def script_peer(manifest: Path, net: str, threads: int, workers: int) -> None:
+    """Child process: the Python script of a careful user. Prints JSON."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    module = lpips_module(net, threads).to(memory_format=torch.channels_last)
+    rows = list(csv.DictReader(manifest.open()))
+
+    def load(path: str):
         image = np.asarray(Image.open(manifest.parent / path).convert("RGB"))
         return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 127.5 - 1
 
-    rows = list(csv.DictReader(manifest.open()))
+    class Pairs(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(rows)
+
+        def __getitem__(self, index):
+            return load(rows[index]["ref"]), load(rows[index]["dist"])
+
+    one_size = len({Image.open(manifest.parent / row["ref"]).size for row in rows}) == 1
     started = time.perf_counter()
     scores: list = []
+    loader = torch.utils.data.DataLoader(Pairs(), batch_size=8 if one_size else 1, num_workers=workers)
     with torch.inference_mode():
-        start = 0
-        while start < len(rows):
-            pairs = [(load(rows[start]["ref"]), load(rows[start]["dist"]))]
-            for row in rows[start + 1 : start + 8]:
-                pair = load(row["ref"]), load(row["dist"])
-                if pair[0].shape != pairs[0][0].shape:
-                    break
-                pairs.append(pair)
-            sides = (torch.stack(side) for side in zip(*pairs))
+        for sides in loader:
             ref, dist = (side.contiguous(memory_format=torch.channels_last) for side in sides)
             scores += module(ref, dist).flatten().tolist()
-            start += len(pairs)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "peak_mib": peak, "scores": scores}))
+
+
+# --- Resident tensors -----------------------------------------------------------------------------
+
+
+class Contender:
+    """A process that scores its batch whenever it is told to."""
+
+    def __init__(self, name: str, command: list) -> None:
+        self.name = name
+        self.times: list[float] = []
+        self.value: float | None = None
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT,
+        )
+
+    def ready(self) -> None:
+        if self.process.stdout.readline().strip() != "ready":
+            sys.exit(f"{self.name} did not start: {self.process.args}")
+
+    def score(self, keep: bool) -> None:
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        seconds, value = map(float, self.process.stdout.readline().split())
+        self.value = value
+        if keep:
+            self.times.append(seconds)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def resident(net: str, side: int, batch: int, threads: int, seconds: float) -> dict:
+    """Alternates all contenders until each has had about its share of `seconds`."""
+    case = ["--net", net, "--side", side, "--batch", batch, "--threads", threads]
+    contenders = [Contender("lpips", [RESIDENT, *case, "--weights-dir", "weights"])]
+    contenders += [
+        Contender(kind, [sys.executable, __file__, "--resident-peer", kind, *case])
+        for kind in ("torch_channels_last", "torch", "onnxruntime")
+    ]
+    for contender in contenders:
+        contender.ready()
+    for contender in contenders:  # Warm: weights transformed, kernels chosen, memory touched.
+        contender.score(keep=False)
+    end = time.perf_counter() + seconds
+    rounds = 0
+    while rounds < 3 or (time.perf_counter() < end and rounds < 200):
+        for contender in contenders:
+            contender.score(keep=True)
+        rounds += 1
+    for contender in contenders:
+        contender.close()
+    expected = contenders[0].value
+    for contender in contenders:
+        if abs(contender.value - expected) > AGREE * abs(expected):
+            sys.exit(f"{net} {side}: {contender.name} says {contender.value}, lpips {expected}")
+    per_pair = lambda value: 1e3 * value / batch
+    return {
+        "net": net,
+        "side": side,
+        "batch": batch,
+        "threads": threads,
+        "rounds": rounds,
+        "min_ms": {c.name: per_pair(min(c.times)) for c in contenders},
+        "median_ms": {c.name: per_pair(statistics.median(c.times)) for c in contenders},
+    }
+
+
+# --- End to end -----------------------------------------------------------------------------------
 
 
 def ours(manifest: Path, net: str, threads: int) -> dict:
     """Runs the program as a whole process."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command = [PROGRAM, "eval", manifest, "-o", run, "--net", net, "--threads", str(threads), "-q"]
+        command = [PROGRAM, "eval", manifest, "-o", run, "--net", net, "--threads", str(threads)]
+        command += ["--device", "cpu", "--weights-dir", ROOT / "weights", "-q"]
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=ROOT)
         _, status, usage = os.wait4(process.pid, 0)
@@ -93,64 +242,200 @@ def ours(manifest: Path, net: str, threads: int) -> dict:
     return {"seconds": seconds, "peak_mib": usage.ru_maxrss / 1024, "scores": scores}
 
 
-def theirs(manifest: Path, net: str, threads: int) -> dict:
-    """Runs the peer in a process of its own."""
-    command = [sys.executable, __file__, "--peer", manifest, "--nets", net, "--threads", str(threads)]
+def script(manifest: Path, net: str, threads: int, workers: int) -> dict:
+    """Runs the Python script in a process of its own."""
+    command = [sys.executable, __file__, "--script-peer", manifest, "--net", net]
+    command += ["--threads", str(threads), "--workers", str(workers)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def crops(folder: Path, count: int = 200) -> Path:
-    """Makes pairs of 256x256 PNG files: crops of the sample set's photographs, private references."""
+def crops(folder: Path, count: int, side: int, methods: int = 1, shared: bool = False) -> Path:
+    """Makes pairs of PNG files from the sample set's photographs: `count` references with `methods`
+    distorted images each. Without `shared`, every pair has a copy of its reference for itself."""
     from PIL import Image
 
-    lines = ["ref,dist"]
+    folder.mkdir()
+    lines = ["ref,dist,method"]
     rows = list(csv.DictReader((ROOT / "tests/data/sr/manifest.csv").open()))
+    sample = ROOT / "tests/data/sr"
+    base = side + side // 4
+
+    def crop(path: str, index: int):
+        image = Image.open(sample / path).convert("RGB").resize((base, base))
+        x, y = index * 7 % (base - side + 1), index * 13 % (base - side + 1)
+        return image.crop((x, y, x + side, y + side))
+
     for index in range(count):
-        row = rows[index % len(rows)]
-        for side in ("ref", "dist"):
-            image = Image.open(ROOT / "tests/data/sr" / row[side]).convert("RGB").resize((320, 320))
-            x, y = index * 7 % 64, index * 13 % 64
-            image.crop((x, y, x + 256, y + 256)).save(folder / f"{index}_{side}.png")
-        lines.append(f"{index}_ref.png,{index}_dist.png")
+        reference = crop(rows[index % len(rows)]["ref"], index)
+        for method in range(methods):
+            ref = f"{index}_ref.png" if shared else f"{index}_{method}_ref.png"
+            dist = f"{index}_{method}_dist.png"
+            reference.save(folder / ref)
+            crop(rows[(index + method) % len(rows)]["dist"], index).save(folder / dist)
+            lines.append(f"{ref},{dist},m{method}")
     manifest = folder / "pairs.csv"
     manifest.write_text("\n".join(lines) + "\n")
     return manifest
 
 
+def end_to_end(name: str, manifest: Path, net: str, threads: int, rounds: int, peers: bool) -> dict:
+    """Alternates the program and the script, with and without workers."""
+    results: dict[str, list] = {"lpips": []}
+    for _ in range(rounds):
+        results["lpips"].append(ours(manifest, net, threads))
+        for workers in (0, threads) if peers else ():
+            one = script(manifest, net, threads, workers)
+            results.setdefault(f"torch, {workers} workers", []).append(one)
+    first = results["lpips"][0]["scores"]
+    for contender, runs in results.items():
+        for own, other in zip(first, runs[0]["scores"], strict=True):
+            if abs(own - other) > AGREE * abs(own) + 1e-6:
+                sys.exit(f"{name}, {net}: lpips says {own}, {contender} {other}")
+    return {
+        "job": name,
+        "net": net,
+        "threads": threads,
+        "rounds": rounds,
+        "pairs": len(first),
+        "seconds": {c: statistics.median(r["seconds"] for r in runs) for c, runs in results.items()},
+        "peak_mib": {c: max(r["peak_mib"] for r in runs) for c, runs in results.items()},
+    }
+
+
+# --- Tables ---------------------------------------------------------------------------------------
+
+
+def resident_table(cases: list[dict]) -> list[str]:
+    names = ["lpips", "torch_channels_last", "torch", "onnxruntime"]
+    lines = ["| net | side | batch | threads | " + " | ".join(names) + " | / channels_last | / ORT |"]
+    lines.append("|---" * (6 + len(names)) + "|")
+    for case in cases:
+        low, mid = case["min_ms"], case["median_ms"]
+        cells = [f"{low[name]:.1f} / {mid[name]:.1f}" for name in names]
+        ratios = [mid[name] / mid["lpips"] for name in ("torch_channels_last", "onnxruntime")]
+        head = [case["net"], case["side"], case["batch"], case["threads"]]
+        cells += [f"**{ratio:.2f}**" for ratio in ratios]
+        lines.append("| " + " | ".join(map(str, head + cells)) + " |")
+    return lines
+
+
+def job_table(jobs: list[dict]) -> list[str]:
+    lines = ["| job | net | threads | lpips pairs/s | PyTorch pairs/s (best) | ratio | lpips MiB | PyTorch MiB |"]
+    lines.append("|---" * 8 + "|")
+    for job in jobs:
+        rate = {name: job["pairs"] / seconds for name, seconds in job["seconds"].items()}
+        peers = [name for name in rate if name != "lpips"]
+        cells = [job["job"], job["net"], job["threads"], f"{rate['lpips']:.1f}"]
+        if peers:
+            best = max(peers, key=rate.get)
+            cells += [f"{rate[best]:.1f} ({best})", f"**{rate['lpips'] / rate[best]:.2f}**"]
+        else:
+            best = None
+            cells += ["", ""]
+        cells += [f"{job['peak_mib']['lpips']:.0f}", f"{job['peak_mib'][best]:.0f}" if best else ""]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
+def write(output: Path, machine: dict, cases: list[dict], jobs: list[dict]) -> None:
+    """Writes what is there so far, so that an interrupted run leaves it."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    text = {"machine": machine, "resident": cases, "end_to_end": jobs}
+    output.with_suffix(".json").write_text(json.dumps(text, indent=1) + "\n")
+    lines = [", ".join(f"{key} {value}" for key, value in machine.items()), ""]
+    lines += ["Resident, ms per pair, min / median:", "", *resident_table(cases), ""]
+    lines += ["End to end from PNG files, medians:", "", *job_table(jobs), ""]
+    output.with_suffix(".md").write_text("\n".join(lines))
+
+
+def describe() -> dict:
+    import onnxruntime
+    import torch
+
+    names = [l for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return {
+        "cpu": names[0].split(":")[1].strip() if names else platform.machine(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "commit": commit.stdout.strip() or "unknown",
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def enter_venv(python: Path | None) -> None:
+    """Goes on in an interpreter that has the peers."""
+    folder = ROOT / ".venv-bench"
+    if python is None:
+        python = folder / "bin/python"
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
+    arguments = [argument for argument in sys.argv[1:]]
+    os.execv(python, [str(python), __file__, *arguments, "--inside"])
+
+
 def main() -> None:
-    """Prints one Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--nets", default="alex,vgg")
-    parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--sides", default="64,256,1024", help="of resident tensors")
+    parser.add_argument("--threads", default="2,1")
+    parser.add_argument("--batches", default="1", help="pairs of a resident batch")
+    parser.add_argument("--only", choices=["resident", "jobs"])
+    parser.add_argument("--quick", action="store_true", help="256 and vgg 1024 on two threads, 200 pairs")
+    parser.add_argument("--seconds", type=float, default=60, help="for each resident case, nearly")
+    parser.add_argument("--rounds", type=int, default=3, help="of each job")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/measurements/cpu")
+    parser.add_argument("--python", type=Path, help="an interpreter that has the peers")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    for hidden in ("--resident-peer", "--script-peer", "--net"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    for hidden in ("--side", "--batch", "--workers"):
+        parser.add_argument(hidden, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.peer:
-        return peer(args.peer, args.nets, args.threads)
-    print("| job | net | ours pairs/s | PyTorch pairs/s | ratio | ours peak MiB | PyTorch peak MiB |")
-    print("|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        jobs = {
-            "sample set, 21 pairs": ROOT / "tests/data/sr/manifest.csv",
-            "200 pairs of 256x256": crops(Path(folder)),
-        }
-        for name, manifest in jobs.items():
-            for net in args.nets.split(","):
-                rounds = [
-                    (ours(manifest, net, args.threads), theirs(manifest, net, args.threads))
-                    for _ in range(args.rounds)
-                ]
-                for own, other in zip(rounds[0][0]["scores"], rounds[0][1]["scores"], strict=True):
-                    if abs(own - other) > 1e-5:
-                        sys.exit(f"{name}, {net}: {own} against {other}")
-                median = [statistics.median(r[i]["seconds"] for r in rounds) for i in (0, 1)]
-                memory = [max(r[i]["peak_mib"] for r in rounds) for i in (0, 1)]
-                rates = [len(rounds[0][0]["scores"]) / seconds for seconds in median]
-                print(
-                    f"| {name} | {net} | {rates[0]:.1f} | {rates[1]:.1f} | {rates[0] / rates[1]:.2f}"
-                    f" | {memory[0]:.0f} | {memory[1]:.0f} |",
-                    flush=True,
-                )
+    if args.resident_peer:
+        return resident_peer(args.resident_peer, args.net, args.side, args.batch, int(args.threads))
+    if args.script_peer:
+        return script_peer(Path(args.script_peer), args.net, int(args.threads), args.workers)
+    if not args.inside:
+        enter_venv(args.python)
+
+    build = ["cargo", "build", "--release", "--locked", "-q"]
+    subprocess.run([*build, "--bin", "lpips", "--example", "resident"], cwd=ROOT, check=True)
+    nets, threads = args.nets.split(","), [int(n) for n in args.threads.split(",")]
+    if "vgg" in nets and not (ROOT / "weights/vgg.safetensors").exists():
+        subprocess.run([sys.executable, ROOT / "scripts/fetch_weights.py", "vgg"], check=True)
+    machine, cases, jobs = describe(), [], []
+    selected = [(net, int(side), int(batch), count)
+                for side in args.sides.split(",") for batch in args.batches.split(",")
+                for count in threads for net in nets]
+    if args.quick:
+        selected = [(net, 256, 1, 2) for net in nets] + [("vgg", 1024, 1, 2)] * ("vgg" in nets)
+        threads = [2]
+    for net, side, batch, count in selected if args.only != "jobs" else ():
+        cases.append(resident(net, side, batch, count, args.seconds))
+        print(resident_table(cases)[-1], flush=True)
+        write(args.output, machine, cases, jobs)
+    if args.only == "resident":
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        todo = [("200 pairs of 256x256", crops(folder / "pairs", 200, 256), nets, threads, True)]
+        if not args.quick:
+            one = threads[:1]
+            todo += [
+                ("sample set, 21 pairs", ROOT / "tests/data/sr/manifest.csv", nets, one, True),
+                ("50 references, 4 methods", crops(folder / "shared", 50, 256, 4, True), nets, one, False),
+                ("the same, private references", crops(folder / "own", 50, 256, 4), nets, one, False),
+                ("10,000 pairs of 64x64", crops(folder / "small", 10_000, 64), nets[:1], one, False),
+            ]
+        for name, manifest, job_nets, counts, peers in todo:
+            for count in counts:
+                for net in job_nets:
+                    jobs.append(end_to_end(name, manifest, net, count, args.rounds, peers))
+                    print(job_table(jobs)[-1], flush=True)
+                    write(args.output, machine, cases, jobs)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ mod conv;
 mod direct;
 mod engine;
 mod fold;
+mod memory;
 mod ops;
 mod passes;
 mod product;
 mod simd;
+pub mod single;
 mod stage;
 mod strip;
 mod tap;
@@ -212,3 +214,6 @@ fn score(engines: &mut [Engine], batch: Batch) -> (Scored, Box<dyn Staging>) {
     let (rows, staging) = batch.into_parts();
     (Scored { rows, size, scores }, staging)
 }
+
+#[cfg(test)]
+mod tests;

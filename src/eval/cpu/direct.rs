@@ -9,6 +9,7 @@
 use rayon::prelude::*;
 
 use super::conv::Geometry;
+use super::memory::Floats;
 use super::product::{Left, Rows, block_of, in_tiles, product};
 use super::simd::{Isa, Kernel, Vector, dispatch};
 use super::tensor::{BEFORE, Tensor};
@@ -24,7 +25,7 @@ pub(super) struct Direct {
     c_in: usize,
     c_out: usize,
     block: usize,
-    weights: Vec<f32>,
+    weights: Floats,
     bias: Vec<f32>,
     isa: Isa,
 }
@@ -36,7 +37,7 @@ impl Direct {
         let [c_out, c_in, kernel, _] = conv.spec.weight_shape();
         let window = kernel * kernel * c_in;
         let blocks = c_out.div_ceil(block);
-        let mut weights = vec![0.0; blocks * window * block];
+        let mut weights = Floats::zeros(blocks * window * block);
         let work = weights.par_chunks_exact_mut(window * block);
         work.zip(conv.weight.par_chunks(block * window)).for_each(|(packed, filters)| {
             for (lane, filter) in filters.chunks_exact(window).enumerate() {

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::conv::Geometry;
 use super::direct::Direct;
+use super::memory::Floats;
 use super::ops::pool_row;
 use super::simd::{Isa, Plain, dispatch};
 use super::tap::{Compared, Comparison, RowResult};
@@ -43,7 +44,7 @@ pub(super) struct BandMemory {
     /// Output of the first convolution, for one image.
     first: Tensor,
     /// Output of the second, image by image.
-    maps: Vec<f32>,
+    maps: Floats,
 }
 
 /// One band and where its results go.
@@ -116,15 +117,13 @@ impl Stage<'_> {
         band: Band<'_>,
         pairs: &[Pair],
         memory: &mut BandMemory,
-        tiles: &mut Vec<f32>,
+        tiles: &mut Floats,
     ) {
         let Band { tile_rows, rows, pooled, results } = band;
         let to = self.geometry.to;
         let map_len = rows.len() * to.row_len();
         let BandMemory { first, maps } = memory;
-        if maps.len() < map_len * src.image_count() {
-            maps.resize(map_len * src.image_count(), 0.0);
-        }
+        let maps = maps.grow(map_len * src.image_count());
         for (image, map) in maps.chunks_exact_mut(map_len).take(src.image_count()).enumerate() {
             let (source, geometry) = self.source(src.image(image), &rows, first);
             let mut rest = map;

@@ -4,6 +4,7 @@
 //! stands for the padding of the next convolution, and for what the last tiles of minimal filtering
 //! read beyond it.
 
+use super::memory::Floats;
 use crate::net::plan::View;
 
 /// Rows and columns of zeros above and on the left: the largest padding of any trunk.
@@ -52,11 +53,11 @@ impl Layout {
 }
 
 /// Activations of several images.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Tensor {
     layout: Layout,
     image_count: usize,
-    data: Vec<f32>,
+    data: Floats,
 }
 
 impl Tensor {
@@ -68,12 +69,7 @@ impl Tensor {
         }
         self.layout = layout;
         self.image_count = image_count;
-        let len = image_count * layout.image_len();
-        if self.data.len() < len {
-            // What was inside has no meaning any more; it is freed first.
-            self.data = Vec::new();
-            self.data = vec![0.0; len];
-        }
+        self.data.grow(image_count * layout.image_len());
         let row_len = layout.row_len();
         let (left, right) = (BEFORE * layout.c, AFTER * layout.c);
         for image in self.images_mut() {

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::conv::Geometry;
+use super::memory::Floats;
 use super::product::block_of;
 use super::simd::{Isa, Plain, dispatch};
 use super::stage::BandMemory;
@@ -38,7 +39,7 @@ pub(super) struct Winograd {
     pub(super) c_in: usize,
     pub(super) c_out: usize,
     pub(super) block: usize,
-    pub(super) weights: Vec<f32>,
+    pub(super) weights: Floats,
     pub(super) bias: Vec<f32>,
     isa: Isa,
 }
@@ -58,7 +59,7 @@ pub(super) struct Scratch {
     /// One part for each thread.
     own: Vec<Mutex<Own>>,
     /// Tiles that all threads work on together.
-    shared: Vec<f32>,
+    shared: Floats,
     /// A source whose blocks of pixels became channels.
     pub(super) folded: Tensor,
 }
@@ -66,7 +67,7 @@ pub(super) struct Scratch {
 /// Scratch memory of one thread.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    pub(super) tiles: Vec<f32>,
+    pub(super) tiles: Floats,
     pub(super) band: BandMemory,
 }
 
@@ -102,7 +103,7 @@ impl Winograd {
         let side = scheme.side();
         let transform = FilterTransform::new(kernel, side);
         let block_len = side * side * c_in * block;
-        let mut weights = vec![0.0; c_out / block * block_len];
+        let mut weights = Floats::zeros(c_out / block * block_len);
         weights.par_chunks_exact_mut(block_len).enumerate().for_each(|(index, packed)| {
             let filters = Filters { conv, transform: &transform, first: index * block, block };
             dispatch(
@@ -144,7 +145,7 @@ impl Winograd {
         &self,
         rows: &mut [TileRow<'_>],
         geometry: Geometry,
-        memory: &mut Vec<f32>,
+        memory: &mut Floats,
     ) {
         let whole = Strip::new(self, geometry);
         let columns = whole.columns.count();
@@ -154,7 +155,7 @@ impl Winograd {
     }
 
     /// A strip, block by block of output channels.
-    fn strip(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Vec<f32>) {
+    fn strip(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Floats) {
         let plane_len = strip.plane_len(rows.len());
         let (inputs, products) =
             split(memory, rows.len() * strip.row_len(), strip.positions() * plane_len);
@@ -173,7 +174,7 @@ impl Winograd {
     }
 
     /// All threads share the rows of tiles, then the products, then the rows again.
-    fn run_together(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Vec<f32>) {
+    fn run_together(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Floats) {
         let (plane_len, blocks) = (strip.plane_len(rows.len()), self.c_out / self.block);
         let (inputs, products) =
             split(memory, rows.len() * strip.row_len(), strip.positions() * blocks * plane_len);
@@ -260,11 +261,8 @@ impl Filters<'_> {
 }
 
 /// Splits memory, which grows if it must, into two parts.
-fn split(memory: &mut Vec<f32>, first: usize, second: usize) -> (&mut [f32], &mut [f32]) {
-    if memory.len() < first + second {
-        memory.resize(first + second, 0.0);
-    }
-    let (first, rest) = memory.split_at_mut(first);
+fn split(memory: &mut Floats, first: usize, second: usize) -> (&mut [f32], &mut [f32]) {
+    let (first, rest) = memory.grow(first + second).split_at_mut(first);
     (first, &mut rest[..second])
 }
 

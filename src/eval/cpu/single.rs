@@ -1,0 +1,81 @@
+//! One convolution by itself, for benchmarks (`cargo bench --bench ops`); nothing else uses it.
+
+use super::conv::{Conv, Geometry};
+use super::simd::Isa;
+use super::tensor::{Layout, Tensor};
+use super::winograd::Scratch;
+use crate::net::{ConvSpec, weights};
+
+/// What is convolved.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Input channels.
+    pub c_in: usize,
+    /// Output channels.
+    pub c_out: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros on each side.
+    pub pad: usize,
+    /// Side of the square source.
+    pub side: usize,
+}
+
+impl Shape {
+    fn side_out(self) -> usize {
+        (self.side + 2 * self.pad - self.kernel) / self.stride + 1
+    }
+
+    /// Multiplications and additions of the direct algorithm, for one image.
+    #[must_use]
+    pub fn flops(self) -> usize {
+        2 * self.c_in * self.c_out * self.kernel.pow(2) * self.side_out().pow(2)
+    }
+}
+
+/// A convolution with its source and target.
+#[derive(Debug)]
+pub struct Single {
+    conv: Conv,
+    geometry: Geometry,
+    src: Tensor,
+    dst: Tensor,
+    scratch: Scratch,
+}
+
+impl Single {
+    /// Some weights and images, for the threads of the current rayon pool; the first run transforms
+    /// the weights.
+    #[must_use]
+    pub fn new(shape: Shape, image_count: usize, isa: Isa) -> Single {
+        let Shape { c_in, c_out, kernel, stride, pad, side } = shape;
+        let spec = ConvSpec { name: "single".to_owned(), c_in, c_out, kernel };
+        let count = spec.weight_shape().iter().product();
+        let weight = (0..count).map(|index: usize| (index * 7919 % 1013) as f32 * 1e-4).collect();
+        let conv = weights::Conv { spec, weight, bias: vec![0.1; c_out] };
+        let from = Layout { c: c_in, h: side, w: side };
+        let to = Layout { c: c_out, h: shape.side_out(), w: shape.side_out() };
+        let (mut src, mut dst) = (Tensor::default(), Tensor::default());
+        src.resize(image_count, from);
+        dst.resize(image_count, to);
+        for image in src.images_mut() {
+            for y in 0..side {
+                image[from.at(y as isize, 0)..][..side * c_in].fill(0.5);
+            }
+        }
+        Single {
+            conv: Conv::new(conv, isa),
+            geometry: Geometry { from, from_top: 0, to, stride, pad, c_first: 0 },
+            src,
+            dst,
+            scratch: Scratch::new(rayon::current_num_threads()),
+        }
+    }
+
+    /// Convolves all images once.
+    pub fn run(&mut self) {
+        self.conv.run(&self.src, &mut self.dst, self.geometry, &mut self.scratch);
+    }
+}

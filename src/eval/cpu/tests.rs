@@ -1,0 +1,289 @@
+//! Every fast operation against plain loops in float64, on shapes and values that are new in every
+//! run, for every instruction set that is present. A failure names its seed.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+
+use super::conv::{Algorithm, Conv, Geometry};
+use super::ops::max_pool;
+use super::simd::Isa;
+use super::stage::{POOL, Stage};
+use super::tap::Comparison;
+use super::tensor::{Layout, Tensor};
+use super::tiles::Scheme;
+use super::winograd::Scratch;
+use crate::batch::Pair;
+use crate::eval::{Affine, Distance, Epsilon, Model, Wanted};
+use crate::net::weights::{self, Trunk, Version};
+use crate::net::{ConvSpec, Net};
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    /// A seed of its own, unless `LPIPS_TEST_SEED` names one to repeat.
+    fn new() -> Random {
+        let repeated = std::env::var("LPIPS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        Random(repeated.unwrap_or_else(|| RandomState::new().build_hasher().finish()))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn up_to(&mut self, max: usize) -> usize {
+        1 + (self.next() % max as u64) as usize
+    }
+
+    /// In [-1, 1).
+    fn value(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    fn values(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.value()).collect()
+    }
+
+    fn conv(&mut self, c_in: usize, c_out: usize, kernel: usize) -> weights::Conv {
+        let spec = ConvSpec { name: "test".to_owned(), c_in, c_out, kernel };
+        let weight = self.values(spec.weight_shape().iter().product());
+        weights::Conv { spec, weight, bias: self.values(c_out) }
+    }
+
+    fn tensor(&mut self, image_count: usize, layout: Layout) -> Tensor {
+        let mut tensor = Tensor::default();
+        tensor.resize(image_count, layout);
+        for image in tensor.images_mut() {
+            for y in 0..layout.h {
+                let row = &mut image[layout.at(y as isize, 0)..][..layout.w * layout.c];
+                row.fill_with(|| self.value());
+            }
+        }
+        tensor
+    }
+}
+
+fn available() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+}
+
+fn at(tensor: &Tensor, image: usize, [y, x, c]: [usize; 3]) -> f32 {
+    tensor.image(image)[tensor.layout().at(y as isize, x as isize) + c]
+}
+
+fn positions([a, b, c]: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+    (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).map(move |k| [i, j, k])))
+}
+
+/// One element of convolution + bias + ReLU, and a bound of the absolute values of the terms that
+/// any element of its channel has: sources are at most 1. (Minimal filtering mixes an element with
+/// its neighbours, so an element at the edge is no more exact than those inside.)
+fn plain_conv(
+    conv: &weights::Conv,
+    src: &Tensor,
+    image: usize,
+    geometry: Geometry,
+    [y, x, o]: [usize; 3],
+) -> (f64, f64) {
+    let Geometry { from, stride, pad, .. } = geometry;
+    let [_, c_in, kernel, _] = conv.spec.weight_shape();
+    let mut sum = f64::from(conv.bias[o]);
+    let filter = &conv.weight[o * c_in * kernel * kernel..][..c_in * kernel * kernel];
+    let size = sum.abs() + filter.iter().map(|&weight| f64::from(weight.abs())).sum::<f64>();
+    for [ky, kx, i] in positions([kernel, kernel, c_in]) {
+        let (sy, sx) = ((y * stride + ky).wrapping_sub(pad), (x * stride + kx).wrapping_sub(pad));
+        if sy < from.h && sx < from.w {
+            let weight = conv.weight[((o * c_in + i) * kernel + ky) * kernel + kx];
+            sum += f64::from(weight) * f64::from(at(src, image, [sy, sx, i]));
+        }
+    }
+    (sum.max(0.0), size)
+}
+
+/// Runs one convolution and compares it; returns how it was computed.
+fn check_conv(
+    random: &mut Random,
+    isa: Isa,
+    [c_in, c_out, kernel, stride, pad]: [usize; 5],
+    [h, w]: [usize; 2],
+) -> Algorithm {
+    let seed = random.0;
+    let weights = random.conv(c_in, c_out, kernel);
+    let length = |len: usize| (len + 2 * pad - kernel) / stride + 1;
+    let c_first = 16 * (random.up_to(2) - 1);
+    let from = Layout { c: c_in, h, w };
+    let to = Layout { c: c_first + c_out + 16, h: length(h), w: length(w) };
+    let geometry = Geometry { from, from_top: 0, to, stride, pad, c_first };
+    let src = random.tensor(2, from);
+    let mut dst = random.tensor(2, to);
+    let conv = Conv::new(weights.clone(), isa);
+    conv.run(&src, &mut dst, geometry, &mut Scratch::new(rayon::current_num_threads()));
+    let algorithm = Algorithm::choose(&weights.spec, geometry, isa);
+    for image in 0..2 {
+        // Plain loops are slow: all channels of the corners, and a thousand elements anywhere.
+        let corners = positions([2, 2, c_out]).map(|[y, x, o]| [y * (to.h - 1), x * (to.w - 1), o]);
+        let mut places: Vec<[usize; 3]> = corners.collect();
+        let extents = [to.h, to.w, c_out];
+        places.extend((0..1000).map(|_| extents.map(|extent| random.up_to(extent) - 1)));
+        for [y, x, o] in places {
+            let (expected, size) = plain_conv(&weights, &src, image, geometry, [y, x, o]);
+            let found = f64::from(at(&dst, image, [y, x, c_first + o]));
+            // Some tens of float32's rounding error, by which minimal filtering enlarges it.
+            let bound = 3e-6 * size;
+            assert!(
+                (found - expected).abs() <= bound,
+                "{isa} {algorithm:?} {c_in}x{h}x{w} -> {c_out}, kernel {kernel}: {found} instead \
+                 of {expected} at {y} {x} {o}; LPIPS_TEST_SEED={seed}"
+            );
+        }
+    }
+    algorithm
+}
+
+#[test]
+fn convolutions_agree_with_plain_loops() {
+    let mut random = Random::new();
+    for isa in available() {
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            let side = |random: &mut Random| 8 + random.up_to(34);
+            let sides = [side(&mut random), side(&mut random)];
+            let (c_in, c_out) = (16 * random.up_to(5), 32 * random.up_to(2));
+            seen.push(check_conv(&mut random, isa, [c_in, c_out, 3, 1, 1], sides));
+            seen.push(check_conv(&mut random, isa, [c_in, c_out, 5, 1, 2], sides));
+            let few = 16 * random.up_to(3);
+            seen.push(check_conv(&mut random, isa, [c_in, few, 1, 1, 0], sides));
+            let sides = sides.map(|side| side + 24);
+            seen.push(check_conv(&mut random, isa, [3, 32, 11, 4, 2], sides));
+            seen.push(check_conv(&mut random, isa, [3, 64, 3, 2, 0], sides));
+        }
+        // Maps around one tile, below and above.
+        for len in 1..14 {
+            let other = random.up_to(14);
+            seen.push(check_conv(&mut random, isa, [32, 32, 3, 1, 1], [len, other]));
+        }
+        seen.push(check_conv(&mut random, isa, [16, 32, 3, 1, 1], [33, 47]));
+        for algorithm in [
+            Algorithm::Direct,
+            Algorithm::Winograd(Scheme::F4x3),
+            Algorithm::Winograd(Scheme::F6x3),
+            Algorithm::Winograd(Scheme::F4x5),
+        ] {
+            assert!(seen.contains(&algorithm), "{isa}: {algorithm:?} was not met");
+        }
+        assert!(seen.iter().any(|one| matches!(one, Algorithm::Folded(_))), "{isa}");
+    }
+}
+
+#[test]
+fn weights_shared_by_all_threads_make_no_difference() {
+    let mut random = Random::new();
+    for isa in available() {
+        // 64 * 160 * 192 transformed weights are more than one thread keeps for itself.
+        let algorithm = check_conv(&mut random, isa, [160, 192, 3, 1, 1], [21, 31]);
+        assert_eq!(algorithm, Algorithm::Winograd(Scheme::F6x3));
+    }
+}
+
+#[test]
+fn pooling_agrees_with_plain_loops() {
+    let mut random = Random::new();
+    for (kernel, stride, ceil) in [(2, 2, false), (3, 2, false), (3, 2, true)] {
+        let (h, w) = (kernel + random.up_to(20), kernel + random.up_to(20));
+        let length = |len: usize| (len - kernel + if ceil { stride - 1 } else { 0 }) / stride + 1;
+        let src = random.tensor(2, Layout { c: 48, h, w });
+        let to = Layout { c: 48, h: length(h), w: length(w) };
+        for isa in available() {
+            let mut dst = random.tensor(2, to);
+            max_pool(&src, &mut dst, kernel, stride, isa);
+            for [y, x, c] in positions([to.h, to.w, to.c]) {
+                let window = positions([kernel, kernel, 1])
+                    .map(|[ky, kx, _]| [y * stride + ky, x * stride + kx, c])
+                    .filter(|&[y, x, _]| y < h && x < w);
+                let expected = window.map(|place| at(&src, 1, place)).fold(f32::MIN, f32::max);
+                assert_eq!(at(&dst, 1, [y, x, c]), expected, "{isa} {h}x{w} at {y} {x} {c}");
+            }
+        }
+    }
+}
+
+/// A comparison of AlexNet's first layer (64 channels) that keeps its map.
+fn comparison(random: &mut Random, isa: Isa) -> Comparison {
+    let trunk = Trunk::formula(Net::Alex);
+    let lin = trunk.net.spec().tap_channels().into_iter().map(|c| random.values(c)).collect();
+    let model = Model {
+        trunk,
+        input: Affine::UNIT,
+        version: Version::V0_1,
+        lin: Some(lin),
+        epsilon: Epsilon::LPIPS,
+        wanted: Wanted { layers: true, reference_sum: Some(0) },
+    };
+    Comparison::new(&model, isa)
+}
+
+#[test]
+fn a_stage_has_the_bits_of_its_steps() {
+    let mut random = Random::new();
+    for isa in available() {
+        for with_first in [true, false] {
+            let seed = random.0;
+            let (h, w) = (20 + random.up_to(30), 20 + random.up_to(30));
+            let image = Layout { c: if with_first { 3 } else { 64 }, h, w };
+            let map = Layout { c: 64, h, w };
+            let geometry = |from: Layout| Geometry {
+                from,
+                from_top: 0,
+                to: map,
+                stride: 1,
+                pad: 1,
+                c_first: 0,
+            };
+            let (of_image, of_map) = (geometry(image), geometry(map));
+            let first = Conv::new(random.conv(3, 64, 3), isa);
+            let conv = Conv::new(random.conv(64, 64, 3), isa);
+            let comparison = comparison(&mut random, isa);
+            let src = random.tensor(3, image);
+            let pairs = [
+                Pair { reference: 0, distorted: 1 },
+                Pair { reference: 0, distorted: 2 },
+                Pair { reference: 1, distorted: 1 },
+            ];
+            let mut scratch = Scratch::new(rayon::current_num_threads());
+
+            let mut between = random.tensor(3, map);
+            let mut whole = random.tensor(3, map);
+            if with_first {
+                first.run(&src, &mut between, of_image, &mut scratch);
+            }
+            let source = if with_first { &between } else { &src };
+            conv.run(source, &mut whole, of_map, &mut scratch);
+            let mut expected = vec![Distance::default(); pairs.len()];
+            comparison.run(0, &whole, &pairs, &mut expected);
+            let pooled = Layout { c: 64, h: h / POOL, w: w / POOL };
+            let mut expected_pooled = random.tensor(3, pooled);
+            max_pool(&whole, &mut expected_pooled, POOL, POOL, isa);
+
+            let stage = Stage {
+                first: with_first.then(|| (first.direct(), of_image)),
+                conv: conv.winograd(of_map),
+                geometry: of_map,
+                layer: 0,
+                comparison: &comparison,
+                isa,
+            };
+            let mut found_pooled = random.tensor(3, pooled);
+            let mut found = vec![Distance::default(); pairs.len()];
+            stage.run(&src, &mut found_pooled, &pairs, &scratch, &mut found);
+            assert_eq!(found, expected, "{isa} {h}x{w} LPIPS_TEST_SEED={seed}");
+            for index in 0..3 {
+                assert!(
+                    found_pooled.image(index) == expected_pooled.image(index),
+                    "{isa} {h}x{w} LPIPS_TEST_SEED={seed}"
+                );
+            }
+        }
+    }
+}
