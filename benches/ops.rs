@@ -51,11 +51,13 @@ fn convolve(bencher: Bencher<'_, '_>, list: &[(&str, Shape)], name: &str) {
     let shape = list.iter().find(|(of, _)| *of == name).unwrap().1;
     let threads = std::env::var("LPIPS_BENCH_THREADS").map_or(1, |count| count.parse().unwrap());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| {
+    let mut single = pool.install(|| {
         let mut single = Single::new(shape, IMAGES, isa());
         single.run();
-        bencher.counter(ItemsCount::new(IMAGES * shape.flops())).bench_local(|| single.run());
+        single
     });
+    let bencher = bencher.counter(ItemsCount::new(IMAGES * shape.flops()));
+    bencher.bench_local(|| pool.install(|| single.run()));
 }
 
 #[divan::bench(args = VGG.map(|(name, _)| name))]

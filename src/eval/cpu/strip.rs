@@ -1,6 +1,7 @@
 //! The three kernels of minimal filtering, over a strip: some neighbouring columns of tiles.
 #![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::conv::Geometry;
@@ -141,6 +142,7 @@ impl Kernel for Input<'_> {
 
 impl Transform for Input<'_> {
     // Neighbours share the columns that they overlap in, which a ring keeps.
+    #[expect(clippy::needless_range_loop, reason = "the ring is filled and read across its axes")]
     #[inline(always)]
     unsafe fn tiles<
         V: Vector,
@@ -311,10 +313,11 @@ impl Transform for Output<'_> {
                 assert!(read_end <= self.products.len());
                 assert!(write_end <= self.rows.len() && c + V::LEN <= conv.bias.len());
                 // SAFETY: the last element read and the last element written were asserted to be
-                // inside; the caller vouches for the instruction set.
+                // inside; every line of `half` is written before it is read; the caller vouches for
+                // the instruction set.
                 unsafe {
                     let from = self.products.as_ptr().add(index);
-                    let mut half = [const { std::mem::MaybeUninit::<[V; Y_OUT]>::uninit() }; X_IN];
+                    let mut half = [const { MaybeUninit::<[V; Y_OUT]>::uninit() }; X_IN];
                     for (x, half) in half.iter_mut().enumerate() {
                         let mut line = [V::splat(0.0); Y_IN];
                         for (y, value) in line.iter_mut().enumerate() {
@@ -330,13 +333,14 @@ impl Transform for Output<'_> {
                             *value = half.assume_init_ref()[y];
                         }
                         let dst = dst.add(y * to.row_len());
-                        let line = X::output(line);
+                        let values = X::output(line).into_iter().enumerate();
+                        // Nearly always the number of stores is known, and there is no branch.
                         if width == X_OUT {
-                            for (x, value) in line.into_iter().enumerate() {
+                            for (x, value) in values {
                                 V::splat(0.0).max(value.add(bias)).store(dst.add(x * to.c));
                             }
                         } else {
-                            for (x, value) in line.into_iter().enumerate().take(width) {
+                            for (x, value) in values.take(width) {
                                 V::splat(0.0).max(value.add(bias)).store(dst.add(x * to.c));
                             }
                         }
