@@ -3,13 +3,14 @@
 //! `cargo bench --bench ops` prints times and effective rates: multiplications and additions of the
 //! direct algorithm per second, which minimal filtering does with fewer. `LPIPS_BENCH_THREADS`
 //! (default 1) says how many threads compute, `LPIPS_BENCH_ISA` (portable, avx2, avx512) which
-//! instruction set.
+//! instruction set. `peak` and `copy` are the ceilings of one core: multiplications and additions, and
+//! bytes read and written.
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use divan::Bencher;
-use divan::counter::ItemsCount;
+use divan::counter::{BytesCount, ItemsCount};
 use lpips::eval::cpu::Isa;
-use lpips::eval::cpu::single::{Shape, Single};
+use lpips::eval::cpu::single::{Shape, Single, multiply_add};
 
 const IMAGES: usize = 2;
 
@@ -68,4 +69,19 @@ fn vgg(bencher: Bencher<'_, '_>, name: &str) {
 #[divan::bench(args = ALEX.map(|(name, _)| name))]
 fn alex(bencher: Bencher<'_, '_>, name: &str) {
     convolve(bencher, &ALEX, name);
+}
+
+#[divan::bench]
+fn peak(bencher: Bencher<'_, '_>) {
+    const ROUNDS: usize = 1_000_000;
+    let flops = multiply_add(isa(), ROUNDS);
+    bencher.counter(ItemsCount::new(flops)).bench_local(|| multiply_add(isa(), ROUNDS));
+}
+
+#[divan::bench]
+fn copy(bencher: Bencher<'_, '_>) {
+    const LEN: usize = 64 << 20;
+    let (src, mut dst) = (vec![1.0f32; LEN], vec![0.0f32; LEN]);
+    let bytes = BytesCount::new(2 * size_of_val(src.as_slice()));
+    bencher.counter(bytes).bench_local(|| dst.copy_from_slice(divan::black_box(&src)));
 }

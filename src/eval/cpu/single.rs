@@ -1,7 +1,8 @@
-//! One convolution by itself, for benchmarks (`cargo bench --bench ops`); nothing else uses it.
+//! One operation by itself, for benchmarks (`cargo bench --bench ops`); nothing else uses it.
+#![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
 
 use super::conv::{Conv, Geometry};
-use super::simd::Isa;
+use super::simd::{Isa, Kernel, Vector, dispatch};
 use super::tensor::{Layout, Tensor};
 use super::winograd::Scratch;
 use crate::net::{ConvSpec, weights};
@@ -77,5 +78,47 @@ impl Single {
     /// Convolves all images once.
     pub fn run(&mut self) {
         self.conv.run(&self.src, &mut self.dst, self.geometry, &mut self.scratch);
+    }
+}
+
+/// Sums that are independent of each other: enough to hide the latency of an addition.
+const SUMS: usize = 12;
+
+/// Does nothing but multiply and add, `rounds` times; returns how many of both it did. What a core
+/// reaches here is the ceiling of every convolution.
+#[must_use]
+pub fn multiply_add(isa: Isa, rounds: usize) -> usize {
+    let mut total = 0.0;
+    let mut lanes = 0;
+    dispatch(isa, MultiplyAdd { rounds, total: &mut total, lanes: &mut lanes });
+    std::hint::black_box(total);
+    2 * SUMS * lanes * rounds
+}
+
+struct MultiplyAdd<'a> {
+    rounds: usize,
+    total: &'a mut f32,
+    lanes: &'a mut usize,
+}
+
+impl Kernel for MultiplyAdd<'_> {
+    #[inline(always)]
+    unsafe fn run<V: Vector, const TILE: usize>(self) {
+        *self.lanes = V::LEN;
+        let mut lanes = [0.0; 16];
+        // SAFETY: the caller vouches for the instruction set; `lanes` holds the longest vector.
+        unsafe {
+            let (factor, summand) = (V::splat(0.999), V::splat(0.001));
+            let mut sums = [V::splat(1.0); SUMS];
+            for _ in 0..self.rounds {
+                for sum in &mut sums {
+                    *sum = sum.mul_add(factor, summand);
+                }
+            }
+            for sum in sums {
+                sum.store(lanes.as_mut_ptr());
+                *self.total += lanes[0];
+            }
+        }
     }
 }
