@@ -1,6 +1,6 @@
-//! Space to depth: a convolution of stride s over c channels is one of stride 1 over s*s*c channels,
-//! the pixels of a block of s x s. A kernel of 11 at stride 4 becomes one of 3, which minimal
-//! filtering is for.
+//! Space to depth: a convolution of stride s over c channels is one of stride 1 over s*s*c
+//! channels, the pixels of a block of s x s. A kernel of 11 at stride 4 becomes one of 3, which
+//! minimal filtering is for.
 
 use rayon::prelude::*;
 

@@ -38,7 +38,7 @@ pub(super) unsafe fn product<V: Vector, const ROWS: usize>(
     let Left { data, segments, stride, run } = left;
     let last = starts.iter().max().copied().unwrap_or(0) + (segments - 1) * stride + run;
     assert!(last <= data.len() && weights.len() == segments * run * 2 * V::LEN);
-    // SAFETY: `last` is the end of the furthest row, and `weights` holds a block for each step: both
+    // SAFETY: `last` is the end of the furthest row, and `weights` holds a block for each step, as
     // asserted. The caller vouches for the instruction set.
     unsafe {
         let mut sums = [[V::splat(0.0); 2]; ROWS];

@@ -58,8 +58,8 @@ struct Band<'a> {
 }
 
 impl Stage<'_> {
-    /// Reads `src`, writes the pooled maps to `dst`, whose shape is set, and adds what the layer says
-    /// of each pair to its distance.
+    /// Reads `src`, writes the pooled maps to `dst`, whose shape is set, and adds what the layer
+    /// says of each pair to its distance.
     pub(super) fn run(
         &self,
         src: &Tensor,

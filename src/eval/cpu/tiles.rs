@@ -27,9 +27,9 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
-    /// The cheapest algorithm for a `kernel` at stride 1 and an output of `h` x `w`: multiplications
-    /// for two images plus the reading of weights, both per pair of channels. `None` is the direct
-    /// one.
+    /// The cheapest algorithm for a `kernel` at stride 1 and an output of `h` x `w`:
+    /// multiplications for two images plus the reading of weights, both per pair of channels.
+    /// `None` is the direct one.
     pub(super) fn choose(kernel: usize, h: usize, w: usize) -> Option<Scheme> {
         let schemes: &[Scheme] = match kernel {
             3 => &[Scheme::F4x3, Scheme::F6x3],

@@ -30,7 +30,7 @@ const SHARED_WEIGHT_BYTES: usize = 6 << 20;
 /// Tiles of a strip that one thread computes, nearly: what is transformed stays in its cache.
 const OWN_TILES: usize = 24;
 /// Tiles of a group that all threads compute, nearly.
-const GROUP_TILES: usize = 224;
+const GROUP_TILES: usize = 112;
 
 /// Transformed and packed weights: (block, position, input channel, channel within the block).
 #[derive(Debug)]
