@@ -64,7 +64,8 @@ pub(super) trait Rows {
     /// Tells where a row is read and where its sums go.
     type Spot: Copy;
 
-    /// Computes some rows; one may be given twice. Must be `#[inline(always)]`, as a kernel's `run`.
+    /// Computes some rows; one may be given twice. Must be `#[inline(always)]`, as a kernel's
+    /// `run`.
     ///
     /// # Safety
     /// The instruction set of `V` must be available.
