@@ -112,7 +112,7 @@ fn a_failed_pair_is_a_row_and_exit_code_3() {
         (cells(2).1, cells(2).2[..2].to_vec()),
         ("", vec!["failed".into(), "E_MISSING".into()])
     );
-    assert_eq!((cells(3).0, cells(3).1), ("same", "0"));
+    assert_eq!((cells(3).0, cells(3).1), ("same", "0.0"));
     assert_eq!(cells(4).2[1], "E_SIZE");
     assert!(cells(4).2[2].contains("67x65"), "{}", cells(4).2[2]);
     let summary = csv(&folder.path().join("run/summary.csv"));
@@ -134,7 +134,7 @@ fn one_metric_may_fail_while_another_is_filled() {
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     let pairs = csv(&folder.path().join("run/pairs.csv"));
     let found = pairs[1][5..].join("|");
-    let expected = "40|30||0|failed|E_TOO_SMALL|\
+    let expected = "40|30||0.0|failed|E_TOO_SMALL|\
                     40x30 is too small: alex needs at least 31 pixels a side";
     assert_eq!(found, expected);
     let summary = csv(&folder.path().join("run/summary.csv"));

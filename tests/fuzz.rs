@@ -7,7 +7,7 @@
 //! PROPTEST_CASES=1000000000 timeout 600 cargo test --test fuzz images
 //! ```
 //!
-//! which ends with exit code 124 if ten minutes found nothing. The bytes of a case that fails are
+//! (with `-- --nocapture` it counts them) which ends with exit code 124 if ten minutes found nothing. The bytes of a case that fails are
 //! written to a file, whose name is told; it belongs into tests/data/corpus once its cause is mended.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
@@ -28,6 +28,8 @@ use support::{data, write_squeeze};
 
 /// Cases of each test within a check.
 const CASES: u32 = 300;
+/// Cases after which a long run tells how many there were.
+const TOLD_EVERY: u64 = 10_000;
 /// Most memory that the process may ever have used, in KiB.
 const MEMORY_MAX_KIB: u64 = 768 << 10;
 /// Images are small here, so that a case takes no time.
@@ -159,7 +161,12 @@ fn fuzz(seeds: &[Seed], read: impl Fn(&str, &[u8])) {
         config = Config { cases: CASES, rng_seed: RngSeed::Fixed(1), ..config };
     }
     let cases = (any::<Index>(), prop::collection::vec(edit(), 1..6));
+    let done = std::cell::Cell::new(0u64);
     let outcome = TestRunner::new(config).run(&cases, |(seed, edits)| {
+        done.set(done.get() + 1);
+        if done.get().is_multiple_of(TOLD_EVERY) {
+            eprintln!("{} cases", done.get());
+        }
         let Seed { name, bytes, reach } = &seeds[seed.index(seeds.len())];
         let mut bytes = bytes.clone();
         edits.iter().for_each(|edit| apply(edit, &mut bytes, *reach));

@@ -22,6 +22,8 @@ use crate::progress::humanized;
 const SHOWN_MAX: usize = 5;
 /// Side of the images that the device is timed with.
 const TIMED_SIDE: usize = 256;
+/// Pairs of the batch that it is timed with: enough for all threads, and soon done.
+const TIMED_PAIRS: usize = 4;
 /// Decoded images that may wait for each decoding thread; see the head of the pipeline.
 const WAITING_PER_THREAD: u64 = 4;
 
@@ -160,7 +162,7 @@ fn estimate(
     Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes })
 }
 
-/// Seconds of one pair that follows a first one.
+/// Seconds a pair, of a batch that follows a first one.
 fn time_pair(size: Size, evaluator: &mut dyn Evaluator) -> anyhow::Result<f64> {
     let samples = (0..size.samples()).map(|index| (index * 31 % 251) as u8).collect();
     let image = Image::new(size, Pixels::U8(samples));
@@ -169,12 +171,15 @@ fn time_pair(size: Size, evaluator: &mut dyn Evaluator) -> anyhow::Result<f64> {
         let shape = BatchShape { size, depth: Depth::U8 };
         let batch = evaluator.lend(shape)?;
         let mut batch = batch.ok_or_else(|| anyhow::anyhow!("no staging buffer is free"))?;
-        let (reference, distorted) = (batch.push_image(&image), batch.push_image(&image));
-        batch.push_pair(0, Pair { reference, distorted });
+        while batch.pairs().len() < TIMED_PAIRS && batch.has_room(2) {
+            let (reference, distorted) = (batch.push_image(&image), batch.push_image(&image));
+            batch.push_pair(0, Pair { reference, distorted });
+        }
+        let pairs = batch.pairs().len();
         let started = Instant::now();
         evaluator.submit(batch)?;
         evaluator.collect(Wait::Block)?;
-        seconds = started.elapsed().as_secs_f64();
+        seconds = started.elapsed().as_secs_f64() / pairs as f64;
     }
     Ok(seconds)
 }

@@ -19,6 +19,24 @@ use crate::stats::{self, Observation, Summary, summarize};
 /// Stands in the group cells of the row of all pairs.
 pub const ALL: &str = "*";
 
+/// Columns of summary.csv after those of the groups.
+const STATISTICS: [&str; 14] = [
+    "metric",
+    "expected",
+    "scored",
+    "failed",
+    "complete",
+    "mean",
+    "std",
+    "ci95_low",
+    "ci95_high",
+    "median",
+    "p05",
+    "p95",
+    "min",
+    "max",
+];
+
 /// What both tables are made from.
 #[derive(Debug)]
 pub struct Tables<'a> {
@@ -72,6 +90,10 @@ impl GroupColumn {
             "item" => return Ok(GroupColumn::Item),
             "method" => return Ok(GroupColumn::Method),
             _ => {}
+        }
+        if STATISTICS.contains(&name) {
+            let text = format!("cannot group by `{name}`: summary.csv has a column of that name");
+            return Err(Refusal::usage(text).hint("rename the column in the manifest"));
         }
         let carried = manifest.carried();
         match carried.iter().position(|column| column == name) {
@@ -135,7 +157,7 @@ impl SummaryRow {
 #[must_use]
 pub fn nine_digits(value: f64) -> String {
     if value == 0.0 {
-        return "0".to_owned();
+        return "0.0".to_owned(); // Readers that guess types from the first rows see a float.
     }
     let scientific = format!("{value:.8e}");
     let exponent: i32 =
@@ -304,23 +326,7 @@ pub fn write_summary(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    let statistics = [
-        "metric",
-        "expected",
-        "scored",
-        "failed",
-        "complete",
-        "mean",
-        "std",
-        "ci95_low",
-        "ci95_high",
-        "median",
-        "p05",
-        "p95",
-        "min",
-        "max",
-    ];
-    csv.write_record(group_by.iter().map(GroupColumn::name).chain(statistics))?;
+    csv.write_record(group_by.iter().map(GroupColumn::name).chain(STATISTICS))?;
     for row in rows {
         let number = |of: fn(&Summary) -> Option<f64>| {
             row.summary.as_ref().and_then(of).map(nine_digits).unwrap_or_default()
@@ -352,7 +358,7 @@ mod tests {
     #[test]
     fn numbers_have_nine_significant_digits() {
         let cases = [
-            (0.0, "0"),
+            (0.0, "0.0"),
             (0.439_394_180_234, "0.439394180"),
             (1.5, "1.50000000"),
             (123.456_789_012_3, "123.456789"),

@@ -1,0 +1,179 @@
+//! Host memory is bounded by configuration plus 64 bytes a row, shown with the fake evaluator: from a
+//! manifest to both tables, counted by the allocator.
+//!
+//! A check runs 50,000 rows. More take longer, and about 500 bytes of disk a row:
+//!
+//! ```sh
+//! LPIPS_ROWS=10000000 cargo test --test memory -- --nocapture
+//! ```
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(unsafe_code, reason = "an allocator that counts is an unsafe trait")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use lpips::eval::fake::FakeEvaluator;
+use lpips::image::Rules;
+use lpips::manifest::{Location, Manifest};
+use lpips::metric::{Output, Reduction};
+use lpips::pipeline::{self, Flow, OnError};
+use lpips::progress::{Progress, Style, Verbosity};
+use lpips::run::RunDir;
+use lpips::run::attempt::Attempt;
+use lpips::run::journal::{Header, How};
+use lpips::run::owner::Owner;
+use lpips::run::plan::Plan;
+use lpips::run::records::Records;
+use lpips::run::tables::{GroupColumn, MetricColumn, Tables, write_summary};
+use lpips::shard::Shard;
+use lpips::signals::Stop;
+
+/// The promise.
+const BYTES_PER_ROW: usize = 64;
+/// What everything else may take: staging, decoded images, buffers of files.
+const CONFIGURED_BYTES: usize = 4 << 20;
+/// References; each has very many rows.
+const REFERENCES: usize = 97;
+const METHODS: usize = 8;
+
+static USED: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+/// The system's allocator, which counts the bytes that are in use.
+struct Counting;
+
+fn count(added: usize, freed: usize) {
+    let used = USED.fetch_add(added, Relaxed) + added;
+    USED.fetch_sub(freed, Relaxed);
+    PEAK.fetch_max(used - freed.min(used), Relaxed);
+}
+
+// SAFETY: every call goes to the system's allocator as it came; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        count(0, layout.size());
+        // SAFETY: as above.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(new_size, layout.size());
+        // SAFETY: as above.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Small images, and a manifest of `rows` rows in which those of one reference are far apart.
+fn write_inputs(folder: &Path, rows: usize) {
+    let image = |name: String, value: u8| {
+        let mut bytes = b"P5 4 4 255\n".to_vec();
+        bytes.extend([value; 16]);
+        fs_err::write(folder.join(name), bytes).unwrap();
+    };
+    (0..REFERENCES).for_each(|index| image(format!("r{index}.pgm"), index as u8));
+    (0..METHODS).for_each(|method| image(format!("m{method}.pgm"), 100 + method as u8));
+    let file = fs_err::File::create(folder.join("m.csv")).unwrap();
+    let mut file = std::io::BufWriter::new(file);
+    writeln!(file, "ref,dist,item,method,id").unwrap();
+    for row in 0..rows {
+        let (item, method) = (row / METHODS, row % METHODS);
+        let reference = item % REFERENCES;
+        writeln!(file, "r{reference}.pgm,m{method}.pgm,{item},{method},{row}").unwrap();
+    }
+    file.flush().unwrap();
+}
+
+/// From the manifest to both tables; how many pairs were scored.
+fn run(folder: &Path) -> usize {
+    let manifest = Manifest::open(Location::of(&folder.join("m.csv"))).unwrap();
+    let run_dir = RunDir::open(&folder.join("run")).unwrap();
+    let plan = Plan {
+        format: 1,
+        shards: 1,
+        pairs: manifest.len(),
+        manifest: "m.csv".to_owned(),
+        metrics: vec![MetricColumn { name: "lpips_alex".to_owned(), layers: 1 }],
+        maps: None,
+        per_layer: false,
+        group_by: Vec::new(),
+        array: None,
+        fingerprint: serde_json::json!({ "numerics_class": "fake" }),
+    };
+    let frozen = plan.freeze(&run_dir, false).unwrap();
+    let header = Header {
+        format: 1,
+        plan_sha256: frozen.sha256.clone(),
+        shard: Shard::WHOLE,
+        owner: Owner::this_process(&|_: &str| None),
+        device: "fake".to_owned(),
+        numerics_class: "fake".to_owned(),
+        program_version: String::new(),
+        program_commit: String::new(),
+        command: Vec::new(),
+        script: None,
+        started: String::new(),
+    };
+    let mut attempt = Attempt::begin(&run_dir, header).unwrap();
+    let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
+    // As the program keeps them: a list of what is left.
+    let rows: Vec<u32> = manifest.order().to_vec();
+    let flow = Flow {
+        manifest: &manifest,
+        rows: &rows,
+        rules: &Rules::default(),
+        threads: 2,
+        on_error: OnError::Row,
+        outputs: &[Output { model: 0, reduction: Reduction::Mean }],
+        masks: None,
+        stop: &Stop::default(),
+    };
+    let mut fake = FakeEvaluator::new(1024, 2);
+    let counts = pipeline::run(&flow, &mut fake, &mut attempt, None, &mut progress).unwrap();
+    attempt.end(How::Finished, 0.0).unwrap();
+    let records = Records::open(&run_dir, &frozen, None).unwrap();
+    let tables = Tables {
+        manifest: &manifest,
+        records: &records,
+        metrics: &frozen.plan.metrics,
+        per_layer: false,
+        group_by: &[GroupColumn::Method],
+    };
+    let publish = |name, write: &dyn Fn(&mut dyn std::io::Write)| {
+        let mut file = std::io::BufWriter::new(fs_err::File::create(folder.join(name)).unwrap());
+        write(&mut file);
+        file.flush().unwrap();
+    };
+    publish("pairs.csv", &|file| drop(tables.write_pairs(file).unwrap()));
+    let summary = tables.summarize().unwrap();
+    assert_eq!(summary.len(), 1 + METHODS);
+    assert!(summary.iter().all(|row| row.is_complete()));
+    publish("summary.csv", &|file| write_summary(tables.group_by, &summary, file).unwrap());
+    counts.scored
+}
+
+#[test]
+fn memory_is_bounded_by_the_number_of_rows() {
+    let rows = std::env::var("LPIPS_ROWS").map_or(50_000, |rows| rows.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    write_inputs(folder.path(), rows);
+    let before = USED.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    assert_eq!(run(folder.path()), rows);
+    let taken = PEAK.load(Relaxed) - before;
+    let resident = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = resident.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    eprintln!(
+        "{rows} rows: {taken} bytes at the most, {:.1} a row; {resident}",
+        taken as f64 / rows as f64
+    );
+    assert!(taken <= CONFIGURED_BYTES + BYTES_PER_ROW * rows, "{taken} bytes for {rows} rows");
+}
