@@ -3,6 +3,7 @@
 
 mod device;
 mod doctor;
+mod weights;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -11,10 +12,11 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub use self::device::{BatchSize, CudaArgs, DeviceArgs};
 pub use self::doctor::DoctorArgs;
-use crate::image::{Alpha, SizePolicy};
+pub use self::weights::{WeightsArgs, WeightsCommand};
+use crate::image::{Alpha, Range, SizePolicy};
 use crate::metric::Preset;
 use crate::net::Net;
-use crate::net::weights::{Version, embedded};
+use crate::net::weights::{Given, Version, embedded};
 use crate::pipeline::OnError;
 use crate::progress::Style;
 use crate::shard::ShardArg;
@@ -57,7 +59,7 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Join the shards of a run, or list what is missing
     Merge(MergeArgs),
-    /// Show or verify trunk and lin weights
+    /// Show, verify, fetch, import or export trunk and lin weights
     Weights(WeightsArgs),
     /// List devices, drivers and libraries, and test whether a device scores rightly
     Doctor(DoctorArgs),
@@ -111,7 +113,7 @@ Exit codes: 0 nothing stands against scoring (there may be warnings); 2 usage; 5
 #[group(id = "inputs", required = true, multiple = true)]
 pub struct InputArgs {
     /// CSV, TSV or JSON-lines file that names the pairs; `-` reads it from stdin
-    #[arg(conflicts_with_all = ["reference", "distorted", "pair"])]
+    #[arg(conflicts_with_all = ["reference", "distorted", "pair", "all_pairs"])]
     pub manifest: Option<PathBuf>,
 
     /// Folder of references
@@ -131,6 +133,10 @@ pub struct InputArgs {
         hide_default_value = true
     )]
     pub dist_suffix: String,
+
+    /// Every two images of a folder, and of each folder below it: how diverse they are
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["reference", "distorted", "pair"])]
+    pub all_pairs: Option<PathBuf>,
 
     /// Two files; without -o the scores are printed to stdout, as CSV
     #[arg(
@@ -166,6 +172,14 @@ pub struct MetricArgs {
     #[arg(long, value_name = "K", conflicts_with = "baseline")]
     pub semantic_layer: Option<usize>,
 
+    /// Trunk of another training: a checkpoint (.pth, .safetensors), or random:SEED
+    #[arg(long, value_name = "FILE|random:SEED")]
+    pub trunk: Option<Given>,
+
+    /// Lin weights of another training: a checkpoint (.pth, .safetensors), or random:SEED
+    #[arg(long, value_name = "FILE|random:SEED", conflicts_with = "baseline")]
+    pub lin: Option<Given>,
+
     /// The only folder to take trunk weights from
     #[arg(long, value_name = "DIR")]
     pub weights_dir: Option<PathBuf>,
@@ -174,6 +188,10 @@ pub struct MetricArgs {
 /// How files become samples.
 #[derive(Debug, Args)]
 pub struct PixelArgs {
+    /// What float samples (.npy, float TIFF) stand for; others are refused
+    #[arg(long, value_enum, default_value = "0..1", allow_hyphen_values = true)]
+    pub range: Range,
+
     /// What becomes of transparency
     #[arg(long, value_enum, default_value = "drop")]
     pub alpha: Alpha,
@@ -325,26 +343,6 @@ pub struct MergeArgs {
     /// Say nothing but errors and what is missing
     #[arg(short, long)]
     pub quiet: bool,
-}
-
-/// Arguments of `lpips weights`.
-#[derive(Debug, Args)]
-pub struct WeightsArgs {
-    /// What to do with them.
-    #[command(subcommand)]
-    pub command: WeightsCommand,
-    /// The only folder to look for trunk weights in
-    #[arg(long, value_name = "DIR", global = true)]
-    pub weights_dir: Option<PathBuf>,
-}
-
-/// What to do with weights.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Subcommand)]
-pub enum WeightsCommand {
-    /// Show which weights would be used, and where they are
-    List,
-    /// Read every file that is found and compare its SHA-256 with the published one
-    Verify,
 }
 
 const COMPLETIONS_EXAMPLES: &str = "\

@@ -30,6 +30,7 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod eval;
+pub mod fetch;
 pub mod image;
 pub mod manifest;
 pub mod metric;

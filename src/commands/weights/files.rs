@@ -1,0 +1,173 @@
+//! `lpips weights import|fetch|export`: files of weights come and go.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::error::{Exit, Refusal};
+use crate::fetch::{self, Remote};
+use crate::net::Net;
+use crate::net::weights::{
+    self, Lin, Recognised, SearchPath, Source, Trunk, Version, recognise, safetensors_of,
+    sha256_hex, tensors_of,
+};
+use crate::progress::{Download, tell};
+
+/// torchvision's files, which have the first digits of their SHA-256 in their names.
+fn official(net: Net) -> &'static str {
+    match net {
+        Net::Alex => "alexnet-owt-7be5be79.pth",
+        Net::Vgg => "vgg16-397923af.pth",
+        Net::Squeeze => "squeezenet1_1-b8a52dc0.pth",
+    }
+}
+
+fn official_prefix(net: Net) -> &'static str {
+    let name = official(net).trim_end_matches(".pth");
+    name.rsplit_once('-').map_or("", |(_, digits)| digits)
+}
+
+/// `lpips weights import`.
+pub(super) fn import(
+    file: &Path,
+    output: Option<&Path>,
+    search: &SearchPath,
+) -> anyhow::Result<Exit> {
+    let found = recognise(file).with_context(|| {
+        Refusal::inputs("cannot import weights")
+            .hint("bring a checkpoint of torchvision, lpips or pyiqa for alex, vgg or squeeze")
+    })?;
+    let path = write(file, &found, output, search)?;
+    tell(&format!("`{}`: {}", file.display(), description(&found)));
+    tell(&format!("wrote `{}`, SHA-256 {}", path.path.display(), path.sha256));
+    Ok(Exit::Complete)
+}
+
+fn description(found: &Recognised) -> String {
+    let Recognised { net, trunk, lin, sha256, example, left_out } = found;
+    let trunk = trunk.as_ref().map(|trunk| format!("trunk of {} convolutions", trunk.convs.len()));
+    let lin = lin.as_ref().map(|lin| format!("{} layers of lin weights", lin.layers.len()));
+    let parts: Vec<String> = trunk.into_iter().chain(lin).collect();
+    let rest = match left_out.len() {
+        0 => String::new(),
+        count => format!("; {count} other tensors left out, such as `{}`", left_out[0]),
+    };
+    format!("{net}, {} (`{example}`...){rest}\nits SHA-256 is {sha256}", parts.join(" and "))
+}
+
+struct Written {
+    path: PathBuf,
+    sha256: String,
+}
+
+fn write(
+    file: &Path,
+    found: &Recognised,
+    output: Option<&Path>,
+    search: &SearchPath,
+) -> anyhow::Result<Written> {
+    let net = found.net;
+    let (path, bytes) = match output {
+        Some(path) => {
+            let tensors = tensors_of(found.trunk.as_ref(), found.lin.as_ref());
+            (path.to_owned(), safetensors_of(&tensors)?)
+        }
+        None => {
+            let bytes = safetensors_of(&tensors_of(found.trunk.as_ref(), None))?;
+            let is_official = match weights::published_sha256(net) {
+                Some(published) => sha256_hex(&bytes) == published,
+                None => found.sha256.starts_with(official_prefix(net)),
+            };
+            if found.trunk.is_none() || !is_official {
+                let text = format!(
+                    "`{}` is not torchvision's published trunk of {net}, which is what \
+                     {net}.safetensors must be",
+                    file.display()
+                );
+                return Err(Refusal::inputs(text)
+                    .hint(format!(
+                        "name a file to write with `-o`, or use this one as it is: `--net {net} \
+                         --trunk FILE` or `--lin FILE`"
+                    ))
+                    .into());
+            }
+            (search.target().join(format!("{net}.safetensors")), bytes)
+        }
+    };
+    let sha256 = sha256_hex(&bytes);
+    let is_there = fs_err::read(&path).is_ok_and(|there| there == bytes);
+    if !is_there {
+        publish(&path, &bytes)?;
+    }
+    Ok(Written { path, sha256 })
+}
+
+/// Writes a new file, whole or not at all.
+fn publish(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if path.exists() {
+        return Err(Refusal::inputs(format!("`{}` is there with another content", path.display()))
+            .hint("name another file with `-o`, or remove this one")
+            .into());
+    }
+    let write = || -> anyhow::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        fs_err::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| {
+        Refusal::environment(format!("cannot write `{}`", path.display()))
+            .hint("name a folder that can be written with `--weights-dir`, or a file with `-o`")
+    })
+}
+
+/// `lpips weights fetch`.
+pub(super) fn fetch(net: Net, url: Option<&str>, search: &SearchPath) -> anyhow::Result<Exit> {
+    if let Ok(source) = search.find(net) {
+        Trunk::load(net, &source)?;
+        tell(&format!("{net} is there: {source}"));
+        return Ok(Exit::Complete);
+    }
+    let name = official(net);
+    let url =
+        url.map_or_else(|| format!("https://download.pytorch.org/models/{name}"), str::to_owned);
+    let file = search.target().join(name);
+    let remote = Remote { url: url.clone(), sha256_prefix: official_prefix(net).to_owned() };
+    let mut download = Download::new(name);
+    let fetched = fetch::fetch(&fetch::agent(), &remote, &file, &mut |have, total| {
+        download.set(have, total);
+    });
+    download.finish();
+    fetched.with_context(|| {
+        Refusal::environment(format!("cannot fetch {name}")).hint(format!(
+            "download {url} on a machine with a network, copy it here, and run `lpips weights \
+             import {name}`; behind a proxy, set HTTPS_PROXY"
+        ))
+    })?;
+    let exit = import(&file, None, search)?;
+    // What is needed of it is in the safetensors file now.
+    fs_err::remove_file(&file)?;
+    Ok(exit)
+}
+
+/// `lpips weights export`.
+pub(super) fn export(
+    net: Net,
+    version: Version,
+    output: &Path,
+    search: &SearchPath,
+) -> anyhow::Result<Exit> {
+    let source: Source = search
+        .find(net)
+        .map_err(|missing| Refusal::environment(missing.to_string()).hint(missing.remedy()))?;
+    let trunk = Trunk::load(net, &source)?;
+    let lin = Lin::load(net, version)?;
+    let bytes = safetensors_of(&tensors_of(Some(&trunk), Some(&lin)))?;
+    publish(output, &bytes)?;
+    tell(&format!("wrote `{}`, SHA-256 {}", output.display(), sha256_hex(&bytes)));
+    Ok(Exit::Complete)
+}

@@ -1,0 +1,241 @@
+//! A file from the network: resumed where it was cut off, verified by its hash, whole or not there.
+//!
+//! This module knows HTTP and files, and refuses to know what is in them.
+
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use fs_err::{File, OpenOptions};
+use ureq::Agent;
+
+use crate::net::weights::sha256_hex_of;
+
+/// How long a server may take to be reached and to begin its answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A file somewhere else.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remote {
+    /// Where it is.
+    pub url: String,
+    /// How its SHA-256 starts, in hexadecimal.
+    pub sha256_prefix: String,
+}
+
+/// A client with the system's certificates and the proxy of the environment.
+#[must_use]
+pub fn agent() -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(PATIENCE))
+        .timeout_recv_response(Some(PATIENCE))
+        .tls_config(
+            ureq::tls::TlsConfig::builder()
+                .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+                .build(),
+        )
+        .build()
+        .new_agent()
+}
+
+/// Brings `remote` to `path`. What was already received is in `<path>.part`, and stays there until
+/// the file is whole. `progress` is told how many bytes there are, of how many if that is known.
+///
+/// # Errors
+/// When the server cannot be reached, refuses, or breaks off (run it again to go on); when the file
+/// is another one than expected, which removes it; or when it cannot be written.
+pub fn fetch(
+    agent: &Agent,
+    remote: &Remote,
+    path: &Path,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> anyhow::Result<()> {
+    let part = part_of(path);
+    if let Some(folder) = path.parent() {
+        fs_err::create_dir_all(folder)?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).read(true).open(&part)?;
+    receive(agent, remote, &mut file, progress)?;
+    file.sync_all()?;
+    file.seek(SeekFrom::Start(0))?;
+    let found = sha256_hex_of(&mut file)?;
+    if !found.starts_with(&remote.sha256_prefix) {
+        fs_err::remove_file(&part)?;
+        bail!(
+            "`{}` is not the expected file: its SHA-256 is {found}, expected {}...; it was removed",
+            remote.url,
+            remote.sha256_prefix
+        );
+    }
+    Ok(fs_err::rename(&part, path)?)
+}
+
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+/// Appends what is missing of the file.
+fn receive(
+    agent: &Agent,
+    remote: &Remote,
+    file: &mut File,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> anyhow::Result<()> {
+    let url = &remote.url;
+    let mut have = file.seek(SeekFrom::End(0))?;
+    let mut request = agent.get(url);
+    if have > 0 {
+        request = request.header("range", format!("bytes={have}-"));
+    }
+    let mut response = request.call().with_context(|| format!("cannot reach `{url}`"))?;
+    match response.status().as_u16() {
+        // The whole file, whatever was asked for.
+        200 => {
+            file.set_len(0)?;
+            have = 0;
+        }
+        206 => {
+            let range = response.headers().get("content-range");
+            let range = range.and_then(|range| range.to_str().ok()).unwrap_or_default();
+            ensure!(
+                range.starts_with(&format!("bytes {have}-")),
+                "`{url}` answered with the range `{range}`, asked for bytes from {have}"
+            );
+        }
+        // Nothing is missing; or there is too much, which the hash will tell.
+        416 if have > 0 => return Ok(()),
+        status => bail!("`{url}` answered with status {status}"),
+    }
+    let more = response.body().content_length();
+    let total = more.map(|more| have + more);
+    let mut body = response.body_mut().with_config().limit(u64::MAX).reader();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        progress(have, total);
+        let len = body.read(&mut buffer).with_context(|| broken(url, have))?;
+        if len == 0 {
+            break;
+        }
+        file.write_all(&buffer[..len])?;
+        have += len as u64;
+    }
+    ensure!(total.is_none_or(|total| total == have), broken(url, have));
+    Ok(())
+}
+
+fn broken(url: &str, have: u64) -> String {
+    format!("`{url}` broke off after {have} bytes, which are kept: run the same command to go on")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::net::TcpListener;
+    use std::thread::JoinHandle;
+
+    use super::*;
+    use crate::net::weights::sha256_hex;
+
+    /// Answers one request after the other, on loopback; gives back what was asked.
+    fn serve(answers: Vec<Vec<u8>>) -> (String, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/weights.pth", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let answer = |answer: Vec<u8>| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let request: Vec<String> =
+                    lines.map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+                stream.write_all(&answer).unwrap();
+                request.join("\n").to_lowercase()
+            };
+            answers.into_iter().map(answer).collect()
+        });
+        (url, server)
+    }
+
+    fn answer(head: &str, body: &[u8]) -> Vec<u8> {
+        [format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n").as_bytes(), body].concat()
+    }
+
+    fn direct() -> Agent {
+        Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent()
+    }
+
+    fn remote(url: &str, content: &[u8]) -> Remote {
+        let sha256_prefix = sha256_hex(content)[..8].to_owned();
+        Remote { url: url.to_owned(), sha256_prefix }
+    }
+
+    #[test]
+    fn a_broken_download_goes_on_where_it_broke() {
+        let content: Vec<u8> = (0..200_000u32).map(|index| (index * 7 % 251) as u8).collect();
+        let (first, rest) = content.split_at(120_000);
+        let (url, server) = serve(vec![
+            answer("200 OK\r\ncontent-length: 200000", first),
+            answer(
+                "206 Partial Content\r\ncontent-length: 80000\r\n\
+                 content-range: bytes 120000-199999/200000",
+                rest,
+            ),
+        ]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/weights.pth");
+        let remote = remote(&url, &content);
+        let error = fetch(&direct(), &remote, &path, &mut |_, _| {}).unwrap_err();
+        let told = format!("{error:#}");
+        assert!(
+            told.contains("broke off after 120000 bytes") && told.contains("to go on"),
+            "{told}"
+        );
+        assert!(!path.exists());
+        let mut seen = Vec::new();
+        fetch(&direct(), &remote, &path, &mut |have, total| seen.push((have, total))).unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), content);
+        assert!(!part_of(&path).exists());
+        assert_eq!(seen.first(), Some(&(120_000, Some(200_000))));
+        assert_eq!(seen.last(), Some(&(200_000, Some(200_000))));
+        let requests = server.join().unwrap();
+        assert!(!requests[0].contains("range:"), "{}", requests[0]);
+        assert!(requests[1].contains("range: bytes=120000-"), "{}", requests[1]);
+    }
+
+    #[test]
+    fn a_server_that_cannot_resume_starts_again() {
+        let content = b"weights";
+        let (url, server) = serve(vec![answer("200 OK\r\ncontent-length: 7", content)]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.pth");
+        fs_err::write(part_of(&path), "we").unwrap();
+        fetch(&direct(), &remote(&url, content), &path, &mut |_, _| {}).unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), content);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn another_file_is_removed_and_both_hashes_are_told() {
+        let (url, server) = serve(vec![answer("200 OK\r\ncontent-length: 5", b"other")]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.pth");
+        let error = fetch(&direct(), &remote(&url, b"weights"), &path, &mut |_, _| {}).unwrap_err();
+        let told = error.to_string();
+        let hashes = [sha256_hex(b"other"), sha256_hex(b"weights")[..8].to_owned()];
+        assert!(hashes.iter().all(|hash| told.contains(hash)), "{told}");
+        assert!(!path.exists() && !part_of(&path).exists());
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_its_status() {
+        let (url, server) = serve(vec![answer("404 Not Found\r\ncontent-length: 0", b"")]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.pth");
+        let error = fetch(&direct(), &remote(&url, b""), &path, &mut |_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("answered with status 404"), "{error:#}");
+        server.join().unwrap();
+    }
+}

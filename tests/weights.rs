@@ -1,0 +1,195 @@
+//! Checkpoints that other programs wrote, and the commands that bring weights.
+//!
+//! tests/data/checkpoints holds files of PyTorch itself; scripts/make_checkpoints.py says how they
+//! were made.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use lpips::net::Net;
+use lpips::net::weights::{Lin, Recognised, Trunk, Version, recognise};
+
+use support::{data, lpips, stderr};
+
+fn checkpoint(name: &str) -> PathBuf {
+    data("checkpoints").join(name)
+}
+
+fn read(name: &str) -> Recognised {
+    recognise(&checkpoint(name)).unwrap_or_else(|error| panic!("{name}: {error:#}"))
+}
+
+/// The k-th tensor of the files is k / 1024 throughout.
+fn assert_numbers(values: &[f32], len: usize, k: usize) {
+    assert_eq!(values.len(), len);
+    assert!(values.iter().all(|&value| value == k as f32 / 1024.0), "{} for k = {k}", values[0]);
+}
+
+/// The tensors of a trunk are number `first`, `first + 1`, ...: weight, bias, weight, bias.
+fn assert_trunk(found: Option<Trunk>, net: Net, first: usize) {
+    let trunk = found.unwrap();
+    assert_eq!((trunk.net, trunk.convs.len()), (net, net.spec().convs().len()));
+    for (index, conv) in trunk.convs.iter().enumerate() {
+        let len = conv.spec.weight_shape().iter().product();
+        assert_numbers(&conv.weight, len, first + 2 * index);
+        assert_numbers(&conv.bias, conv.spec.c_out, first + 2 * index + 1);
+    }
+}
+
+fn assert_lin(found: Option<Lin>, net: Net, first: usize) {
+    let lin = found.unwrap();
+    let channels = net.spec().tap_channels();
+    assert_eq!(lin.layers.len(), channels.len());
+    for (index, (layer, channels)) in lin.layers.iter().zip(channels).enumerate() {
+        assert_numbers(layer, channels, first + index);
+    }
+}
+
+#[test]
+fn trunks_of_torchvision_are_read_from_both_kinds_of_file() {
+    let vgg = read("torchvision_vgg16.pth");
+    assert_eq!((vgg.net, vgg.left_out.len(), vgg.lin.is_none()), (Net::Vgg, 6, true));
+    assert!(vgg.left_out.contains(&"classifier.0.weight".to_owned()), "{:?}", vgg.left_out);
+    assert_trunk(vgg.trunk, Net::Vgg, 1);
+    assert_trunk(read("torchvision_alexnet_old.pth").trunk, Net::Alex, 1);
+    assert_trunk(read("torchvision_squeezenet_features.pth").trunk, Net::Squeeze, 1);
+}
+
+#[test]
+fn whole_state_dicts_have_a_trunk_and_lin_weights() {
+    // The two constants of the scaling layer come first.
+    let squeeze = read("lpips_squeeze.pth");
+    assert_trunk(squeeze.trunk, Net::Squeeze, 3);
+    assert_lin(squeeze.lin, Net::Squeeze, 53);
+    let alex = read("pyiqa_alex.pth");
+    assert_trunk(alex.trunk, Net::Alex, 3);
+    assert_lin(alex.lin, Net::Alex, 13);
+    // torchmetrics does not store its constants.
+    let squeeze = read("torchmetrics_squeeze.pth");
+    assert_trunk(squeeze.trunk, Net::Squeeze, 1);
+    assert_lin(squeeze.lin, Net::Squeeze, 51);
+    let vgg = read("lin_vgg_old.pth");
+    assert!(vgg.trunk.is_none());
+    assert_lin(vgg.lin, Net::Vgg, 29);
+}
+
+#[test]
+fn what_a_checkpoint_would_run_is_not_run() {
+    for name in ["harmful_alexnet.pth", "harmful_alexnet_old.pth"] {
+        assert_trunk(read(name).trunk, Net::Alex, 1);
+        assert!(!Path::new("harmed").exists(), "{name} ran a command");
+    }
+}
+
+#[test]
+fn other_files_are_refused_and_told_apart() {
+    let told = |path: &Path| format!("{:#}", recognise(path).unwrap_err());
+    let vgg19 = told(&checkpoint("torchvision_vgg19.pth"));
+    assert!(vgg19.contains("most like vgg, but"), "{vgg19}");
+    let image = told(&data("golden/images/grey_ref.png"));
+    assert!(image.contains("neither a PyTorch file nor safetensors"), "{image}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let whole = fs_err::read(checkpoint("torchvision_alexnet_old.pth")).unwrap();
+    let cut = folder.path().join("cut.pth");
+    for len in [0, 1, 100, whole.len() / 2, whole.len() - 1] {
+        fs_err::write(&cut, &whole[..len]).unwrap();
+        assert!(told(&cut).contains("cut.pth"), "{}", told(&cut));
+    }
+    let others = [(String::from("a.weight"), (vec![1], vec![0; 4]))].into_iter().collect();
+    let bytes = lpips::net::weights::safetensors_of(&others).unwrap();
+    fs_err::write(folder.path().join("a.safetensors"), bytes).unwrap();
+    let other = told(&folder.path().join("a.safetensors"));
+    assert!(other.contains("no tensor of a trunk") && other.contains("`a.weight`"), "{other}");
+}
+
+#[test]
+fn exported_weights_give_the_scores_of_the_embedded_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = lpips(folder.path(), args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["weights", "export", "alex", "-o", "alex.safetensors"]);
+    // What is imported from it is the published trunk.
+    let imported =
+        lpips(folder.path(), &["weights", "import", "alex.safetensors", "--weights-dir", "w"]);
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    let bytes = fs_err::read(folder.path().join("w/alex.safetensors")).unwrap();
+    let sha256 = lpips::net::weights::sha256_hex(&bytes);
+    assert_eq!(sha256, lpips::net::weights::ALEX_SHA256);
+
+    let [reference, distorted] =
+        ["ref", "dist"].map(|side| data(&format!("golden/images/jpeg10_{side}.png")));
+    let pair = [reference, distorted].map(|path| path.display().to_string());
+    let score = |options: &[&str]| {
+        let mut line = vec!["eval", "--pair", &pair[0], &pair[1]];
+        line.extend(options);
+        run(&line)
+    };
+    let published = score(&[]);
+    let exported = score(&["--trunk", "alex.safetensors", "--lin", "alex.safetensors"]);
+    assert_eq!(published, exported);
+    let random = score(&["--trunk", "random:1", "--lin", "random:2"]);
+    assert_eq!(random, score(&["--trunk", "random:1", "--lin", "random:2"]));
+    assert_ne!(random, score(&["--trunk", "random:3", "--lin", "random:2"]));
+    let last = |csv: &str| csv.lines().last().unwrap().to_owned();
+    assert!(last(&random).ends_with(",ok,,"), "{random}");
+}
+
+#[test]
+fn import_keeps_tuned_weights_apart_from_published_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = checkpoint("torchvision_vgg16.pth").display().to_string();
+    let refused = lpips(folder.path(), &["weights", "import", &file, "--weights-dir", "w"]);
+    assert_eq!(refused.status.code(), Some(6));
+    let told = stderr(&refused);
+    assert!(told.contains("not torchvision's published trunk of vgg"), "{told}");
+    assert!(told.contains("--trunk"), "{told}");
+    let imported = lpips(folder.path(), &["weights", "import", &file, "-o", "tuned.safetensors"]);
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    let told = stderr(&imported);
+    assert!(told.contains("vgg, trunk of 13 convolutions (`features.0.bias`...)"), "{told}");
+    assert!(told.contains("6 other tensors left out"), "{told}");
+    let again = recognise(&folder.path().join("tuned.safetensors")).unwrap();
+    assert_trunk(again.trunk, Net::Vgg, 1);
+}
+
+#[test]
+fn weights_of_another_net_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = checkpoint("torchvision_vgg16.pth").display().to_string();
+    let line = ["eval", "--pair", "a.png", "b.png", "--trunk", &file];
+    let output = lpips(folder.path(), &line);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{told}");
+    assert!(told.contains("look like weights of vgg") && told.contains("--net vgg"), "{told}");
+    let line =
+        ["eval", "--pair", "a.png", "b.png", "--net=vgg", "--trunk=random:1", "--lin", &file];
+    let told = stderr(&lpips(folder.path(), &line));
+    assert!(told.contains("holds no such weights"), "{told}");
+    let line = ["eval", "--pair", "a.png", "b.png", "--net", "vgg,alex", "--trunk", &file];
+    assert_eq!(lpips(folder.path(), &line).status.code(), Some(2));
+}
+
+#[test]
+fn without_a_network_fetch_tells_the_manual_way() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing listens on port 1 of loopback.
+    let url = "http://127.0.0.1:1/squeezenet1_1-b8a52dc0.pth";
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lpips"));
+    command.current_dir(folder.path()).args(["weights", "fetch", "squeeze", "--url", url]);
+    command.args(["--weights-dir", "w"]);
+    for proxy in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env_remove(proxy);
+    }
+    let output = command.output().unwrap();
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{told}");
+    assert!(told.contains("lpips weights import squeezenet1_1-b8a52dc0.pth"), "{told}");
+    let lin = Lin::load(Net::Squeeze, Version::V0_1);
+    assert!(lin.is_ok(), "lin weights need no network");
+}
