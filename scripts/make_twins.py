@@ -250,7 +250,7 @@ def tiff():
     refuse("la.tiff", "E_UNSUPPORTED")
     save("white_is_zero.tiff", photo(size, "L"), tiffinfo={262: 0})
     photo(size, "F").save(OUT / "float.tiff")
-    refuse("float.tiff", "E_UNSUPPORTED")
+    refuse("float.tiff", "E_RANGE")
     photo(size).save(OUT / "jpeg.tiff", compression="jpeg")
     refuse("jpeg.tiff", "E_UNSUPPORTED")
 

@@ -93,7 +93,7 @@ impl Config {
             None => args.spatial.then_some(Spatial::All),
         };
         let extras = Extras { spatial: spatial.is_some(), masked: args.mask.is_some() };
-        let metrics = metrics::resolve(&args.metric, extras)?;
+        let metrics = metrics::resolve(&args.metric, args.pixels.range, extras)?;
         let job = Job::resolve(args.inputs, metrics, &args.pixels, &args.device)?;
         let masks = args.mask.map(|folder| Masks { folder, rules: job.rules });
         if let Some(Masks { folder, .. }) = masks.as_ref().filter(|masks| !masks.folder.is_dir()) {
@@ -149,7 +149,7 @@ impl Job {
     /// # Errors
     /// As [`Config::resolve`].
     pub fn of_check(args: CheckArgs) -> anyhow::Result<Job> {
-        let metrics = metrics::resolve(&args.metric, Extras::default())?;
+        let metrics = metrics::resolve(&args.metric, args.pixels.range, Extras::default())?;
         Job::resolve(args.inputs, metrics, &args.pixels, &args.device)
     }
 
@@ -167,6 +167,7 @@ impl Job {
             models,
             protocol,
             rules: image::Rules {
+                range: pixels.range,
                 alpha: pixels.alpha,
                 size_policy: pixels.size_policy,
                 crop_border: pixels.crop_border,
@@ -180,7 +181,7 @@ impl Job {
 
 /// The command line allows one kind of input only, and folders only together.
 fn source(inputs: InputArgs) -> anyhow::Result<Source> {
-    let InputArgs { manifest, reference, distorted, dist_suffix, pair } = inputs;
+    let InputArgs { manifest, reference, distorted, dist_suffix, all_pairs, pair } = inputs;
     if let Some(path) = manifest {
         let is_stdin = path.as_os_str() == "-";
         return Ok(if is_stdin { Source::Stdin } else { Source::File(path) });
@@ -189,6 +190,9 @@ fn source(inputs: InputArgs) -> anyhow::Result<Source> {
         let folders = Folders { reference, distorted, suffix: dist_suffix };
         refuse_repeated(&folders)?;
         return Ok(Source::Folders(folders));
+    }
+    if let Some(folder) = all_pairs {
+        return Ok(Source::AllPairs(folder));
     }
     let pair: Option<[PathBuf; 2]> = pair.and_then(|pair| pair.try_into().ok());
     let [reference, distorted] = pair.context("no pairs were named")?;

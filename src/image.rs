@@ -5,13 +5,15 @@
 
 mod container;
 mod crop;
+mod float;
 mod header;
 mod jpeg;
+mod npy;
 mod other;
 mod stamp;
 
 use std::fs::Metadata;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -24,6 +26,7 @@ use crate::batch::{Depth, Size};
 use crate::error::nearest_file;
 
 pub use self::crop::SizePolicy;
+pub use self::float::Range;
 pub use self::header::{Difference, Differences, Header, Traits};
 pub use self::stamp::{Stamp, Verify};
 
@@ -32,7 +35,7 @@ pub use self::stamp::{Stamp, Verify};
 pub enum Pixels {
     /// 0 to 255.
     U8(Vec<u8>),
-    /// 0 to 1.
+    /// 0 to 1, or -1 to 1; see [`Rules::range`].
     F32(Vec<f32>),
 }
 
@@ -65,6 +68,10 @@ pub enum Alpha {
 /// How files become samples. Part of a run's fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Rules {
+    /// What float samples stand for; samples of whole numbers are brought to the same range. (A
+    /// fingerprint names it on its own.)
+    #[serde(skip)]
+    pub range: Range,
     /// What becomes of transparency.
     pub alpha: Alpha,
     /// Whether sides are cut to a multiple of a number, as `modcrop` does.
@@ -93,6 +100,7 @@ const LEN_PER_PIXEL: u64 = 32;
 impl Default for Rules {
     fn default() -> Rules {
         Rules {
+            range: Range::Unit,
             alpha: Alpha::Drop,
             size_policy: SizePolicy::Error,
             crop_border: 0,
@@ -194,10 +202,18 @@ pub fn header(path: &Path) -> Result<Header, ImageError> {
 }
 
 fn header_of(path: &Path) -> Result<Header, Reason> {
-    let Opened { file, format, .. } = open(path)?;
+    let Opened { mut file, format, .. } = open(path)?;
     guarded(|| match format {
-        ImageFormat::Jpeg => jpeg::header(file),
-        format => other::header(file, format),
+        Format::Npy => npy::header(file),
+        Format::Image(ImageFormat::Jpeg) => jpeg::header(file),
+        Format::Image(ImageFormat::Tiff) => match float::tiff_header(&mut file)? {
+            Some(header) => Ok(header),
+            None => {
+                file.rewind().map_err(|error| unreadable(&error))?;
+                other::header(file, ImageFormat::Tiff)
+            }
+        },
+        Format::Image(format) => other::header(file, format),
     })
 }
 
@@ -238,18 +254,34 @@ impl Rules {
     }
 }
 
-fn decode_as(format: ImageFormat, bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
+fn decode_as(format: Format, bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
+    let whole = |image: Image| Image { pixels: rules.range.of_whole(image.pixels), ..image };
     let image = guarded(|| match format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, rules),
-        format => other::decode(bytes, format, rules),
+        Format::Npy => npy::decode(bytes, rules),
+        Format::Image(ImageFormat::Jpeg) => jpeg::decode(bytes, rules).map(whole),
+        Format::Image(format) => {
+            let is_tiff = format == ImageFormat::Tiff;
+            let float = if is_tiff { float::decode_tiff(bytes, rules)? } else { None };
+            match float {
+                Some(image) => Ok(image),
+                None => other::decode(bytes, format, rules).map(whole),
+            }
+        }
     })?;
     crop::crop(image, rules)
+}
+
+/// What decodes a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Format {
+    Npy,
+    Image(ImageFormat),
 }
 
 /// A file that starts as an image does, at its start.
 struct Opened {
     file: BufReader<File>,
-    format: ImageFormat,
+    format: Format,
     /// Taken before anything was read, so that a change during reading is noticed later.
     metadata: Metadata,
 }
@@ -282,9 +314,12 @@ fn located(path: &Path, (code, reason): Reason) -> ImageError {
     ImageError { path: path.display().to_string(), code, reason }
 }
 
-fn format_of(start: &[u8]) -> Result<ImageFormat, Reason> {
+fn format_of(start: &[u8]) -> Result<Format, Reason> {
     if start.is_empty() {
         return Err(("E_EMPTY", "the file has no bytes".to_owned()));
+    }
+    if start.starts_with(npy::MAGIC) {
+        return Ok(Format::Npy);
     }
     match ::image::guess_format(start) {
         Ok(
@@ -294,14 +329,14 @@ fn format_of(start: &[u8]) -> Result<ImageFormat, Reason> {
             | ImageFormat::WebP
             | ImageFormat::Bmp
             | ImageFormat::Tiff),
-        ) => Ok(format),
+        ) => Ok(Format::Image(format)),
         Ok(format) => Err((
             "E_UNSUPPORTED",
             format!("{} files are not supported; convert to PNG", format.to_mime_type()),
         )),
         Err(_) => Err((
             "E_NOT_IMAGE",
-            "not an image: expected PNG, JPEG, WebP, BMP, TIFF or PNM".to_owned(),
+            "not an image: expected PNG, JPEG, WebP, BMP, TIFF, PNM or .npy".to_owned(),
         )),
     }
 }

@@ -138,7 +138,7 @@ fn fingerprint(config: &Config, manifest: &Manifest, on: &Description) -> Finger
         metrics: config.job.metrics.clone(),
         lpips_version: config.job.protocol.version,
         mode: config.job.protocol.mode,
-        input_range: "0..1",
+        input_range: config.job.rules.range.name(),
         input: config.job.protocol.input,
         epsilon: config.job.protocol.epsilon,
         pixel_rules: config.job.rules,

@@ -100,7 +100,7 @@ fn is_turned(decoder: &mut impl ImageDecoder, format: ImageFormat) -> bool {
     orientation.is_some_and(|orientation| orientation.to_exif() >= 5)
 }
 
-fn samples_of(image: DynamicImage, alpha: Alpha, container: &Container) -> Pixels {
+pub(super) fn samples_of(image: DynamicImage, alpha: Alpha, container: &Container) -> Pixels {
     let background = match alpha {
         Alpha::Black if image.color().has_alpha() => Some(0),
         Alpha::White if image.color().has_alpha() => Some(1),

@@ -1,0 +1,327 @@
+//! Arrays that NumPy saved: (row, column), (row, column, channel) or (channel, row, column), of
+//! unsigned bytes, 16-bit words, or floats.
+
+use std::io::Read;
+
+use ::image::{DynamicImage, ImageBuffer, Luma, LumaA, Rgb, Rgba};
+
+use super::container::Container;
+use super::float::Samples;
+use super::{Header, Image, Reason, Rules, Traits, check_size, other};
+use crate::batch::Size;
+
+/// How every file begins.
+pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
+/// Longest header that is read.
+const HEADER_BYTES_MAX: usize = 1 << 16;
+/// No image that can be scored has a side as short as this, so that an axis of so few elements is
+/// one of channels.
+const CHANNELS_MAX: usize = 4;
+
+/// Type of an element.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    U8,
+    U16,
+    F32,
+    F64,
+}
+
+impl Kind {
+    fn bytes(self) -> usize {
+        match self {
+            Kind::U8 => 1,
+            Kind::U16 => 2,
+            Kind::F32 => 4,
+            Kind::F64 => 8,
+        }
+    }
+}
+
+/// What stands before the elements.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Start {
+    kind: Kind,
+    is_big_endian: bool,
+    size: Size,
+    channels: usize,
+    /// Elements between rows, columns and channels.
+    strides: [usize; 3],
+    /// Where the elements begin.
+    offset: usize,
+}
+
+pub(super) fn header(mut file: impl Read) -> Result<Header, Reason> {
+    let mut bytes = Vec::new();
+    let limit = (HEADER_BYTES_MAX + 12) as u64;
+    file.by_ref()
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|error| damaged(&error.to_string()))?;
+    let start = Start::parse(&bytes)?;
+    Ok(Header { size: start.size, traits: start.traits() })
+}
+
+pub(super) fn decode(bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
+    let start = Start::parse(bytes)?;
+    let Start { kind, size, channels, .. } = start;
+    check_size(size.width as u64, size.height as u64, rules)?;
+    let elements = &bytes[start.offset..];
+    let expected = channels * size.width * size.height * kind.bytes();
+    if elements.len() != expected {
+        return Err(damaged(&format!("{} bytes of elements, expected {expected}", elements.len())));
+    }
+    let (width, height) = (size.width as u32, size.height as u32);
+    let image = match kind {
+        Kind::U8 => {
+            let values = start.values(elements, |[byte]: [u8; 1]| byte);
+            match channels {
+                1 => ImageBuffer::<Luma<u8>, _>::from_raw(width, height, values).map(Into::into),
+                2 => ImageBuffer::<LumaA<u8>, _>::from_raw(width, height, values).map(Into::into),
+                3 => ImageBuffer::<Rgb<u8>, _>::from_raw(width, height, values).map(Into::into),
+                _ => ImageBuffer::<Rgba<u8>, _>::from_raw(width, height, values).map(Into::into),
+            }
+        }
+        Kind::U16 => {
+            let values =
+                start.values(elements, start.order(u16::from_le_bytes, u16::from_be_bytes));
+            match channels {
+                1 => ImageBuffer::<Luma<u16>, _>::from_raw(width, height, values).map(Into::into),
+                2 => ImageBuffer::<LumaA<u16>, _>::from_raw(width, height, values).map(Into::into),
+                3 => ImageBuffer::<Rgb<u16>, _>::from_raw(width, height, values).map(Into::into),
+                _ => ImageBuffer::<Rgba<u16>, _>::from_raw(width, height, values).map(Into::into),
+            }
+        }
+        Kind::F32 => {
+            let values =
+                start.values(elements, start.order(f32::from_le_bytes, f32::from_be_bytes));
+            return Samples { size, channels, values, depth_bits: 32 }.into_image(rules);
+        }
+        Kind::F64 => {
+            let values =
+                start.values(elements, start.order(f64::from_le_bytes, f64::from_be_bytes));
+            // Beyond float32 is beyond any range.
+            let values = values.into_iter().map(|value| value as f32).collect();
+            return Samples { size, channels, values, depth_bits: 64 }.into_image(rules);
+        }
+    };
+    let image: DynamicImage = image.ok_or_else(|| damaged("too few elements"))?;
+    let pixels = other::samples_of(image, rules.alpha, &Container::default());
+    Ok(Image { traits: start.traits(), ..Image::new(size, rules.range.of_whole(pixels)) })
+}
+
+impl Start {
+    fn parse(bytes: &[u8]) -> Result<Start, Reason> {
+        let version = bytes.get(MAGIC.len()).copied().unwrap_or_default();
+        let (at, len) = match (version, bytes.get(8..12)) {
+            (1, Some(&[a, b, ..])) => (10, usize::from(u16::from_le_bytes([a, b]))),
+            (2 | 3, Some(&[a, b, c, d])) => (12, u32::from_le_bytes([a, b, c, d]) as usize),
+            _ => return Err(damaged("an unknown version")),
+        };
+        if len > HEADER_BYTES_MAX {
+            return Err(damaged(&format!("a header of {len} bytes")));
+        }
+        let text = bytes.get(at..at + len).ok_or_else(|| damaged("cut short"))?;
+        let text = std::str::from_utf8(text).map_err(|_| damaged("a header that is no text"))?;
+        let descr = value_of(text, "descr")?;
+        let is_fortran = match value_of(text, "fortran_order")? {
+            order if order.starts_with("True") => true,
+            order if order.starts_with("False") => false,
+            _ => return Err(damaged("an unknown order of elements")),
+        };
+        let (kind, is_big_endian) = kind_of(descr)?;
+        let shape = shape_of(value_of(text, "shape")?)?;
+        let mut steps = vec![1; shape.len()];
+        if is_fortran {
+            (1..shape.len()).for_each(|axis| steps[axis] = steps[axis - 1] * shape[axis - 1]);
+        } else {
+            (1..shape.len()).rev().for_each(|axis| steps[axis - 1] = steps[axis] * shape[axis]);
+        }
+        let (rows, columns, channels) = axes(&shape)?;
+        Ok(Start {
+            kind,
+            is_big_endian,
+            size: Size { width: shape[columns], height: shape[rows] },
+            channels: channels.map_or(1, |axis| shape[axis]),
+            strides: [steps[rows], steps[columns], channels.map_or(0, |axis| steps[axis])],
+            offset: at + len,
+        })
+    }
+
+    fn traits(&self) -> Traits {
+        let depth_bits = 8 * self.kind.bytes() as u8;
+        Traits { depth_bits, alpha: self.channels.is_multiple_of(2), ..Traits::default() }
+    }
+
+    /// One of two ways to read an element.
+    fn order<T>(&self, little: T, big: T) -> T {
+        if self.is_big_endian { big } else { little }
+    }
+
+    /// The elements in the order (row, column, channel).
+    fn values<T: Copy, const N: usize>(&self, bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
+        let elements = bytes.as_chunks::<N>().0;
+        let [row, column, channel] = self.strides;
+        let (Size { width, height }, channels) = (self.size, self.channels);
+        let mut values = Vec::with_capacity(elements.len());
+        for y in 0..height {
+            for x in 0..width {
+                let at = y * row + x * column;
+                values.extend((0..channels).map(|c| read(elements[at + c * channel])));
+            }
+        }
+        values
+    }
+}
+
+/// What follows a key of the header, which is a Python dictionary of three entries.
+fn value_of<'a>(text: &'a str, key: &str) -> Result<&'a str, Reason> {
+    let value = text.split_once(&format!("'{key}':")).map(|(_, value)| value.trim_start());
+    value.ok_or_else(|| damaged(&format!("no `{key}` in its header")))
+}
+
+fn kind_of(descr: &str) -> Result<(Kind, bool), Reason> {
+    let name =
+        descr.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(name, _)| name);
+    let unsupported = |found: &str| {
+        let text = format!("elements of type {found}: expected uint8, uint16, float32 or float64");
+        Err(("E_UNSUPPORTED", text))
+    };
+    let Some(name) = name else { return unsupported("of several fields") };
+    match name {
+        "|u1" | "<u1" | ">u1" => Ok((Kind::U8, false)),
+        "<u2" => Ok((Kind::U16, false)),
+        ">u2" => Ok((Kind::U16, true)),
+        "<f4" => Ok((Kind::F32, false)),
+        ">f4" => Ok((Kind::F32, true)),
+        "<f8" => Ok((Kind::F64, false)),
+        ">f8" => Ok((Kind::F64, true)),
+        other => unsupported(other),
+    }
+}
+
+/// The lengths of two or three axes. Their product fits into memory addresses.
+fn shape_of(text: &str) -> Result<Vec<usize>, Reason> {
+    let inner =
+        text.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(inner, _)| inner);
+    let inner = inner.ok_or_else(|| damaged("no shape in its header"))?;
+    let lengths = inner.split(',').map(str::trim).filter(|length| !length.is_empty());
+    let shape: Result<Vec<usize>, _> = lengths.map(str::parse).collect();
+    let shape = shape.map_err(|_| damaged("a shape that is no list of numbers"))?;
+    let product = shape.iter().try_fold(8usize, |product, &side| product.checked_mul(side));
+    match (shape.len(), product) {
+        (2 | 3, Some(1..)) => Ok(shape),
+        _ => Err(no_image(&shape)),
+    }
+}
+
+/// Which axes are rows, columns and channels.
+fn axes(shape: &[usize]) -> Result<(usize, usize, Option<usize>), Reason> {
+    let is_channels = |len: usize| matches!(len, 1 | 3 | CHANNELS_MAX);
+    match *shape {
+        [_, _] => Ok((0, 1, None)),
+        [first, _, last] if is_channels(last) && first > CHANNELS_MAX => Ok((0, 1, Some(2))),
+        [first, _, last] if is_channels(first) && last > CHANNELS_MAX => Ok((1, 2, Some(0))),
+        _ => Err(no_image(shape)),
+    }
+}
+
+fn no_image(shape: &[usize]) -> Reason {
+    let text = format!(
+        "an array of shape {shape:?} is no image: expected (rows, columns), (rows, columns, \
+         channels) or (channels, rows, columns) with 1, 3 or 4 channels"
+    );
+    ("E_UNSUPPORTED", text)
+}
+
+fn damaged(what: &str) -> Reason {
+    ("E_DECODE", format!("NumPy array: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Pixels, Range, decode_bytes};
+    use super::*;
+
+    /// As NumPy writes it.
+    fn npy(descr: &str, fortran: &str, shape: &str, elements: &[u8]) -> Vec<u8> {
+        let text =
+            format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+        let mut bytes = [MAGIC, &[1, 0], &(text.len() as u16).to_le_bytes()].concat();
+        bytes.extend(text.bytes());
+        bytes.extend(elements);
+        bytes
+    }
+
+    fn samples(bytes: &[u8]) -> (Size, Pixels) {
+        let image = decode_bytes(bytes, &Rules::default()).unwrap();
+        (image.size, image.pixels)
+    }
+
+    #[test]
+    fn rows_columns_and_channels_come_in_every_order() {
+        // A ramp whose value is 100 row + 10 column + channel, 5 rows and 6 columns.
+        let value = |y: u16, x: u16, c: u16| (100 * y + 10 * x + c).to_le_bytes();
+        let expected: Vec<f32> = (0..5u16)
+            .flat_map(|y| (0..6).flat_map(move |x| (0..3).map(move |c| 100 * y + 10 * x + c)))
+            .map(|sample| f32::from(sample) / 65535.0)
+            .collect();
+        let hwc: Vec<u8> = (0..5)
+            .flat_map(|y| (0..6).flat_map(move |x| (0..3).flat_map(move |c| value(y, x, c))))
+            .collect();
+        let chw: Vec<u8> = (0..3)
+            .flat_map(|c| (0..5).flat_map(move |y| (0..6).flat_map(move |x| value(y, x, c))))
+            .collect();
+        let whc: Vec<u8> = (0..3)
+            .flat_map(|c| (0..6).flat_map(move |x| (0..5).flat_map(move |y| value(y, x, c))))
+            .collect();
+        let size = Size { width: 6, height: 5 };
+        for bytes in [
+            npy("<u2", "False", "(5, 6, 3)", &hwc),
+            npy("<u2", "False", "(3, 5, 6)", &chw),
+            npy("<u2", "True", "(5, 6, 3)", &whc),
+        ] {
+            assert_eq!(samples(&bytes), (size, Pixels::F32(expected.clone())));
+        }
+    }
+
+    #[test]
+    fn every_type_of_element_is_read() {
+        let size = Size { width: 2, height: 1 };
+        let bytes = npy("|u1", "False", "(1, 2)", &[7, 9]);
+        assert_eq!(samples(&bytes), (size, Pixels::U8(vec![7, 7, 7, 9, 9, 9])));
+        let halves = Pixels::F32(vec![0.5; 6]);
+        let single = [0.5f32.to_be_bytes(); 2].concat();
+        assert_eq!(samples(&npy(">f4", "False", "(1, 2)", &single)), (size, halves.clone()));
+        let double = [0.5f64.to_le_bytes(); 2].concat();
+        assert_eq!(samples(&npy("<f8", "False", "(1, 2)", &double)), (size, halves));
+        let signed = Rules { range: Range::Signed, ..Rules::default() };
+        let image = decode_bytes(&npy("|u1", "False", "(1, 2)", &[0, 255]), &signed).unwrap();
+        assert_eq!(image.pixels, Pixels::F32(vec![-1.0, -1.0, -1.0, 1.0, 1.0, 1.0]));
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        let code = |bytes: &[u8]| decode_bytes(bytes, &Rules::default()).unwrap_err().code();
+        let refused = [
+            ("<c8", "(1, 2)"),
+            ("|O", "(1, 2)"),
+            ("<f4", "(2,)"),
+            ("<f4", "(8, 8, 2)"),
+            ("<f4", "(3, 8, 3)"),
+            ("<f4", "(0, 8)"),
+            ("<f4", "(99999999999, 99999999999)"),
+        ];
+        for (descr, shape) in refused {
+            assert_eq!(
+                code(&npy(descr, "False", shape, &[0; 8])),
+                "E_UNSUPPORTED",
+                "{descr} {shape}"
+            );
+        }
+        assert_eq!(code(&npy("<f4", "False", "(9, 9)", &[0; 8])), "E_DECODE");
+        assert_eq!(code(&npy("<f4", "False", "(90000, 90000)", &[0; 8])), "E_TOO_LARGE");
+        assert_eq!(code(&npy("<f4", "Maybe", "(1, 2)", &[0; 8])), "E_DECODE");
+        assert_eq!(code(b"\x93NUMPY\x01\x00\xff\xff{"), "E_DECODE");
+    }
+}
