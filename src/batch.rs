@@ -143,6 +143,12 @@ impl Batch {
         self.image_count
     }
 
+    /// Whether `images` images fit in all, however many pairs there are among them.
+    #[must_use]
+    pub fn holds(&self, images: usize) -> bool {
+        images * self.shape.image_bytes() <= self.staging.bytes().len()
+    }
+
     /// Whether `images` more images and one more pair fit.
     #[must_use]
     pub fn has_room(&self, images: usize) -> bool {

@@ -7,6 +7,7 @@
 
 mod columns;
 mod format;
+pub mod triplets;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

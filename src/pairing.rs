@@ -3,6 +3,8 @@
 //! This module knows names of files, and refuses to look into them. What has no partner is a
 //! [`Problem`], never left out in silence.
 
+mod all;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +12,8 @@ use anyhow::Context as _;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::error::{Refusal, nearest, quoted};
+
+pub use self::all::all_pairs;
 
 /// Extensions, in lower case, of files that are taken for images. What a file is decides when it is
 /// read; this only keeps text files and the like out of the pairing.

@@ -9,6 +9,7 @@
 //! that are not complete and the evaluator's staging buffers.
 
 mod assemble;
+mod clique;
 mod decode;
 mod masks;
 mod reduce;
@@ -52,6 +53,8 @@ pub struct Flow<'a> {
     pub on_error: OnError,
     /// The metric columns.
     pub outputs: &'a [Output],
+    /// Whether every two images of an item are a pair, row by row.
+    pub are_cliques: bool,
     /// Where the masks of [`crate::metric::Reduction::Masked`] are.
     pub masks: Option<&'a Masks>,
     /// When to end early.
@@ -80,7 +83,15 @@ pub fn run(
     maps: Option<&mut Maps>,
     progress: &mut Progress,
 ) -> anyhow::Result<Counts> {
-    let feed = Mutex::new(Feed::new(flow.manifest, flow.rows)?);
+    let mut sorted = Vec::new();
+    let rows = if flow.are_cliques {
+        sorted.extend_from_slice(flow.rows);
+        sorted.sort_unstable();
+        &sorted
+    } else {
+        flow.rows
+    };
+    let feed = Mutex::new(Feed::new(flow.manifest, rows, flow.are_cliques)?);
     let Flow { manifest, outputs, masks, .. } = *flow;
     let reducer = Reducer { manifest, outputs, masks, maps };
     let mut sink = Sink { flow, reducer, journal, progress, counts: Counts::default() };

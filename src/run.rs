@@ -15,6 +15,7 @@ pub mod plan;
 pub mod records;
 pub mod resume;
 pub mod tables;
+pub mod twoafc;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ pub mod names {
     pub const PAIRS: &str = "pairs.csv";
     /// A row per group and metric.
     pub const SUMMARY: &str = "summary.csv";
+    /// How often metrics agree with people, for triplets.
+    pub const TWO_AFC: &str = "twoafc.csv";
     /// The fingerprint and the provenance. Written last, so that where it is, the tables are whole.
     pub const RUN: &str = "run.json";
     /// The three.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::error::Refusal;
-use crate::manifest::{Format, Location};
+use crate::manifest::{Format, Location, triplets};
 use crate::pairing::{self, Folders, Pairing};
 
 /// Name, without extension, of a manifest that was spooled.
@@ -25,6 +25,8 @@ pub enum Source {
     Stdin,
     /// Folders that are paired by name.
     Folders(Folders),
+    /// Every two images of each folder at or below this one.
+    AllPairs(PathBuf),
     /// Two files.
     Pair {
         /// The reference.
@@ -51,12 +53,20 @@ impl Source {
     pub fn locate(&self, spool: &Path) -> anyhow::Result<Located> {
         let unpaired = |location| Located { location, pairing: None };
         Ok(match self {
-            Source::File(path) => unpaired(Location::of(path)),
+            Source::File(path) => {
+                let location = Location::of(path);
+                unpaired(spool_triplets(spool, &location)?.unwrap_or(location))
+            }
             Source::Stdin => unpaired(spool_stdin(spool)?),
             Source::Pair { reference, distorted } => {
                 let (reference, distorted) = (text(reference)?, text(distorted)?);
                 let row = ["ref", "dist"].map(str::to_owned);
                 unpaired(spool_rows(spool, [row, [reference, distorted]].into_iter())?)
+            }
+            Source::AllPairs(folder) => {
+                let header = ["ref", "dist", "item", "id"].map(str::to_owned);
+                let rows = pairing::all_pairs(folder)?;
+                unpaired(spool_rows(spool, std::iter::once(header).chain(rows))?)
             }
             Source::Folders(folders) => {
                 let pairing = pairing::pair(folders)?;
@@ -90,6 +100,18 @@ fn spool_rows<const N: usize>(
         }
         Ok(csv.flush()?)
     })
+}
+
+/// The pairs that a manifest of triplets stands for; `None` if it is none.
+fn spool_triplets(spool: &Path, location: &Location) -> anyhow::Result<Option<Location>> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    if !triplets::expand(location, &mut |row| Ok(csv.write_record(row)?))? {
+        return Ok(None);
+    }
+    let rows = csv.into_inner()?;
+    let spooled = spool_as(spool, Format::Csv, |file| Ok(file.write_all(&rows)?))?;
+    // Its paths are still relative to the manifest that people wrote.
+    Ok(Some(Location { folder: location.folder.clone(), ..spooled }))
 }
 
 fn spool_stdin(spool: &Path) -> anyhow::Result<Location> {

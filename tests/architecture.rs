@@ -19,6 +19,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "eval",
             "eval/cpu",
             "eval/cuda",
+            "fetch",
             "image",
             "manifest",
             "net",
@@ -56,6 +57,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("source", &["error", "manifest", "pairing"]),
     ("pairing", &["error"]),
+    ("fetch", &["net"]),
     ("check", &["batch", "error", "image", "manifest", "net", "pairing"]),
     (
         "pipeline",

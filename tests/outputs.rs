@@ -163,3 +163,86 @@ fn contradictions_name_both_options() {
         assert!(both.iter().all(|part| told.contains(part)), "{options}: {told}");
     }
 }
+
+/// Scores of the published code, by hand: a metric agrees with the share of people who prefer the
+/// image that it finds nearer.
+#[test]
+fn triplets_give_the_2afc_score() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = |name: &str| data("golden/images").join(name).display().to_string();
+    let (reference, same) = (image("jpeg10_ref.png"), image("jpeg10_ref.png"));
+    let far = image("jpeg10_dist.png");
+    let rows = [
+        // The same image is nearer: 1 - judge, then judge; a tie counts half.
+        format!("{reference},{same},{far},a,0.25,x"),
+        format!("{reference},{far},{same},b,1,x"),
+        format!("{reference},{far},{far},c,1,y"),
+    ];
+    let text = format!("ref,p0,p1,id,judge,set\n{}\n", rows.join("\n"));
+    fs_err::write(folder.path().join("t.csv"), text).unwrap();
+    let line = ["eval", "t.csv", "-o", "run", "--group-by", "set"];
+    let output = lpips(folder.path(), &line);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let rows = csv(&folder.path().join("run/twoafc.csv"));
+    let columns =
+        ["set", "metric", "expected", "scored", "complete", "score", "ci95_low", "ci95_high"];
+    assert_eq!(rows[0], columns);
+    assert_eq!(rows[1][..6], ["*", "lpips_alex", "3", "3", "yes", "0.750000000"]);
+    assert_eq!(rows[2][..6], ["x", "lpips_alex", "2", "2", "yes", "0.875000000"]);
+    assert_eq!(rows[3][..6], ["y", "lpips_alex", "1", "1", "yes", "0.500000000"]);
+    assert!(stderr(&output).contains("2AFC lpips_alex: 0.7500 of 3 triplets"));
+    let pairs = csv(&folder.path().join("run/pairs.csv"));
+    assert_eq!(pairs[1][..3], ["p0/a", "a", "p0"]);
+}
+
+/// A float array gives the bits of the picture that it was made from.
+#[test]
+fn float_inputs_score_as_the_picture_does_and_a_wrong_range_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = lpips::image::Rules::default();
+    let npy = |name: &str, side: &str, value: fn(u8) -> f32| {
+        let image =
+            lpips::image::decode(&data(&format!("golden/images/{name}_{side}.png")), &rules);
+        let image = image.unwrap();
+        let lpips::image::Pixels::U8(samples) = image.pixels else { panic!("no bytes") };
+        let (width, height) = (image.size.width, image.size.height);
+        let text = format!(
+            "{{'descr': '<f4', 'fortran_order': False, 'shape': ({height}, {width}, 3), }}\n"
+        );
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((text.len() as u16).to_le_bytes());
+        bytes.extend(text.bytes());
+        bytes.extend(samples.iter().flat_map(|&sample| value(sample).to_le_bytes()));
+        fs_err::write(folder.path().join(format!("{side}.npy")), bytes).unwrap();
+    };
+    let score = |options: &[&str]| {
+        let mut line = vec!["eval", "--pair", "ref.npy", "dist.npy"];
+        line.extend(options);
+        let output = lpips(folder.path(), &line);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let column = |csv: &str| {
+        let mut lines = csv.lines().map(|line| line.split(',').map(str::to_owned));
+        let (header, row) = (lines.next().unwrap(), lines.next().unwrap());
+        header.zip(row).find(|(name, _)| name == "lpips_alex").unwrap().1
+    };
+    let expected = {
+        let path = |side| data(&format!("golden/images/jpeg10_{side}.png")).display().to_string();
+        let output = lpips(folder.path(), &["eval", "--pair", &path("ref"), &path("dist")]);
+        column(&String::from_utf8(output.stdout).unwrap())
+    };
+    for side in ["ref", "dist"] {
+        npy("jpeg10", side, |sample| f32::from(sample) / 255.0);
+    }
+    let (code, unit) = score(&[]);
+    assert_eq!((code, column(&unit)), (Some(0), expected.clone()));
+    for side in ["ref", "dist"] {
+        npy("jpeg10", side, |sample| 2.0 * (f32::from(sample) / 255.0) - 1.0);
+    }
+    let (code, signed) = score(&["--range=-1..1"]);
+    assert_eq!((code, column(&signed)), (Some(0), expected));
+    let (code, refused) = score(&[]);
+    assert_eq!(code, Some(3));
+    assert!(refused.contains("E_RANGE") && refused.contains("ref.npy"), "{refused}");
+    assert!(refused.contains("is it --range=-1..1?"), "{refused}");
+}

@@ -5,6 +5,7 @@ use crate::image::Difference;
 use crate::progress::{humanized, tell};
 use crate::run::counts::Counts;
 use crate::run::tables::{GroupColumn, SummaryRow};
+use crate::run::twoafc::Agreement;
 
 /// The groups of each metric, the best (lowest mean) first; all pairs last.
 pub(super) fn ranking(group_by: &[GroupColumn], summary: &[SummaryRow]) -> String {
@@ -45,6 +46,19 @@ fn cells(row: &SummaryRow) -> String {
         None => String::new(),
     };
     format!("{:.4} {interval:16}  {count}", summary.mean)
+}
+
+/// The 2AFC score of each metric over all triplets, which come before those of groups.
+pub(super) fn tell_agreements(agreements: &[Agreement]) {
+    let all = agreements.first().map(|first| &first.group);
+    for Agreement { metric, expected, scored, summary, .. } in
+        agreements.iter().filter(|row| Some(&row.group) == all)
+    {
+        let Some(summary) = summary else { continue };
+        let incomplete = if scored < expected { ", INCOMPLETE" } else { "" };
+        let score = summary.mean;
+        tell(&format!("2AFC {metric}: {score:.4} of {scored} triplets{incomplete}"));
+    }
 }
 
 /// One line for each way in which the two images of pairs differ.

@@ -1,7 +1,7 @@
 //! `lpips eval`: resolve, go on where the run stands, score, write, tell.
 
 use super::begin::{Begun, Inputs};
-use super::ending::{closing, ranking, tell_differences};
+use super::ending::{closing, ranking, tell_agreements, tell_differences};
 use super::evaluator;
 use super::finish::{Results, finish};
 use crate::cli::EvalArgs;
@@ -20,6 +20,7 @@ use crate::run::resume::Rest;
 use crate::run::tables::Tables;
 use crate::shard::{self, Shard};
 use crate::signals::{Signal, Stop};
+use crate::source::Source;
 
 /// Runs the job.
 ///
@@ -66,6 +67,7 @@ fn score(
         threads: config.job.compute.threads,
         on_error: config.on_error,
         outputs: &config.job.outputs,
+        are_cliques: matches!(config.job.source, Source::AllPairs(_)),
         masks: config.masks.as_ref(),
         stop,
     };
@@ -124,10 +126,11 @@ impl Session<'_> {
             }
             return Ok(exit_of(all.failed));
         }
-        let Results { counts: all, summary, files } = finish(run_dir, frozen, &tables)?;
+        let Results { counts: all, summary, agreements, files } = finish(run_dir, frozen, &tables)?;
         if !progress.tell_finished(&files) && config.speaks() {
             tell_differences(&all);
             tell(&ranking(&inputs.group_by, &summary));
+            tell_agreements(&agreements);
             tell(&closing(&all, counts.done(), elapsed_s));
             tell(&files.join("\n"));
         }

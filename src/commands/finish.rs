@@ -7,6 +7,7 @@ use crate::run::maps::Maps;
 use crate::run::plan::Frozen;
 use crate::run::records::{Journal, Records};
 use crate::run::tables::{SummaryRow, Tables, write_summary};
+use crate::run::twoafc::{self, Agreement};
 use crate::run::{AttemptFacts, Provenance, RunDir, RunFile, names};
 
 /// What was written.
@@ -16,6 +17,8 @@ pub(super) struct Results {
     pub(super) counts: Counts,
     /// The rows of summary.csv.
     pub(super) summary: Vec<SummaryRow>,
+    /// How often metrics agree with people; nothing unless the pairs are triplets.
+    pub(super) agreements: Vec<Agreement>,
     /// Paths, the summary first.
     pub(super) files: [String; 3],
 }
@@ -39,13 +42,20 @@ pub(super) fn finish(
     })?;
     let summary = tables.summarize()?;
     run_dir.publish(names::SUMMARY, |file| write_summary(tables.group_by, &summary, file))?;
+    let is_judged = twoafc::is_judged(tables.manifest)?;
+    let agreements = if is_judged { tables.agreements()? } else { Vec::new() };
+    if is_judged {
+        run_dir.publish(names::TWO_AFC, |file| {
+            twoafc::write_agreements(tables.group_by, &agreements, file)
+        })?;
+    }
     run_dir.finish(&RunFile {
         fingerprint: fingerprint(frozen, tables.records),
         provenance: provenance(&counts, frozen.plan.pairs, tables.records.journals()),
     })?;
     let files = [names::SUMMARY, names::PAIRS, names::RUN];
     let files = files.map(|name| run_dir.file(name).display().to_string());
-    Ok(Results { counts, summary, files })
+    Ok(Results { counts, summary, agreements, files })
 }
 
 /// The plan's, with every numerics class that had a part in the run.

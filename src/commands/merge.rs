@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 
-use super::ending::{closing, ranking, tell_differences};
+use super::ending::{closing, ranking, tell_agreements, tell_differences};
 use super::finish::{Results, finish};
 use crate::batch::Row;
 use crate::cli::MergeArgs;
@@ -55,10 +55,11 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         per_layer: args.per_layer || frozen.plan.per_layer,
         group_by: &group_by,
     };
-    let Results { counts, summary, files } = finish(&run_dir, &frozen, &tables)?;
+    let Results { counts, summary, agreements, files } = finish(&run_dir, &frozen, &tables)?;
     if !args.quiet {
         tell_differences(&counts);
         tell(&ranking(&group_by, &summary));
+        tell_agreements(&agreements);
         tell(&closing(&counts, 0, 0.0));
         tell(&files.join("\n"));
     }

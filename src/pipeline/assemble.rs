@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 
+use super::clique::Members;
 use super::decode::{Decoded, Part};
 use super::{Files, Outcomes, failed_rows};
 use crate::batch::{Batch, BatchShape, Pair, Row};
 use crate::error::Failure;
 use crate::eval::{Evaluator, Wait};
 use crate::image::{Image, Rules};
+use crate::run::journal::Record;
 use crate::signals::Stop;
 
 /// Batches of different shapes that may be open at once; the one that was used least recently is
@@ -43,6 +45,7 @@ pub(super) struct Assembler<'a> {
     /// The files of rows that are in open batches or in flight.
     files: HashMap<Row, Files>,
     groups: HashMap<u64, Group>,
+    cliques: HashMap<u64, Members>,
     /// Most recently used last.
     open: Vec<Open>,
     in_flight: usize,
@@ -61,6 +64,7 @@ impl<'a> Assembler<'a> {
             stop,
             files: HashMap::new(),
             groups: HashMap::new(),
+            cliques: HashMap::new(),
             open: Vec::new(),
             in_flight: 0,
             outcomes: Outcomes::default(),
@@ -70,8 +74,19 @@ impl<'a> Assembler<'a> {
     /// Takes an image; may submit batches and collect scores.
     pub(super) fn push(&mut self, decoded: Decoded) -> anyhow::Result<()> {
         let Decoded { group: number, part, image } = decoded;
+        if let Part::Member { edges, count, index } = part {
+            let members = self.cliques.remove(&number);
+            let mut members = members.unwrap_or_else(|| Members::new(count));
+            if members.insert(index, image) {
+                self.score_clique(members, &edges)?;
+            } else {
+                self.cliques.insert(number, members);
+            }
+            return self.collect(Wait::Poll);
+        }
         let mut group = self.groups.remove(&number).unwrap_or_default();
         match part {
+            Part::Member { .. } => {}
             Part::Reference { distorted_count, own_rows } => {
                 group.expected = Some(distorted_count);
                 self.pair_with_itself(number, &image, &own_rows)?;
@@ -102,6 +117,7 @@ impl<'a> Assembler<'a> {
     /// Drops what is not in flight.
     pub(super) fn abandon(&mut self) {
         self.groups.clear();
+        self.cliques.clear();
         self.open.clear();
     }
 
@@ -132,14 +148,14 @@ impl<'a> Assembler<'a> {
             }
         };
         if reference.size != distorted.size {
-            let failure = sizes_differ(reference, distorted, self.rules);
+            let failure = self.sizes_differ(reference, distorted);
             self.outcomes.failed.extend(failed_rows(rows, &failure));
             return Ok(());
         }
         let depth = reference.depth().max(distorted.depth());
         let shape = BatchShape { size: reference.size, depth };
         for &row in rows {
-            self.files.insert(row, Files::of(reference, distorted));
+            self.note_files(row, reference, distorted);
             let mut open = self.open(shape, group, 2)?;
             let reference = open.reference_of(group, reference);
             let distorted = open.batch.push_image(distorted);
@@ -186,9 +202,14 @@ impl<'a> Assembler<'a> {
         while self.open.len() >= OPEN_MAX {
             self.submit_oldest()?;
         }
+        Ok(Open { batch: self.lend(shape)?, reference: None })
+    }
+
+    /// An empty batch, as soon as there is one.
+    pub(super) fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Batch> {
         loop {
             if let Some(batch) = self.evaluator.lend(shape)? {
-                return Ok(Open { batch, reference: None });
+                return Ok(batch);
             }
             if self.in_flight > 0 {
                 self.collect(Wait::Block)?;
@@ -198,6 +219,24 @@ impl<'a> Assembler<'a> {
         }
     }
 
+    /// Remembers what the two files of a row are.
+    pub(super) fn note_files(&mut self, row: Row, reference: &Image, distorted: &Image) {
+        self.files.insert(row, Files::of(reference, distorted));
+    }
+
+    /// Whether no further batch is to be started.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.signal().is_some()
+    }
+
+    pub(super) fn sizes_differ(&self, reference: &Image, distorted: &Image) -> Failure {
+        Failure::new("E_SIZE", self.rules.sizes_differ(reference.size, distorted.size))
+    }
+
+    pub(super) fn fail(&mut self, records: Vec<Record>) {
+        self.outcomes.failed.extend(records);
+    }
+
     fn submit_oldest(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(!self.open.is_empty(), "the evaluator lends no staging buffer");
         let oldest = self.open.remove(0);
@@ -205,7 +244,11 @@ impl<'a> Assembler<'a> {
     }
 
     fn submit(&mut self, open: Open) -> anyhow::Result<()> {
-        self.evaluator.submit(open.batch)?;
+        self.submit_batch(open.batch)
+    }
+
+    pub(super) fn submit_batch(&mut self, batch: Batch) -> anyhow::Result<()> {
+        self.evaluator.submit(batch)?;
         self.in_flight += 1;
         self.collect(Wait::Poll)
     }
@@ -236,8 +279,4 @@ impl Open {
             }
         }
     }
-}
-
-fn sizes_differ(reference: &Image, distorted: &Image, rules: &Rules) -> Failure {
-    Failure::new("E_SIZE", rules.sizes_differ(reference.size, distorted.size))
 }

@@ -4,8 +4,9 @@
 //! A file is decoded once in a group, however many rows name it.
 
 use std::sync::mpsc::SyncSender;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::clique::Edge;
 use crate::batch::Row;
 use crate::error::Failure;
 use crate::image::{self, Image};
@@ -13,6 +14,9 @@ use crate::manifest::{Manifest, Rows};
 
 /// Rows of one group at the most; a reference with more rows is decoded once per so many.
 const GROUP_ROWS_MAX: usize = 256;
+
+/// Images of one clique at the most; of more, the pairs are handed out in several cliques.
+const CLIQUE_IMAGES_MAX: usize = 64;
 
 /// What an image is within its group.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +26,8 @@ pub(super) enum Part {
     Reference { distorted_count: usize, own_rows: Vec<Row> },
     /// The distorted image of `rows`.
     Distorted { rows: Vec<Row> },
+    /// Image `index` of the `count` of a clique, whose pairs are `edges`.
+    Member { edges: Arc<[Edge]>, count: usize, index: usize },
 }
 
 /// An image to decode.
@@ -51,23 +57,68 @@ pub(super) struct Feed<'a> {
     rows: Rows<'a>,
     /// Rows that are not handed out yet, in scoring order.
     rest: &'a [Row],
+    are_cliques: bool,
     group: u64,
     /// Tasks of the current group, last first.
     tasks: Vec<Task>,
 }
 
 impl<'a> Feed<'a> {
-    /// Hands out the images of `rest`, rows in scoring order.
-    pub(super) fn new(manifest: &'a Manifest, rest: &'a [Row]) -> anyhow::Result<Feed<'a>> {
+    /// Hands out the images of `rest`, rows in scoring order. With `are_cliques`, rows of one item
+    /// that follow each other are pairs among few images.
+    pub(super) fn new(
+        manifest: &'a Manifest,
+        rest: &'a [Row],
+        are_cliques: bool,
+    ) -> anyhow::Result<Feed<'a>> {
         let rows = manifest.rows()?;
-        Ok(Feed { manifest, rows, rest, group: 0, tasks: Vec::new() })
+        Ok(Feed { manifest, rows, rest, are_cliques, group: 0, tasks: Vec::new() })
     }
 
     fn next_task(&mut self) -> anyhow::Result<Option<Task>> {
         if self.tasks.is_empty() {
-            self.next_group()?;
+            if self.are_cliques {
+                self.next_clique()?;
+            } else {
+                self.next_group()?;
+            }
         }
         Ok(self.tasks.pop())
+    }
+
+    /// Collects the rows that follow each other with one item, up to a number of images.
+    fn next_clique(&mut self) -> anyhow::Result<()> {
+        let mut paths: Vec<String> = Vec::new();
+        let mut edges: Vec<Edge> = Vec::new();
+        let mut item: Option<String> = None;
+        while let Some((&row, later)) = self.rest.split_first() {
+            let entry = self.rows.read(row)?;
+            let sides = [entry.reference, entry.distorted];
+            let new = sides.iter().filter(|path| !paths.contains(path)).count();
+            let is_other = item.as_ref().is_some_and(|item| *item != entry.item);
+            if is_other || (!edges.is_empty() && paths.len() + new > CLIQUE_IMAGES_MAX) {
+                break;
+            }
+            let [reference, distorted] = sides.map(|path| {
+                paths.iter().position(|known| *known == path).unwrap_or_else(|| {
+                    paths.push(path);
+                    paths.len() - 1
+                })
+            });
+            edges.push(Edge { row, reference, distorted });
+            item = Some(entry.item);
+            self.rest = later;
+        }
+        let group = self.group;
+        self.group += 1;
+        let (edges, count): (Arc<[Edge]>, usize) = (edges.into(), paths.len());
+        let task = |(index, path)| {
+            let edges = Arc::clone(&edges);
+            Task { group, part: Part::Member { edges, count, index }, path }
+        };
+        self.tasks = paths.into_iter().enumerate().map(task).collect();
+        self.tasks.reverse();
+        Ok(())
     }
 
     /// Collects the rows that follow each other with one reference.
@@ -147,7 +198,7 @@ mod tests {
         let path = folder.path().join("m.csv");
         fs_err::write(&path, text).unwrap();
         let manifest = Manifest::open(Location::of(&path)).unwrap();
-        let mut feed = Feed::new(&manifest, manifest.order()).unwrap();
+        let mut feed = Feed::new(&manifest, manifest.order(), false).unwrap();
         std::iter::from_fn(|| feed.next_task().unwrap()).collect()
     }
 

@@ -32,9 +32,25 @@ fn run_fake(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvalua
     run_until(folder, manifest, threads, fake, &Stop::default())
 }
 
+/// As `run_fake`, with rows of one item as cliques.
+fn run_cliques(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvaluator) -> Outcome {
+    run_grouped(folder, manifest, true, threads, fake, &Stop::default())
+}
+
 fn run_until(
     folder: &Path,
     manifest: &str,
+    threads: usize,
+    fake: &mut dyn Evaluator,
+    stop: &Stop,
+) -> Outcome {
+    run_grouped(folder, manifest, false, threads, fake, stop)
+}
+
+fn run_grouped(
+    folder: &Path,
+    manifest: &str,
+    are_cliques: bool,
     threads: usize,
     fake: &mut dyn Evaluator,
     stop: &Stop,
@@ -57,6 +73,7 @@ fn run_until(
         threads,
         on_error: OnError::Row,
         outputs: &outputs,
+        are_cliques,
         masks: None,
         stop,
     };
@@ -210,4 +227,52 @@ fn after_a_signal_no_batch_is_started_and_those_in_flight_are_written() {
         assert_eq!(outcome.result.unwrap().scored, pairs);
         assert_eq!(outcome.records.len(), pairs);
     }
+}
+
+/// All pairs of `n` images whose values are their numbers, and one that cannot be read.
+fn all_pairs(folder: &Path, n: u8) -> String {
+    let mut manifest = "ref,dist,item,id\n".to_owned();
+    for i in 0..n {
+        write_image(folder, &format!("{i}.pgm"), 8, 8, i);
+        for j in i + 1..n {
+            manifest += &format!("{i}.pgm,{j}.pgm,set,{i}-{j}\n");
+        }
+    }
+    manifest
+}
+
+#[test]
+fn all_pairs_of_n_images_are_n_images_if_a_batch_holds_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = all_pairs(folder.path(), 7);
+    for threads in [1, 3] {
+        // Room for eight images; more pairs than a batch of pairs would have.
+        let mut fake = FakeEvaluator::new(4, 2);
+        let outcome = run_cliques(folder.path(), &manifest, threads, &mut fake);
+        assert_eq!(outcome.result.unwrap().scored, 21);
+        assert_eq!(fake.batches, [(7, 21)]);
+        let mut row = 0;
+        for i in 0..7 {
+            for j in i + 1..7 {
+                let expected = f64::from(i) - f64::from(j);
+                assert_eq!(outcome.records[&row].layers, [Some(vec![expected])]);
+                row += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn larger_cliques_are_cut_into_tiles_and_lose_no_pair() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = all_pairs(folder.path(), 30) + "gone.pgm,0.pgm,set,gone\n";
+    let mut fake = FakeEvaluator::new(4, 2);
+    let outcome = run_cliques(folder.path(), &manifest, 2, &mut fake);
+    let counts = outcome.result.unwrap();
+    assert_eq!((counts.scored, outcome.records.len()), (435, 436));
+    assert_eq!(outcome.records[&435].failure.as_ref().unwrap().code, "E_MISSING");
+    assert_eq!(fake.batches.iter().map(|batch| batch.1).sum::<usize>(), 435);
+    // Pair by pair it would be 870 images.
+    let images = fake.batches.iter().map(|batch| batch.0).sum::<usize>();
+    assert!(images <= 240, "{images}");
 }

@@ -121,7 +121,7 @@ impl GroupColumn {
         }
     }
 
-    fn cell<'e>(&self, entry: &'e Entry) -> &'e str {
+    pub(super) fn cell<'e>(&self, entry: &'e Entry) -> &'e str {
         match self {
             GroupColumn::Item => &entry.item,
             GroupColumn::Method => &entry.method,

@@ -1,0 +1,159 @@
+//! The 2AFC score of the LPIPS paper: how often a metric agrees with people about which of two
+//! distorted images is nearer to the reference.
+
+use std::io::Write;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::tables::{ALL, GroupColumn, Tables, nine_digits};
+use crate::batch::Row;
+use crate::manifest::{Manifest, triplets};
+use crate::stats::{Observation, Summary, summarize};
+
+/// One line of twoafc.csv.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Agreement {
+    /// Cells of the group columns; [`ALL`] in the row of all triplets.
+    pub group: Vec<String>,
+    /// The metric column.
+    pub metric: String,
+    /// Triplets of the group.
+    pub expected: usize,
+    /// Triplets of which both pairs have this metric.
+    pub scored: usize,
+    /// Of their scores; `None` when nothing was scored.
+    pub summary: Option<Summary>,
+}
+
+/// What a triplet scores: the share of people who agree with the metric; a tie counts half.
+/// (`score_2afc_dataset` of the published code.)
+#[must_use]
+pub fn score(d0: f64, d1: f64, judge: f64) -> f64 {
+    if d0 < d1 {
+        1.0 - judge
+    } else if d1 < d0 {
+        judge
+    } else {
+        0.5
+    }
+}
+
+/// Whether the rows of a manifest are triplets, `p0` and `p1` in turns. (Only the first two are
+/// looked at.)
+///
+/// # Errors
+/// When the manifest cannot be read.
+pub fn is_judged(manifest: &Manifest) -> anyhow::Result<bool> {
+    let has_judge = manifest.carried().iter().any(|column| column == triplets::JUDGE);
+    if !has_judge || manifest.len() < 2 || manifest.len() % 2 == 1 {
+        return Ok(false);
+    }
+    let mut rows = manifest.rows()?;
+    let (first, second) = (rows.read(0)?, rows.read(1)?);
+    Ok(first.item == second.item && [first.method, second.method] == triplets::SIDES)
+}
+
+impl Tables<'_> {
+    /// The agreement of every metric: all triplets first, then the groups in the order of their
+    /// first triplet.
+    ///
+    /// # Errors
+    /// When the manifest or the journal cannot be read.
+    pub fn agreements(&self) -> anyhow::Result<Vec<Agreement>> {
+        let judge = self.manifest.carried().iter().position(|column| column == triplets::JUDGE);
+        let judge = judge.unwrap_or_default();
+        let mut groups: Vec<(Vec<String>, Vec<Vec<Observation>>, usize)> = Vec::new();
+        let whole = vec![ALL.to_owned(); self.group_by.len()];
+        groups.push((whole, vec![Vec::new(); self.metrics.len()], 0));
+        let mut rows = self.manifest.rows()?;
+        let mut records = self.records.reader(1);
+        for triplet in 0..self.manifest.len() as Row / 2 {
+            let entry = rows.read(2 * triplet)?;
+            let sides = [records.read(2 * triplet)?, records.read(2 * triplet + 1)?];
+            let cells: Vec<String> =
+                self.group_by.iter().map(|column| column.cell(&entry).to_owned()).collect();
+            let group = match groups.iter().skip(1).position(|(of, ..)| *of == cells) {
+                _ if self.group_by.is_empty() => None,
+                Some(group) => Some(group + 1),
+                None => {
+                    groups.push((cells, vec![Vec::new(); self.metrics.len()], 0));
+                    Some(groups.len() - 1)
+                }
+            };
+            let judgement: f64 = entry.carried[judge].parse()?;
+            let item = xxh3_64(entry.item.as_bytes());
+            for group in std::iter::once(0).chain(group) {
+                let (_, observations, expected) = &mut groups[group];
+                *expected += 1;
+                for (metric, observations) in observations.iter_mut().enumerate() {
+                    let total = |side: usize| sides[side].as_ref()?.total(metric);
+                    if let (Some(d0), Some(d1)) = (total(0), total(1)) {
+                        let value = score(d0, d1, judgement);
+                        observations.push(Observation { item, group: 0, value });
+                    }
+                }
+            }
+        }
+        let agreements = groups.into_iter().flat_map(|(group, observations, expected)| {
+            let metrics = self.metrics.iter().zip(observations);
+            metrics.map(move |(metric, mut observations)| Agreement {
+                group: group.clone(),
+                metric: metric.name.clone(),
+                expected,
+                scored: observations.len(),
+                summary: summarize(&mut observations),
+            })
+        });
+        Ok(agreements.collect())
+    }
+}
+
+/// Writes twoafc.csv.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write_agreements(
+    group_by: &[GroupColumn],
+    rows: &[Agreement],
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    let columns = ["metric", "expected", "scored", "complete", "score", "ci95_low", "ci95_high"];
+    csv.write_record(group_by.iter().map(GroupColumn::name).chain(columns))?;
+    for Agreement { group, metric, expected, scored, summary } in rows {
+        let complete = if expected == scored { "yes" } else { "no" };
+        let number = |value: Option<f64>| value.map(nine_digits).unwrap_or_default();
+        let interval = summary.as_ref().and_then(|summary| summary.ci95);
+        let mut cells = group.clone();
+        cells.push(metric.clone());
+        cells.extend([expected, scored].map(ToString::to_string));
+        cells.push(complete.to_owned());
+        cells.push(number(summary.as_ref().map(|summary| summary.mean)));
+        cells.push(number(interval.map(|(low, _)| low)));
+        cells.push(number(interval.map(|(_, high)| high)));
+        csv.write_record(cells)?;
+    }
+    Ok(csv.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `(d0<d1)*(1-judge) + (d1<d0)*judge + (d1==d0)*0.5`, by hand.
+    #[test]
+    fn a_score_is_the_share_of_people_who_agree() {
+        let cases = [
+            (0.1, 0.2, 0.0, 1.0),
+            (0.1, 0.2, 1.0, 0.0),
+            (0.1, 0.2, 0.4, 0.6),
+            (0.2, 0.1, 0.4, 0.4),
+            (0.2, 0.1, 1.0, 1.0),
+            (0.3, 0.3, 1.0, 0.5),
+            (0.3, 0.3, 0.2, 0.5),
+        ];
+        for (d0, d1, judge, expected) in cases {
+            assert_eq!(score(d0, d1, judge), expected, "{d0} {d1} {judge}");
+        }
+    }
+}
