@@ -1,0 +1,142 @@
+"""Compares `lpips eval --preset` with the packages' own code, in float64; see scripts/check_peers.
+
+The trunks are this project's files of weights, written where torchvision looks for its downloads, so that
+nothing is downloaded. pyiqa's lin weights are those of `lpips`, byte for byte, named by path.
+"""
+
+import argparse
+import csv
+import importlib.util
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import types
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MANIFEST = os.path.join(ROOT, "tests/data/sr/manifest.csv")
+CHECKPOINTS = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
+MODELS = {"alex": torchvision.models.alexnet, "vgg": torchvision.models.vgg16}
+
+
+def read_safetensors(path):
+    with open(path, "rb") as file:
+        data = file.read()
+    (length,) = struct.unpack("<Q", data[:8])
+    header, start = json.loads(data[8 : 8 + length]), 8 + length
+    tensors = {}
+    for name, entry in header.items():
+        first, end = entry["data_offsets"]
+        values = np.frombuffer(data[start + first : start + end], "<f4").reshape(entry["shape"])
+        tensors[name] = torch.from_numpy(values.copy())
+    return tensors
+
+
+def write_trunks(program, nets, hub):
+    """Writes whole state dicts: the classifier, which LPIPS does not use, is zero."""
+    for net in nets:
+        exported = os.path.join(hub, net + ".safetensors")
+        subprocess.run([program, "weights", "export", net, "-o", exported], check=True, cwd=ROOT)
+        trunk = read_safetensors(exported)
+        state = MODELS[net](weights=None).state_dict()
+        for name in state:
+            state[name] = trunk[name] if name.startswith("features") else torch.zeros_like(state[name])
+        torch.save(state, os.path.join(hub, "checkpoints", CHECKPOINTS[net]))
+
+
+def load_pyiqa():
+    """pyiqa's class for LPIPS without the rest of the package, which needs sixty others."""
+    root = os.path.dirname(importlib.util.find_spec("pyiqa").origin)
+    for name in ["pyiqa", "pyiqa.utils", "pyiqa.archs"]:
+        shell = types.ModuleType(name)
+        shell.__path__ = [os.path.join(root, *name.split(".")[1:])]
+        sys.modules[name] = shell
+    # It forms an address that is not used here.
+    sys.modules.setdefault("huggingface_hub", types.SimpleNamespace(hf_hub_url=lambda **_: ""))
+    from pyiqa.archs.lpips_arch import LPIPS
+
+    return LPIPS
+
+
+def peers():
+    """Per preset: how its package makes a function of (reference, distorted) in [0, 1] for a net."""
+    import lpips
+    from torchmetrics.functional.image.lpips import _NoTrainLpips
+
+    pyiqa = load_pyiqa()
+    folder = os.path.join(os.path.dirname(lpips.__file__), "weights", "v0.1")
+
+    def of_lpips(net, normalize=True):
+        metric = lpips.LPIPS(net=net, verbose=False).double()
+        return lambda ref, dist: metric(ref, dist, normalize=normalize)
+
+    def of_pyiqa(net, **options):
+        path = os.path.join(folder, net + ".pth")
+        metric = pyiqa(net=net, pretrained_model_path=path, **options).double()
+        return lambda ref, dist: metric(dist, ref)
+
+    def of_torchmetrics(net):
+        metric = _NoTrainLpips(net=net).double()
+        return lambda ref, dist: metric(ref, dist, normalize=True)
+
+    return {
+        "lpips-0.1.4": ("lpips_{}", of_lpips),
+        "pyiqa": ("lpips_{}", of_pyiqa),
+        "lpips+": ("lpips_semantic2_{}", lambda net: of_pyiqa(net, semantic_weight_layer=2)),
+        "torchmetrics": ("lpips_{}", of_torchmetrics),
+        # Its formula: LPIPS as published, of samples that were not brought to -1..1.
+        "3dgs": ("lpips_{}", lambda net: of_lpips(net, normalize=False)),
+    }
+
+
+def load(path):
+    samples = np.asarray(Image.open(os.path.join(os.path.dirname(MANIFEST), path)).convert("RGB"))
+    return torch.from_numpy(samples.copy()).permute(2, 0, 1)[None].double() / 255
+
+
+def ours(program, preset, nets, scratch):
+    run = os.path.join(scratch, preset)
+    command = [program, "eval", MANIFEST, "-o", run, "--preset", preset, "--net", ",".join(nets), "-q"]
+    subprocess.run(command, check=True, cwd=ROOT)
+    with open(os.path.join(run, "pairs.csv"), newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nets", default="alex,vgg")
+    parser.add_argument("--program", default=os.path.join(ROOT, "target/release/lpips"))
+    arguments = parser.parse_args()
+    nets = arguments.nets.split(",")
+    worst_of_all = 0.0
+    with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
+        hub = os.path.join(scratch, "hub")
+        os.makedirs(os.path.join(hub, "checkpoints"))
+        torch.hub.set_dir(hub)
+        write_trunks(arguments.program, nets, hub)
+        print("| preset | net | pairs | largest deviation / value | largest share of the bound |\n|---|---|---:|---:|---:|")
+        for preset, (column, make) in peers().items():
+            rows = ours(arguments.program, preset, nets, scratch)
+            for net in nets:
+                metric = make(net)
+                deviations, shares = [], []
+                for row in rows:
+                    expected = float(metric(load(row["ref"]), load(row["dist"])))
+                    deviation = abs(float(row[column.format(net)]) - expected)
+                    deviations.append(deviation / expected)
+                    shares.append(deviation / (1e-5 * expected + 1e-8))
+                worst_of_all = max(worst_of_all, *shares)
+                print("| %s | %s | %d | %.1e | %.2f |" % (preset, net, len(rows), max(deviations), max(shares)))
+    if worst_of_all > 1:
+        sys.exit("a preset deviates from its package by more than 1e-5 of the value + 1e-8")
+
+
+if __name__ == "__main__":
+    main()
