@@ -72,11 +72,13 @@ pub enum Command {
 const EVAL_USAGE: &str = "\
 lpips eval [OPTIONS] MANIFEST|- -o RUN_DIR
        lpips eval [OPTIONS] --ref DIR --dist DIR... -o RUN_DIR
+       lpips eval [OPTIONS] --all-pairs DIR -o RUN_DIR
        lpips eval [OPTIONS] --pair REF DIST [-o RUN_DIR]";
 
 const CHECK_USAGE: &str = "\
 lpips check [OPTIONS] MANIFEST|-
        lpips check [OPTIONS] --ref DIR --dist DIR...
+       lpips check [OPTIONS] --all-pairs DIR
        lpips check [OPTIONS] --pair REF DIST";
 
 const EVAL_EXAMPLES: &str = "\
@@ -87,10 +89,14 @@ Examples:
   grep x4 pairs.csv | lpips eval - -o results
   lpips eval --pair hr/0801.png x4/0801.png
   lpips eval pairs.csv -o results --shard auto/16
+  lpips eval pairs.csv -o results --spatial-worst 20 --mask masks
+  lpips eval pairs.csv -o results --preset lpips+
+  lpips eval --all-pairs samples -o results
 
 A manifest is CSV, TSV (.tsv) or JSON lines (.jsonl). Columns `ref` and `dist` are paths relative \
 to the manifest's folder; `id`, `item` and `method` are optional; all others are carried to the \
-output and can be grouped by. Folders are paired by relative path without extension, never by \
+output and can be grouped by. With the columns `ref`, `p0`, `p1` and `judge` it is one of triplets, \
+and twoafc.csv says how often the metric agrees with people. Folders are paired by relative path without extension, never by \
 order. In a manifest from stdin, paths are relative to the working folder.
 
 However a run ended, the same command goes on: finished pairs whose images are unchanged are kept, \
@@ -393,6 +399,7 @@ mod tests {
             CHECK_EXAMPLES,
             MERGE_EXAMPLES,
             doctor::EXAMPLES,
+            weights::EXAMPLES,
             COMPLETIONS_EXAMPLES,
             MAN_EXAMPLES,
         ];

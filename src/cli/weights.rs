@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use crate::net::Net;
 use crate::net::weights::Version;
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   lpips weights fetch vgg
   lpips weights import squeezenet1_1-b8a52dc0.pth
