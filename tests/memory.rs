@@ -133,6 +133,7 @@ fn run(folder: &Path) -> usize {
         threads: 2,
         on_error: OnError::Row,
         outputs: &[Output { model: 0, reduction: Reduction::Mean }],
+        are_cliques: false,
         masks: None,
         stop: &Stop::default(),
     };
