@@ -46,7 +46,7 @@ impl Set {
     /// The arguments of a run; one thread and small batches, so that there is much to interrupt.
     fn args<'a>(run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         let mut args = vec!["eval", "m.csv", "-o", run, "--group-by", "method"];
-        args.extend(["--threads", "1", "--batch", "2", "--crop-border", "24"]);
+        args.extend(["--threads", "1", "--batch", "2", "--crop-border", "40"]);
         args.extend(more);
         args
     }
