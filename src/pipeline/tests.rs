@@ -10,7 +10,7 @@ use crate::metric::Reduction;
 use crate::progress::{Style, Verbosity};
 use crate::run::RunDir;
 use crate::run::journal::How;
-use crate::run::journal::tests::header;
+use crate::run::journal::header;
 use crate::run::plan::Plan;
 use crate::run::plan::tests::plan;
 use crate::run::records::Records;

@@ -238,7 +238,7 @@ impl Drop for Signs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::journal::tests::{header, record};
+    use crate::run::journal::{header, record};
 
     const SHARD: Shard = Shard { index: 3, count: 8 };
 

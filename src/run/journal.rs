@@ -278,7 +278,10 @@ impl Writer {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+pub(crate) use self::tests::{header, record};
+
+#[cfg(test)]
+mod tests {
     use std::io::Write as _;
 
     use super::*;

@@ -256,7 +256,7 @@ mod tests {
     use crate::error::Failure;
     use crate::run::attempt::Attempt;
     use crate::run::journal::How;
-    use crate::run::journal::tests::{header, record};
+    use crate::run::journal::{header, record};
     use crate::run::plan::tests::plan;
 
     /// A run of ten rows in four shards; each attempt is a shard and its records.
