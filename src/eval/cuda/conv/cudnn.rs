@@ -18,6 +18,7 @@ use sys::cudnnConvolutionFwdAlgo_t as Algorithm;
 
 use self::descriptors::{
     Activation, Convolution, FilterShape, Handle, Tensor, check, data_type, four, layout,
+    unless_refused,
 };
 use super::super::driver::{DevicePtr, Fault, FaultKind, Stream};
 use super::super::kernels::Format;
@@ -176,8 +177,8 @@ impl Fused {
             if is_part { &[Target::Place, Target::Scratch] } else { &[Target::Place] };
         let mut candidates = Vec::new();
         for &target in targets {
-            for algorithm in self.named(target, precision) {
-                let Some(bytes) = self.bytes(algorithm, target) else { continue };
+            for algorithm in self.named(target, precision)? {
+                let Some(bytes) = self.bytes(algorithm, target)? else { continue };
                 if bytes <= WORKSPACE_BYTES_MAX {
                     candidates.push(Candidate { algorithm, target, bytes });
                 }
@@ -193,7 +194,7 @@ impl Fused {
 
     /// Deterministic algorithms in the order of cuDNN's heuristic, then those that every version
     /// has. The heuristic is a table, not a measurement.
-    fn named(&self, target: Target, precision: Precision) -> Vec<Algorithm> {
+    fn named(&self, target: Target, precision: Precision) -> Result<Vec<Algorithm>, Fault> {
         use Algorithm::{
             CUDNN_CONVOLUTION_FWD_ALGO_GEMM as GEMM,
             CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM as IMPLICIT,
@@ -224,7 +225,8 @@ impl Fused {
                 performances.as_mut_ptr(),
             )
         };
-        let count = if asked.is_ok() { count as usize } else { 0 };
+        let asked = unless_refused("cudnnGetConvolutionForwardAlgorithm_v7", asked)?;
+        let count = asked.map_or(0, |()| count as usize);
         for performance in performances.iter().take(count) {
             let is_good = performance.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
                 && performance.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
@@ -240,7 +242,7 @@ impl Fused {
                 unique.push(algorithm);
             }
         }
-        unique
+        Ok(unique)
     }
 
     fn output(&self, target: Target) -> &Tensor {
@@ -251,7 +253,7 @@ impl Fused {
     }
 
     /// Workspace of an algorithm; `None` where the library refuses it.
-    fn bytes(&self, algorithm: Algorithm, target: Target) -> Option<usize> {
+    fn bytes(&self, algorithm: Algorithm, target: Target) -> Result<Option<usize>, Fault> {
         // SAFETY: descriptors are alive.
         let bytes = unsafe {
             result::get_convolution_forward_workspace_size(
@@ -263,7 +265,7 @@ impl Fused {
                 algorithm,
             )
         };
-        bytes.ok()
+        unless_refused("cudnnGetConvolutionForwardWorkspaceSize", bytes)
     }
 
     /// Bytes of the output without the gaps.

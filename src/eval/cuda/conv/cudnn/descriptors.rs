@@ -26,6 +26,19 @@ pub(super) fn check<T>(call: &str, result: Result<T, CudnnError>) -> Result<T, F
     result.map_err(|error| fault(call, error))
 }
 
+/// `None` where the library says that it has no such thing. Any other failure is a fault and not a
+/// reason to choose another algorithm: bits would depend on it.
+pub(super) fn unless_refused<T>(
+    call: &str,
+    result: Result<T, CudnnError>,
+) -> Result<Option<T>, Fault> {
+    match check(call, result) {
+        Ok(value) => Ok(Some(value)),
+        Err(refused) if refused.kind == FaultKind::Unsupported => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
 /// Owners of cuDNN's objects: made by `$create`, destroyed once by `$destroy`. What destroying
 /// returns is of no use: a lost device returns an error, and there is nothing to do about it.
 macro_rules! owner {
