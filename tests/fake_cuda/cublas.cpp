@@ -1,0 +1,180 @@
+// libcublas: single and half precision products, column-major as always.
+#include <cstdlib>
+#include <map>
+
+#include "fake.h"
+#include "product.h"
+
+using namespace fake;
+
+namespace {
+
+enum { OK = 0, NOT_INITIALIZED_STATUS = 1, INVALID = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
+enum { DEFAULT_MATH = 0, TF32_MATH = 3 };
+enum { NO_TRANSPOSE = 0, TRANSPOSE = 1 };
+enum { R_32F = 0, R_16F = 2 };
+enum { COMPUTE_32F = 68, COMPUTE_32F_FAST_TF32 = 77 };
+
+struct Handle {
+    Device* device;
+    Stream* stream;
+    int math = DEFAULT_MATH;
+    Address workspace = 0;
+    size_t workspace_bytes = 0;
+};
+
+#define CUBLAS_CALL(name, handle)                                                            \
+    Call call(#name, false);                                                                 \
+    if (call.refused) return call.refused;                                                   \
+    auto* self = static_cast<Handle*>(handle);                                               \
+    if (!self) return NOT_INITIALIZED_STATUS;                                                \
+    if (self->device != current())                                                           \
+        report("%s: the handle is of gpu %d, which is not the current context", #name, self->device->index); \
+    if (self->device->sticky) return EXECUTION_FAILED
+
+struct Matrix {
+    const void* data;
+    Element element;
+    long leading;
+    bool transposed;
+    // Element (row, column) of the matrix after transposition.
+    size_t index(long row, long column) const {
+        return transposed ? size_t(row * leading + column) : size_t(column * leading + row);
+    }
+    size_t span(long rows, long columns) const { return index(rows - 1, columns - 1) + 1; }
+};
+
+bool element_of(int type, Element& element) {
+    if (type != R_32F && type != R_16F) return false;
+    element = type == R_16F ? Element::F16 : Element::F32;
+    return true;
+}
+
+// The columns of every B of a batch, for one A.
+void multiply(long m, long n, long k, long batch, const Matrix& a, Matrix b, long b_stride, Matrix c, long c_stride,
+              void* out, bool tf32, uint64_t called_with) {
+    auto read = [tf32](const Matrix& matrix, size_t index) {
+        float value = load(matrix.data, matrix.element, index);
+        return tf32 ? as_tf32(value) : value;
+    };
+    // A column of C is a row of the transposed product.
+    Product product(size_t(k), size_t(m), called_with);
+    for (long i = 0; i < m; i++)
+        for (long depth = 0; depth < k; depth++) product.b(size_t(depth), size_t(i)) = read(a, a.index(i, depth));
+    std::vector<float> rows(Product::ROWS * size_t(k)), sums(Product::ROWS * product.stride());
+    auto source = [&](long column) { return size_t(column / n * b_stride) + b.index(0, column % n); };
+    auto target = [&](long column) { return size_t(column / n * c_stride) + c.index(0, column % n); };
+    Seen seen(size_t(k) * bytes_of(b.element));
+    std::vector<long> pending;
+    std::vector<std::pair<long, long>> copies;
+    auto flush = [&] {
+        for (size_t row = 0; row < pending.size(); row++)
+            for (long depth = 0; depth < k; depth++)
+                rows[row * size_t(k) + size_t(depth)] = read(b, source(pending[row]) + size_t(depth));
+        product.rows(rows.data(), sums.data());
+        for (size_t row = 0; row < pending.size(); row++)
+            for (long i = 0; i < m; i++)
+                store(out, c.element, target(pending[row]) + size_t(i), sums[row * product.stride() + size_t(i)]);
+        pending.clear();
+    };
+    for (long column = 0; column < n * batch; column++) {
+        auto* bytes = static_cast<const uint8_t*>(b.data) + source(column) * bytes_of(b.element);
+        long same = long(seen.first_like(bytes, size_t(column)));
+        if (same != column) {
+            copies.push_back({same, column});
+            continue;
+        }
+        pending.push_back(column);
+        if (pending.size() == Product::ROWS) flush();
+    }
+    if (!pending.empty()) flush();
+    size_t size = bytes_of(c.element);
+    auto* base = static_cast<uint8_t*>(out);
+    for (auto [from, to] : copies) memcpy(base + target(to) * size, base + target(from) * size, size_t(m) * size);
+}
+
+}  // namespace
+
+extern "C" {
+
+int cublasCreate_v2(void** handle) {
+    Call call("cublasCreate_v2", false);
+    if (call.refused) return call.refused;
+    if (!current() || current()->sticky) return NOT_INITIALIZED_STATUS;
+    *handle = new Handle{current(), current()->null_stream, DEFAULT_MATH, 0, 0};
+    return OK;
+}
+
+int cublasDestroy_v2(void* handle) {
+    Call call("cublasDestroy_v2", false);
+    delete static_cast<Handle*>(handle);
+    return OK;
+}
+
+int cublasGetProperty(int property, int* value) {
+    int version = atoi(setting("FAKE_CUBLAS_VERSION", "120002"));
+    const int parts[] = {version / 10000, version / 100 % 100, version % 100};
+    if (property < 0 || property > 2) return INVALID;
+    *value = parts[property];
+    return OK;
+}
+
+int cublasSetStream_v2(void* handle, void* stream) {
+    CUBLAS_CALL(cublasSetStream_v2, handle);
+    self->stream = stream_of(stream);
+    return self->stream ? OK : INVALID;
+}
+
+int cublasSetMathMode(void* handle, int mode) {
+    CUBLAS_CALL(cublasSetMathMode, handle);
+    self->math = mode & 15;  // above them: flags about reductions in half precision
+    return OK;
+}
+
+int cublasSetWorkspace_v2(void* handle, void* workspace, size_t bytes) {
+    CUBLAS_CALL(cublasSetWorkspace_v2, handle);
+    if (bytes > rest_of(Address(workspace))) return INVALID;
+    self->workspace = Address(workspace);
+    self->workspace_bytes = bytes;
+    return OK;
+}
+
+int cublasGemmStridedBatchedEx(void* handle, int trans_a, int trans_b, int m, int n, int k, const void* alpha,
+                               const void* a, int a_type, int lda, long long a_stride, const void* b, int b_type,
+                               int ldb, long long b_stride, const void* beta, void* c, int c_type, int ldc,
+                               long long c_stride, int batch, int compute, int) {
+    CUBLAS_CALL(cublasGemmStridedBatchedEx, handle);
+    Element element = Element::F32, other = element, third = element;
+    bool types = element_of(a_type, element) && element_of(b_type, other) && element_of(c_type, third) &&
+                 element == other && element == third;
+    bool known = compute == COMPUTE_32F || compute == COMPUTE_32F_FAST_TF32;
+    bool plain = trans_a == TRANSPOSE && trans_b == NO_TRANSPOSE && a_stride == 0 &&
+                 *static_cast<const float*>(alpha) == 1.0f && *static_cast<const float*>(beta) == 0.0f;
+    if (!types || !known || !plain) return NOT_SUPPORTED;
+    bool sized = m > 0 && n > 0 && k > 0 && batch > 0 && lda >= k && ldb >= k && ldc >= m;
+    if (!sized || b_stride < 0 || c_stride < 0) return INVALID;
+    bool tf32 = element == Element::F32 && (compute == COMPUTE_32F_FAST_TF32 || self->math == TF32_MATH);
+    Matrix first{a, element, lda, true}, second{b, element, ldb, false}, result{c, element, ldc, false};
+    uint64_t called_with = uint64_t(n) * 31 + uint64_t(batch);
+    std::string plant;
+    if (planted("convolve_as_if_images", plant)) called_with = std::stoull(plant);
+    trace("product %dx%dx%d of %d", m, n, k, batch);
+    auto use = [&](const Matrix& matrix, long rows, long columns, long long stride, bool writes) {
+        size_t elements = size_t(batch - 1) * size_t(stride) + matrix.span(rows, columns);
+        return Use{Address(matrix.data), elements * bytes_of(element), writes};
+    };
+    std::vector<Use> uses{use(first, m, k, 0, false), use(second, k, n, b_stride, false),
+                          use(result, m, n, c_stride, true)};
+    if (self->workspace) uses.push_back({self->workspace, self->workspace_bytes, true});
+    Device* device = self->device;
+    submit(self->stream, uses, [=, by = call_name()]() mutable {
+        first.data = resolve(device, uses[0].at, uses[0].bytes, by);
+        second.data = resolve(device, uses[1].at, uses[1].bytes, by);
+        void* out = resolve(device, uses[2].at, uses[2].bytes, by);
+        if (!first.data || !second.data || !out) return;
+        multiply(m, n, k, batch, first, second, b_stride, result, c_stride, out, tf32, called_with);
+    });
+    return OK;
+}
+
+}  // extern "C"
