@@ -39,7 +39,11 @@ pub(crate) fn model(trunk: &Trunk, version: Version, baseline: bool) -> Model {
 
 /// Writes SqueezeNet's formula trunk where the program looks for a trunk.
 pub(crate) fn write_squeeze(folder: &Path) {
-    let trunk = Trunk::formula(Net::Squeeze);
+    write_trunk(folder, &Trunk::formula(Net::Squeeze));
+}
+
+/// Writes a trunk where the program looks for it.
+pub(crate) fn write_trunk(folder: &Path, trunk: &Trunk) {
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = trunk
         .convs
         .iter()
@@ -57,7 +61,7 @@ pub(crate) fn write_squeeze(folder: &Path) {
             safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
         (name, view.unwrap())
     });
-    let path = folder.join("squeeze.safetensors");
+    let path = folder.join(format!("{}.safetensors", trunk.net));
     safetensors::serialize_to_file(views, None, &path).unwrap();
 }
 

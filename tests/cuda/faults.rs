@@ -1,0 +1,174 @@
+//! Calls that fail: memory that runs short, contexts that break, anything once.
+
+use std::collections::BTreeMap;
+
+use crate::job::{Evaluated, Job};
+use crate::machine::Machine;
+
+const CUDA: [&str; 4] = ["--device", "cuda", "--batch", "1"];
+const OUT_OF_MEMORY: i32 = 2;
+const ILLEGAL_ADDRESS: i32 = 700;
+const UNKNOWN: i32 = 999;
+
+/// Right values or a clear error: nothing in between, and nothing that the stand-ins object to.
+/// Whether the job was done.
+#[track_caller]
+fn right_or_clear(evaluated: &Evaluated, table: &str, what: &str) -> bool {
+    let told = evaluated.ran.stderr();
+    assert!(evaluated.ran.report.is_empty(), "{what}: {}\n{told}", evaluated.ran.report);
+    assert!(!told.contains("panicked"), "{what}: {told}");
+    match evaluated.ran.output.status.code() {
+        Some(0) => {
+            assert_eq!(evaluated.pairs(), table, "{what}");
+            true
+        }
+        Some(5) => {
+            assert!(told.starts_with("error:") || told.contains("\nerror:"), "{what}: {told}");
+            false
+        }
+        other => panic!("{what}: exit {other:?}\n{told}"),
+    }
+}
+
+#[test]
+fn out_of_memory_at_each_allocation_in_turn() {
+    let job = Job::noise(4, 1);
+    let clean = job.eval(&Machine::new(), &CUDA);
+    let table = clean.table();
+    for function in ["cuMemAlloc_v2", "cuMemHostAlloc"] {
+        let count = clean.ran.calls(function);
+        assert!(count > 3, "{function} is not called");
+        let mut done = 0;
+        for nth in 1..=count {
+            let machine = Machine::new().fail(function, nth, OUT_OF_MEMORY).schedule("lazy");
+            let evaluated = job.eval(&machine, &CUDA);
+            let what = format!("{function} {nth} of {count}");
+            if right_or_clear(&evaluated, &table, &what) {
+                done += 1;
+            } else {
+                let told = evaluated.ran.stderr();
+                assert!(
+                    told.contains("OUT_OF_MEMORY") || told.contains("memory"),
+                    "{what}: {told}"
+                );
+            }
+        }
+        eprintln!("{function}: {done} of {count} jobs done in spite of a failure");
+    }
+}
+
+#[test]
+fn less_memory_changes_no_value() {
+    let job = Job::noise(4, 2);
+    let mut done = 0;
+    let table = job.eval(&Machine::new(), &CUDA).table();
+    for mebibytes in [20, 60, 80, 100, 120, 140, 160, 200, 300] {
+        let machine = Machine::new().set("FAKE_CUDA_MEMORY", mebibytes << 20);
+        let evaluated = job.eval(&machine, &["--device", "cuda"]);
+        if evaluated.ran.output.status.code() == Some(3) {
+            // A pair that no amount of patience can score is a row.
+            evaluated.ran.expect(3);
+            continue;
+        }
+        done += usize::from(right_or_clear(&evaluated, &table, &format!("{mebibytes} MiB")));
+    }
+    assert!((1..9).contains(&done), "{done} of 9 sizes suffice");
+}
+
+/// cuDNN has its own name for a context that is broken.
+fn is_told(stderr: &str) -> bool {
+    stderr.contains("ILLEGAL_ADDRESS") || stderr.contains("EXECUTION_FAILED")
+}
+
+#[test]
+fn a_broken_context_ends_the_run_and_the_same_command_goes_on() {
+    let job = Job::noise(6, 1);
+    let clean = job.eval(&Machine::new(), &CUDA);
+    let table = clean.table();
+    let launches = clean.ran.calls("cuLaunchKernel");
+    for (nth, schedule) in [(1, "eager"), (launches / 2, "lazy"), (launches, "eager")] {
+        let machine = Machine::new().schedule(schedule);
+        let machine = machine.fail("cuLaunchKernel", nth, ILLEGAL_ADDRESS);
+        let broken = job.eval(&machine, &CUDA);
+        let told = broken.ran.expect(5).stderr();
+        assert!(is_told(&told), "{told}");
+        assert!(told.contains("hint:"), "{told}");
+        let rest = job.eval_into(&broken.run, &Machine::new(), &CUDA);
+        assert_eq!(rest.table(), table, "launch {nth} of {launches}, {schedule}");
+        if nth == launches {
+            let again = rest.ran.calls("cuLaunchKernel");
+            assert!(again < launches, "rows that were scored are scored again");
+        }
+    }
+}
+
+#[test]
+fn the_other_gpus_go_on_where_one_breaks() {
+    let job = Job::noise(8, 1);
+    let table = job.eval(&Machine::new(), &CUDA).table();
+    let options = ["--device", "cuda:all", "--batch", "1"];
+    let mut struck = 0;
+    for (count, gpu) in [(2, 0), (2, 1), (4, 2)] {
+        for nth in [1, 9] {
+            let machine = Machine::new().gpus(count).schedule("lazy");
+            let machine = machine.fail(&format!("cuLaunchKernel@{gpu}"), nth, ILLEGAL_ADDRESS);
+            let evaluated = job.eval(&machine, &options);
+            assert_eq!(evaluated.table(), table, "gpu {gpu} of {count}");
+            if evaluated.ran.trace.contains("fault ") {
+                struck += 1;
+                let told = evaluated.ran.stderr();
+                assert!(is_told(&told), "nobody is told: {told}");
+            }
+        }
+    }
+    assert!(struck > 0, "no fault was reached");
+    // When all break, so does the run.
+    let machine = Machine::new().gpus(2).set(
+        "FAKE_CUDA_FAIL",
+        format!("cuLaunchKernel@0:1:{ILLEGAL_ADDRESS},cuLaunchKernel@1:1:{ILLEGAL_ADDRESS}"),
+    );
+    let told = job.eval(&machine, &options).ran.expect(5).stderr();
+    assert!(is_told(&told), "{told}");
+}
+
+#[test]
+fn any_call_may_fail_once() {
+    let job = Job::noise(2, 1);
+    for engine in ["cudnn", "cublas"] {
+        let options = [&CUDA[..], &["--conv", engine]].concat();
+        let clean = job.eval(&Machine::new(), &options);
+        let table = clean.table();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        // What both engines have in common is tried once.
+        let prefix = if engine == "cudnn" { "cu" } else { "cublas" };
+        for line in clean.ran.trace.lines().filter(|line| line.starts_with(prefix)) {
+            *counts.entry(line.split(' ').next().unwrap()).or_default() += 1;
+        }
+        for (function, count) in counts {
+            // What waits fails because the context broke; for others, codes that the bindings know.
+            let code = match function {
+                _ if function.starts_with("cudnn") => 5000,
+                _ if function.starts_with("cublas") => 13,
+                _ if function.contains("Synchronize") => ILLEGAL_ADDRESS,
+                _ => UNKNOWN,
+            };
+            let first_and_last = if count == 1 { vec![1] } else { vec![1, count] };
+            for nth in first_and_last {
+                let machine = Machine::new().fail(function, nth, code);
+                let evaluated = job.eval(&machine, &options);
+                // What a failed release leaves behind is no fault of the program.
+                let what = format!("{function} {nth} of {count}");
+                let releases = ["Free", "Destroy", "Release", "Unload"];
+                let is_release = releases.iter().any(|word| function.contains(word))
+                    || (function == "cuCtxSetCurrent" && nth == count);
+                if is_release {
+                    let code = evaluated.ran.output.status.code();
+                    assert_eq!(code, Some(0), "{what}: {}", evaluated.ran.stderr());
+                    assert_eq!(evaluated.pairs(), table, "{what}");
+                } else {
+                    right_or_clear(&evaluated, &table, &what);
+                }
+            }
+        }
+    }
+}

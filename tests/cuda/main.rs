@@ -1,0 +1,16 @@
+//! `--device cuda` end to end, on machines that are imagined: the unmodified program against the
+//! stand-ins for the NVIDIA libraries. tests/fake_cuda/README.md says how they work and what they
+//! cannot show.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+
+#[path = "../host_cuda/mod.rs"]
+mod host_cuda;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod faults;
+mod job;
+mod machine;
+mod machines;
+mod planted;
+mod values;

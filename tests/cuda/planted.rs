@@ -1,0 +1,98 @@
+//! Faults of a program, planted between it and the driver: each must be caught, or the other tests
+//! of this folder prove nothing. What is planted is what a wrong program would have asked for.
+
+use crate::job::Job;
+use crate::machine::{Machine, Ran};
+
+const CUDA: [&str; 4] = ["--device", "cuda", "--batch", "1"];
+const SCHEDULES: [&str; 4] = ["eager", "lazy", "first=1", "first=2"];
+
+/// A job that is right, and without a report under every schedule.
+struct Clean {
+    job: Job,
+    table: String,
+    ran: Ran,
+}
+
+impl Clean {
+    fn new() -> Clean {
+        // One size, more batches than slots: nothing but events makes anybody wait.
+        let job = Job::noise(1, 5);
+        let evaluated = job.eval(&Machine::new(), &CUDA);
+        let table = evaluated.table();
+        for schedule in &SCHEDULES[1..] {
+            assert_eq!(job.eval(&Machine::new().schedule(schedule), &CUDA).table(), table);
+        }
+        Clean { job, table, ran: evaluated.ran }
+    }
+
+    /// How a fault shows, under the schedules in turn; `None` where it does under none.
+    fn caught(&self, plant: &str) -> Option<String> {
+        SCHEDULES.iter().find_map(|schedule| {
+            let machine = Machine::new().plant(plant).schedule(schedule);
+            let evaluated = self.job.eval(&machine, &CUDA);
+            let report = evaluated.ran.report.lines().next();
+            let by_report = report.map(|line| format!("{schedule}: {line}"));
+            by_report.or_else(|| match evaluated.ran.output.status.code() {
+                Some(0) if evaluated.pairs() == self.table => None,
+                Some(0) => Some(format!("{schedule}: other values")),
+                other => Some(format!("{schedule}: exit {other:?}")),
+            })
+        })
+    }
+}
+
+#[test]
+fn every_fault_is_caught() {
+    let clean = Clean::new();
+    let faults = [
+        // Rows for columns, source for target, red for blue, gain for bias, ...
+        "swap_arguments=max_pool_nchw_f32:4:5",
+        "swap_arguments=max_pool_nchw_f32:0:1",
+        "swap_arguments=normalise_u8_nchw_f32:7:9",
+        "swap_arguments=normalise_u8_nchw_f32:5:6",
+        "swap_arguments=tap_nchw_f32_c64:2:4",
+        "swap_arguments=tap_nchw_f32_c192:5:6",
+        "swap_arguments=finish:2:3",
+        // Lengths of copies. (A download has room for a full micro-batch at its end: one byte less
+        // changes nothing that anybody reads.)
+        "upload_bytes=1:1",
+        "upload_bytes=1:-1",
+        "upload_bytes=12:1",
+        "download_bytes=1:1",
+        // Memory of a launch that was freed before it.
+        "free_before_launch=1",
+        "free_before_launch=20",
+    ];
+    for fault in faults {
+        let how = clean.caught(fault);
+        eprintln!("{fault}: {how:?}");
+        assert!(how.is_some(), "{fault} is not caught");
+    }
+    // Every wait of a stream for another, and of the host for results.
+    for (function, plant) in
+        [("cuStreamWaitEvent", "drop_wait"), ("cuEventSynchronize", "skip_event_synchronize")]
+    {
+        let count = clean.ran.calls(function);
+        assert!(count > 1, "nobody calls {function}");
+        for nth in 1..=count {
+            let how = clean.caught(&format!("{plant}={nth}"));
+            eprintln!("{plant} {nth} of {count}: {how:?}");
+            assert!(how.is_some(), "{function} {nth} of {count} can be left out");
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_as_many_images_as_the_batch_holds_give_other_bits() {
+    let job = Job::noise(2, 3);
+    for engine in ["cudnn", "cublas"] {
+        let eval = |images: &str, batch: &str| {
+            let machine = Machine::new().plant(&format!("convolve_as_if_images={images}"));
+            let options = ["--device", "cuda", "--conv", engine, "--batch", batch];
+            job.eval(&machine, &options).table()
+        };
+        assert_ne!(eval("2", "1"), eval("4", "3"), "{engine} gives the same bits for any number");
+        assert_eq!(eval("2", "1"), eval("2", "3"), "only the number of images matters");
+    }
+}
