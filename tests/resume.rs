@@ -46,7 +46,7 @@ impl Set {
     /// The arguments of a run; one thread and small batches, so that there is much to interrupt.
     fn args<'a>(run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         let mut args = vec!["eval", "m.csv", "-o", run, "--group-by", "method"];
-        args.extend(["--threads", "1", "--batch", "2", "--crop-border", "24"]);
+        args.extend(["--threads", "1", "--batch", "2", "--crop-border", "40"]);
         args.extend(more);
         args
     }
@@ -295,6 +295,75 @@ fn contents_are_compared_where_that_is_asked_for() {
     let told = stderr(&set.eval("run", &[]));
     let expected = "going on: 4 of 8 pairs are done, 4 whose images have changed are scored again";
     assert!(told.contains(expected), "{told}");
+}
+
+#[test]
+fn maps_of_the_worst_pairs_survive_interruptions_and_shards() {
+    let set = Set::new();
+    let worst = ["--spatial-worst", "5"];
+    assert_success(&set.eval("whole", &worst));
+    let maps = |run: &str| {
+        let folder = set.path().join(run).join("maps");
+        let index = fs_err::read_to_string(folder.join("index.csv")).unwrap();
+        let names: Vec<String> = index
+            .lines()
+            .skip(1)
+            .flat_map(|line| line.rsplit(',').take(2).map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        let files: Vec<Vec<u8>> =
+            names.iter().map(|name| fs_err::read(folder.join(name)).unwrap()).collect();
+        (index, files)
+    };
+    let expected = maps("whole");
+    assert_eq!(expected.1.len(), 10);
+
+    let mut child = set.start("stopped", &worst);
+    set.wait_for_rows(&mut child, "stopped", "0-of-1");
+    kill_process(pid(&child), Signal::KILL).unwrap();
+    child.wait().unwrap();
+    assert_success(&set.eval("stopped", &worst));
+    assert!(maps("stopped") == expected);
+
+    // A map that is gone is made again.
+    let gone = expected.0.lines().nth(1).unwrap().rsplit(',').nth(1).unwrap();
+    fs_err::remove_file(set.path().join("stopped/maps").join(gone)).unwrap();
+    let told = stderr(&set.eval("stopped", &worst));
+    assert!(told.contains("going on: 95 of 96 pairs are done"), "{told}");
+    assert!(maps("stopped") == expected);
+
+    for shard in ["0/2", "1/2"] {
+        assert_success(&set.eval("joined", &[worst[0], worst[1], "--shard", shard]));
+    }
+    assert_success(&lpips(set.path(), &["merge", "joined"]));
+    assert!(maps("joined") == expected);
+}
+
+#[test]
+fn a_pair_is_scored_again_when_its_mask_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, value: usize| {
+        let mut bytes = b"P5 40 40 255\n".to_vec();
+        bytes.extend((0..1600).map(|index| (index * value % 251) as u8));
+        fs_err::write(folder.path().join(name), bytes).unwrap();
+    };
+    fs_err::create_dir(folder.path().join("masks")).unwrap();
+    for (name, value) in [("a.pgm", 3), ("b.pgm", 5), ("masks/x.pgm", 7), ("masks/y.pgm", 1)] {
+        write(name, value);
+    }
+    let manifest = "ref,dist,item\na.pgm,b.pgm,x\na.pgm,b.pgm,y\n";
+    fs_err::write(folder.path().join("m.csv"), manifest).unwrap();
+    let args = ["eval", "m.csv", "-o", "run", "--mask", "masks"];
+    assert_success(&lpips(folder.path(), &args));
+    let before = fs_err::read_to_string(folder.path().join("run/pairs.csv")).unwrap();
+    write("masks/y.pgm", 2);
+    let file = fs_err::OpenOptions::new().write(true).open(folder.path().join("masks/y.pgm"));
+    file.unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let told = stderr(&lpips(folder.path(), &args));
+    assert!(told.contains("going on: 1 of 2 pairs are done, 1 whose images have"), "{told}");
+    let after = fs_err::read_to_string(folder.path().join("run/pairs.csv")).unwrap();
+    let row = |text: &str, index: usize| text.lines().nth(index).unwrap().to_owned();
+    assert_eq!(row(&before, 1), row(&after, 1));
+    assert_ne!(row(&before, 2), row(&after, 2));
 }
 
 #[test]

@@ -129,8 +129,11 @@ impl Attempt {
         let folder = run_dir.journals();
         let comer = header.owner.clone();
         let first = journal::line(&Entry::Begin(Box::new(header)))?;
+        // A listing of a network file system may be older than what this process knows.
+        let mut known = None;
         for _ in 0..RACES_MAX {
-            let last = run_dir.journal_names()?.into_iter().rfind(|name| name.shard == shard);
+            let names = run_dir.journal_names()?;
+            let last = names.into_iter().chain(known).filter(|name| name.shard == shard).max();
             if let Some(name) = last {
                 let last = Last::look(&folder, name)?;
                 if last.standing(&comer) == Standing::Held {
@@ -138,11 +141,14 @@ impl Attempt {
                 }
             }
             let attempt = last.map_or(1, |last| last.attempt + 1);
-            let path = folder.join(JournalName { shard, attempt }.to_string());
+            let name = JournalName { shard, attempt };
+            let path = folder.join(name.to_string());
             let is_ours = run_dir.create_once(&path, |file| Ok(file.write_all(first.as_bytes())?));
+            known = Some(name);
             if is_ours? {
                 let writer = Writer::open(run_dir.disk.clone(), &path)?;
-                let signs = Signs::start(writer.file().file().try_clone()?);
+                let every = Duration::from_secs(SIGN_EVERY_S);
+                let signs = Signs::start(writer.file().file().try_clone()?, every);
                 let next = JournalName { shard, attempt: attempt + 1 }.to_string();
                 let successor = folder.join(next);
                 return Ok(Attempt { writer, successor, shard, is_ended: false, _signs: signs });
@@ -204,10 +210,9 @@ struct Signs {
 }
 
 impl Signs {
-    fn start(journal: std::fs::File) -> Signs {
+    fn start(journal: std::fs::File, every: Duration) -> Signs {
         let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
-            let every = Duration::from_secs(SIGN_EVERY_S);
             while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                 // Now by the file server's clock. A server that is away for a moment will hear the
                 // next sign.
@@ -270,6 +275,30 @@ mod tests {
         first.end(How::Stopped, 0.0).unwrap();
         begin(&run_dir, |_| {}).unwrap();
         assert_eq!(run_dir.journal_names().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_process_elsewhere_is_passed_over_when_it_was_silent_for_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(folder.path()).unwrap();
+        let elsewhere = |header: &mut Header| header.owner.machine = "elsewhere".to_owned();
+        let _first = begin(&run_dir, elsewhere).unwrap();
+        assert!(begin(&run_dir, |_| {}).is_err());
+        let path = run_dir.journals().join("3-of-8.attempt-1");
+        let file = fs_err::OpenOptions::new().append(true).open(path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        begin(&run_dir, |_| {}).unwrap();
+    }
+
+    #[test]
+    fn signs_of_life_change_the_time_of_the_journal() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let signs = Signs::start(file.try_clone().unwrap(), Duration::from_millis(1));
+        while file.metadata().unwrap().modified().unwrap() == SystemTime::UNIX_EPOCH {
+            std::thread::yield_now();
+        }
+        drop(signs);
     }
 
     #[test]

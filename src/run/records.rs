@@ -138,8 +138,8 @@ impl Records {
         self.compare(&twice)
     }
 
-    /// Scores of one pair of unchanged files are equal within a numerics class, or something is very
-    /// wrong.
+    /// Scores of one pair of unchanged files are equal within a numerics class, or something is
+    /// very wrong.
     fn compare(&mut self, twice: &[(u64, Record)]) -> anyhow::Result<()> {
         let mut repeated = 0;
         let mut reader = self.reader(1);
