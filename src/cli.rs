@@ -97,7 +97,8 @@ A manifest is CSV, TSV (.tsv) or JSON lines (.jsonl). Columns `ref` and `dist` a
 to the manifest's folder; `id`, `item` and `method` are optional; all others are carried to the \
 output and can be grouped by. With the columns `ref`, `p0`, `p1` and `judge` it is one of \
 triplets, and twoafc.csv says how often the metric agrees with people. Folders are paired by \
-relative path without extension, never by order. In a manifest from stdin, paths are relative to the working folder.
+relative path without extension, never by order. In a manifest from stdin, paths are relative to \
+the working folder.
 
 However a run ended, the same command goes on: finished pairs whose images are unchanged are kept, \
 failed ones are tried again.

@@ -256,10 +256,13 @@ impl Outcome {
         };
         if !is_good && self.fault.is_none() {
             self.fault = Some(format!(
-                "a pair of {} images ({:?}): {:e} instead of {total:e}",
+                "a pair of {} images ({:?}): {:e} instead of {total:e}; layers {:?} instead of \
+                 {:?}",
                 case.size,
                 case.kind,
-                found.total()
+                found.total(),
+                found.layers,
+                case.layers,
             ));
         }
     }

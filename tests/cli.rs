@@ -158,7 +158,7 @@ fn what_cannot_work_is_refused_before_anything_is_written() {
             5,
             &[
                 "no weights for vgg: tried `weights/vgg.safetensors`",
-                "hint: run `python3 scripts/fetch",
+                "hint: run `lpips weights fetch vgg`",
             ],
         ),
         (&["eval", "m.csv", "-o", "run", "--group-by", "metod"], 2, &["`metod`", "item, method"]),

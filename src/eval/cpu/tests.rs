@@ -162,9 +162,13 @@ fn convolutions_agree_with_plain_loops() {
         // Maps around one tile, below and above.
         for len in 1..14 {
             let other = random.up_to(14);
-            seen.push(check_conv(&mut random, isa, [32, 32, 3, 1, 1], [len, other]));
+            seen.push(check_conv(&mut random, isa, [48, 32, 3, 1, 1], [len, other]));
         }
+        // Each algorithm once at least, whatever the seed.
         seen.push(check_conv(&mut random, isa, [16, 32, 3, 1, 1], [33, 47]));
+        seen.push(check_conv(&mut random, isa, [48, 32, 3, 1, 1], [12, 12]));
+        seen.push(check_conv(&mut random, isa, [48, 32, 3, 1, 1], [33, 47]));
+        seen.push(check_conv(&mut random, isa, [48, 32, 5, 1, 2], [33, 47]));
         for algorithm in [
             Algorithm::Direct,
             Algorithm::Winograd(Scheme::F4x3),
