@@ -249,7 +249,7 @@ pub struct EvalArgs {
     )]
     pub spatial_worst: Option<NonZeroUsize>,
 
-    /// Folder of masks, `<item>.png`: grey images of weights; adds a column lpips_masked_<net>
+    /// Folder of masks, `<item>.png`: grey images of weights; adds a column `lpips_masked_<net>`
     #[arg(long, value_name = "DIR", conflicts_with = "semantic_layer")]
     pub mask: Option<PathBuf>,
 

@@ -152,7 +152,7 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
 }
 
 /// The name in the folder of `path` that was most probably meant by a `path` that does not exist.
-/// Folders of more than [`SIBLINGS_MAX`] entries are not searched, since many files may be missing.
+/// Folders of more than some thousand entries are not searched, since many files may be missing.
 #[must_use]
 pub fn nearest_file(path: &Path) -> Option<String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

@@ -42,7 +42,7 @@ pub enum WeightsCommand {
     Import {
         /// The checkpoint
         file: PathBuf,
-        /// Where to write it [default: <net>.safetensors in the folder of weights]
+        /// Where to write it; by default `<net>.safetensors` in the folder of weights
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },

@@ -39,7 +39,7 @@ impl ConvStep {
     }
 }
 
-/// What is done at once: a step, or the steps of a [`Stage`].
+/// What is done at once: a step, or the steps of a stage.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pass {
     Conv(ConvStep),

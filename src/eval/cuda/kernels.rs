@@ -318,7 +318,7 @@ impl Kernels {
         self.launch(stream, &entry, of.pairs, of.positions, &args)
     }
 
-    /// Means of all layers: `out` f64 [pair][layer].
+    /// Means of all layers: `out` f64 (pair, layer).
     pub(super) fn finish(
         &self,
         stream: &Stream,

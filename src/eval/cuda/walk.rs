@@ -80,11 +80,11 @@ fn resident(bytes: &[u8], stream: &Stream) -> Result<DeviceBuffer, Fault> {
 /// start at aligned offsets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Layout {
-    /// f64 [pair][layer].
+    /// f64 (pair, layer).
     means: usize,
-    /// f32 [pair][position], per layer.
+    /// f32 (pair, position), per layer.
     maps: Vec<usize>,
-    /// f32 [pair][position], of this layer.
+    /// f32 (pair, position), of this layer.
     reference_sum: Option<(usize, usize)>,
     /// First byte after all of them.
     end: usize,
