@@ -51,14 +51,18 @@ fn mean(map: &Map) -> f64 {
     map.iter().sum::<f64>() / map.len() as f64
 }
 
-/// Within `relative` of the largest expected value, everywhere.
+/// Within `relative` of the largest expected value and 1e-8, everywhere. The formula trunk's last
+/// layers see two images nearly alike: what float32 leaves of differences of 5e-6 is not relative.
 fn assert_near(found: &eval::Map, expected: &Map, relative: f64, name: &str) {
     assert_eq!(found.values.len(), expected.len(), "{name}");
     assert_eq!(found.values.len(), found.height * found.width, "{name}");
     let largest = expected.iter().copied().fold(0.0, f64::max);
     for (at, (&found, expected)) in found.values.iter().zip(expected).enumerate() {
         let deviation = (f64::from(found) - expected).abs();
-        assert!(deviation <= relative * largest, "{name} at {at}: {found} instead of {expected}");
+        assert!(
+            deviation <= relative * largest + 1e-8,
+            "{name} at {at}: {found} instead of {expected}"
+        );
     }
 }
 
@@ -121,8 +125,7 @@ fn maps_agree_with_float64_and_leave_the_means_alone() {
             assert!(plain.maps.is_empty() && plain.reference_sum.is_none());
             assert_eq!(found.maps.len(), maps.len());
             for (layer, (found, expected)) in found.maps.iter().zip(&maps).enumerate() {
-                // A mean is promised within 3e-5; at one position nothing averages out.
-                assert_near(found, expected, 1e-4, &format!("{net} {isa} layer {layer}"));
+                assert_near(found, expected, 3e-5, &format!("{net} {isa} layer {layer}"));
             }
             let sum = sum.as_ref().unwrap();
             assert_near(found.reference_sum.as_ref().unwrap(), sum, 1e-5, &format!("{net} {isa}"));
