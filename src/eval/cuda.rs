@@ -362,7 +362,8 @@ fn refusal(ordinal: usize, fault: &Fault) -> Refusal {
         }
         FaultKind::Unsupported => "try the other engine with `--conv cublas`",
         FaultKind::Fatal => {
-            "run `lpips doctor --selftest`; `nvidia-smi` and `dmesg` tell of faults of the GPU"
+            "run `lpips doctor --selftest --device cuda`; `nvidia-smi` and `dmesg` tell of \
+             faults of the GPU"
         }
     };
     Refusal::environment(format!("CUDA {ordinal} cannot be used: {fault}")).hint(hint)

@@ -83,7 +83,7 @@ impl Unit {
 
     /// Whether it is a library of its own; everything else belongs to the driver.
     fn is_library(&self) -> bool {
-        ["cudnn", "cublas"].contains(&self.name.as_str())
+        ["cudnn", "cudnn_part", "cublas"].contains(&self.name.as_str())
     }
 }
 
@@ -124,15 +124,16 @@ fn stand_ins() -> &'static StandIns {
 
 fn link_all(units: &[Unit], kernels: &[PathBuf], folder: &Path) {
     link_driver(units, kernels, folder, "");
+    let object = |name: &str| &units.iter().find(|unit| unit.name == name).unwrap().object;
     for (name, library) in [("cudnn", "libcudnn.so.9"), ("cublas", "libcublas.so.12")] {
-        let object = &units.iter().find(|unit| unit.name == name).unwrap().object;
         let mut command = linker(folder, library);
-        succeed(command.arg(object).arg("-L").arg(folder).arg("-l:libcuda.so.1"));
+        succeed(command.arg(object(name)).arg("-L").arg(folder).arg("-l:libcuda.so.1"));
     }
-    let parts = CUDNN_PARTS.map(|part| format!("libcudnn_{part}.so.9"));
-    for library in parts.iter().map(String::as_str).chain(["libcublasLt.so.12"]) {
-        succeed(&mut linker(folder, library));
+    for part in CUDNN_PARTS {
+        let library = format!("libcudnn_{part}.so.9");
+        succeed(linker(folder, &library).arg(object("cudnn_part")));
     }
+    succeed(&mut linker(folder, "libcublasLt.so.12"));
 }
 
 fn linker(folder: &Path, library: &str) -> Command {
@@ -201,6 +202,19 @@ impl Machine {
     pub(crate) fn without(self, library: &str) -> Machine {
         fs_err::remove_file(self.folder.path().join(library)).unwrap();
         self
+    }
+
+    /// A library under another name.
+    pub(crate) fn rename(self, library: &str, name: &str) -> Machine {
+        fs_err::rename(self.folder.path().join(library), self.folder.path().join(name)).unwrap();
+        self
+    }
+
+    /// A library that is another file.
+    pub(crate) fn replace(self, library: &str, bytes: &[u8]) -> Machine {
+        let machine = self.without(library);
+        fs_err::write(machine.folder.path().join(library), bytes).unwrap();
+        machine
     }
 
     /// A driver that lacks a function.

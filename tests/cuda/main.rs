@@ -10,6 +10,7 @@ mod support;
 
 mod faults;
 mod job;
+mod libraries;
 mod machine;
 mod machines;
 mod planted;

@@ -239,6 +239,11 @@ size_t cudnnGetVersion() {
     return strtoull(setting("FAKE_CUDNN_VERSION", "90100"), nullptr, 10);
 }
 
+size_t cudnnGetCudartVersion() {
+    demand_companions();
+    return strtoull(setting("FAKE_CUDNN_CUDA", "12000"), nullptr, 10);
+}
+
 int cudnnCreate(void** handle) {
     demand_companions();
     CUDNN_CALL(cudnnCreate);

@@ -1,20 +1,21 @@
 //! Which of CUDA's libraries and GPUs there are, where, and why not.
 //!
 //! Never panics and never ends the process, whatever is missing: a library is opened before cudarc
-//! asks for it, every symbol is looked up before it is called, and cuDNN, which aborts when one of
-//! its parts is missing, is called only when all parts lie in one folder and could be opened.
+//! asks for it, every symbol is looked up before it is called, and [`cudnn`], which can end the
+//! process, is asked in a way of its own.
 #![expect(unsafe_code, reason = "opens shared libraries and looks symbols up")]
 
+mod cudnn;
 mod places;
 mod symbols;
 
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 
-use cudarc::{cublas, cudnn, driver};
+use cudarc::{cublas, driver};
 use libloading::Library as Handle;
 
-use self::places::{Found, Places};
+use self::places::Places;
 use super::driver::{Context, Gpu, device_count, driver_version};
 use super::{ConvChoice, ConvEngine, Gpus};
 use crate::error::Refusal;
@@ -92,7 +93,12 @@ impl Probe {
             Ok(gpus) => (driver, gpus),
             Err(problem) => (Err(problem), Vec::new()),
         };
-        Probe { driver, gpus, cudnn: find_cudnn(&places), cublas: find_cublas(&places) }
+        // cuDNN uses what was opened before it: cuBLAS, and the compiler for some of its kernels.
+        let newest = driver.as_ref().map_or(i32::MAX, |library| major(&library.version));
+        let cublas = find_cublas(&places, newest);
+        places.compiler(newest).iter().for_each(|file| drop(preload(file)));
+        let cudnn = cudnn::find(&places, newest);
+        Probe { driver, gpus, cudnn, cublas }
     }
 
     /// The newest CUDA that the driver supports, such as `12.4`.
@@ -228,7 +234,8 @@ fn preload(path: &Path) -> Result<(), Problem> {
             Ok(())
         }
         Err(error) => {
-            let reason = format!("`{}` cannot be opened: {error}", path.display());
+            let error = anyhow::Error::from(error);
+            let reason = format!("`{}` cannot be opened: {error:#}", path.display());
             Err(Problem::new(reason, "reinstall it, or name another folder with `--cuda-libs`"))
         }
     }
@@ -279,14 +286,35 @@ fn find_driver(places: &Places) -> Result<Library, Problem> {
     Ok(Library { version: text, path })
 }
 
-fn find_cublas(places: &Places) -> Result<Library, Problem> {
+/// The first number of a version; 0 where there is none.
+fn major(version: &str) -> i32 {
+    version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
+}
+
+/// A library that no driver of CUDA `newest` runs.
+fn too_new(path: &Path, cuda: i32, newest: i32) -> Problem {
+    let path = path.display();
+    Problem::new(
+        format!("`{path}` is for CUDA {cuda}, and the driver supports CUDA {newest} at the most"),
+        format!(
+            "install the library for CUDA {newest} (pip: the package that ends with -cu{newest}) \
+             and name its folder with `--cuda-libs`, or install a newer driver"
+        ),
+    )
+}
+
+fn find_cublas(places: &Places, newest: i32) -> Result<Library, Problem> {
     const REMEDY: &str = "install cuBLAS of CUDA 12 or 13 (pip: nvidia-cublas-cu12), or name its \
                           folder with `--cuda-libs`";
-    if let Some(Found { files, .. }) = places.cublas() {
+    if let Some(files) = places.cublas(newest) {
         files.iter().try_for_each(|file| preload(file))?;
     }
     // SAFETY: only asks whether the library can be opened.
     if !unsafe { cublas::sys::is_culib_present() } {
+        if let Some([.., newer]) = places.cublas(i32::MAX).as_deref() {
+            let named = newer.extension().unwrap_or_default().to_string_lossy();
+            return Err(too_new(newer, major(&named), newest));
+        }
         return Err(Problem::new("cuBLAS was not found (libcublas.so.12 or .13)", REMEDY));
     }
     // SAFETY: it is present.
@@ -303,6 +331,7 @@ fn find_cublas(places: &Places) -> Result<Library, Problem> {
     use cublas::sys::libraryPropertyType_t::{MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL};
     let version = [MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL].map(part);
     match version {
+        [Ok(major), ..] if major > newest => Err(too_new(&path, major, newest)),
         [Ok(major), Ok(minor), Ok(patch)] if major >= 12 => {
             Ok(Library { version: format!("{major}.{minor}.{patch}"), path })
         }
@@ -312,44 +341,6 @@ fn find_cublas(places: &Places) -> Result<Library, Problem> {
         }
         _ => Err(Problem::new(format!("`{}` does not tell its version", path.display()), REMEDY)),
     }
-}
-
-fn find_cudnn(places: &Places) -> Result<Library, Problem> {
-    const REMEDY: &str = "install cuDNN 9 (pip: nvidia-cudnn-cu12 or -cu13), or name its folder \
-                          with `--cuda-libs`; without it `--conv cublas` works, more slowly";
-    let candidate = places.cudnn();
-    if let Some(Found { files, missing }) = &candidate {
-        if let Some(name) = missing {
-            let folder = files.first().and_then(|file| file.parent()).unwrap_or(Path::new(""));
-            let reason = format!("cuDNN in `{}` is incomplete: no `{name}`", folder.display());
-            return Err(Problem::new(reason, REMEDY));
-        }
-        files.iter().try_for_each(|file| preload(file))?;
-    }
-    // SAFETY: only asks whether the library can be opened.
-    if !unsafe { cudnn::sys::is_culib_present() } {
-        return Err(Problem::new("cuDNN was not found (libcudnn.so.9)", REMEDY));
-    }
-    // SAFETY: it is present.
-    let library = unsafe { cudnn::sys::culib() };
-    let path = places::mapped(address(library, "cudnnGetVersion"));
-    let path = path.unwrap_or_else(|| "libcudnn.so.9".into());
-    // The loader's own path may lead elsewhere than to what was opened before, and to parts that
-    // nobody has looked for: calling it could end the process.
-    if let Some(name) = places::missing_part(&path) {
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let reason = format!("cuDNN in `{}` is incomplete: no `{name}`", folder.display());
-        return Err(Problem::new(reason, REMEDY));
-    }
-    require(library, symbols::CUDNN, &path)?;
-    // SAFETY: all parts are there; no handle is needed.
-    let version = unsafe { cudnn::sys::cudnnGetVersion() };
-    let text = format!("{}.{}.{}", version / 10_000, version % 10_000 / 100, version % 100);
-    if !(90_000..100_000).contains(&version) {
-        let reason = format!("`{}` is not cuDNN 9 (its version is {version})", path.display());
-        return Err(Problem::new(reason, REMEDY));
-    }
-    Ok(Library { version: text, path })
 }
 
 #[cfg(test)]
@@ -388,6 +379,11 @@ mod tests {
         assert!(one.choose(&Gpus::First).unwrap_err().to_string().contains("capability 6.1"));
         let old = probe(vec![gpu(0, "old", (6, 1))]);
         assert!(old.choose(&Gpus::All).unwrap_err().to_string().contains("capability 6.1"));
+    }
+
+    #[test]
+    fn the_first_number_of_a_version_is_compared() {
+        assert_eq!((major("12.4"), major("13.0.2"), major("")), (12, 13, 0));
     }
 
     #[test]

@@ -18,14 +18,6 @@ const CUDNN_PARTS: [&str; 7] = [
     "libcudnn_engines_runtime_compiled.so.9",
 ];
 
-/// Files to open, in this order.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Found {
-    pub(super) files: Vec<PathBuf>,
-    /// A part that belongs to them and is not there.
-    pub(super) missing: Option<&'static str>,
-}
-
 /// Folders in the order in which they are searched.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Places {
@@ -62,51 +54,86 @@ impl Places {
         candidates.find(|path| path.is_file())
     }
 
-    /// cuBLAS and the library below it.
-    pub(super) fn cublas(&self) -> Option<Found> {
+    /// cuBLAS after the library below it, for CUDA `newest` or older.
+    pub(super) fn cublas(&self, newest: i32) -> Option<Vec<PathBuf>> {
         let of_folder = |folder: &PathBuf| {
-            ["13", "12"].iter().find_map(|major| {
+            majors(newest).find_map(|major| {
                 let files = ["libcublasLt.so", "libcublas.so"]
                     .map(|name| folder.join(format!("{name}.{major}")));
-                let is_whole = files.iter().all(|file| file.is_file());
-                is_whole.then(|| Found { files: files.to_vec(), missing: None })
+                files.iter().all(|file| file.is_file()).then(|| files.to_vec())
             })
         };
         self.all.iter().find_map(of_folder)
     }
 
-    /// cuDNN with its parts; an incomplete one only where there is no other.
-    pub(super) fn cudnn(&self) -> Option<Found> {
+    /// CUDA's run-time compiler, which cuDNN opens by name, and what that opens.
+    pub(super) fn compiler(&self, newest: i32) -> Vec<PathBuf> {
+        let of_folder = |folder: &PathBuf| {
+            let main = majors(newest).map(|major| folder.join(format!("libnvrtc.so.{major}")));
+            let main = main.into_iter().find(|file| file.is_file())?;
+            let is_builtin = |path: &PathBuf| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                name.starts_with("libnvrtc-builtins.so.")
+            };
+            Some(children(folder).into_iter().filter(is_builtin).chain([main]).collect())
+        };
+        self.all.iter().find_map(of_folder).unwrap_or_default()
+    }
+
+    /// cuDNN; one that is not whole only where there is no other.
+    pub(super) fn cudnn(&self) -> Option<Cudnn> {
         let of_folder = |folder: &PathBuf| {
             let main = folder.join("libcudnn.so.9");
-            if !main.is_file() {
-                return None;
-            }
-            let missing = missing_part(&main);
-            let parts = CUDNN_PARTS.iter().map(|name| folder.join(name));
-            let files = parts.filter(|file| file.is_file()).chain([main]).collect();
-            Some(Found { files, missing })
+            main.is_file().then_some(Cudnn { main })
         };
-        let found: Vec<Found> = self.all.iter().filter_map(of_folder).collect();
-        let whole = found.iter().find(|found| found.missing.is_none());
+        let found: Vec<Cudnn> = self.all.iter().filter_map(of_folder).collect();
+        let whole = found.iter().find(|found| found.flaw().is_none());
         whole.or(found.first()).cloned()
     }
 }
 
-/// The first part of cuDNN that does not lie beside `main`, or is of another version. Versions show
-/// where names are links to files that carry them.
-pub(super) fn missing_part(main: &Path) -> Option<&'static str> {
-    let folder = main.parent().unwrap_or(Path::new(""));
-    let version = |path: &Path| {
-        let target = fs_err::canonicalize(path).ok()?;
-        let name = target.file_name()?.to_str()?.to_owned();
-        name.split_once(".so.").map(|(_, version)| version.to_owned())
-    };
-    let expected = version(main);
-    CUDNN_PARTS.into_iter().find(|name| {
-        let part = folder.join(name);
-        !part.is_file() || version(&part) != expected
-    })
+/// Versions of CUDA whose libraries are looked for, newest first.
+fn majors(newest: i32) -> impl Iterator<Item = i32> {
+    [13, 12].into_iter().filter(move |&major| major <= newest)
+}
+
+/// The files of a cuDNN: one that programs open, and its parts beside it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Cudnn {
+    pub(super) main: PathBuf,
+}
+
+impl Cudnn {
+    pub(super) fn folder(&self) -> &Path {
+        self.main.parent().unwrap_or(Path::new(""))
+    }
+
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        CUDNN_PARTS.into_iter().map(|name| (name, self.folder().join(name)))
+    }
+
+    /// What the names of the files tell against it, if anything. They tell versions where they are
+    /// links to files that bear them.
+    pub(super) fn flaw(&self) -> Option<String> {
+        let expected = version_in_name(&self.main);
+        self.parts().find_map(|(name, part)| {
+            if !part.is_file() {
+                return Some(format!("there is no `{name}`"));
+            }
+            let found = version_in_name(&part);
+            let shown = |version: &Option<String>| version.clone().unwrap_or("?".to_owned());
+            let (found_shown, expected_shown) = (shown(&found), shown(&expected));
+            (found != expected)
+                .then(|| format!("`{name}` is {found_shown}, `libcudnn.so.9` {expected_shown}"))
+        })
+    }
+}
+
+/// Such as `9.1.0`, or only `9`, in the name of the file that `path` leads to.
+pub(super) fn version_in_name(path: &Path) -> Option<String> {
+    let target = fs_err::canonicalize(path).ok()?;
+    let name = target.file_name()?.to_str()?.to_owned();
+    name.split_once(".so.").map(|(_, version)| version.to_owned())
 }
 
 /// The file that the code at `address` was mapped from.
@@ -209,16 +236,13 @@ mod tests {
         let second = folder.path().join("nvidia/cudnn/lib");
         touch(&first.join("libcudnn.so.9"));
         let incomplete = only(folder.path()).cudnn().unwrap();
-        assert_eq!(incomplete.missing, Some("libcudnn_graph.so.9"));
+        assert!(incomplete.flaw().unwrap().contains("no `libcudnn_graph.so.9`"));
         touch(&second.join("libcudnn.so.9"));
         for part in CUDNN_PARTS {
             touch(&second.join(part));
         }
-        let Found { files, missing } = only(folder.path()).cudnn().unwrap();
-        assert_eq!(missing, None);
-        assert_eq!(files.len(), 8);
-        assert_eq!(files[7], second.join("libcudnn.so.9"), "parts are opened first");
-        assert!(files.iter().all(|file| file.parent() == Some(&second)));
+        let whole = only(folder.path()).cudnn().unwrap();
+        assert_eq!((whole.flaw(), whole.folder()), (None, second.as_path()));
     }
 
     #[cfg(unix)]
@@ -234,8 +258,8 @@ mod tests {
         for part in CUDNN_PARTS {
             link(part, if part.contains("_cnn") { ".so.9.0.0" } else { ".so.9.1.0" });
         }
-        let main = folder.path().join("libcudnn.so.9");
-        assert_eq!(missing_part(&main), Some("libcudnn_cnn.so.9"));
+        let flaw = Cudnn { main: folder.path().join("libcudnn.so.9") }.flaw();
+        assert_eq!(flaw.as_deref(), Some("`libcudnn_cnn.so.9` is 9.0.0, `libcudnn.so.9` 9.1.0"));
     }
 
     #[test]
@@ -243,10 +267,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lib = folder.path().join("nvidia/cu13/lib");
         touch(&lib.join("libcublas.so.13"));
-        assert_eq!(only(folder.path()).cublas(), None);
+        assert_eq!(only(folder.path()).cublas(13), None);
         touch(&lib.join("libcublasLt.so.13"));
-        let files = only(folder.path()).cublas().unwrap().files;
+        let files = only(folder.path()).cublas(13).unwrap();
         assert_eq!(files, [lib.join("libcublasLt.so.13"), lib.join("libcublas.so.13")]);
+        assert_eq!(only(folder.path()).cublas(12), None, "for a driver of CUDA 12");
     }
 
     #[test]

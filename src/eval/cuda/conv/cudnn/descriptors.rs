@@ -48,7 +48,7 @@ macro_rules! owner {
 
         impl $name {
             pub(super) fn new() -> Result<$name, Fault> {
-                check(stringify!($create), $create()).map($name)
+                check(concat!("making a cuDNN ", stringify!($name)), $create()).map($name)
             }
         }
 

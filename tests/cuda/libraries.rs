@@ -1,0 +1,106 @@
+//! Libraries that do not go together: too new for the driver, or a cuDNN of several versions.
+
+use std::os::unix::fs::symlink;
+
+use crate::job::Job;
+use crate::machine::{CUDNN_PARTS, Machine};
+
+const CUDA: [&str; 2] = ["--device", "cuda"];
+
+/// What is told where `--conv` asks for an engine that cannot be used, with its remedy.
+#[track_caller]
+fn refused(job: &Job, machine: &Machine, engine: &str) -> String {
+    let told = job.eval(machine, &[&CUDA[..], &["--conv", engine]].concat());
+    let told = told.ran.expect(5).stderr();
+    assert!(told.contains("\nhint: ") && told.contains("--cuda-libs"), "{told}");
+    told
+}
+
+#[test]
+fn libraries_that_are_newer_than_the_driver_are_left_alone() {
+    let job = Job::noise(1, 1);
+    let old = || Machine::new().set("FAKE_CUDA_DRIVER", 12000);
+    let of_13 = |machine: Machine| {
+        let machine = machine.rename("libcublas.so.12", "libcublas.so.13");
+        machine.rename("libcublasLt.so.12", "libcublasLt.so.13").set("FAKE_CUBLAS_VERSION", 130_000)
+    };
+    // The driver is asked at first: nothing of CUDA 13 is called.
+    for engine in ["cublas", "cudnn"] {
+        let machine = of_13(old()).set("FAKE_CUDNN_CUDA", 13000);
+        let told = refused(&job, &machine, engine);
+        let expected = "is for CUDA 13, and the driver supports CUDA 12 at the most";
+        assert!(told.contains(expected) && told.contains("-cu12"), "{engine}: {told}");
+    }
+    // Where only one of the two is too new, the other one convolves.
+    let cudnn = job.eval(&of_13(old()), &CUDA);
+    assert!(cudnn.ran.expect(0).trace.contains("convolution "));
+    let cublas = job.eval(&old().set("FAKE_CUDNN_CUDA", 13000), &CUDA);
+    assert!(cublas.ran.expect(0).trace.contains("product "));
+    // Both lie in one folder: the one for the driver is opened, and the other is not.
+    let both = old();
+    for library in ["libcublas.so.13", "libcublasLt.so.13"] {
+        fs_err::write(both.libraries().join(library), "not for this driver").unwrap();
+    }
+    job.eval(&both, &[&CUDA[..], &["--conv", "cublas"]].concat()).ran.expect(0);
+    // A driver of CUDA 13 uses it.
+    job.eval(&of_13(Machine::new()), &[&CUDA[..], &["--conv", "cublas"]].concat()).ran.expect(0);
+}
+
+#[test]
+fn a_cudnn_of_several_versions_is_never_called() {
+    let job = Job::noise(1, 1);
+    let main = || fs_err::read(Machine::new().libraries().join("libcudnn.so.9")).unwrap();
+    // What `libcudnn.so.9` of a newer version asks of parts that do not have it.
+    let newer = [&main()[..], b"\0cudnnGetLibConfig\0"].concat();
+    let mut machines = vec![
+        (Machine::new().replace("libcudnn.so.9", &newer), "is newer than `libcudnn_graph.so.9`"),
+        (
+            Machine::new().replace("libcudnn_heuristic.so.9", b"x"),
+            "`libcudnn_heuristic.so.9` cannot",
+        ),
+        (
+            Machine::new().set("FAKE_CUDNN_MIXED", "ops"),
+            "`libcudnn_ops.so.9` is of another version",
+        ),
+        (
+            Machine::new().set("FAKE_CUDNN_MIXED", "adv"),
+            "`libcudnn_adv.so.9` is of another version",
+        ),
+    ];
+    // Names that tell versions: those of the parts differ, or cuDNN tells another one.
+    for (of_cnn, found) in [("9.0.0", "is 9.0.0, `libcudnn.so.9` 9.1.0"), ("9.1.0", "say 9.2.0")] {
+        let mut machine = Machine::new().set("FAKE_CUDNN_VERSION", 90_200);
+        let parts = CUDNN_PARTS.map(|part| format!("libcudnn_{part}.so.9"));
+        for library in parts.iter().map(String::as_str).chain(["libcudnn.so.9"]) {
+            let version = if library == "libcudnn_cnn.so.9" { of_cnn } else { "9.1.0" };
+            let named = library.replace(".so.9", &format!(".so.{version}"));
+            let bytes = fs_err::read(machine.libraries().join(library)).unwrap();
+            machine = machine.without(library);
+            fs_err::write(machine.libraries().join(&named), bytes).unwrap();
+            symlink(&named, machine.libraries().join(library)).unwrap();
+        }
+        machines.push((machine, found));
+    }
+    for (machine, found) in machines {
+        let told = refused(&job, &machine, "cudnn");
+        let folder = machine.libraries().file_name().unwrap().to_str().unwrap();
+        assert!(told.contains(found) && told.contains(folder), "{found}: {told}");
+        let evaluated = job.eval(&machine, &CUDA);
+        assert!(evaluated.ran.expect(0).trace.contains("product "), "cuBLAS convolves instead");
+    }
+}
+
+#[test]
+fn parts_of_a_cudnn_that_the_loader_does_not_take_are_not_used() {
+    let job = Job::noise(1, 1);
+    let (first, second) = (Machine::new(), Machine::new());
+    // The unversioned name, which comes first by the loader's path, leads to another file.
+    let other = second.libraries().join("libcudnn.so");
+    let bytes = fs_err::read(second.libraries().join("libcudnn.so.9")).unwrap();
+    fs_err::write(&other, bytes).unwrap();
+    let path = format!("{}:{}", first.libraries().display(), second.libraries().display());
+    let machine = first.set("LD_LIBRARY_PATH", path);
+    let told = job.eval(&machine, &[&CUDA[..], &["--conv", "cudnn"]].concat());
+    let told = told.ran.expect(5).stderr();
+    assert!(told.contains(other.to_str().unwrap()) && told.contains("LD_LIBRARY_PATH"), "{told}");
+}
