@@ -93,6 +93,18 @@ pub struct Pair {
     pub distorted: usize,
 }
 
+impl Pair {
+    /// Where the pair stands on a Z-shaped curve through all pairs: pairs that follow each other on
+    /// it name few images, about 2 sqrt(k) for k pairs, however many images there are.
+    #[must_use]
+    pub fn z_order(self) -> u64 {
+        let spread = |index: usize| {
+            (0..u32::BITS).fold(0, |bits, bit| bits | (index as u64 >> bit & 1) << (2 * bit))
+        };
+        spread(self.reference) << 1 | spread(self.distorted)
+    }
+}
+
 /// Number of a row of the manifest, from 0.
 pub type Row = u32;
 
@@ -103,7 +115,8 @@ pub struct Batch {
     image_count: usize,
     pairs: Vec<Pair>,
     rows: Vec<Row>,
-    pairs_max: usize,
+    /// `None` in a clique.
+    pairs_max: Option<usize>,
 }
 
 impl std::fmt::Debug for Batch {
@@ -120,9 +133,25 @@ impl Batch {
     /// When `staging` cannot hold two images: an evaluator lent too little.
     #[must_use]
     pub fn new(shape: BatchShape, staging: Box<dyn Staging>, pairs_max: usize) -> Batch {
+        Batch { pairs_max: Some(pairs_max.max(1)), ..Batch::of_clique(shape, staging) }
+    }
+
+    /// An empty batch of images of which every two may be a pair; `staging` bounds the images. They
+    /// are to go through the trunk together, so that each does once.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    pub fn of_clique(shape: BatchShape, staging: Box<dyn Staging>) -> Batch {
         assert!(staging.bytes().len() >= 2 * shape.image_bytes(), "staging is too small");
-        let pairs_max = pairs_max.max(1);
-        Batch { shape, staging, image_count: 0, pairs: Vec::new(), rows: Vec::new(), pairs_max }
+        let (pairs, rows) = (Vec::new(), Vec::new());
+        Batch { shape, staging, image_count: 0, pairs, rows, pairs_max: None }
+    }
+
+    /// Whether it was made by [`of_clique`](Self::of_clique).
+    #[must_use]
+    pub fn is_clique(&self) -> bool {
+        self.pairs_max.is_none()
     }
 
     /// What all images have in common.
@@ -153,7 +182,8 @@ impl Batch {
     #[must_use]
     pub fn has_room(&self, images: usize) -> bool {
         let bytes = (self.image_count + images) * self.shape.image_bytes();
-        self.pairs.len() < self.pairs_max && bytes <= self.staging.bytes().len()
+        let is_full = self.pairs_max.is_some_and(|max| self.pairs.len() >= max);
+        !is_full && bytes <= self.staging.bytes().len()
     }
 
     /// Samples of all images: (image, row, column, RGB), each as `shape().depth` says.
@@ -242,6 +272,21 @@ mod tests {
         assert!(!batch.has_room(0));
         assert_eq!(batch.image(1), [9; 6]);
         assert_eq!(batch.into_parts().0, (0..8).collect::<Vec<Row>>());
+    }
+
+    #[test]
+    fn neighbours_in_z_order_name_few_images() {
+        let pairs = (0..64).flat_map(|i| (i + 1..64).map(move |j| (i, j)));
+        let mut pairs: Vec<Pair> =
+            pairs.map(|(reference, distorted)| Pair { reference, distorted }).collect();
+        pairs.sort_by_key(|pair| pair.z_order());
+        assert_eq!(pairs[0], Pair { reference: 0, distorted: 1 });
+        for run in pairs.chunks(256) {
+            let named = run.iter().flat_map(|pair| [pair.reference, pair.distorted]);
+            let named = named.collect::<std::collections::HashSet<_>>().len();
+            // Of all pairs in the order of their names it would be 64.
+            assert!(named <= 48, "{named} images of {} pairs", run.len());
+        }
     }
 
     #[test]

@@ -245,6 +245,16 @@ pub trait Evaluator {
     /// When the device cannot go on.
     fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>>;
 
+    /// As [`lend`](Self::lend), for pairs among `images` images or among as many of them as can go
+    /// through the trunks at once, at least two.
+    ///
+    /// # Errors
+    /// As [`lend`](Self::lend).
+    fn lend_clique(&mut self, shape: BatchShape, images: usize) -> anyhow::Result<Option<Batch>>;
+
+    /// Images that went through a trunk until now, those of every net counted.
+    fn passes(&self) -> u64;
+
     /// Queues a batch that this evaluator lent. Does not wait for it.
     ///
     /// # Errors

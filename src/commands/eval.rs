@@ -73,6 +73,9 @@ fn score(
     };
     let scored = pipeline::run(&flow, evaluator, &mut attempt, maps.as_mut(), &mut progress);
     progress.finish();
+    if config.verbosity >= Verbosity::Verbose {
+        tell(&format!("images that went through a trunk: {}", evaluator.passes()));
+    }
     let elapsed_s = progress.elapsed_s();
     let ended = scored.and_then(|counts| {
         let is_finished = counts.done() == rest.rows.len();

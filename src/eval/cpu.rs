@@ -4,6 +4,7 @@
 //! within a step, the rows of all images are shared out among `threads` threads. Every element is
 //! computed by one thread in one order, so neither threads nor neighbours change a bit.
 
+mod clique;
 mod conv;
 mod direct;
 mod engine;
@@ -30,7 +31,7 @@ use anyhow::Context as _;
 
 use self::engine::{Engine, images_at_once};
 use self::passes::{Pass, image_bytes};
-use super::{Description, Evaluator, Model, PairScore, Scored, Wait};
+use super::{Description, Evaluator, Model, PairScore, Scored, Wait, Wanted};
 use crate::batch::{Batch, BatchShape, Size, Staging};
 use crate::net::Net;
 use crate::net::plan::Plan;
@@ -39,6 +40,8 @@ pub use self::simd::Isa;
 
 /// Batches that may be open or in flight at once.
 const LENT_MAX: usize = 6;
+/// Nor is a clique lent while so many batches are out: they are large.
+const CLIQUES_MAX: usize = 2;
 /// Pairs of a batch stay below this many samples, unless `--batch` says otherwise.
 const BATCH_SAMPLES: usize = 8 * 2 * 3 * 256 * 256;
 
@@ -61,14 +64,23 @@ pub struct Config {
 pub struct CpuEvaluator {
     config: Config,
     isa: Isa,
-    nets: Vec<Net>,
+    nets: Vec<(Net, Wanted)>,
     /// Dropped first, which ends the thread.
     jobs: Option<Sender<Batch>>,
-    done: Receiver<(Scored, Box<dyn Staging>)>,
+    done: Receiver<Done>,
     worker: Option<JoinHandle<()>>,
     lent: usize,
     in_flight: usize,
+    passes: u64,
     spare: VecDeque<Box<dyn Staging>>,
+}
+
+/// What the computing thread gives back.
+struct Done {
+    scored: Scored,
+    staging: Box<dyn Staging>,
+    /// Images that went through a trunk.
+    passes: u64,
 }
 
 impl CpuEvaluator {
@@ -86,7 +98,7 @@ impl CpuEvaluator {
             .context("cannot start the computing threads")?;
         let (jobs, queue) = channel::<Batch>();
         let (sender, done) = channel();
-        let nets = models.iter().map(|model| model.trunk.net).collect();
+        let nets = models.iter().map(|model| (model.trunk.net, model.wanted)).collect();
         let work = move || {
             let mut engines: Vec<Engine> =
                 pool.install(|| models.into_iter().map(|model| Engine::new(model, isa)).collect());
@@ -107,8 +119,23 @@ impl CpuEvaluator {
             worker: Some(worker),
             lent: 0,
             in_flight: 0,
+            passes: 0,
             spare: VecDeque::new(),
         })
+    }
+
+    /// Memory of at least `bytes`, unless `lent_max` batches are out.
+    fn staging(&mut self, bytes: usize, lent_max: usize) -> Option<Box<dyn Staging>> {
+        if self.lent >= lent_max {
+            return None;
+        }
+        self.lent += 1;
+        let fitting = self.spare.iter().position(|staging| staging.bytes().len() >= bytes);
+        let spare = fitting.and_then(|index| self.spare.remove(index));
+        Some(spare.unwrap_or_else(|| {
+            self.spare.pop_front();
+            Box::new(vec![0f32; bytes.div_ceil(size_of::<f32>())])
+        }))
     }
 
     /// Pairs of a batch of `shape`.
@@ -142,7 +169,7 @@ impl Evaluator for CpuEvaluator {
         let Size { width, height } = shape.size;
         let image_max = 2 * self.pairs_max(shape);
         let staging = LENT_MAX * image_max * shape.image_bytes();
-        let activations = self.nets.iter().filter_map(|net| {
+        let activations = self.nets.iter().filter_map(|(net, _)| {
             let plan = Plan::new(net.spec(), height, width).ok()?;
             let bytes = image_bytes(&plan, &Pass::all(&plan, net.spec(), self.isa));
             Some(bytes * images_at_once(bytes).min(image_max) + WEIGHT_COPIES * net.weight_bytes())
@@ -151,21 +178,23 @@ impl Evaluator for CpuEvaluator {
     }
 
     fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
-        if self.lent == LENT_MAX {
-            return Ok(None);
-        }
         let pairs_max = self.pairs_max(shape);
-        let bytes = 2 * pairs_max * shape.image_bytes();
-        let fitting = self.spare.iter().position(|staging| staging.bytes().len() >= bytes);
-        let staging = match fitting.and_then(|index| self.spare.remove(index)) {
-            Some(staging) => staging,
-            None => {
-                self.spare.pop_front();
-                Box::new(vec![0f32; bytes.div_ceil(size_of::<f32>())])
-            }
+        let staging = self.staging(2 * pairs_max * shape.image_bytes(), LENT_MAX);
+        Ok(staging.map(|staging| Batch::new(shape, staging, pairs_max)))
+    }
+
+    fn lend_clique(&mut self, shape: BatchShape, images: usize) -> anyhow::Result<Option<Batch>> {
+        let Config { threads, pairs_max, .. } = self.config;
+        let fitting = match pairs_max {
+            Some(pairs_max) => 2 * pairs_max.max(1),
+            None => clique::images_max(&self.nets, shape, threads, self.isa),
         };
-        self.lent += 1;
-        Ok(Some(Batch::new(shape, staging, pairs_max)))
+        let staging = self.staging(images.clamp(2, fitting) * shape.image_bytes(), CLIQUES_MAX);
+        Ok(staging.map(|staging| Batch::of_clique(shape, staging)))
+    }
+
+    fn passes(&self) -> u64 {
+        self.passes
     }
 
     fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
@@ -186,7 +215,9 @@ impl Evaluator for CpuEvaluator {
                 received => received.ok(),
             },
         };
-        let (scored, staging) = received.context("the computing thread has died")?;
+        let done = received.context("the computing thread has died")?;
+        let Done { scored, staging, passes } = done;
+        self.passes += passes;
         self.in_flight -= 1;
         self.lent -= 1;
         self.spare.push_back(staging);
@@ -202,17 +233,18 @@ fn processor() -> String {
     name.unwrap_or(std::env::consts::ARCH).to_owned()
 }
 
-fn score(engines: &mut [Engine], batch: Batch) -> (Scored, Box<dyn Staging>) {
+fn score(engines: &mut [Engine], batch: Batch) -> Done {
     let mut scores: Vec<PairScore> = vec![PairScore::new(); batch.pairs().len()];
+    let mut passes = 0;
     for engine in engines {
-        let of_engine = engine.score(&batch);
+        let of_engine = engine.score(&batch, &mut passes);
         for (score, one) in scores.iter_mut().zip(of_engine) {
             score.push(one);
         }
     }
     let size = batch.shape().size;
     let (rows, staging) = batch.into_parts();
-    (Scored { rows, size, scores }, staging)
+    Done { scored: Scored { rows, size, scores }, staging, passes }
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ use self::memory::micro_images;
 use self::probe::Probe;
 use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rate, resident_rate};
+use super::chunk::take_chunk;
 use super::{Description, Evaluator, Model, Precision, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Staging};
 use crate::error::Refusal;
@@ -142,6 +143,8 @@ pub struct CudaEvaluator {
     lent: usize,
     lent_max: usize,
     in_flight: usize,
+    net_count: usize,
+    passes: u64,
     spare: VecDeque<Box<dyn Staging>>,
 }
 
@@ -180,6 +183,8 @@ impl CudaEvaluator {
             lent: 0,
             lent_max: OPEN_BATCHES + BATCHES_PER_GPU * gpus.len(),
             in_flight: 0,
+            net_count: models.len(),
+            passes: 0,
             spare: VecDeque::new(),
         };
         evaluator.wait_until_ready(&gpus, config.gpus == Gpus::All)?;
@@ -324,7 +329,22 @@ impl Evaluator for CudaEvaluator {
         Ok(Some(Batch::new(shape, staging, self.pairs_per_batch(shape))))
     }
 
+    /// A batch of pairs: a micro-batch has a size of its own, whatever is asked for.
+    fn lend_clique(&mut self, shape: BatchShape, _images: usize) -> anyhow::Result<Option<Batch>> {
+        self.lend(shape)
+    }
+
+    fn passes(&self) -> u64 {
+        self.passes
+    }
+
     fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
+        let images = micro_images(batch.shape().size);
+        let mut rest = batch.pairs();
+        while !rest.is_empty() {
+            let chunk = take_chunk(&mut rest, images, images);
+            self.passes += (self.net_count * chunk.images.len()) as u64;
+        }
         self.queue.push(batch);
         self.in_flight += 1;
         Ok(())

@@ -46,6 +46,14 @@ impl Evaluator for FakeEvaluator {
         Ok(Some(Batch::new(shape, Box::new(buffer), self.pairs_max)))
     }
 
+    fn lend_clique(&mut self, shape: BatchShape, _images: usize) -> anyhow::Result<Option<Batch>> {
+        self.lend(shape)
+    }
+
+    fn passes(&self) -> u64 {
+        self.batches.iter().map(|&(images, _)| images as u64).sum()
+    }
+
     fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
         self.batches.push((batch.image_count(), batch.pairs().len()));
         anyhow::ensure!(self.fail_at != Some(self.batches.len()), "the device is gone");

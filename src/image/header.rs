@@ -4,7 +4,7 @@ use ::image::metadata::Orientation;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::batch::Size;
+use crate::batch::{Depth, Size};
 
 /// What a file says before its samples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +13,14 @@ pub struct Header {
     pub size: Size,
     /// Everything else.
     pub traits: Traits,
+}
+
+impl Header {
+    /// How the samples are kept.
+    #[must_use]
+    pub fn depth(self) -> Depth {
+        if self.traits.depth_bits > 8 { Depth::F32 } else { Depth::U8 }
+    }
 }
 
 /// Properties of a file that change what its samples mean.

@@ -4,49 +4,51 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Pairing, shown};
+use crate::batch::Pair;
 use crate::error::Refusal;
 
-/// Images of a tile: rows come tile by tile, so that few images are needed at a time. Folders of at
-/// most twice as many are one run of rows in the order of their names.
-const TILE: usize = 32;
-
 /// Rows `ref, dist, item, id` for every two images of each folder at or below `folder`; an item is
-/// a folder, so that a summary's interval is over folders.
+/// a folder, so that a summary's interval is over folders. Rows of a folder come in the order of
+/// [`Pair::z_order`], so that few images are needed at a time.
 ///
 /// # Errors
 /// A [`Refusal`] when it cannot be read, holds no two images of one folder, or names clash.
-pub fn all_pairs(folder: &Path) -> anyhow::Result<Vec<[String; 4]>> {
+pub fn all_pairs(folder: &Path) -> anyhow::Result<impl Iterator<Item = [String; 4]>> {
     let mut pairing = Pairing::default();
     let keyed = pairing.scan(folder, "")?;
     if let Some(refusal) = pairing.refusal() {
         return Err(refusal.into());
     }
-    let mut folders: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    let mut folders: BTreeMap<String, Vec<Keyed>> = BTreeMap::new();
     for (key, path) in keyed {
         let parent = Path::new(&path).parent().unwrap_or(Path::new(""));
         folders.entry(parent.display().to_string()).or_default().push((key, path));
     }
-    let mut rows = Vec::new();
-    for (parent, images) in folders {
-        let item = if parent.is_empty() { name_of(folder) } else { parent };
-        let mut pairs: Vec<(usize, usize)> = Vec::new();
-        for i in 0..images.len() {
-            pairs.extend((i + 1..images.len()).map(|j| (i, j)));
-        }
-        if images.len() > 2 * TILE {
-            pairs.sort_by_key(|&(i, j)| (i / TILE, j / TILE, i, j));
-        }
-        rows.extend(pairs.into_iter().map(|(i, j)| {
-            let ((a, path_a), (b, path_b)) = (&images[i], &images[j]);
-            let b = b.rsplit('/').next().unwrap_or(b);
-            [shown(folder, path_a), shown(folder, path_b), item.clone(), format!("{a}--{b}")]
-        }));
-    }
-    if rows.is_empty() {
+    if folders.values().all(|images| images.len() < 2) {
         let text = format!("no folder at or below `{}` holds two images", folder.display());
         return Err(Refusal::inputs(text).hint("name a folder of images to compare").into());
     }
-    Ok(rows)
+    let folder = folder.to_owned();
+    Ok(folders.into_iter().flat_map(move |(parent, images)| rows(&folder, &parent, &images)))
+}
+
+/// Name without extension, and path below the folder.
+type Keyed = (String, String);
+
+fn rows(folder: &Path, parent: &str, images: &[Keyed]) -> Vec<[String; 4]> {
+    let item = if parent.is_empty() { name_of(folder) } else { parent.to_owned() };
+    let mut pairs: Vec<Pair> = Vec::new();
+    for reference in 0..images.len() {
+        let others = reference + 1..images.len();
+        pairs.extend(others.map(|distorted| Pair { reference, distorted }));
+    }
+    pairs.sort_unstable_by_key(|pair| pair.z_order());
+    let row = |Pair { reference, distorted }| {
+        let ((a, path_a), (b, path_b)) = (&images[reference], &images[distorted]);
+        let b = b.rsplit('/').next().unwrap_or(b);
+        [shown(folder, path_a), shown(folder, path_b), item.clone(), format!("{a}--{b}")]
+    };
+    pairs.into_iter().map(row).collect()
 }
 
 fn name_of(folder: &Path) -> String {
@@ -66,7 +68,7 @@ mod tests {
         for name in ["b.png", "a.png", "c.jpg", "note.txt", "cats/x.png", "cats/y.png"] {
             fs_err::write(root.join(name), "").unwrap();
         }
-        let rows = all_pairs(root).unwrap();
+        let rows: Vec<_> = all_pairs(root).unwrap().collect();
         let ids: Vec<(&str, &str)> =
             rows.iter().map(|row| (row[2].as_str(), row[3].as_str())).collect();
         let top = name_of(root);
@@ -76,17 +78,16 @@ mod tests {
     }
 
     #[test]
-    fn pairs_of_many_images_come_in_tiles() {
+    fn pairs_of_many_images_come_in_an_order_that_names_few_at_a_time() {
         let root = tempfile::tempdir().unwrap();
         for index in 0..100 {
             fs_err::write(root.path().join(format!("{index:03}.png")), "").unwrap();
         }
-        let rows = all_pairs(root.path()).unwrap();
+        let rows: Vec<_> = all_pairs(root.path()).unwrap().collect();
         assert_eq!(rows.len(), 100 * 99 / 2);
         let ids: std::collections::HashSet<&str> = rows.iter().map(|row| row[3].as_str()).collect();
         assert_eq!(ids.len(), rows.len());
-        // The first tile's pairs name its own images alone.
-        let first = &rows[..TILE * (TILE - 1) / 2];
+        let first = &rows[..32 * 31 / 2];
         assert!(first.iter().all(|row| row[3].as_str() < "032"), "{:?}", first.last());
     }
 }

@@ -205,10 +205,26 @@ impl<'a> Assembler<'a> {
         Ok(Open { batch: self.lend(shape)?, reference: None })
     }
 
-    /// An empty batch, as soon as there is one.
-    pub(super) fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Batch> {
+    /// An empty batch of pairs, as soon as there is one.
+    fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Batch> {
+        self.lent(|evaluator| evaluator.lend(shape))
+    }
+
+    /// An empty batch for pairs among `images` images or fewer, as soon as there is one.
+    pub(super) fn lend_clique(
+        &mut self,
+        shape: BatchShape,
+        images: usize,
+    ) -> anyhow::Result<Batch> {
+        self.lent(|evaluator| evaluator.lend_clique(shape, images))
+    }
+
+    fn lent(
+        &mut self,
+        lend: impl Fn(&mut dyn Evaluator) -> anyhow::Result<Option<Batch>>,
+    ) -> anyhow::Result<Batch> {
         loop {
-            if let Some(batch) = self.evaluator.lend(shape)? {
+            if let Some(batch) = lend(self.evaluator)? {
                 return Ok(batch);
             }
             if self.in_flight > 0 {

@@ -1,8 +1,8 @@
 //! Cliques: sets of images of which every two are a pair, as in `--all-pairs`.
 //!
-//! A clique is decoded once and held until it is whole. Its pairs then go into batches in tiles of
-//! images, so that a batch of C images holds about C^2 / 2 pairs: n images that fit into one batch
-//! cost n passes of the trunk, and more of them about 2 n^2 / C.
+//! A clique is decoded once and held until it is whole. Its pairs, which come in an order that names
+//! few images at a time, then fill batches of as many images as the evaluator walks at once, say C:
+//! n images that fit into one batch cost n passes of the trunk, and more of them about 2 n^2 / C.
 
 use std::collections::HashMap;
 
@@ -68,46 +68,57 @@ impl Assembler<'_> {
             }
         }
         for (shape, edges) in by_shape {
-            self.score_tiles(shape, &images, edges)?;
+            self.score_edges(shape, &images, edges)?;
         }
         Ok(())
     }
 
-    fn score_tiles(
+    fn score_edges(
         &mut self,
         shape: BatchShape,
         images: &[Result<Image, Failure>],
-        mut edges: Vec<Edge>,
+        edges: Vec<Edge>,
     ) -> anyhow::Result<()> {
-        if self.is_stopping() {
-            return Ok(());
-        }
-        let mut open = Open { batch: self.lend(shape)?, indices: HashMap::new() };
-        let fitting = (1..).take_while(|&count| open.batch.holds(count)).last().unwrap_or(2);
-        let tile = (fitting / 2).max(1);
-        if images.len() > fitting {
-            edges.sort_by_key(|edge| (edge.reference / tile, edge.distorted / tile, edge.row));
-        }
+        let mut open: Option<Open> = None;
         for Edge { row, reference, distorted } in edges {
-            let new = [reference, distorted].map(|image| !open.indices.contains_key(&image));
-            let new = usize::from(new[0]) + usize::from(new[1] && reference != distorted);
-            if !open.batch.holds(open.batch.image_count() + new) {
-                if self.is_stopping() {
-                    return Ok(());
-                }
-                let next = Open { batch: self.lend(shape)?, indices: HashMap::new() };
-                let full = std::mem::replace(&mut open, next);
+            let (Ok(a), Ok(b)) = (&images[reference], &images[distorted]) else { continue };
+            if let Some(full) = open.take_if(|open| !open.has_room(reference, distorted)) {
                 self.submit_batch(full.batch)?;
             }
-            let (Ok(a), Ok(b)) = (&images[reference], &images[distorted]) else { continue };
-            self.note_files(row, a, b);
-            let mut index_of = |member: usize, image: &Image| {
-                *open.indices.entry(member).or_insert_with(|| open.batch.push_image(image))
+            if open.is_none() && self.is_stopping() {
+                return Ok(());
+            }
+            let open = match &mut open {
+                Some(open) => open,
+                None => {
+                    let batch = self.lend_clique(shape, images.len())?;
+                    open.insert(Open { batch, indices: HashMap::new() })
+                }
             };
-            let pair =
-                Pair { reference: index_of(reference, a), distorted: index_of(distorted, b) };
+            self.note_files(row, a, b);
+            let pair = Pair {
+                reference: open.index_of(reference, a),
+                distorted: open.index_of(distorted, b),
+            };
             open.batch.push_pair(row, pair);
         }
-        self.submit_batch(open.batch)
+        open.map_or(Ok(()), |open| self.submit_batch(open.batch))
+    }
+}
+
+impl Open {
+    /// Whether the two images of a pair fit, or are there.
+    fn has_room(&self, reference: usize, distorted: usize) -> bool {
+        let is_new = |image: usize| usize::from(!self.indices.contains_key(&image));
+        let new = match reference == distorted {
+            true => is_new(reference),
+            false => is_new(reference) + is_new(distorted),
+        };
+        self.batch.holds(self.batch.image_count() + new)
+    }
+
+    /// The index in the batch of a member, which is copied in if it is not there.
+    fn index_of(&mut self, member: usize, image: &Image) -> usize {
+        *self.indices.entry(member).or_insert_with(|| self.batch.push_image(image))
     }
 }

@@ -3,20 +3,22 @@
 //! Images are handed out in scoring order: a reference, then the distorted images of its group.
 //! A file is decoded once in a group, however many rows name it.
 
+use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::clique::Edge;
-use crate::batch::Row;
+use crate::batch::{BatchShape, Row};
 use crate::error::Failure;
-use crate::image::{self, Image};
+use crate::image::{self, Header, Image};
 use crate::manifest::{Manifest, Rows};
 
 /// Rows of one group at the most; a reference with more rows is decoded once per so many.
 const GROUP_ROWS_MAX: usize = 256;
 
-/// Images of one clique at the most; of more, the pairs are handed out in several cliques.
-const CLIQUE_IMAGES_MAX: usize = 64;
+/// Bytes of the decoded images of one clique at the most, unless two images have more; of more, the
+/// pairs are handed out in several cliques. Two cliques may be in memory at a time.
+const CLIQUE_BYTES_MAX: usize = 256 << 20;
 
 /// What an image is within its group.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,22 +88,25 @@ impl<'a> Feed<'a> {
         Ok(self.tasks.pop())
     }
 
-    /// Collects the rows that follow each other with one item, up to a number of images.
+    /// Collects the rows that follow each other with one item, up to a size in memory.
     fn next_clique(&mut self) -> anyhow::Result<()> {
         let mut paths: Vec<String> = Vec::new();
+        let mut indices: HashMap<String, usize> = HashMap::new();
         let mut edges: Vec<Edge> = Vec::new();
         let mut item: Option<String> = None;
+        let mut bytes = 0;
         while let Some((&row, later)) = self.rest.split_first() {
             let entry = self.rows.read(row)?;
             let sides = [entry.reference, entry.distorted];
-            let new = sides.iter().filter(|path| !paths.contains(path)).count();
+            let new = sides.iter().filter(|path| !indices.contains_key(*path));
+            bytes += new.map(|path| self.decoded_bytes(path)).sum::<usize>();
             let is_other = item.as_ref().is_some_and(|item| *item != entry.item);
-            if is_other || (!edges.is_empty() && paths.len() + new > CLIQUE_IMAGES_MAX) {
+            if is_other || (!edges.is_empty() && bytes > CLIQUE_BYTES_MAX) {
                 break;
             }
             let [reference, distorted] = sides.map(|path| {
-                paths.iter().position(|known| *known == path).unwrap_or_else(|| {
-                    paths.push(path);
+                *indices.entry(path).or_insert_with_key(|path| {
+                    paths.push(path.clone());
                     paths.len() - 1
                 })
             });
@@ -119,6 +124,14 @@ impl<'a> Feed<'a> {
         self.tasks = paths.into_iter().enumerate().map(task).collect();
         self.tasks.reverse();
         Ok(())
+    }
+
+    /// What an image takes once it is decoded, as far as its header tells.
+    fn decoded_bytes(&self, path: &str) -> usize {
+        let header = image::header(&self.manifest.resolve(path));
+        header.map_or(0, |header: Header| {
+            BatchShape { size: header.size, depth: header.depth() }.image_bytes()
+        })
     }
 
     /// Collects the rows that follow each other with one reference.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
+use crate::batch::Pair;
 use crate::eval::fake::FakeEvaluator;
 use crate::manifest::Location;
 use crate::metric::Reduction;
@@ -201,6 +202,16 @@ impl Evaluator for StopsAt {
     ) -> anyhow::Result<Option<crate::batch::Batch>> {
         self.fake.lend(shape)
     }
+    fn lend_clique(
+        &mut self,
+        shape: crate::batch::BatchShape,
+        images: usize,
+    ) -> anyhow::Result<Option<crate::batch::Batch>> {
+        self.fake.lend_clique(shape, images)
+    }
+    fn passes(&self) -> u64 {
+        self.fake.passes()
+    }
     fn submit(&mut self, batch: crate::batch::Batch) -> anyhow::Result<()> {
         self.fake.submit(batch)?;
         if self.fake.batches.len() == self.batch {
@@ -229,22 +240,25 @@ fn after_a_signal_no_batch_is_started_and_those_in_flight_are_written() {
     }
 }
 
-/// All pairs of `n` images whose values are their numbers, and one that cannot be read.
-fn all_pairs(folder: &Path, n: u8) -> String {
-    let mut manifest = "ref,dist,item,id\n".to_owned();
+/// All pairs of `n` images whose values are their numbers, in the order of their files' names or in
+/// that of `--all-pairs`.
+fn all_pairs(folder: &Path, n: u8, in_z_order: bool) -> String {
+    let mut pairs: Vec<Pair> = Vec::new();
     for i in 0..n {
         write_image(folder, &format!("{i}.pgm"), 8, 8, i);
-        for j in i + 1..n {
-            manifest += &format!("{i}.pgm,{j}.pgm,set,{i}-{j}\n");
-        }
+        pairs.extend((i + 1..n).map(|j| Pair { reference: i.into(), distorted: j.into() }));
     }
-    manifest
+    if in_z_order {
+        pairs.sort_by_key(|pair| pair.z_order());
+    }
+    let row = |Pair { reference: i, distorted: j }| format!("{i}.pgm,{j}.pgm,set,{i}-{j}\n");
+    "ref,dist,item,id\n".to_owned() + &pairs.into_iter().map(row).collect::<String>()
 }
 
 #[test]
 fn all_pairs_of_n_images_are_n_images_if_a_batch_holds_them() {
     let folder = tempfile::tempdir().unwrap();
-    let manifest = all_pairs(folder.path(), 7);
+    let manifest = all_pairs(folder.path(), 7, false);
     for threads in [1, 3] {
         // Room for eight images; more pairs than a batch of pairs would have.
         let mut fake = FakeEvaluator::new(4, 2);
@@ -263,9 +277,9 @@ fn all_pairs_of_n_images_are_n_images_if_a_batch_holds_them() {
 }
 
 #[test]
-fn larger_cliques_are_cut_into_tiles_and_lose_no_pair() {
+fn larger_cliques_are_cut_into_batches_and_lose_no_pair() {
     let folder = tempfile::tempdir().unwrap();
-    let manifest = all_pairs(folder.path(), 30) + "gone.pgm,0.pgm,set,gone\n";
+    let manifest = all_pairs(folder.path(), 30, true) + "gone.pgm,0.pgm,set,gone\n";
     let mut fake = FakeEvaluator::new(4, 2);
     let outcome = run_cliques(folder.path(), &manifest, 2, &mut fake);
     let counts = outcome.result.unwrap();

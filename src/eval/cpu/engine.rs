@@ -52,8 +52,12 @@ impl Engine {
         Engine { net, input, version, convs, comparison, isa, plan: None, activations }
     }
 
-    /// Scores all pairs of a batch.
-    pub(super) fn score(&mut self, batch: &Batch) -> Vec<Result<Distance, Unscored>> {
+    /// Scores all pairs of a batch; images that went through the trunk are added to `passes_done`.
+    pub(super) fn score(
+        &mut self,
+        batch: &Batch,
+        passes_done: &mut u64,
+    ) -> Vec<Result<Distance, Unscored>> {
         let size = batch.shape().size;
         let plan = match self.plan.take() {
             Some((of, plan)) if of == size => plan,
@@ -63,11 +67,16 @@ impl Engine {
             },
         };
         let passes = Pass::all(&plan, self.net.spec(), self.isa);
-        let image_max = images_at_once(image_bytes(&plan, &passes));
+        // A clique was lent with the memory of all its images in mind.
+        let image_max = match batch.is_clique() {
+            true => usize::MAX,
+            false => images_at_once(image_bytes(&plan, &passes)),
+        };
         let mut distances = Vec::with_capacity(batch.pairs().len());
         let mut rest = batch.pairs();
         while !rest.is_empty() {
             let Chunk { pairs, images } = take_chunk(&mut rest, image_max, usize::MAX);
+            *passes_done += images.len() as u64;
             distances.extend(self.walk(&passes, batch, &images, &pairs));
         }
         self.plan = Some((size, plan));

@@ -23,8 +23,20 @@ use crate::eval::Distance;
 
 /// Rows of a band, nearly.
 const BAND_ROWS: usize = 12;
+/// Rows by which a band may exceed that: those of a tile.
+const TILE_MAX: usize = 6;
 /// Side and stride of the pooling.
 pub(super) const POOL: usize = 2;
+
+/// Bytes that a thread needs of a map for a band of one image, nearly.
+pub(super) fn band_bytes(map: Layout) -> usize {
+    size_of::<f32>() * (BAND_ROWS + TILE_MAX) * map.row_len()
+}
+
+/// Bytes that the results of one pair take while a stage with this map is computed.
+pub(super) fn pair_bytes(map: Layout) -> usize {
+    map.h * (size_of::<f64>() + size_of::<RowResult<'_>>())
+}
 
 /// The steps of a stage.
 pub(super) struct Stage<'a> {

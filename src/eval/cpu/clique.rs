@@ -1,0 +1,106 @@
+//! How many images of a clique are walked at once: every pair of them is compared while the
+//! activations of all are there, so that each goes through the trunk once.
+
+use super::memory::available_bytes;
+use super::passes::{Pass, image_bytes};
+use super::simd::Isa;
+use super::stage::{band_bytes, pair_bytes};
+use crate::batch::BatchShape;
+use crate::eval::Wanted;
+use crate::net::Net;
+use crate::net::plan::{Plan, Shape};
+
+/// Images at the most, unless `--batch` says otherwise: more of them save little, and no row is
+/// safe before all pairs of a batch are compared.
+const IMAGES_MAX: usize = 256;
+/// A clique takes at most this part of the memory that is available.
+const AVAILABLE_PARTS: u64 = 4;
+/// Nor does it take more than this.
+const BYTES_MAX: u64 = 4 << 30;
+/// What a pair takes beside its maps: distances, its record, what is known of its files.
+const PAIR_BYTES: usize = 1 << 10;
+
+/// Images of `shape` that are walked at once by `threads` threads, at least two.
+pub(super) fn images_max(
+    nets: &[(Net, Wanted)],
+    shape: BatchShape,
+    threads: usize,
+    isa: Isa,
+) -> usize {
+    let bytes = BYTES_MAX.min(available_bytes() / AVAILABLE_PARTS);
+    let costs = nets.iter().filter_map(|&(net, wanted)| {
+        let plan = Plan::new(net.spec(), shape.size.height, shape.size.width).ok()?;
+        Some(Cost::of(&plan, &Pass::all(&plan, net.spec(), isa), wanted, threads))
+    });
+    costs.sum::<Cost>().images(bytes).clamp(2, IMAGES_MAX)
+}
+
+/// Bytes that a clique takes for each image and for each pair.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    image: usize,
+    pair: usize,
+}
+
+impl Cost {
+    fn of(plan: &Plan, passes: &[Pass], wanted: Wanted, threads: usize) -> Cost {
+        let stages = passes.iter().filter_map(|pass| match pass {
+            Pass::Stage { conv, .. } => Some(conv.geometry().to),
+            _ => None,
+        });
+        let (mut image, mut pair) = (image_bytes(plan, passes), 0);
+        for map in stages {
+            image += threads * band_bytes(map);
+            pair = pair.max(pair_bytes(map));
+        }
+        let map_bytes = |tap: &Shape| size_of::<f32>() * tap.h * tap.w;
+        let maps = plan.taps.iter().filter(|_| wanted.layers).map(map_bytes);
+        let sum = wanted.reference_sum.map(|layer| map_bytes(&plan.taps[layer]));
+        Cost { image, pair: pair + maps.chain(sum).sum::<usize>() }
+    }
+
+    /// Images of which every two are a pair, in this many bytes: c of them take
+    /// `c image + c^2 / 2 pair`.
+    fn images(self, bytes: u64) -> usize {
+        let (image, pair) = (self.image as f64, (PAIR_BYTES + self.pair) as f64);
+        let root = (image * image + 2.0 * pair * bytes as f64).sqrt();
+        ((root - image) / pair) as usize
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        let add = |a: Cost, b: Cost| Cost { image: a.image + b.image, pair: a.pair + b.pair };
+        costs.fold(Cost { image: 0, pair: 0 }, add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Depth, Size};
+
+    #[test]
+    fn images_and_pairs_fit_and_one_more_image_would_not() {
+        for (image, pair, bytes) in [(1000, 0, 1 << 30), (22_000_000, 350_000, 4 << 30)] {
+            let cost = Cost { image, pair };
+            let taken =
+                |count: usize| (count * image + count * count / 2 * (PAIR_BYTES + pair)) as u64;
+            let count = cost.images(bytes);
+            assert!(taken(count) <= bytes && taken(count + 1) > bytes, "{count}");
+        }
+    }
+
+    /// Maps of every pair are kept until a batch is done, so fewer images are walked at once.
+    #[test]
+    fn what_is_kept_of_pairs_bounds_the_images() {
+        let size = Size { width: 256, height: 256 };
+        let shape = BatchShape { size, depth: Depth::U8 };
+        let images = |nets: &[(Net, Wanted)]| images_max(nets, shape, 2, Isa::best());
+        let plain = [(Net::Vgg, Wanted::default())];
+        let mapped = [(Net::Vgg, Wanted { layers: true, reference_sum: None })];
+        assert!(images(&plain) <= IMAGES_MAX && images(&mapped) < images(&plain));
+        let size = Size { width: 20_000, height: 20_000 };
+        assert_eq!(images_max(&plain, BatchShape { size, ..shape }, 2, Isa::best()), 2);
+    }
+}
