@@ -7,7 +7,8 @@
 mod finding;
 mod group;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use rayon::prelude::*;
@@ -16,6 +17,7 @@ use self::group::{Found, Group, Verdict};
 use crate::batch::{BatchShape, Row};
 use crate::image::Rules;
 use crate::manifest::{Entry, Faults, Manifest};
+use crate::masks::Masks;
 use crate::net::Net;
 use crate::pairing::Pairing;
 
@@ -35,6 +37,11 @@ pub struct Question<'a> {
     pub rules: &'a Rules,
     /// The nets that are to score.
     pub nets: &'a [Net],
+    /// Where masks are, if there are any.
+    pub masks: Option<&'a Masks>,
+    /// Whether every two images of an item are a pair, so that an image is decoded once for all its
+    /// pairs, whichever side it is on.
+    pub are_cliques: bool,
     /// Threads that read, at the least.
     pub threads: usize,
 }
@@ -60,7 +67,7 @@ pub struct Report {
     /// What scoring them takes, by shape.
     pub work: BTreeMap<BatchShape, Work>,
     /// Some files that can be scored, spread over the job.
-    pub samples: Vec<std::path::PathBuf>,
+    pub samples: Vec<PathBuf>,
 }
 
 /// Files of [`Report::samples`] at the most.
@@ -92,6 +99,7 @@ impl Report {
             .build()
             .context("cannot start the reading threads")?;
         let mut methods: HashMap<String, Identity> = HashMap::new();
+        let mut members: HashSet<PathBuf> = HashSet::new();
         let mut groups = Groups { question, rows: question.manifest.rows()?, next: 0 };
         self.pairs += question.manifest.len();
         loop {
@@ -101,7 +109,10 @@ impl Report {
             }
             let found: Vec<Found> =
                 readers.install(|| chunk.par_iter().map(|group| group.look(question)).collect());
-            for (group, found) in chunk.iter().zip(found) {
+            for (group, mut found) in chunk.iter().zip(found) {
+                if question.are_cliques {
+                    group.count_members(&mut found, &mut members);
+                }
                 self.merge(group, found, &mut methods);
             }
         }

@@ -110,10 +110,15 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   lpips check pairs.csv
   lpips check --ref hr --dist edsr --dist swinir --net vgg
+  lpips check pairs.csv --mask masks --crop-border 4
   lpips check pairs.csv --json > report.json
 
-Exit codes: 0 nothing stands against scoring (there may be warnings); 2 usage; 5 environment; \
-6 some pairs cannot be scored, or all would be compared with themselves.";
+The inputs are reported whatever else is wrong; if weights are absent or a device cannot be used, \
+that is told after the report.
+
+Exit codes: 0 nothing stands against scoring (there may be warnings); 2 usage; 5 environment, \
+whatever the inputs are like; 6 some pairs cannot be scored, or all would be compared with \
+themselves.";
 
 /// Where the pairs come from.
 #[derive(Debug, Args)]
@@ -178,6 +183,10 @@ pub struct MetricArgs {
     /// with K = 2. Not symmetric: exchanging ref and dist gives another number
     #[arg(long, value_name = "K", conflicts_with = "baseline")]
     pub semantic_layer: Option<usize>,
+
+    /// Folder of masks, `<item>.png`: grey images of weights; adds a column `lpips_masked_<net>`
+    #[arg(long, value_name = "DIR", conflicts_with = "semantic_layer")]
+    pub mask: Option<PathBuf>,
 
     /// Trunk of another training: a checkpoint (.pth, .safetensors), or random:SEED
     #[arg(long, value_name = "FILE|random:SEED")]
@@ -248,10 +257,6 @@ pub struct EvalArgs {
         conflicts_with_all = ["semantic_layer", "spatial"]
     )]
     pub spatial_worst: Option<NonZeroUsize>,
-
-    /// Folder of masks, `<item>.png`: grey images of weights; adds a column `lpips_masked_<net>`
-    #[arg(long, value_name = "DIR", conflicts_with = "semantic_layer")]
-    pub mask: Option<PathBuf>,
 
     /// Columns to summarize by, separated by commas
     #[arg(long, value_name = "COL,COL", value_delimiter = ',')]

@@ -10,14 +10,16 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 pub use self::compute::Compute;
-use self::metrics::{Extras, Metrics};
+use self::metrics::{Choice, Extras, Metrics};
 use crate::cli::{CheckArgs, DeviceArgs, EvalArgs, InputArgs, PixelArgs};
 use crate::error::Refusal;
 use crate::eval::Model;
 use crate::image::{self, Verify};
+use crate::masks::Masks;
 use crate::metric::{Output, Reduction};
+use crate::net::Net;
 use crate::pairing::{Folders, refuse_repeated};
-use crate::pipeline::{Masks, OnError};
+use crate::pipeline::OnError;
 use crate::progress::{Style, Verbosity};
 use crate::run::{Metric, maps};
 use crate::shard::ShardArg;
@@ -92,14 +94,11 @@ impl Config {
             Some(count) => Some(Spatial::Worst(count)),
             None => args.spatial.then_some(Spatial::All),
         };
-        let extras = Extras { spatial: spatial.is_some(), masked: args.mask.is_some() };
-        let metrics = metrics::resolve(&args.metric, args.pixels.range, extras)?;
-        let job = Job::resolve(args.inputs, metrics, &args.pixels, &args.device)?;
-        let masks = args.mask.map(|folder| Masks { folder, rules: job.rules });
-        if let Some(Masks { folder, .. }) = masks.as_ref().filter(|masks| !masks.folder.is_dir()) {
-            let text = format!("`{}` is no folder of masks", folder.display());
-            return Err(Refusal::inputs(text).hint("name a folder with `--mask`").into());
-        }
+        let extras = Extras { spatial: spatial.is_some(), masked: args.metric.mask.is_some() };
+        let choice = Choice::resolve(&args.metric, args.pixels.range, extras)?;
+        let job =
+            Job::resolve(args.inputs, choice.load(&args.metric)?, &args.pixels, &args.device)?;
+        let masks = masks(args.metric.mask, &job.rules)?;
         Ok(Config {
             job,
             output: args.output,
@@ -144,38 +143,75 @@ impl Config {
 }
 
 impl Job {
-    /// Resolves the arguments of `lpips check`.
-    ///
-    /// # Errors
-    /// As [`Config::resolve`].
-    pub fn of_check(args: CheckArgs) -> anyhow::Result<Job> {
-        let metrics = metrics::resolve(&args.metric, args.pixels.range, Extras::default())?;
-        Job::resolve(args.inputs, metrics, &args.pixels, &args.device)
-    }
-
     fn resolve(
         inputs: InputArgs,
         Metrics { metrics, outputs, models, protocol }: Metrics,
         pixels: &PixelArgs,
         device: &DeviceArgs,
     ) -> anyhow::Result<Job> {
-        let source = source(inputs)?;
-        Ok(Job {
-            source,
-            metrics,
-            outputs,
+        let (source, compute) = (source(inputs)?, Compute::resolve(device)?);
+        let rules = rules(pixels);
+        Ok(Job { source, metrics, outputs, models, protocol, rules, compute })
+    }
+}
+
+/// What `lpips check` looks at.
+#[derive(Debug)]
+pub struct Preflight {
+    /// Where the pairs come from.
+    pub source: Source,
+    /// The nets that are to score.
+    pub nets: Vec<Net>,
+    /// What the evaluator would compute, or why it cannot.
+    pub models: anyhow::Result<Vec<Model>>,
+    /// How files become samples.
+    pub rules: image::Rules,
+    /// Where masks are.
+    pub masks: Option<Masks>,
+    /// What it would be computed with.
+    pub compute: Compute,
+}
+
+impl Preflight {
+    /// Resolves the arguments of `lpips check`.
+    ///
+    /// # Errors
+    /// As [`Config::resolve`], but for weights: the inputs can be looked at without them.
+    pub fn resolve(args: CheckArgs) -> anyhow::Result<Preflight> {
+        let CheckArgs { inputs, metric, pixels, device, .. } = args;
+        let extras = Extras { spatial: false, masked: metric.mask.is_some() };
+        let choice = Choice::resolve(&metric, pixels.range, extras)?;
+        let models = choice.load(&metric).map(|metrics| metrics.models);
+        let rules = rules(&pixels);
+        Ok(Preflight {
+            source: source(inputs)?,
+            nets: choice.nets,
             models,
-            protocol,
-            rules: image::Rules {
-                range: pixels.range,
-                alpha: pixels.alpha,
-                size_policy: pixels.size_policy,
-                crop_border: pixels.crop_border,
-                pixels_max: pixels.max_pixels.map_or(image::PIXELS_MAX, std::num::NonZero::get),
-                ..image::Rules::default()
-            },
-            compute: Compute::resolve(device)?,
+            rules,
+            masks: masks(metric.mask, &rules)?,
+            compute: Compute::resolve(&device)?,
         })
+    }
+}
+
+fn rules(pixels: &PixelArgs) -> image::Rules {
+    image::Rules {
+        range: pixels.range,
+        alpha: pixels.alpha,
+        size_policy: pixels.size_policy,
+        crop_border: pixels.crop_border,
+        pixels_max: pixels.max_pixels.map_or(image::PIXELS_MAX, std::num::NonZero::get),
+        ..image::Rules::default()
+    }
+}
+
+fn masks(folder: Option<PathBuf>, rules: &image::Rules) -> Result<Option<Masks>, Refusal> {
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            let text = format!("`{}` is no folder of masks", folder.display());
+            Err(Refusal::inputs(text).hint("name a folder with `--mask`"))
+        }
+        folder => Ok(folder.map(|folder| Masks { folder, rules: *rules })),
     }
 }
 

@@ -20,7 +20,7 @@
 //! Dependencies point down only: [`cli`] (what was typed), [`config`] (what was decided),
 //! [`commands`] (what is done), [`source`] with [`pairing`] (where pairs come from), [`pipeline`]
 //! (the flow) and [`check`] (a look at the inputs without it), [`shard`] and [`signals`] (what
-//! schedulers say), then [`manifest`], [`image`],
+//! schedulers say), then [`manifest`], [`masks`], [`image`],
 //! [`batch`], [`run`] with [`stats`], [`progress`], [`eval`], and at the bottom [`net`].
 
 pub mod batch;
@@ -33,6 +33,7 @@ pub mod eval;
 pub mod fetch;
 pub mod image;
 pub mod manifest;
+pub mod masks;
 pub mod metric;
 pub mod net;
 pub mod oracle;

@@ -11,7 +11,6 @@
 mod assemble;
 mod clique;
 mod decode;
-mod masks;
 mod reduce;
 
 use std::sync::Mutex;
@@ -28,6 +27,7 @@ use crate::error::{Failure, Refusal};
 use crate::eval::{Evaluator, Scored};
 use crate::image::{self, Differences, Image, Stamp};
 use crate::manifest::Manifest;
+use crate::masks::Masks;
 use crate::metric::Output;
 use crate::progress::Progress;
 use crate::run::attempt::Attempt;
@@ -35,8 +35,6 @@ use crate::run::counts::Counts;
 use crate::run::journal::Record;
 use crate::run::maps::Maps;
 use crate::signals::Stop;
-
-pub use self::masks::Masks;
 
 /// What the flow needs beside its workers.
 #[derive(Debug)]

@@ -246,6 +246,22 @@ fn check_reports_everything_at_once() {
 }
 
 #[test]
+fn check_reports_the_inputs_without_weights_and_then_names_them() {
+    let folder = set();
+    fs_err::create_dir_all(folder.path().join("none")).unwrap();
+    let line =
+        "check --ref hr --dist x4 --dist-suffix _x4 --net vgg --weights-dir none --mask none";
+    let output = lpips(folder.path(), &line.split(' ').collect::<Vec<_>>());
+    let report = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(report.contains("E_MASK (2)") && report.contains("0 of 2 pairs"), "{report}");
+    told(&output, 5, &["no weights for vgg: tried `none/vgg.safetensors`", "weights fetch vgg"]);
+    let output = lpips(folder.path(), &format!("{line} --json").split(' ').collect::<Vec<_>>());
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["pairs"], &json["estimate"]), (&2.into(), &serde_json::Value::Null));
+    assert!(json["environment"].as_str().unwrap().contains("no weights for vgg"), "{json}");
+}
+
+#[test]
 fn differences_are_counted_and_told_once() {
     let folder = tempfile::tempdir().unwrap();
     let twins = |name: &str| data(&format!("twins/{name}"));

@@ -103,6 +103,7 @@ fn meaning(code: &str) -> &'static str {
         "E_TOO_LARGE" => "an image has more pixels than --max-pixels allows",
         "E_TOO_SMALL" => "an image is smaller than the net accepts",
         "E_SIZE" => "ref and dist have different sizes",
+        "E_MASK" => "a mask is missing or does not fit its images",
         "E_ALL_IDENTICAL" => "all distorted images are their references",
         "W_IDENTICAL" => "dist is ref, byte for byte",
         "W_SAME_DIST" => "two methods have the same file for one reference",

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::{Question, Work};
-use crate::batch::{BatchShape, Depth, Size};
+use crate::batch::{BatchShape, Size};
+use crate::error::Failure;
 use crate::image::{self, Difference, Header, Rules};
 use crate::manifest::{Entry, Manifest};
+use crate::masks::Masks;
 use crate::net::Net;
 use crate::net::plan::TooSmall;
 
@@ -75,9 +77,13 @@ impl Group {
         let mut work: BTreeMap<BatchShape, Work> = BTreeMap::new();
         let mut verdicts: Vec<Verdict> = Vec::with_capacity(seen.len());
         let mut paths: HashSet<&Path> = HashSet::new();
-        for (distorted, path) in seen.iter().zip(&self.distorted) {
+        let mut masks = MaskVerdicts::default();
+        for ((entry, path), distorted) in self.entries.iter().zip(&self.distorted).zip(&seen) {
             let mut verdict = judge(reference.as_ref(), distorted.as_ref(), question);
             if let (Ok(reference), Ok(distorted)) = (&reference, distorted) {
+                if let (true, Some(folder)) = (verdict.is_scorable, question.masks) {
+                    masks.judge(folder, &entry.item, reference.size, &mut verdict);
+                }
                 self.find_identity(reference, distorted, path, &mut verdict);
                 if verdict.is_scorable {
                     let of_shape = work.entry(shape(reference, distorted)).or_default();
@@ -90,6 +96,20 @@ impl Group {
         }
         self.find_repetitions(&seen, &mut verdicts);
         Found { verdicts, work }
+    }
+
+    /// Counts images that no earlier group has counted, and none twice.
+    pub(super) fn count_members(&self, found: &mut Found, members: &mut HashSet<PathBuf>) {
+        let scorable = found.verdicts.iter().zip(&self.distorted);
+        let scorable = scorable.filter(|(verdict, _)| verdict.is_scorable).map(|(_, path)| path);
+        let mut paths: Vec<&PathBuf> = scorable.collect();
+        if !paths.is_empty() {
+            paths.push(&self.reference);
+        }
+        let new = paths.into_iter().filter(|path| members.insert(path.to_path_buf())).count();
+        for (index, work) in found.work.values_mut().enumerate() {
+            work.images = if index == 0 { new as u64 } else { 0 };
+        }
     }
 
     fn find_identity(
@@ -134,6 +154,20 @@ impl Group {
             } else {
                 same_len.push(row);
             }
+        }
+    }
+}
+
+/// What was found out about masks, each of which may serve many rows.
+#[derive(Debug, Default)]
+struct MaskVerdicts<'a>(HashMap<(&'a str, Size), Result<(), Failure>>);
+
+impl<'a> MaskVerdicts<'a> {
+    fn judge(&mut self, masks: &Masks, item: &'a str, size: Size, verdict: &mut Verdict) {
+        let known = self.0.entry((item, size)).or_insert_with(|| masks.check(item, size));
+        if let Err(Failure { message, .. }) = known {
+            verdict.is_scorable = false;
+            verdict.told.push(("E_MASK", message.clone()));
         }
     }
 }
@@ -187,8 +221,7 @@ fn too_small(net: Net, size: Size) -> Option<TooSmall> {
 }
 
 fn shape(reference: &Seen, distorted: &Seen) -> BatchShape {
-    let is_deep = |seen: &Seen| seen.header.traits.depth_bits > 8;
-    let depth = if is_deep(reference) || is_deep(distorted) { Depth::F32 } else { Depth::U8 };
+    let depth = reference.header.depth().max(distorted.header.depth());
     BatchShape { size: reference.size, depth }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::image::SizePolicy;
 use crate::manifest::Location;
+use crate::masks::Masks;
 use crate::pairing::{self, Folders};
 
 /// A grey PGM file.
@@ -21,11 +22,23 @@ fn write_rgba(folder: &Path, name: &str, side: u32) {
 }
 
 fn examine(folder: &Path, manifest: &str, nets: &[Net], rules: &Rules) -> Report {
+    examine_with(folder, manifest, nets, rules, None)
+}
+
+fn examine_with(
+    folder: &Path,
+    manifest: &str,
+    nets: &[Net],
+    rules: &Rules,
+    masks: Option<&Masks>,
+) -> Report {
     let path = folder.join("m.csv");
     fs_err::write(&path, manifest).unwrap();
     let (manifest, faults) = Manifest::examine(Location::of(&path)).unwrap();
     let mut report = Report::of_manifest(&faults, None);
-    report.examine(&Question { manifest: &manifest, rules, nets, threads: 2 }).unwrap();
+    let (manifest, are_cliques) = (&manifest, false);
+    let question = Question { manifest, rules, nets, masks, are_cliques, threads: 2 };
+    report.examine(&question).unwrap();
     report
 }
 
@@ -163,6 +176,71 @@ fn rules_that_cut_decide_the_size_that_is_judged() {
     let rules = Rules { size_policy, crop_border: 20, ..Rules::default() };
     let report = examine(folder.path(), manifest, &[Net::Alex], &rules);
     assert!(told(&report, "E_TOO_SMALL").1.contains("nothing is left of 42x42"));
+}
+
+#[test]
+fn masks_are_looked_at_as_the_images_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs_err::create_dir(at.join("masks")).unwrap();
+    for name in ["r", "a", "b"] {
+        write_pgm(at, &format!("{name}.pgm"), 40, name.as_bytes()[0], 255);
+    }
+    let masks = Masks { folder: at.join("masks"), rules: Rules::default() };
+    write_pgm(&masks.folder, "fits.pgm", 40, 1, 255);
+    write_pgm(&masks.folder, "wide.pgm", 42, 1, 255);
+    write_pgm(&masks.folder, "two.pgm", 40, 1, 255);
+    write_pgm(&masks.folder, "two.pnm", 40, 1, 255);
+    fs_err::write(masks.folder.join("text.png"), "no image").unwrap();
+    let rows = ["fits,a", "fits,b", "wide,a", "text,a", "two,a", "none,a", "none,gone"];
+    let row = |row: &str| {
+        let (item, name) = row.split_once(',').unwrap();
+        format!("r.pgm,{name}.pgm,{item},{item}-{name}\n")
+    };
+    let manifest = format!("ref,dist,item,id\n{}", rows.map(row).concat());
+    let look = |rules: &Rules| {
+        let masks = Masks { rules: *rules, ..masks.clone() };
+        examine_with(at, &manifest, &[Net::Alex], rules, Some(&masks))
+    };
+    let report = look(&Rules::default());
+    let masked = |report: &Report| {
+        report.findings.iter().find(|finding| finding.code == "E_MASK").map(|found| found.count)
+    };
+    // The row without an image is told as such.
+    assert_eq!((masked(&report), report.scorable), (Some(4), 2));
+    let finding = report.findings.iter().find(|finding| finding.code == "E_MASK").unwrap();
+    let example = |place: &str| {
+        let found = finding.examples.iter().find(|example| example.place == place);
+        found.map(|example| example.message.as_str()).unwrap_or_default()
+    };
+    assert!(example("wide-a").ends_with("wide.pgm` is 42x42, the images are 40x40"));
+    assert!(example("none-a").starts_with("no mask for item `none`: expected"));
+    assert!(example("two-a").starts_with("two masks for item `two`"));
+    assert!(example("text-a").contains("text.png"), "{}", example("text-a"));
+    // What is cut off the images is cut off the masks.
+    let rules = Rules { size_policy: SizePolicy::ModCrop(40), ..Rules::default() };
+    assert_eq!(masked(&look(&rules)), Some(3));
+}
+
+/// Of n images n are decoded and walked, on whichever side of their pairs they are.
+#[test]
+fn work_of_a_clique_counts_each_image_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for name in ["a", "b", "c", "d"] {
+        write_pgm(at, &format!("{name}.pgm"), 40, name.as_bytes()[0], 255);
+    }
+    let pairs = ["a,b", "a,c", "a,d", "b,c", "b,d", "c,d"];
+    let row = |pair: &str| pair.replace(',', ".pgm,") + ".pgm\n";
+    let path = at.join("m.csv");
+    fs_err::write(&path, format!("ref,dist\n{}", pairs.map(row).concat())).unwrap();
+    let (manifest, _) = Manifest::examine(Location::of(&path)).unwrap();
+    let mut report = Report::default();
+    let rules = Rules::default();
+    let (manifest, nets, masks) = (&manifest, &[Net::Alex], None);
+    let question = Question { manifest, rules: &rules, nets, masks, are_cliques: true, threads: 2 };
+    report.examine(&question).unwrap();
+    assert_eq!(report.work.values().copied().collect::<Vec<_>>(), [Work { pairs: 6, images: 4 }]);
 }
 
 #[test]

@@ -9,14 +9,15 @@ use super::evaluator;
 use crate::batch::{BatchShape, Depth, Pair, Size};
 use crate::check::{Finding, Question, Report, Severity};
 use crate::cli::CheckArgs;
-use crate::config::Job;
+use crate::config::Preflight;
 use crate::error::Exit;
 use crate::eval::{Evaluator, Wait};
-use crate::image::{self, Image, Pixels};
+use crate::image::{self, Image, Pixels, Rules};
 use crate::manifest::Manifest;
 use crate::net::Net;
 use crate::net::plan::Plan;
 use crate::progress::humanized;
+use crate::source::Source;
 
 /// Examples of one code that people are shown.
 const SHOWN_MAX: usize = 5;
@@ -37,39 +38,58 @@ struct Estimate {
     memory_bytes: u64,
 }
 
+/// What decides how long decoding takes, and what rows take.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    rules: &'a Rules,
+    threads: usize,
+    rows: usize,
+}
+
 /// Prints the report on stdout.
 ///
 /// # Errors
-/// When the inputs cannot be examined at all, or stdout is closed.
+/// When the inputs cannot be examined at all, or stdout is closed; after the report, when weights are
+/// missing or the device cannot be used.
 pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let json = args.json;
-    let mut job = Job::of_check(args)?;
+    let Preflight { source, nets, models, rules, masks, compute } = Preflight::resolve(args)?;
     let spool = tempfile::tempdir()?;
-    let located = job.source.locate(spool.path())?;
+    let located = source.locate(spool.path())?;
     let (manifest, faults) = Manifest::examine(located.location)?;
-    let nets: Vec<Net> = job.models.iter().map(|model| model.trunk.net).collect();
     let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
-    let threads = job.compute.threads;
-    report.examine(&Question { manifest: &manifest, rules: &job.rules, nets: &nets, threads })?;
+    report.examine(&Question {
+        manifest: &manifest,
+        rules: &rules,
+        nets: &nets,
+        masks: masks.as_ref(),
+        are_cliques: matches!(source, Source::AllPairs(_)),
+        threads: compute.threads,
+    })?;
 
-    let models = std::mem::take(&mut job.models);
-    let mut evaluator = evaluator::open(models, &job.compute, !json)?;
-    let estimate = match report.scorable {
-        0 => None,
-        _ => Some(estimate(&report, &job, &nets, manifest.len(), &mut *evaluator)?),
-    };
+    // Whatever the device or the weights are like, the inputs are reported.
+    let estimate = models.and_then(|models| {
+        let mut evaluator = evaluator::open(models, &compute, !json)?;
+        let job = Job { rules: &rules, threads: compute.threads, rows: manifest.len() };
+        match report.scorable {
+            0 => Ok(None),
+            _ => estimate(&report, job, &nets, &mut *evaluator).map(Some),
+        }
+    });
     let mut out = std::io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &document(&report, estimate.as_ref()))?;
+        serde_json::to_writer_pretty(&mut out, &document(&report, &estimate))?;
         writeln!(out)?;
     } else {
-        writeln!(out, "{}", text(&report, estimate.as_ref()))?;
+        let estimate = estimate.as_ref().ok().and_then(Option::as_ref);
+        writeln!(out, "{}", text(&report, estimate))?;
     }
+    estimate?;
     let is_good = report.findings.count(Severity::Error) == 0 && report.pairs > 0;
     Ok(if is_good { Exit::Complete } else { Exit::Inputs })
 }
 
-fn document(report: &Report, estimate: Option<&Estimate>) -> serde_json::Value {
+fn document(report: &Report, estimate: &anyhow::Result<Option<Estimate>>) -> serde_json::Value {
     let findings: Vec<&Finding> = report.findings.iter().collect();
     let sizes = report.work.iter().map(|(shape, work)| {
         let Size { width, height } = shape.size;
@@ -84,7 +104,8 @@ fn document(report: &Report, estimate: Option<&Estimate>) -> serde_json::Value {
         "warnings": report.findings.count(Severity::Warning),
         "findings": findings,
         "sizes": sizes.collect::<Vec<_>>(),
-        "estimate": estimate,
+        "estimate": estimate.as_ref().ok(),
+        "environment": estimate.as_ref().err().map(|error| format!("{error:#}")),
     })
 }
 
@@ -136,9 +157,8 @@ fn text(report: &Report, estimate: Option<&Estimate>) -> String {
 /// Times the device and the decoders with a little work, and scales it to the job's.
 fn estimate(
     report: &Report,
-    job: &Job,
+    job: Job<'_>,
     nets: &[Net],
-    row_count: usize,
     evaluator: &mut dyn Evaluator,
 ) -> anyhow::Result<Estimate> {
     let flops = |size: Size| -> f64 {
@@ -148,17 +168,17 @@ fn estimate(
     };
     let timed = Size { width: TIMED_SIDE, height: TIMED_SIDE };
     let seconds_per_flop = time_pair(timed, evaluator)? / (2.0 * flops(timed));
-    let seconds_per_pixel = time_decoding(report, job) / job.compute.threads as f64;
+    let seconds_per_pixel = time_decoding(report, job.rules) / job.threads as f64;
     let mut seconds = 0.0;
     let mut memory_bytes = 0;
     for (shape, work) in &report.work {
         let pixels = (shape.size.width * shape.size.height) as f64;
         let per_image = flops(shape.size) * seconds_per_flop + pixels * seconds_per_pixel;
         seconds += work.images as f64 * per_image;
-        let waiting = WAITING_PER_THREAD * job.compute.threads as u64 * shape.image_bytes() as u64;
+        let waiting = WAITING_PER_THREAD * job.threads as u64 * shape.image_bytes() as u64;
         memory_bytes = memory_bytes.max(evaluator.memory_bytes(*shape) + waiting);
     }
-    memory_bytes += 64 * row_count as u64;
+    memory_bytes += 64 * job.rows as u64;
     Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes })
 }
 
@@ -185,9 +205,9 @@ fn time_pair(size: Size, evaluator: &mut dyn Evaluator) -> anyhow::Result<f64> {
 }
 
 /// Seconds per pixel of the sampled files; 0 if none can be decoded after all.
-fn time_decoding(report: &Report, job: &Job) -> f64 {
+fn time_decoding(report: &Report, rules: &Rules) -> f64 {
     let started = Instant::now();
-    let decoded = report.samples.iter().filter_map(|path| image::decode(path, &job.rules).ok());
+    let decoded = report.samples.iter().filter_map(|path| image::decode(path, rules).ok());
     let pixels: usize = decoded.map(|image| image.size.width * image.size.height).sum();
     if pixels == 0 { 0.0 } else { started.elapsed().as_secs_f64() / pixels as f64 }
 }

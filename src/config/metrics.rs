@@ -94,46 +94,76 @@ impl Protocol {
     }
 }
 
-/// Chooses the columns and loads the weights.
-///
-/// # Errors
-/// A [`Refusal`] when options contradict each other, a layer is missing, or weights are.
-pub(super) fn resolve(args: &MetricArgs, range: Range, extras: Extras) -> anyhow::Result<Metrics> {
-    let protocol = Protocol::resolve(args, range)?;
-    let Protocol { reduction, .. } = protocol;
-    if let (Reduction::Semantic(_), Extras { spatial, masked }) = (reduction, extras) {
-        let option = if masked { "--mask" } else { "--spatial" };
-        if spatial || masked {
-            let text = format!("`{option}` and semantic weighting contradict each other");
-            let hint = "leave out one of the two: `--semantic-layer` or a preset that weights by a \
-                        layer on one hand, masks and spatial maps on the other";
-            return Err(Refusal::usage(text).hint(hint).into());
+/// What is to be computed; no weights are read yet.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub(super) nets: Vec<Net>,
+    protocol: Protocol,
+    extras: Extras,
+}
+
+impl Choice {
+    /// Chooses the nets and their protocol.
+    ///
+    /// # Errors
+    /// When options contradict each other, or a layer does not exist.
+    pub(super) fn resolve(
+        args: &MetricArgs,
+        range: Range,
+        extras: Extras,
+    ) -> Result<Choice, Refusal> {
+        let protocol = Protocol::resolve(args, range)?;
+        let Protocol { reduction, .. } = protocol;
+        if let (Reduction::Semantic(_), Extras { spatial, masked }) = (reduction, extras) {
+            let option = if masked { "--mask" } else { "--spatial" };
+            if spatial || masked {
+                let text = format!("`{option}` and semantic weighting contradict each other");
+                let hint = "leave out one of the two: `--semantic-layer` or a preset that weights \
+                            by a layer on one hand, masks and spatial maps on the other";
+                return Err(Refusal::usage(text).hint(hint));
+            }
         }
-    }
-    let search = SearchPath::new(args.weights_dir.as_deref());
-    let nets = if args.net.is_empty() { vec![protocol.preset.net()] } else { unique(&args.net) };
-    for (option, given) in [("--trunk", &args.trunk), ("--lin", &args.lin)] {
-        if matches!(given, Some(Given::File(_))) && nets.len() > 1 {
-            let text =
-                format!("`{option}` holds weights of one net, and `--net` names {}", nets.len());
-            return Err(Refusal::usage(text).hint("run each net on its own").into());
+        let nets = match args.net.is_empty() {
+            true => vec![protocol.preset.net()],
+            false => unique(&args.net),
+        };
+        for (option, given) in [("--trunk", &args.trunk), ("--lin", &args.lin)] {
+            if matches!(given, Some(Given::File(_))) && nets.len() > 1 {
+                let text = format!(
+                    "`{option}` holds weights of one net, and `--net` names {}",
+                    nets.len()
+                );
+                return Err(Refusal::usage(text).hint("run each net on its own"));
+            }
         }
-    }
-    let mut chosen =
-        Metrics { metrics: Vec::new(), outputs: Vec::new(), models: Vec::new(), protocol };
-    for (model, net) in nets.into_iter().enumerate() {
-        check_layer(net, reduction)?;
-        let weights = Weights::load(net, protocol, args, &search)?;
-        let masked = extras.masked.then_some(Reduction::Masked);
-        for reduction in std::iter::once(reduction).chain(masked) {
-            chosen.metrics.push(weights.metric(protocol.mode, reduction));
-            chosen.outputs.push(Output { model, reduction });
+        for &net in &nets {
+            check_layer(net, reduction)?;
         }
-        let mut wanted = reduction.wanted();
-        wanted.layers |= extras.spatial || extras.masked;
-        chosen.models.push(weights.model(protocol, wanted));
+        Ok(Choice { nets, protocol, extras })
     }
-    Ok(chosen)
+
+    /// The columns, with the weights that they need.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when weights are missing or are not what they should be.
+    pub(super) fn load(&self, args: &MetricArgs) -> anyhow::Result<Metrics> {
+        let Choice { protocol, extras, .. } = *self;
+        let search = SearchPath::new(args.weights_dir.as_deref());
+        let mut chosen =
+            Metrics { metrics: Vec::new(), outputs: Vec::new(), models: Vec::new(), protocol };
+        for (model, &net) in self.nets.iter().enumerate() {
+            let weights = Weights::load(net, protocol, args, &search)?;
+            let masked = extras.masked.then_some(Reduction::Masked);
+            for reduction in std::iter::once(protocol.reduction).chain(masked) {
+                chosen.metrics.push(weights.metric(protocol.mode, reduction));
+                chosen.outputs.push(Output { model, reduction });
+            }
+            let mut wanted = protocol.reduction.wanted();
+            wanted.layers |= extras.spatial || extras.masked;
+            chosen.models.push(weights.model(protocol, wanted));
+        }
+        Ok(chosen)
+    }
 }
 
 fn check_layer(net: Net, reduction: Reduction) -> Result<(), Refusal> {

@@ -3,12 +3,12 @@
 use rayon::prelude::*;
 
 use super::Files;
-use super::masks::Masks;
 use crate::batch::Row;
 use crate::error::Failure;
 use crate::eval::{Distance, PairScore, Scored, Unscored};
 use crate::image::Stamp;
 use crate::manifest::{Entry, Manifest};
+use crate::masks::Masks;
 use crate::metric::{self, Output, Reduction, Unreduced};
 use crate::run::journal::Record;
 use crate::run::maps::Maps;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::batch::Size;
 use crate::error::Failure;
-use crate::image::{self, Pixels, Stamp};
+use crate::image::{self, ImageError, Pixels, Stamp};
 use crate::metric::Mask;
 
 /// What a mask's name may end with.
@@ -21,24 +21,34 @@ pub struct Masks {
 }
 
 impl Masks {
+    /// What can be said against the mask of `item`, which must be of `size`, without decoding it.
+    ///
+    /// # Errors
+    /// When there is none or more than one, its header cannot be read, or it has another size.
+    pub fn check(&self, item: &str, size: Size) -> Result<(), Failure> {
+        let path = self.find(item)?;
+        let header = image::header(&path).map_err(|error| unreadable(&error))?;
+        let found = self
+            .rules
+            .scored(header.size)
+            .map_err(|error| fault(format!("mask `{}`: {}", path.display(), error.reason())))?;
+        expect_size(&path, found, size)
+    }
+
     /// The mask of `item`, which must be of `size`.
     ///
     /// # Errors
     /// When there is none or more than one, it is no image, is coloured, or has another size.
-    pub(super) fn load(&self, item: &str, size: Size) -> Result<(Mask, Stamp), Failure> {
+    pub fn load(&self, item: &str, size: Size) -> Result<(Mask, Stamp), Failure> {
         let path = self.find(item)?;
-        let shown = path.display();
-        let mask = image::decode(&path, &self.rules)
-            .map_err(|error| Failure::new("E_MASK", format!("mask {error}")))?;
-        if mask.size != size {
-            let found = mask.size;
-            return Err(fault(format!("mask `{shown}` is {found}, the images are {size}")));
-        }
+        let mask = image::decode(&path, &self.rules).map_err(|error| unreadable(&error))?;
+        expect_size(&path, mask.size, size)?;
         let weights = match &mask.pixels {
             Pixels::U8(samples) => grey(samples, |sample| f32::from(sample) / 255.0),
             Pixels::F32(samples) => grey(samples, |sample| sample),
         };
         let weights = weights.ok_or_else(|| {
+            let shown = path.display();
             fault(format!("mask `{shown}` is coloured: expected a grey image of weights"))
         })?;
         Ok((Mask { size, weights }, mask.stamp))
@@ -64,6 +74,17 @@ impl Masks {
             ))),
         }
     }
+}
+
+fn expect_size(path: &Path, found: Size, expected: Size) -> Result<(), Failure> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(fault(format!("mask `{}` is {found}, the images are {expected}", path.display())))
+}
+
+fn unreadable(error: &ImageError) -> Failure {
+    fault(format!("mask {error}"))
 }
 
 fn shown(stem: &Path) -> String {
