@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use lpips::image::{self, Pixels, Rules};
 use lpips::manifest::{Location, Manifest};
 use lpips::net::Net;
-use lpips::net::weights::Trunk;
+use lpips::net::weights::{Trunk, recognise};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
@@ -218,6 +218,31 @@ fn manifests() {
         }
         assert!(faults.kept.len() <= faults.count);
     });
+}
+
+/// Checkpoints of PyTorch, the older kind without checksums among them, so that edits reach the
+/// pickles.
+#[test]
+fn checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    fuzz(&seeds(&["checkpoints"]), |_, bytes| {
+        fs_err::write(&path, bytes).unwrap();
+        let Ok(found) = recognise(&path) else { return };
+        assert!(found.trunk.is_some() || found.lin.is_some());
+        for (conv, spec) in
+            found.trunk.iter().flat_map(|t| t.convs.iter().zip(found.net.spec().convs()))
+        {
+            assert_eq!(conv.weight.len(), spec.weight_shape().iter().product::<usize>());
+            assert!(conv.weight.iter().chain(&conv.bias).all(|value| value.is_finite()));
+        }
+        for (layer, channels) in
+            found.lin.iter().flat_map(|lin| lin.layers.iter().zip(found.net.spec().tap_channels()))
+        {
+            assert_eq!(layer.len(), channels);
+        }
+    });
+    assert!(!Path::new("harmed").exists(), "a file ran a command");
 }
 
 #[test]

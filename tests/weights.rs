@@ -8,9 +8,12 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use half::{bf16, f16};
 use lpips::net::Net;
 use lpips::net::weights::{Lin, Recognised, Trunk, Version, recognise};
 
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use support::{data, lpips, stderr};
 
 fn checkpoint(name: &str) -> PathBuf {
@@ -103,6 +106,66 @@ fn other_files_are_refused_and_told_apart() {
     fs_err::write(folder.path().join("a.safetensors"), bytes).unwrap();
     let other = told(&folder.path().join("a.safetensors"));
     assert!(other.contains("no tensor of a trunk") && other.contains("`a.weight`"), "{other}");
+}
+
+/// Half floats are taken as they are; doubles that float32 cannot hold are rounded by `import` alone,
+/// which says so.
+#[test]
+fn floats_of_other_sizes_become_float32() {
+    let folder = tempfile::tempdir().unwrap();
+    let lin = Lin::load(Net::Alex, Version::V0_1).unwrap();
+    let write = |name: &str, dtype: Dtype, bytes: &dyn Fn(f32) -> Vec<u8>| {
+        let tensor = |(layer, values): (usize, &Vec<f32>)| {
+            let bytes: Vec<u8> = values.iter().flat_map(|&value| bytes(value)).collect();
+            (format!("lin{layer}.model.1.weight"), vec![1, values.len(), 1, 1], bytes)
+        };
+        let tensors: Vec<_> = lin.layers.iter().enumerate().map(tensor).collect();
+        let views = tensors.iter().map(|(name, shape, bytes)| {
+            (name, TensorView::new(dtype, shape.clone(), bytes).unwrap())
+        });
+        let path = folder.path().join(name);
+        safetensors::serialize_to_file(views, None, &path).unwrap();
+        path
+    };
+    let read = |path: &Path| {
+        let found = recognise(path).unwrap();
+        (found.rounded, found.lin.unwrap().layers)
+    };
+    let all = |value: &dyn Fn(f32) -> f32| -> Vec<Vec<f32>> {
+        lin.layers.iter().map(|layer| layer.iter().map(|&one| value(one)).collect()).collect()
+    };
+    let path = write("f16", Dtype::F16, &|value| f16::from_f32(value).to_le_bytes().to_vec());
+    assert_eq!(read(&path), (0, all(&|value| f16::from_f32(value).to_f32())));
+    let path = write("bf16", Dtype::BF16, &|value| bf16::from_f32(value).to_le_bytes().to_vec());
+    assert_eq!(read(&path), (0, all(&|value| bf16::from_f32(value).to_f32())));
+    let path = write("f64", Dtype::F64, &|value| f64::from(value).to_le_bytes().to_vec());
+    assert_eq!(read(&path), (0, lin.layers.clone()));
+    let third = |value: f32| (f64::from(value) / 3.0).to_le_bytes().to_vec();
+    let path = write("thirds", Dtype::F64, &third);
+    let (rounded, layers) = read(&path);
+    assert!(rounded > 100 && layers == all(&|value| (f64::from(value) / 3.0) as f32));
+    let path = write("i32", Dtype::I32, &|value| (value as i32).to_le_bytes().to_vec());
+    let told = format!("{:#}", recognise(&path).unwrap_err());
+    assert!(told.contains("has type I32, expected floats"), "{told}");
+
+    let line = ["eval", "--pair", "a.png", "b.png", "--lin", "thirds"];
+    let refused = lpips(folder.path(), &line);
+    assert_eq!(refused.status.code(), Some(5));
+    let told = stderr(&refused);
+    assert!(told.contains("are no float32") && told.contains("lpips weights import"), "{told}");
+    let imported = lpips(folder.path(), &["weights", "import", "thirds", "-o", "rounded"]);
+    assert!(imported.status.success());
+    let told = stderr(&imported);
+    assert!(told.contains(&format!("{rounded} of its values were rounded to float32")), "{told}");
+    assert_eq!(read(&folder.path().join("rounded")), (0, layers));
+}
+
+/// A tensor of a file may claim any extent with a stride of 0.
+#[test]
+fn tensors_beyond_any_net_are_not_read() {
+    let shown = |name: &str| format!("{:#}", recognise(&checkpoint(name)).unwrap_err());
+    let told = shown("huge_lin.pth");
+    assert!(told.contains("is larger than any of LPIPS"), "{told}");
 }
 
 #[test]

@@ -254,6 +254,12 @@ fn given<T>(
         return Err(anyhow::anyhow!(text)
             .context(refused(format!("pass `--net {}`, or name another file", found.net))));
     }
+    if found.rounded > 0 {
+        let text = format!("{} of its values are no float32", found.rounded);
+        let hint =
+            "`lpips weights import FILE -o OUT.safetensors` rounds them: use OUT.safetensors";
+        return Err(anyhow::anyhow!(text).context(refused(hint.to_owned())));
+    }
     part(found).ok_or_else(|| {
         anyhow::anyhow!("the file holds no such weights")
             .context(refused("trunks go with `--trunk`, lin weights with `--lin`".to_owned()))

@@ -5,6 +5,7 @@
 //! knows where weights are and refuses to know what is computed with them.
 
 mod checkpoint;
+mod float;
 mod made;
 mod recognise;
 mod write;

@@ -44,7 +44,7 @@ pub(super) fn import(
 }
 
 fn description(found: &Recognised) -> String {
-    let Recognised { net, trunk, lin, sha256, example, left_out } = found;
+    let Recognised { net, trunk, lin, sha256, rounded, example, left_out } = found;
     let trunk = trunk.as_ref().map(|trunk| format!("trunk of {} convolutions", trunk.convs.len()));
     let lin = lin.as_ref().map(|lin| format!("{} layers of lin weights", lin.layers.len()));
     let parts: Vec<String> = trunk.into_iter().chain(lin).collect();
@@ -52,7 +52,12 @@ fn description(found: &Recognised) -> String {
         0 => String::new(),
         count => format!("; {count} other tensors left out, such as `{}`", left_out[0]),
     };
-    format!("{net}, {} (`{example}`...){rest}\nits SHA-256 is {sha256}", parts.join(" and "))
+    let rounded = match rounded {
+        0 => String::new(),
+        count => format!("\nwarning: {count} of its values were rounded to float32"),
+    };
+    let parts = parts.join(" and ");
+    format!("{net}, {parts} (`{example}`...){rest}\nits SHA-256 is {sha256}{rounded}")
 }
 
 struct Written {

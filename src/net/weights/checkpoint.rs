@@ -9,11 +9,16 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use pytorch_reader::{DType, PytorchReader};
+use pytorch_reader::PytorchReader;
 use safetensors::{Dtype, SafeTensors};
+
+use super::float::Float;
 
 /// Largest safetensors file that is read: it is held in memory.
 const SAFETENSORS_BYTES_MAX: u64 = 4 << 30;
+/// Values of a tensor that is read: more than any of LPIPS has. A file of a few bytes may claim any
+/// number of them.
+const VALUES_MAX: usize = 4 << 20;
 
 /// An open file of tensors.
 #[derive(Debug)]
@@ -64,36 +69,60 @@ impl Checkpoint {
         self.tensors.iter().map(|(name, stored)| (name.as_str(), stored.shape.as_slice()))
     }
 
-    /// The values of a tensor, row-major.
+    /// The values of a tensor, row-major. Halves are exact; doubles are rounded.
     ///
     /// # Errors
-    /// When there is no such tensor, it is not float32, not finite or cannot be read.
-    pub(super) fn read(&self, name: &str) -> anyhow::Result<Vec<f32>> {
+    /// When there is no such tensor, or it holds no floats, has more values than any of LPIPS, is not
+    /// finite or cannot be read.
+    pub(super) fn read(&self, name: &str) -> anyhow::Result<Values> {
         let shown = self.path.display();
         let stored = self.tensors.get(name).with_context(|| format!("no tensor `{name}`"))?;
-        let float32 = |is: bool, found: &dyn std::fmt::Debug| {
-            ensure!(is, "tensor `{name}` of `{shown}` has type {found:?}, expected float32");
-            Ok(())
+        let float = stored.float().map_err(|found| {
+            anyhow::anyhow!("tensor `{name}` of `{shown}` has type {found}, expected floats")
+        })?;
+        let count =
+            stored.shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
+        let Some(count) = count.filter(|&count| count <= VALUES_MAX) else {
+            bail!("tensor `{name}` of `{shown}` is larger than any of LPIPS: {:?}", stored.shape);
         };
         let bytes = match &stored.data {
             Data::Torch(tensor) => {
-                float32(tensor.dtype() == DType::F32, &tensor.dtype())?;
                 tensor.read().with_context(|| format!("tensor `{name}` of `{shown}`"))?
             }
-            Data::Bytes(dtype, bytes) => {
-                float32(*dtype == Dtype::F32, dtype)?;
-                bytes.clone()
-            }
+            Data::Bytes(_, bytes) => bytes.clone(),
         };
-        let (values, rest) = bytes.as_chunks::<4>();
-        let count: usize = stored.shape.iter().product();
-        if values.len() != count || !rest.is_empty() {
+        if bytes.len() != count * float.size() {
             bail!("tensor `{name}` of `{shown}` has {} bytes for {count} values", bytes.len());
         }
-        let values: Vec<f32> = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
+        let (values, rounded) = float.values(&bytes);
         let is_finite = values.iter().all(|value| value.is_finite());
-        ensure!(is_finite, "tensor `{name}` of `{shown}` is not finite");
-        Ok(values)
+        ensure!(is_finite, "tensor `{name}` of `{shown}` is not finite as float32");
+        Ok(Values { float, values, rounded })
+    }
+}
+
+/// What a tensor holds.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Values {
+    /// How it is stored.
+    pub(super) float: Float,
+    /// As float32.
+    pub(super) values: Vec<f32>,
+    /// How many of them were rounded.
+    pub(super) rounded: usize,
+}
+
+impl Stored {
+    /// The type of the values, or the name of one that is none of floats.
+    fn float(&self) -> Result<Float, String> {
+        match &self.data {
+            Data::Torch(tensor) => {
+                Float::of_torch(tensor.dtype()).ok_or_else(|| format!("{:?}", tensor.dtype()))
+            }
+            Data::Bytes(dtype, _) => {
+                Float::of_safetensors(*dtype).ok_or_else(|| format!("{dtype:?}"))
+            }
+        }
     }
 }
 

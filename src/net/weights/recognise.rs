@@ -1,12 +1,13 @@
 //! Which net a file of tensors belongs to, by the names and shapes that torchvision, lpips, pyiqa,
 //! torchmetrics and this program write.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, Values};
 use super::{Conv, Lin, Trunk, Version, sha256_hex_of};
 use crate::net::{Net, NetSpec};
 
@@ -25,6 +26,8 @@ pub struct Recognised {
     pub lin: Option<Lin>,
     /// SHA-256 of the file.
     pub sha256: String,
+    /// Values of float64 that float32 does not hold exactly, and that were rounded.
+    pub rounded: usize,
     /// A name of the file that was used, to show how it names tensors.
     pub example: String,
     /// Names that LPIPS has no use for.
@@ -66,7 +69,7 @@ fn of_checkpoint(file: &Checkpoint, sha256: String) -> anyhow::Result<Recognised
         };
         if let Some((other, _)) = parts.insert(part, (name, shape)) {
             // lpips registers its lin layers twice.
-            let is_same = file.read(other)? == file.read(name)?;
+            let is_same = file.read(other)?.values == file.read(name)?.values;
             ensure!(is_same, "tensors `{other}` and `{name}` should be the same, and are not");
         }
     }
@@ -84,7 +87,12 @@ fn of_checkpoint(file: &Checkpoint, sha256: String) -> anyhow::Result<Recognised
             && (!has_lin || lin_fault(net.spec(), &parts).is_none())
     };
     let Some(net) = Net::ALL.into_iter().find(is_of) else { bail!("{}", unlike(&parts)) };
-    let values = |part: &Part| file.read(parts[part].0);
+    let rounded = Cell::new(0);
+    let values = |part: &Part| -> anyhow::Result<Vec<f32>> {
+        let found = file.read(parts[part].0)?;
+        rounded.set(rounded.get() + found.rounded);
+        Ok(found.values)
+    };
     let conv = |spec: crate::net::ConvSpec| -> anyhow::Result<Conv> {
         let tensor = |suffix| values(&Part::Trunk(format!("{}.{suffix}", spec.name)));
         Ok(Conv { weight: tensor("weight")?, bias: tensor("bias")?, spec })
@@ -94,12 +102,14 @@ fn of_checkpoint(file: &Checkpoint, sha256: String) -> anyhow::Result<Recognised
     let layers = 0..net.spec().tap_channels().len();
     let layers = has_lin.then(|| layers.map(|layer| values(&Part::Lin(layer))).collect());
     let layers: Option<Vec<Vec<f32>>> = layers.transpose()?;
+    let rounded = rounded.get();
     let example = parts.values().next().map(|(name, _)| (*name).to_owned()).unwrap_or_default();
     Ok(Recognised {
         net,
         trunk: convs.map(|convs| Trunk { net, convs, sha256: sha256.clone() }),
         lin: layers.map(|layers| Lin { layers, sha256: sha256.clone() }),
         sha256,
+        rounded,
         example,
         left_out,
     })
@@ -148,9 +158,9 @@ fn check_scaling(file: &Checkpoint, parts: &Parts<'_>) -> anyhow::Result<()> {
     let published = Version::V0_1.scaling().into_iter();
     for (name, expected) in published.flat_map(|(a, b)| [("shift", a), ("scale", b)]) {
         let Some((stored, _)) = parts.get(&Part::Scaling(name)) else { continue };
-        let found = file.read(stored)?;
+        let Values { values: found, float, .. } = file.read(stored)?;
         ensure!(
-            found == expected,
+            found == expected.map(|value| float.stored(value)),
             "`{stored}` is {found:?}, expected the published {expected:?}: these weights belong to \
              another metric"
         );
