@@ -1,11 +1,13 @@
 """Compares `lpips eval --preset` with the packages' own code, in float64; see scripts/check_peers.
 
 The trunks are this project's files of weights, written where torchvision looks for its downloads, so that
-nothing is downloaded. pyiqa's lin weights are those of `lpips`, byte for byte, named by path.
+nothing is downloaded. No package carries SqueezeNet's, whose trunk is `random:1` on both sides, made here as
+docs/metrics.md says. pyiqa's lin weights are those of `lpips`, byte for byte, named by path.
 """
 
 import argparse
 import csv
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -22,8 +24,18 @@ from PIL import Image
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MANIFEST = os.path.join(ROOT, "tests/data/sr/manifest.csv")
-CHECKPOINTS = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
-MODELS = {"alex": torchvision.models.alexnet, "vgg": torchvision.models.vgg16}
+CHECKPOINTS = {
+    "alex": "alexnet-owt-7be5be79.pth",
+    "vgg": "vgg16-397923af.pth",
+    "squeeze": "squeezenet1_1-b8a52dc0.pth",
+}
+MODELS = {
+    "alex": torchvision.models.alexnet,
+    "vgg": torchvision.models.vgg16,
+    "squeeze": torchvision.models.squeezenet1_1,
+}
+# What is passed to this program instead of the published trunk.
+TRUNKS = {"squeeze": ["--trunk", "random:1"]}
 
 
 def read_safetensors(path):
@@ -39,13 +51,38 @@ def read_safetensors(path):
     return tensors
 
 
+def random_units(seed, first, count):
+    """Numbers `first`, `first + 1`, ... in [0, 1) of SplitMix64, counted from 1."""
+    z = np.uint64(seed) + np.arange(first, first + count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def random_trunk(state, seed):
+    """`--trunk random:SEED`, by the rule of docs/metrics.md."""
+    trunk, drawn = {}, 0
+    for name, tensor in state.items():
+        if name.endswith(".bias"):
+            trunk[name] = torch.zeros_like(tensor)
+        elif name.startswith("features"):
+            units = random_units(seed, drawn + 1, tensor.numel())
+            values = (2 * units - 1) * (6 / tensor[0].numel()) ** 0.5
+            trunk[name] = torch.from_numpy(values.astype(np.float32)).reshape(tensor.shape)
+            drawn += tensor.numel()
+    return trunk
+
+
 def write_trunks(program, nets, hub):
     """Writes whole state dicts: the classifier, which LPIPS does not use, is zero."""
     for net in nets:
-        exported = os.path.join(hub, net + ".safetensors")
-        subprocess.run([program, "weights", "export", net, "-o", exported], check=True, cwd=ROOT)
-        trunk = read_safetensors(exported)
         state = MODELS[net](weights=None).state_dict()
+        if net in TRUNKS:
+            trunk = random_trunk(state, 1)
+        else:
+            exported = os.path.join(hub, net + ".safetensors")
+            subprocess.run([program, "weights", "export", net, "-o", exported], check=True, cwd=ROOT)
+            trunk = read_safetensors(exported)
         for name in state:
             state[name] = trunk[name] if name.startswith("features") else torch.zeros_like(state[name])
         torch.save(state, os.path.join(hub, "checkpoints", CHECKPOINTS[net]))
@@ -101,20 +138,22 @@ def load(path):
     return torch.from_numpy(samples.copy()).permute(2, 0, 1)[None].double() / 255
 
 
-def ours(program, preset, nets, scratch):
-    run = os.path.join(scratch, preset)
-    command = [program, "eval", MANIFEST, "-o", run, "--preset", preset, "--net", ",".join(nets), "-q"]
-    subprocess.run(command, check=True, cwd=ROOT)
+def ours(program, preset, net, scratch):
+    run = os.path.join(scratch, preset, net)
+    command = [program, "eval", MANIFEST, "-o", run, "--preset", preset, "--net", net, "-q"]
+    subprocess.run(command + ["--device", "cpu"] + TRUNKS.get(net, []), check=True, cwd=ROOT)
     with open(os.path.join(run, "pairs.csv"), newline="") as file:
         return list(csv.DictReader(file))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nets", default="alex,vgg")
+    parser.add_argument("--nets", default="alex,vgg,squeeze")
     parser.add_argument("--program", default=os.path.join(ROOT, "target/release/lpips"))
     arguments = parser.parse_args()
     nets = arguments.nets.split(",")
+    packages = ["torch", "torchvision", "lpips", "pyiqa", "torchmetrics"]
+    print(", ".join(name + " " + importlib.metadata.version(name) for name in packages))
     worst_of_all = 0.0
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         hub = os.path.join(scratch, "hub")
@@ -123,8 +162,8 @@ def main():
         write_trunks(arguments.program, nets, hub)
         print("| preset | net | pairs | largest deviation / value | largest share of the bound |\n|---|---|---:|---:|---:|")
         for preset, (column, make) in peers().items():
-            rows = ours(arguments.program, preset, nets, scratch)
             for net in nets:
+                rows = ours(arguments.program, preset, net, scratch)
                 metric = make(net)
                 deviations, shares = [], []
                 for row in rows:

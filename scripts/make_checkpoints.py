@@ -66,6 +66,9 @@ def main():
     save("torchmetrics_squeeze.pth", flat(tm._LPIPS(pretrained=False, net="squeeze", pnet_rand=True)))
     lins = {name: value for name, value in flat(metric("vgg")).items() if name.startswith("lin")}
     save("lin_vgg_old.pth", {n: v for n, v in lins.items() if not n.startswith("lins")}, old=True)
+    # 8 GiB if it were read; the other name of the layer makes a reader compare the two.
+    huge = torch.tensor(1.0).expand(1, 1 << 30, 1, 2)
+    save("huge_lin.pth", {"lin0.model.1.weight": huge, "lins.0.model.1.weight": huge})
     harmful = flat(models.alexnet(weights=None))
     harmful["harm"] = Harmful()
     save("harmful_alexnet.pth", harmful)
