@@ -49,8 +49,8 @@ struct Job<'a> {
 /// Prints the report on stdout.
 ///
 /// # Errors
-/// When the inputs cannot be examined at all, or stdout is closed; after the report, when weights are
-/// missing or the device cannot be used.
+/// When the inputs cannot be examined at all, or stdout is closed; after the report, when weights
+/// are missing or the device cannot be used.
 pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let json = args.json;
     let Preflight { source, nets, models, rules, masks, compute } = Preflight::resolve(args)?;

@@ -1,8 +1,9 @@
 //! Cliques: sets of images of which every two are a pair, as in `--all-pairs`.
 //!
-//! A clique is decoded once and held until it is whole. Its pairs, which come in an order that names
-//! few images at a time, then fill batches of as many images as the evaluator walks at once, say C:
-//! n images that fit into one batch cost n passes of the trunk, and more of them about 2 n^2 / C.
+//! A clique is decoded once and held until it is whole. Its pairs, which come in an order that
+//! names few images at a time, then fill batches of as many images as the evaluator walks at once,
+//! say C: n images that fit into one batch cost n passes of the trunk, and more of them about
+//! 2 n^2 / C.
 
 use std::collections::HashMap;
 

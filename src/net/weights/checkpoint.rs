@@ -72,8 +72,8 @@ impl Checkpoint {
     /// The values of a tensor, row-major. Halves are exact; doubles are rounded.
     ///
     /// # Errors
-    /// When there is no such tensor, or it holds no floats, has more values than any of LPIPS, is not
-    /// finite or cannot be read.
+    /// When there is no such tensor, or it holds no floats, has more values than any of LPIPS, is
+    /// not finite or cannot be read.
     pub(super) fn read(&self, name: &str) -> anyhow::Result<Values> {
         let shown = self.path.display();
         let stored = self.tensors.get(name).with_context(|| format!("no tensor `{name}`"))?;
