@@ -5,10 +5,12 @@
 //! both rules of pooling, taps with and without lin, maps and channel sums, images that are shared
 //! by pairs, and pairs of an image with itself.
 //!
-//! CUDA is used where it works; LPIPS_REQUIRE_CUDA=1 makes its absence a failure. LPIPS_CUDA_LIBS
-//! names a folder of libraries, or of stand-ins for them.
+//! CUDA runs on the stand-ins of tests/fake_cuda; on the machine's own GPU with LPIPS_REQUIRE_CUDA=1.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
+mod host_cuda;
+#[path = "cuda/machine.rs"]
+mod machine;
 mod support;
 
 use lpips::batch::{BatchShape, Depth, Pair, Size};
@@ -23,6 +25,7 @@ use lpips::net::weights::Version;
 use lpips::oracle;
 use lpips::selftest::{Deviation, bound};
 
+use machine::{is_real, where_cuda_is};
 use support::{model, trunk};
 
 /// One line of the table.
@@ -122,9 +125,45 @@ fn assert_near(found: &Map, expected: &[f64], bound: Deviation, name: &str) {
     }
 }
 
-/// All cases on the evaluator that `open` opens for a model, within the bounds of `precision`.
-fn conforms(precision: Precision, name: &str, open: impl Fn(Vec<Model>) -> Box<dyn Evaluator>) {
-    let bound = bound(precision);
+/// What plain loops say of a pair: the maps of its layers, their means, the channel sum.
+struct Expected {
+    maps: Vec<Vec<f64>>,
+    layers: Vec<f64>,
+    sum: Vec<f64>,
+}
+
+fn expected(model: &Model, case: &Case, images: &[Image]) -> Vec<Expected> {
+    let taps: Vec<_> = images.iter().map(|image| oracle::taps(model, image).unwrap()).collect();
+    let pair = |[reference, distorted]: [usize; 2]| Expected {
+        maps: oracle::maps(model, &taps[reference], &taps[distorted]),
+        layers: oracle::layers(model, &taps[reference], &taps[distorted]),
+        sum: oracle::channel_sum(&taps[reference], case.reference_sum),
+    };
+    PAIRS.map(pair).into()
+}
+
+/// One score within the bound.
+fn assert_conforms(found: &Distance, expected: &Expected, bound: Deviation, name: &str) {
+    assert_eq!(found.layers.len(), expected.layers.len(), "{name}");
+    for (layer, (map, values)) in found.maps.iter().zip(&expected.maps).enumerate() {
+        assert_near(map, values, bound, &format!("{name}, map {layer}"));
+        let (found, expected) = (found.layers[layer], expected.layers[layer]);
+        let is_near = (found - expected).abs() <= bound.layer * expected + bound.absolute;
+        assert!(is_near, "{name}, layer {layer}: {found} instead of {expected}");
+    }
+    let total: f64 = expected.layers.iter().sum();
+    let is_near = (found.total() - total).abs() <= bound.total * total + bound.absolute;
+    assert!(is_near, "{name}: {} instead of {total}", found.total());
+    let sum = found.reference_sum.as_ref().unwrap();
+    assert_near(sum, &expected.sum, bound, &format!("{name}, channel sum"));
+}
+
+/// All cases on the evaluators that `open` opens for a model, within the bounds of each precision.
+fn conforms(
+    precisions: &[Precision],
+    name: &str,
+    open: impl Fn(Vec<Model>, Precision) -> Box<dyn Evaluator>,
+) {
     for (seed, case) in (1u64..).zip(table()) {
         let Some(trunk) = trunk(case.net) else { continue };
         let model = Model {
@@ -134,41 +173,16 @@ fn conforms(precision: Precision, name: &str, open: impl Fn(Vec<Model>) -> Box<d
             ..model(&trunk, case.version, case.baseline)
         };
         let images: Vec<Image> = (0..3).map(|of| image(&case, 10 * seed + of)).collect();
-        let taps: Vec<_> = images.iter().map(|it| oracle::taps(&model, it).unwrap()).collect();
-        let found = score(&mut *open(vec![model.clone()]), &images);
-        for ([reference, distorted], found) in PAIRS.into_iter().zip(&found) {
-            let name = format!("{name}, {case:?}, images {reference} and {distorted}");
-            let maps = oracle::maps(&model, &taps[reference], &taps[distorted]);
-            let layers = oracle::layers(&model, &taps[reference], &taps[distorted]);
-            assert_eq!(found.layers.len(), layers.len(), "{name}");
-            for (layer, (map, expected)) in found.maps.iter().zip(&maps).enumerate() {
-                assert_near(map, expected, bound, &format!("{name}, map {layer}"));
-                let (found, expected) = (found.layers[layer], layers[layer]);
-                let is_near = (found - expected).abs() <= bound.layer * expected + bound.absolute;
-                assert!(is_near, "{name}, layer {layer}: {found} instead of {expected}");
+        let expected = expected(&model, &case, &images);
+        for &precision in precisions {
+            let name = format!("{name} {precision}, {case:?}");
+            let found = score(&mut *open(vec![model.clone()], precision), &images);
+            for (pair, (found, expected)) in PAIRS.iter().zip(found.iter().zip(&expected)) {
+                let name = format!("{name}, images {pair:?}");
+                assert_conforms(found, expected, bound(precision), &name);
+                assert!(pair[0] != pair[1] || found.total() == 0.0, "{name}");
             }
-            let total: f64 = layers.iter().sum();
-            let is_near = (found.total() - total).abs() <= bound.total * total + bound.absolute;
-            assert!(is_near, "{name}: {} instead of {total}", found.total());
-            assert!(reference != distorted || found.total() == 0.0, "{name}");
-            let sum = oracle::channel_sum(&taps[reference], case.reference_sum);
-            let name = format!("{name}, channel sum");
-            assert_near(found.reference_sum.as_ref().unwrap(), &sum, bound, &name);
-        }
-        assert_eq!(found[0], found[3], "{name}, {case:?}: a pair that is there twice");
-    }
-}
-
-/// CUDA with one engine, or `None` where there is none, which is said aloud.
-fn cuda_is_there(conv: ConvChoice) -> bool {
-    let models = vec![model(&trunk(Net::Squeeze).unwrap(), Version::V0_1, false)];
-    match CudaEvaluator::open(models, &cuda(conv, Precision::Fp32)) {
-        Ok(_) => true,
-        Err(error) => {
-            let is_required = std::env::var("LPIPS_REQUIRE_CUDA").is_ok_and(|value| value == "1");
-            assert!(!is_required, "LPIPS_REQUIRE_CUDA is 1, and {error:#}");
-            eprintln!("SKIPPED: {conv:?}: {error:#}");
-            false
+            assert_eq!(found[0], found[3], "{name}: a pair that is there twice");
         }
     }
 }
@@ -179,15 +193,14 @@ fn cuda(conv: ConvChoice, precision: Precision) -> cuda::Config {
 }
 
 fn cuda_conforms(conv: ConvChoice) {
-    if !cuda_is_there(conv) {
-        return;
-    }
-    for precision in [Precision::Fp32, Precision::Tf32, Precision::Fp16] {
-        let config = cuda(conv, precision);
-        conforms(precision, &format!("{conv:?} {precision}"), |models| {
-            Box::new(CudaEvaluator::open(models, &config).unwrap())
-        });
-    }
+    // Stand-ins round for tf32 where the program permits it, which tests/cuda shows faster.
+    let precisions = match is_real() {
+        true => &[Precision::Fp32, Precision::Tf32, Precision::Fp16][..],
+        false => &[Precision::Fp32, Precision::Fp16],
+    };
+    conforms(precisions, &format!("{conv:?}"), |models, precision| {
+        Box::new(CudaEvaluator::open(models, &cuda(conv, precision)).unwrap())
+    });
 }
 
 /// Features of the first convolution exceed the largest half, 65504: a tapped one of AlexNet, and one
@@ -199,11 +212,7 @@ fn overflowing(net: Net) -> Option<Model> {
     Some(model(&trunk, Version::V0_1, false))
 }
 
-#[test]
-fn what_overflows_in_fp16_is_scored_again_in_fp32() {
-    if !cuda_is_there(ConvChoice::Auto) {
-        return;
-    }
+fn overflows() {
     for net in [Net::Alex, Net::Vgg] {
         let Some(model) = overflowing(net) else { continue };
         let size = Size { width: 40, height: 33 };
@@ -226,8 +235,13 @@ fn what_overflows_in_fp16_is_scored_again_in_fp32() {
 }
 
 #[test]
+fn what_overflows_in_fp16_is_scored_again_in_fp32() {
+    where_cuda_is("what_overflows_in_fp16_is_scored_again_in_fp32", overflows);
+}
+
+#[test]
 fn the_cpu_conforms() {
-    conforms(Precision::Fp32, "cpu", |models| {
+    conforms(&[Precision::Fp32], "cpu", |models, _| {
         let config = cpu::Config { threads: 2, pairs_max: None, isa: None };
         Box::new(CpuEvaluator::new(models, config).unwrap())
     });
@@ -235,10 +249,10 @@ fn the_cpu_conforms() {
 
 #[test]
 fn cuda_with_cudnn_conforms() {
-    cuda_conforms(ConvChoice::Cudnn);
+    where_cuda_is("cuda_with_cudnn_conforms", || cuda_conforms(ConvChoice::Cudnn));
 }
 
 #[test]
 fn cuda_with_cublas_conforms() {
-    cuda_conforms(ConvChoice::Cublas);
+    where_cuda_is("cuda_with_cublas_conforms", || cuda_conforms(ConvChoice::Cublas));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::job::{Evaluated, Job};
-use crate::machine::Machine;
+use crate::machine::{Machine, is_imagined};
 
 const CUDA: [&str; 4] = ["--device", "cuda", "--batch", "1"];
 const OUT_OF_MEMORY: i32 = 2;
@@ -32,6 +32,9 @@ fn right_or_clear(evaluated: &Evaluated, table: &str, what: &str) -> bool {
 
 #[test]
 fn out_of_memory_at_each_allocation_in_turn() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(4, 1);
     let clean = job.eval(&Machine::new(), &CUDA);
     let table = clean.table();
@@ -59,6 +62,9 @@ fn out_of_memory_at_each_allocation_in_turn() {
 
 #[test]
 fn less_memory_changes_no_value() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(4, 2);
     let mut done = 0;
     let table = job.eval(&Machine::new(), &CUDA).table();
@@ -82,6 +88,9 @@ fn is_told(stderr: &str) -> bool {
 
 #[test]
 fn a_broken_context_ends_the_run_and_the_same_command_goes_on() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(6, 1);
     let clean = job.eval(&Machine::new(), &CUDA);
     let table = clean.table();
@@ -104,6 +113,9 @@ fn a_broken_context_ends_the_run_and_the_same_command_goes_on() {
 
 #[test]
 fn the_other_gpus_go_on_where_one_breaks() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(8, 1);
     let table = job.eval(&Machine::new(), &CUDA).table();
     let options = ["--device", "cuda:all", "--batch", "1"];
@@ -133,6 +145,9 @@ fn the_other_gpus_go_on_where_one_breaks() {
 
 #[test]
 fn any_call_may_fail_once() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(2, 1);
     for engine in ["cudnn", "cublas"] {
         let options = [&CUDA[..], &["--conv", engine]].concat();

@@ -51,6 +51,20 @@ impl Job {
         Job { folder }
     }
 
+    /// As many pairs as images fit into a micro-batch of 256x256, and so many images: one reference
+    /// with itself and with files that hold the same picture.
+    pub(crate) fn full_micro_batch() -> Job {
+        let folder = tempfile::tempdir().unwrap();
+        let mut manifest = "ref,dist,id\n0.ppm,0.ppm,0\n".to_owned();
+        write_noise(&folder.path().join("0.ppm"), (256, 256), 1, 1);
+        for method in 1..32 {
+            write_noise(&folder.path().join(format!("{method}.ppm")), (256, 256), 2, 1);
+            manifest.push_str(&format!("0.ppm,{method}.ppm,{method}\n"));
+        }
+        fs_err::write(folder.path().join("m.csv"), manifest).unwrap();
+        Job { folder }
+    }
+
     /// A manifest of existing images, with absolute paths.
     pub(crate) fn of(pairs: &[(String, PathBuf, PathBuf)]) -> Job {
         let folder = tempfile::tempdir().unwrap();
@@ -68,14 +82,27 @@ impl Job {
 
     /// `lpips eval m.csv` with these options, into a fresh run directory.
     pub(crate) fn eval(&self, machine: &Machine, options: &[&str]) -> Evaluated {
+        self.eval_of(&["m.csv"], machine, options)
+    }
+
+    /// The same with other inputs than the manifest.
+    pub(crate) fn eval_of(
+        &self,
+        inputs: &[&str],
+        machine: &Machine,
+        options: &[&str],
+    ) -> Evaluated {
         let run = tempfile::tempdir_in(self.folder()).unwrap().keep();
-        self.eval_into(&run, machine, options)
+        self.run(inputs, &run, machine, options)
     }
 
     /// The same into a run directory that may hold a part of it.
     pub(crate) fn eval_into(&self, run: &Path, machine: &Machine, options: &[&str]) -> Evaluated {
-        let mut args = vec!["eval", "m.csv", "-o", run.to_str().unwrap()];
-        args.extend(options);
+        self.run(&["m.csv"], run, machine, options)
+    }
+
+    fn run(&self, inputs: &[&str], run: &Path, machine: &Machine, options: &[&str]) -> Evaluated {
+        let args = [&["eval"], inputs, &["-o", run.to_str().unwrap()], options].concat();
         let ran = machine.lpips(self.folder(), &args);
         Evaluated { ran, run: run.to_owned() }
     }

@@ -1,5 +1,10 @@
 //! Imagined machines: the unmodified program against the stand-ins of tests/fake_cuda.
+//!
+//! With LPIPS_REQUIRE_CUDA=1 every machine is this one, as it is: the tests run on its GPU, fail where
+//! it has none, and those that need an imagined one say so and end ([`is_imagined`]).
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -9,6 +14,35 @@ use std::sync::OnceLock;
 use lpips::eval::cuda::signature::MODULES;
 
 use crate::host_cuda::{Checks, Sources};
+
+/// Whether every machine is this one.
+pub(crate) fn is_real() -> bool {
+    std::env::var("LPIPS_REQUIRE_CUDA").is_ok_and(|value| value == "1")
+}
+
+/// For tests that a real machine cannot serve: whether to go on, and if not, says so aloud.
+pub(crate) fn is_imagined() -> bool {
+    if is_real() {
+        eprintln!("SKIPPED: LPIPS_REQUIRE_CUDA is 1, and only an imagined machine shows this");
+    }
+    !is_real()
+}
+
+/// Runs the body of the test `name` of this binary where CUDA works: here on a real GPU, else in a
+/// process of its own on an imagined machine.
+#[track_caller]
+pub(crate) fn where_cuda_is(name: &str, body: impl FnOnce()) {
+    let is_there_already = std::env::var_os("FAKE_CUDA_REPORT").is_some();
+    if is_real() || is_there_already {
+        return body();
+    }
+    let mut test = Command::new(std::env::current_exe().unwrap());
+    let ran = Machine::new().run(test.args([name, "--exact", "--nocapture"]));
+    let told = String::from_utf8_lossy(&ran.output.stdout);
+    eprint!("{}", ran.expect(0).stderr());
+    assert!(told.contains("1 passed"), "there is no test {name}: {told}");
+    assert!(ran.calls("cuLaunchKernel") > 0, "{name} does not use CUDA");
+}
 
 /// What cuDNN loads from its own folder; without one of them it ends the process.
 pub(crate) const CUDNN_PARTS: [&str; 7] =
@@ -163,6 +197,9 @@ impl Machine {
     /// One GPU of compute capability 9.0 with 8 GiB, driver 13.0, cuDNN and cuBLAS.
     pub(crate) fn new() -> Machine {
         let folder = tempfile::tempdir().unwrap();
+        if is_real() {
+            return Machine { folder, settings: Vec::new() };
+        }
         for library in fs_err::read_dir(&stand_ins().folder).unwrap() {
             let library = library.unwrap();
             symlink(library.path(), folder.path().join(library.file_name())).unwrap();
@@ -227,10 +264,24 @@ impl Machine {
 
     /// Runs the program in `folder`.
     pub(crate) fn lpips(&self, folder: &Path, args: &[&str]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lpips"));
+        self.run(command.current_dir(folder).args(args).env_remove("LPIPS_WEIGHTS_DIR"))
+    }
+
+    fn run(&self, command: &mut Command) -> Ran {
         let told = tempfile::tempdir().unwrap();
         let (trace, report) = (told.path().join("trace"), told.path().join("report"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lpips"));
-        command.current_dir(folder).args(args);
+        if !is_real() {
+            self.imagine(command);
+            command.env("FAKE_CUDA_TRACE", &trace).env("FAKE_CUDA_REPORT", &report);
+        }
+        let output = command.output().unwrap();
+        let read = |path| fs_err::read_to_string(path).unwrap_or_default();
+        Ran { output, trace: read(&trace), report: read(&report) }
+    }
+
+    /// Lets a command see this machine and nothing of the one that it runs on.
+    fn imagine(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             if name.starts_with("FAKE_CU") || name.starts_with("LPIPS_") {
@@ -240,11 +291,7 @@ impl Machine {
         // No NVIDIA library of this machine's Python, if it has any.
         command.env_remove("VIRTUAL_ENV").env_remove("CONDA_PREFIX").env("PATH", "");
         command.env("LD_LIBRARY_PATH", self.libraries());
-        command.env("FAKE_CUDA_TRACE", &trace).env("FAKE_CUDA_REPORT", &report);
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        let output = command.output().unwrap();
-        let read = |path| fs_err::read_to_string(path).unwrap_or_default();
-        Ran { output, trace: read(&trace), report: read(&report) }
     }
 }
 
@@ -266,6 +313,12 @@ impl Ran {
     /// How often a function was called.
     pub(crate) fn calls(&self, function: &str) -> usize {
         self.trace.lines().filter(|line| line.split(' ').next() == Some(function)).count()
+    }
+
+    /// What cuDNN and cuBLAS were called with, each kind of call once.
+    pub(crate) fn convolved(&self) -> BTreeSet<String> {
+        let is_one = |line: &&str| line.starts_with("convolution ") || line.starts_with("product ");
+        self.trace.lines().filter(is_one).map(String::from).collect()
     }
 
     /// Asserts the exit code, and that the stand-ins found nothing wrong.

@@ -1,7 +1,7 @@
 //! Machines to imagine: how many GPUs, which libraries, which driver, in which order things happen.
 
 use crate::job::Job;
-use crate::machine::{CUDNN_PARTS, Machine};
+use crate::machine::{CUDNN_PARTS, Machine, is_imagined};
 
 const CUDA: [&str; 2] = ["--device", "cuda"];
 
@@ -16,6 +16,9 @@ fn working(trace: &str) -> Vec<i32> {
 
 #[test]
 fn every_schedule_gives_the_same_table() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(4, 2);
     for engine in ["cudnn", "cublas"] {
         let options = [&CUDA[..], &["--batch", "1", "--conv", engine]].concat();
@@ -29,6 +32,9 @@ fn every_schedule_gives_the_same_table() {
 
 #[test]
 fn one_two_and_four_gpus_give_the_same_table() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(8, 2);
     let options = ["--device", "cuda:all", "--batch", "1"];
     let one = job.eval(&Machine::new(), &options);
@@ -68,6 +74,9 @@ fn the_table_agrees_with_the_cpu() {
 
 #[test]
 fn without_cudnn_cublas_convolves() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(2, 1);
     let both = job.eval(&Machine::new(), &CUDA);
     both.ran.expect(0);
@@ -89,6 +98,9 @@ fn without_cudnn_cublas_convolves() {
 
 #[test]
 fn an_incomplete_cudnn_folder_ends_nothing() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(1, 1);
     for part in CUDNN_PARTS {
         let machine = Machine::new().without(&format!("libcudnn_{part}.so.9"));
@@ -103,6 +115,9 @@ fn an_incomplete_cudnn_folder_ends_nothing() {
 
 #[test]
 fn what_cannot_work_is_told_with_a_remedy_and_auto_takes_the_cpu() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(1, 1);
     let neither = || Machine::new().without("libcudnn.so.9").without("libcublas.so.12");
     let machines = [
@@ -125,6 +140,9 @@ fn what_cannot_work_is_told_with_a_remedy_and_auto_takes_the_cpu() {
 
 #[test]
 fn drivers_from_cuda_12_0_on_work() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(1, 1);
     let newest = job.eval(&Machine::new(), &CUDA).table();
     // The stand-in has nothing that CUDA 12.0 lacks, and reads PTX up to the driver's version.
@@ -140,6 +158,9 @@ fn drivers_from_cuda_12_0_on_work() {
 
 #[test]
 fn gpus_that_are_not_there_are_named() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(1, 1);
     let told = job.eval(&Machine::new().gpus(2), &["--device", "cuda:0,5"]).ran.expect(5).stderr();
     assert!(told.contains('5') && told.contains("hint:"), "{told}");
@@ -147,6 +168,9 @@ fn gpus_that_are_not_there_are_named() {
 
 #[test]
 fn libraries_are_found_in_a_folder_that_is_named() {
+    if !is_imagined() {
+        return;
+    }
     let job = Job::noise(1, 1);
     let machine = Machine::new();
     let folder = machine.libraries().to_str().unwrap().to_owned();

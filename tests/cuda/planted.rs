@@ -2,7 +2,7 @@
 //! of this folder prove nothing. What is planted is what a wrong program would have asked for.
 
 use crate::job::Job;
-use crate::machine::{Machine, Ran};
+use crate::machine::{Machine, Ran, is_imagined};
 
 const CUDA: [&str; 4] = ["--device", "cuda", "--batch", "1"];
 const SCHEDULES: [&str; 4] = ["eager", "lazy", "first=1", "first=2"];
@@ -44,6 +44,9 @@ impl Clean {
 
 #[test]
 fn every_fault_is_caught() {
+    if !is_imagined() {
+        return;
+    }
     let clean = Clean::new();
     let faults = [
         // Rows for columns, source for target, red for blue, gain for bias, ...
@@ -54,8 +57,8 @@ fn every_fault_is_caught() {
         "swap_arguments=tap_nchw_f32_c64:2:4",
         "swap_arguments=tap_nchw_f32_c192:5:6",
         "swap_arguments=finish:2:3",
-        // Lengths of copies. (A download has room for a full micro-batch at its end: one byte less
-        // changes nothing that anybody reads.)
+        // Lengths of copies. (These downloads have room for a full micro-batch at their end: one
+        // byte less changes nothing that anybody reads.)
         "upload_bytes=1:1",
         "upload_bytes=1:-1",
         "upload_bytes=12:1",
@@ -83,16 +86,45 @@ fn every_fault_is_caught() {
     }
 }
 
+/// A micro-batch that is full, and ends where the last pair's results end: every byte counts.
 #[test]
-fn convolutions_of_as_many_images_as_the_batch_holds_give_other_bits() {
-    let job = Job::noise(2, 3);
-    for engine in ["cudnn", "cublas"] {
-        let eval = |images: &str, batch: &str| {
-            let machine = Machine::new().plant(&format!("convolve_as_if_images={images}"));
-            let options = ["--device", "cuda", "--conv", engine, "--batch", batch];
-            job.eval(&machine, &options).table()
+fn a_download_that_lacks_its_last_byte_is_caught() {
+    if !is_imagined() {
+        return;
+    }
+    let job = Job::full_micro_batch();
+    let cuda = ["--device", "cuda"];
+    let right = job.eval(&Machine::new(), &cuda);
+    let table = right.table();
+    assert_eq!(right.ran.calls("download"), 1, "one micro-batch");
+    let short = job.eval(&Machine::new().plant("download_bytes=1:-1"), &cuda);
+    assert_ne!(short.pairs(), table);
+}
+
+/// What a program would ask for whose convolutions run on as many images as a batch happens to
+/// hold, and that the two tests of values.rs which forbid it would fail.
+#[test]
+fn a_micro_batch_that_follows_the_batch_is_caught() {
+    if !is_imagined() {
+        return;
+    }
+    let job = Job::noise(1, 7);
+    // Products take their time.
+    for (engine, batches) in [("cudnn", &["1", "2", "7"][..]), ("cublas", &["2", "7"])] {
+        let company = |plant: &str| {
+            let eval = |batch: &&str| {
+                let options = ["--device", "cuda", "--conv", engine, "--batch", batch];
+                let evaluated = job.eval(&Machine::new().plant(plant), &options);
+                (evaluated.table(), evaluated.ran.convolved())
+            };
+            batches.iter().map(eval).collect::<Vec<_>>()
         };
-        assert_ne!(eval("2", "1"), eval("4", "3"), "{engine} gives the same bits for any number");
-        assert_eq!(eval("2", "1"), eval("2", "3"), "only the number of images matters");
+        let right = company("nothing");
+        assert!(!right[0].1.is_empty(), "{engine}");
+        assert!(right.iter().all(|one| *one == right[0]), "{engine}");
+        for pair in company("micro_batch_follows_batch").windows(2) {
+            assert_ne!(pair[0].0, pair[1].0, "{engine}: the same values");
+            assert_ne!(pair[0].1, pair[1].1, "{engine}: the same numbers of images");
+        }
     }
 }

@@ -112,6 +112,8 @@ int cublasDestroy_v2(void* handle) {
 }
 
 int cublasGetProperty(int property, int* value) {
+    Call call("cublasGetProperty", false);
+    if (call.refused) return call.refused;
     int version = atoi(setting("FAKE_CUBLAS_VERSION", "120002"));
     const int parts[] = {version / 10000, version / 100 % 100, version % 100};
     if (property < 0 || property > 2) return INVALID;
@@ -155,10 +157,9 @@ int cublasGemmStridedBatchedEx(void* handle, int trans_a, int trans_b, int m, in
     if (!sized || b_stride < 0 || c_stride < 0) return INVALID;
     bool tf32 = element == Element::F32 && (compute == COMPUTE_32F_FAST_TF32 || self->math == TF32_MATH);
     Matrix first{a, element, lda, true}, second{b, element, ldb, false}, result{c, element, ldc, false};
-    uint64_t called_with = uint64_t(n) * 31 + uint64_t(batch);
-    std::string plant;
-    if (planted("convolve_as_if_images", plant)) called_with = std::stoull(plant);
-    trace("product %dx%dx%d of %d", m, n, k, batch);
+    long columns = called_with(self->device, n);
+    uint64_t order = uint64_t(columns) * 31 + uint64_t(batch);
+    trace("product %dx%ldx%d of %d", m, columns, k, batch);
     auto use = [&](const Matrix& matrix, long rows, long columns, long long stride, bool writes) {
         size_t elements = size_t(batch - 1) * size_t(stride) + matrix.span(rows, columns);
         return Use{Address(matrix.data), elements * bytes_of(element), writes};
@@ -172,7 +173,7 @@ int cublasGemmStridedBatchedEx(void* handle, int trans_a, int trans_b, int m, in
         second.data = resolve(device, uses[1].at, uses[1].bytes, by);
         void* out = resolve(device, uses[2].at, uses[2].bytes, by);
         if (!first.data || !second.data || !out) return;
-        multiply(m, n, k, batch, first, second, b_stride, result, c_stride, out, tf32, called_with);
+        multiply(m, n, k, batch, first, second, b_stride, result, c_stride, out, tf32, order);
     });
     return OK;
 }

@@ -230,12 +230,23 @@ int destroy(void* descriptor) {
     return OK;
 }
 
+#define DESCRIPTOR(Type, name)                               \
+    int cudnnCreate##name##Descriptor(void** out) {          \
+        CUDNN_CALL(cudnnCreate##name##Descriptor);           \
+        return create<Type>(out);                            \
+    }                                                        \
+    int cudnnDestroy##name##Descriptor(void* descriptor) {   \
+        CUDNN_CALL(cudnnDestroy##name##Descriptor);          \
+        return destroy<Type>(descriptor);                    \
+    }
+
 }  // namespace
 
 extern "C" {
 
 size_t cudnnGetVersion() {
     demand_companions();
+    Call call("cudnnGetVersion", false);
     return strtoull(setting("FAKE_CUDNN_VERSION", "90100"), nullptr, 10);
 }
 
@@ -263,14 +274,10 @@ int cudnnSetStream(void* handle, void* stream) {
     return self->stream ? OK : BAD_PARAM;
 }
 
-int cudnnCreateTensorDescriptor(void** out) { return create<Tensor>(out); }
-int cudnnDestroyTensorDescriptor(void* descriptor) { return destroy<Tensor>(descriptor); }
-int cudnnCreateFilterDescriptor(void** out) { return create<Filter>(out); }
-int cudnnDestroyFilterDescriptor(void* descriptor) { return destroy<Filter>(descriptor); }
-int cudnnCreateConvolutionDescriptor(void** out) { return create<Convolution>(out); }
-int cudnnDestroyConvolutionDescriptor(void* descriptor) { return destroy<Convolution>(descriptor); }
-int cudnnCreateActivationDescriptor(void** out) { return create<Activation>(out); }
-int cudnnDestroyActivationDescriptor(void* descriptor) { return destroy<Activation>(descriptor); }
+DESCRIPTOR(Tensor, Tensor)
+DESCRIPTOR(Filter, Filter)
+DESCRIPTOR(Convolution, Convolution)
+DESCRIPTOR(Activation, Activation)
 
 int cudnnSetTensor4dDescriptor(void* descriptor, int format, int type, int n, int c, int h, int w) {
     CUDNN_CALL(cudnnSetTensor4dDescriptor);
@@ -387,10 +394,9 @@ int cudnnConvolutionBiasActivationForward(void* handle, const void* alpha1, void
     // The documentation allows TF32 for float tensors under every math type but FMA.
     job.tf32 = job.x.type == FLOAT && job.conv.math != FMA_MATH;
     job.bias_type = bias_tensor.element();
-    job.called_with = uint64_t(job.x.n) + 1000u * unsigned(algorithm);
-    std::string plant;
-    if (planted("convolve_as_if_images", plant)) job.called_with = std::stoull(plant);
-    trace("convolution %ldx%ldx%ldx%ld to %ld channels, algorithm %d, math %d", job.x.n, job.x.c, job.x.h, job.x.w,
+    long images = called_with(self->device, job.x.n);
+    job.called_with = uint64_t(images) + 1000u * unsigned(algorithm);
+    trace("convolution %ldx%ldx%ldx%ld to %ld channels, algorithm %d, math %d", images, job.x.c, job.x.h, job.x.w,
           job.y.c, algorithm, job.conv.math);
 
     size_t filter_bytes = size_t(job.w.k * job.w.c * job.w.h * job.w.w) * bytes_of(job.w.element());

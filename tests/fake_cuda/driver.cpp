@@ -153,6 +153,7 @@ int copy_to_device(Address to, const void* from, size_t bytes, Stream* stream) {
     bytes = plant_length(bytes, "upload_bytes");
     trace("upload %zu", bytes);
     Device* device = stream->device;
+    device->uploaded = bytes;
     std::string by = call_name();
     std::vector<Use> uses{{to, bytes, true}};
     auto* source = static_cast<const uint8_t*>(from);

@@ -124,6 +124,7 @@ struct Device {
     size_t memory, used = 0;
     int retained = 0;
     int sticky = SUCCESS;
+    size_t uploaded = 0;  // bytes of the last upload
     Address first, next;
     Stream* null_stream;
     std::vector<Stream*> streams;
@@ -154,6 +155,10 @@ void report(const char* format, ...) __attribute__((format(printf, 1, 2)));
 // A deliberate fault at this call, `NAME=VALUE` in FAKE_CUDA_PLANT: what a wrong program would do.
 bool planted(const char* name, std::string& value);
 bool planted_nth(const char* name, std::string& value);  // the VALUEth call, from 1
+
+// How many images (or columns) a convolution is called with. A program whose micro-batch follows
+// --batch would call it with the images that the indices of pairs name, which it uploads last.
+long called_with(const Device* device, long count);
 
 const char* setting(const char* name, const char* otherwise);
 std::vector<Device*>& devices();

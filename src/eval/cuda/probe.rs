@@ -7,7 +7,7 @@
 
 mod cudnn;
 mod places;
-mod symbols;
+pub mod symbols;
 
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Every symbol of NVIDIA's libraries that the evaluator calls: looked up before anything is.
 
 /// Of `libcuda`.
-pub(super) const DRIVER: &[&str] = &[
+pub const DRIVER: &[&str] = &[
     "cuInit",
     "cuDriverGetVersion",
     "cuDeviceGetCount",
@@ -37,7 +37,7 @@ pub(super) const DRIVER: &[&str] = &[
 ];
 
 /// Of `libcublas`.
-pub(super) const CUBLAS: &[&str] = &[
+pub const CUBLAS: &[&str] = &[
     "cublasCreate_v2",
     "cublasDestroy_v2",
     "cublasGetProperty",
@@ -48,7 +48,7 @@ pub(super) const CUBLAS: &[&str] = &[
 ];
 
 /// Of `libcudnn`.
-pub(super) const CUDNN: &[&str] = &[
+pub const CUDNN: &[&str] = &[
     "cudnnGetVersion",
     "cudnnCreate",
     "cudnnDestroy",

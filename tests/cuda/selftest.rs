@@ -1,0 +1,50 @@
+//! `lpips doctor --selftest --device cuda`: passes, and finds what is wrong.
+
+use serde_json::Value;
+
+use crate::machine::{Machine, Ran, is_imagined};
+
+/// The self-test of alex without its measurement of speed, and its rows.
+fn selftest(machine: &Machine, options: &[&str]) -> (Ran, Vec<Value>) {
+    let fixed = "doctor --selftest --quick --device cuda --net alex --json";
+    let args: Vec<&str> = fixed.split(' ').chain(options.iter().copied()).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let ran = machine.lpips(folder.path(), &args);
+    let report: Value = serde_json::from_slice(&ran.output.stdout).unwrap();
+    let rows = report["selftest"].as_array().unwrap().clone();
+    (ran, rows)
+}
+
+#[test]
+fn it_passes_on_both_engines_in_both_precisions() {
+    let (ran, rows) = selftest(&Machine::new(), &["--precision", "fp32,fp16"]);
+    ran.expect(0);
+    let kinds = [("cudnn", "fp32"), ("cudnn", "fp16"), ("cublas", "fp32"), ("cublas", "fp16")];
+    assert_eq!(rows.len(), kinds.len());
+    for (row, (engine, precision)) in rows.iter().zip(kinds) {
+        assert_eq!(
+            (row["engine"].as_str(), row["precision"].as_str()),
+            (Some(engine), Some(precision))
+        );
+        assert_eq!((row["status"].as_str(), row["invariant"].as_bool()), (Some("ok"), Some(true)));
+        let total = row["deviation"]["total"].as_f64().unwrap();
+        assert!(total > 0.0 && total <= row["bound"]["total"].as_f64().unwrap(), "{row}");
+    }
+}
+
+#[test]
+fn it_finds_a_wrong_kernel_and_a_convolution_that_depends_on_the_batch() {
+    if !is_imagined() {
+        return;
+    }
+    for (fault, reason) in [
+        ("swap_arguments=max_pool_nchw_f32:4:5", "instead of"),
+        ("micro_batch_follows_batch", "bits depend on the batch"),
+    ] {
+        let machine = Machine::new().plant(fault);
+        let (ran, rows) = selftest(&machine, &["--precision", "fp32", "--conv", "cudnn"]);
+        assert_eq!(ran.output.status.code(), Some(5), "{fault}: {}", ran.stderr());
+        assert_eq!(rows[0]["status"], "failed", "{fault}");
+        assert!(rows[0]["reason"].as_str().unwrap().contains(reason), "{fault}: {}", rows[0]);
+    }
+}
