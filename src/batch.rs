@@ -115,8 +115,15 @@ pub struct Batch {
     image_count: usize,
     pairs: Vec<Pair>,
     rows: Vec<Row>,
-    /// `None` in a clique.
-    pairs_max: Option<usize>,
+    most: Most,
+}
+
+/// What a batch holds at the most.
+#[derive(Clone, Copy)]
+enum Most {
+    Pairs(usize),
+    /// Images of a clique.
+    Images(usize),
 }
 
 impl std::fmt::Debug for Batch {
@@ -133,25 +140,28 @@ impl Batch {
     /// When `staging` cannot hold two images: an evaluator lent too little.
     #[must_use]
     pub fn new(shape: BatchShape, staging: Box<dyn Staging>, pairs_max: usize) -> Batch {
-        Batch { pairs_max: Some(pairs_max.max(1)), ..Batch::of_clique(shape, staging) }
+        Batch::empty(shape, staging, Most::Pairs(pairs_max.max(1)))
     }
 
-    /// An empty batch of images of which every two may be a pair; `staging` bounds the images. They
-    /// are to go through the trunk together, so that each does once.
+    /// An empty batch of at most `images_max` images (at least two), of which every two may be a
+    /// pair. They are to go through the trunk together, so that each does once.
     ///
     /// # Panics
     /// As [`new`](Self::new).
     #[must_use]
-    pub fn of_clique(shape: BatchShape, staging: Box<dyn Staging>) -> Batch {
+    pub fn of_clique(shape: BatchShape, staging: Box<dyn Staging>, images_max: usize) -> Batch {
+        Batch::empty(shape, staging, Most::Images(images_max.max(2)))
+    }
+
+    fn empty(shape: BatchShape, staging: Box<dyn Staging>, most: Most) -> Batch {
         assert!(staging.bytes().len() >= 2 * shape.image_bytes(), "staging is too small");
-        let (pairs, rows) = (Vec::new(), Vec::new());
-        Batch { shape, staging, image_count: 0, pairs, rows, pairs_max: None }
+        Batch { shape, staging, image_count: 0, pairs: Vec::new(), rows: Vec::new(), most }
     }
 
     /// Whether it was made by [`of_clique`](Self::of_clique).
     #[must_use]
     pub fn is_clique(&self) -> bool {
-        self.pairs_max.is_none()
+        matches!(self.most, Most::Images(_))
     }
 
     /// What all images have in common.
@@ -175,15 +185,21 @@ impl Batch {
     /// Whether `images` images fit in all, however many pairs there are among them.
     #[must_use]
     pub fn holds(&self, images: usize) -> bool {
-        images * self.shape.image_bytes() <= self.staging.bytes().len()
+        let is_allowed = match self.most {
+            Most::Images(max) => images <= max,
+            Most::Pairs(_) => true,
+        };
+        is_allowed && images * self.shape.image_bytes() <= self.staging.bytes().len()
     }
 
     /// Whether `images` more images and one more pair fit.
     #[must_use]
     pub fn has_room(&self, images: usize) -> bool {
-        let bytes = (self.image_count + images) * self.shape.image_bytes();
-        let is_full = self.pairs_max.is_some_and(|max| self.pairs.len() >= max);
-        !is_full && bytes <= self.staging.bytes().len()
+        let is_full = match self.most {
+            Most::Pairs(max) => self.pairs.len() >= max,
+            Most::Images(_) => false,
+        };
+        !is_full && self.holds(self.image_count + images)
     }
 
     /// Samples of all images: (image, row, column, RGB), each as `shape().depth` says.
@@ -272,6 +288,18 @@ mod tests {
         assert!(!batch.has_room(0));
         assert_eq!(batch.image(1), [9; 6]);
         assert_eq!(batch.into_parts().0, (0..8).collect::<Vec<Row>>());
+    }
+
+    #[test]
+    fn a_clique_is_bounded_by_its_images_alone() {
+        let shape = BatchShape { size: Size { width: 2, height: 1 }, depth: Depth::U8 };
+        let mut batch = Batch::of_clique(shape, Box::new(vec![0f32; 64]), 3);
+        assert!(batch.is_clique() && batch.holds(3) && !batch.holds(4));
+        let images = [1, 2, 3].map(|value| batch.push_image(&image(value)));
+        for row in 0..100 {
+            assert!(batch.has_room(0) && !batch.has_room(1));
+            batch.push_pair(row, Pair { reference: images[0], distorted: images[2] });
+        }
     }
 
     #[test]

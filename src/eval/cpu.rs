@@ -189,8 +189,9 @@ impl Evaluator for CpuEvaluator {
             Some(pairs_max) => 2 * pairs_max.max(1),
             None => clique::images_max(&self.nets, shape, threads, self.isa),
         };
-        let staging = self.staging(images.clamp(2, fitting) * shape.image_bytes(), CLIQUES_MAX);
-        Ok(staging.map(|staging| Batch::of_clique(shape, staging)))
+        let images = images.clamp(2, fitting);
+        let staging = self.staging(images * shape.image_bytes(), CLIQUES_MAX);
+        Ok(staging.map(|staging| Batch::of_clique(shape, staging, images)))
     }
 
     fn passes(&self) -> u64 {

@@ -40,7 +40,6 @@ use self::memory::micro_images;
 use self::probe::Probe;
 use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rate, resident_rate};
-use super::chunk::take_chunk;
 use super::{Description, Evaluator, Model, Precision, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Staging};
 use crate::error::Refusal;
@@ -143,7 +142,6 @@ pub struct CudaEvaluator {
     lent: usize,
     lent_max: usize,
     in_flight: usize,
-    net_count: usize,
     passes: u64,
     spare: VecDeque<Box<dyn Staging>>,
 }
@@ -183,7 +181,6 @@ impl CudaEvaluator {
             lent: 0,
             lent_max: OPEN_BATCHES + BATCHES_PER_GPU * gpus.len(),
             in_flight: 0,
-            net_count: models.len(),
             passes: 0,
             spare: VecDeque::new(),
         };
@@ -208,7 +205,7 @@ impl CudaEvaluator {
                     (self.notify)(&format!("warning: {refusal}; going on without it"));
                     self.lost.get_or_insert(refusal);
                 }
-                Ok(Message::Done(..)) | Err(_) => break,
+                Ok(Message::Done { .. }) | Err(_) => break,
             }
         }
         self.alive.sort_by_key(|(opened, _)| opened.gpu.ordinal);
@@ -230,6 +227,18 @@ impl CudaEvaluator {
         2 * self.pairs_per_batch(shape) * shape.image_bytes()
     }
 
+    /// Memory for a batch, unless as many are out as may be.
+    fn lend_staging(&mut self, bytes: usize) -> anyhow::Result<Option<Box<dyn Staging>>> {
+        if self.alive.is_empty() && self.in_flight == 0 {
+            return Err(self.no_gpu());
+        }
+        if self.alive.is_empty() || self.lent == self.lent_max {
+            return Ok(None);
+        }
+        self.lent += 1;
+        Ok(Some(self.staging(bytes)))
+    }
+
     /// Staging memory that every GPU copies from: pinned if possible, else ordinary, which is
     /// slower and changes nothing else.
     fn staging(&mut self, bytes: usize) -> Box<dyn Staging> {
@@ -249,7 +258,8 @@ impl CudaEvaluator {
     fn take(&mut self, message: Message) -> Option<Scored> {
         match message {
             Message::Ready(_) => None,
-            Message::Done(scored, staging) => {
+            Message::Done { scored, staging, passes } => {
+                self.passes += passes;
                 self.in_flight -= 1;
                 self.lent -= 1;
                 self.spare.push_back(staging);
@@ -318,20 +328,14 @@ impl Evaluator for CudaEvaluator {
     }
 
     fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
-        if self.alive.is_empty() && self.in_flight == 0 {
-            return Err(self.no_gpu());
-        }
-        if self.alive.is_empty() || self.lent == self.lent_max {
-            return Ok(None);
-        }
-        let staging = self.staging(self.staging_bytes(shape));
-        self.lent += 1;
-        Ok(Some(Batch::new(shape, staging, self.pairs_per_batch(shape))))
+        let staging = self.lend_staging(self.staging_bytes(shape))?;
+        Ok(staging.map(|staging| Batch::new(shape, staging, self.pairs_per_batch(shape))))
     }
 
-    /// A batch of pairs: a micro-batch has a size of its own, whatever is asked for.
-    fn lend_clique(&mut self, shape: BatchShape, _images: usize) -> anyhow::Result<Option<Batch>> {
-        self.lend(shape)
+    fn lend_clique(&mut self, shape: BatchShape, images: usize) -> anyhow::Result<Option<Batch>> {
+        let images = images.clamp(2, micro_images(shape.size));
+        let staging = self.lend_staging(images * shape.image_bytes())?;
+        Ok(staging.map(|staging| Batch::of_clique(shape, staging, images)))
     }
 
     fn passes(&self) -> u64 {
@@ -339,12 +343,6 @@ impl Evaluator for CudaEvaluator {
     }
 
     fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
-        let images = micro_images(batch.shape().size);
-        let mut rest = batch.pairs();
-        while !rest.is_empty() {
-            let chunk = take_chunk(&mut rest, images, images);
-            self.passes += (self.net_count * chunk.images.len()) as u64;
-        }
         self.queue.push(batch);
         self.in_flight += 1;
         Ok(())

@@ -11,7 +11,7 @@ pub(crate) struct Job {
 }
 
 /// Noise in a PPM file; `seed` decides all of it. The distorted ones keep half of the reference.
-fn write_noise(path: &Path, (width, height): (usize, usize), seed: u64, half_of: u64) {
+pub(crate) fn write_noise(path: &Path, (width, height): (usize, usize), seed: u64, half_of: u64) {
     let random = |seed: u64| {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         std::iter::from_fn(move || {

@@ -115,7 +115,7 @@ impl Device {
         self.taken += 1;
         let count = batch.pairs().len();
         let scores = vec![PairScore::new(); count];
-        let open = Open { number, batch, scores, again: Vec::new(), pending: 0 };
+        let open = Open { number, batch, scores, again: Vec::new(), pending: 0, passes: 0 };
         self.open.push_back(open);
         self.launch(number, (0..count).collect(), Which::First)
     }
@@ -130,19 +130,24 @@ impl Device {
                 let (number, pairs) = (open.number, std::mem::take(&mut open.again));
                 return self.launch(number, pairs, Which::Again);
             }
-            let Some(Open { batch, scores, .. }) = self.open.pop_front() else { return Ok(()) };
+            let Some(Open { batch, scores, passes, .. }) = self.open.pop_front() else {
+                return Ok(());
+            };
             let size = batch.shape().size;
             let (rows, staging) = batch.into_parts();
+            let scored = Scored { rows, size, scores };
             // Nobody listens when the program is about to end.
-            drop(sender.send(Message::Done(Scored { rows, size, scores }, staging)));
+            drop(sender.send(Message::Done { scored, staging, passes }));
         }
         Ok(())
     }
 
     /// Cuts pairs of a batch into micro-batches and queues them.
     fn launch(&mut self, number: u64, pairs: Vec<usize>, which: Which) -> Result<(), Fault> {
-        let shape = self.open_batch(number).batch.shape();
-        let prepared = self.with_less_memory(shape, |device| device.prepare(shape, which))?;
+        let batch = &self.open_batch(number).batch;
+        let (shape, is_clique) = (batch.shape(), batch.is_clique());
+        let prepared =
+            self.with_less_memory(shape, |device| device.prepare(shape, is_clique, which))?;
         if prepared.nets.iter().all(Result::is_err) {
             // Nothing to compute.
             for pair in pairs {
@@ -156,7 +161,7 @@ impl Device {
         let mut rest = chosen.as_slice();
         let mut done = 0;
         while !rest.is_empty() {
-            let chunk = take_chunk(&mut rest, prepared.images, prepared.images);
+            let chunk = take_chunk(&mut rest, prepared.room.images, prepared.room.pairs);
             let pairs = pairs[done..][..chunk.pairs.len()].to_vec();
             done += pairs.len();
             self.with_less_memory(shape, |device| {
@@ -198,7 +203,12 @@ impl Device {
     }
 
     /// Everything for images of `shape`: nets, activations, at least one slot.
-    pub(super) fn prepare(&mut self, shape: BatchShape, which: Which) -> Result<Rc<Shape>, Fault> {
+    pub(super) fn prepare(
+        &mut self,
+        shape: BatchShape,
+        is_clique: bool,
+        which: Which,
+    ) -> Result<Rc<Shape>, Fault> {
         if which == Which::Again && self.again.is_none() {
             let (models, engine) = (&self.models, &*self.engine);
             let pass = Pass::upload(models, engine, Precision::Fp32, &self.compute)?;
@@ -209,8 +219,9 @@ impl Device {
             _ => &mut self.first,
         };
         let on = (&self.kernels, &self.compute);
-        let prepared = pass.shape(shape.size, &*self.engine, on, self.gpu.total_bytes)?;
-        let pixels = prepared.images * shape.image_bytes();
+        let prepared =
+            pass.shape((shape.size, is_clique), &*self.engine, on, self.gpu.total_bytes)?;
+        let pixels = prepared.room.images * shape.image_bytes();
         let needs = self.needs.max(Needs { pixels, ..prepared.needs });
         let has_slots = !(self.slots.is_empty() && self.flights.is_empty());
         if needs == self.needs && has_slots {
@@ -245,9 +256,9 @@ impl Device {
         if self.slots.is_empty() && !self.flights.is_empty() {
             self.land()?;
         }
-        let batch_shape = self.open_batch(number).batch.shape();
         if self.slots.is_empty() {
-            self.prepare(batch_shape, which)?;
+            let batch = &self.open_batch(number).batch;
+            self.prepare(batch.shape(), batch.is_clique(), which)?;
         }
         let Some(slot) = self.slots.pop() else {
             return Err(Fault::new("a micro-batch", "no slot", FaultKind::Fatal));
@@ -262,7 +273,10 @@ impl Device {
         let queued = self.queue_last(chunk);
         match queued {
             Ok(()) => {
-                self.open_batch_mut(number).pending += 1;
+                let nets = shape.nets.iter().filter(|net| net.is_ok()).count();
+                let open = self.open_batch_mut(number);
+                open.pending += 1;
+                open.passes += (nets * chunk.images.len()) as u64;
                 Ok(())
             }
             Err(fault) => {
@@ -303,7 +317,7 @@ impl Device {
     pub(super) fn walk_again(&mut self, shape: &Shape, walks: usize) -> Result<(), Fault> {
         let Some(slot) = self.slots.last() else { return Ok(()) };
         let device = (&self.compute, &self.kernels, &self.activations);
-        let counts = (shape.images, shape.images / 2);
+        let counts = (shape.room.images, shape.room.images / 2);
         for _ in 0..walks {
             walk_all(&self.first, shape, slot, device, Depth::U8, counts)?;
         }

@@ -27,6 +27,27 @@ pub(super) fn micro_images(size: Size) -> usize {
     (fitting / 2 * 2).clamp(2, MICRO_IMAGES_MAX)
 }
 
+/// What the results of a clique's pairs may take in each slot, unless a pair for each image takes
+/// more.
+const CLIQUE_RESULT_BYTES: usize = 64 << 20;
+
+/// Images and pairs that a micro-batch has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Room {
+    pub(super) images: usize,
+    pub(super) pairs: usize,
+}
+
+impl Room {
+    /// In a clique every two images may be a pair; `pair_bytes` are the results of one.
+    pub(super) fn new(size: Size, is_clique: bool, pair_bytes: usize) -> Room {
+        let images = micro_images(size);
+        let fitting = CLIQUE_RESULT_BYTES / pair_bytes.max(1);
+        let pairs = if is_clique { fitting.min(images * (images - 1) / 2) } else { images };
+        Room { images, pairs: pairs.max(images) }
+    }
+}
+
 /// `bytes` rounded up so that what follows is aligned.
 pub(super) fn aligned(bytes: usize) -> usize {
     bytes.div_ceil(ALIGNMENT) * ALIGNMENT
@@ -205,6 +226,16 @@ mod tests {
         assert_eq!(images(4000, 3000), 2);
         assert_eq!(images(31, 31), 512);
         assert_eq!(images(400, 300), 16);
+    }
+
+    #[test]
+    fn a_clique_has_room_for_all_pairs_whose_results_are_small() {
+        let size = Size { width: 256, height: 256 };
+        let pairs = |is_clique, pair_bytes| Room::new(size, is_clique, pair_bytes).pairs;
+        assert_eq!(pairs(false, 256), 32);
+        assert_eq!(pairs(true, 256), 32 * 31 / 2);
+        assert_eq!(pairs(true, 1 << 20), 64);
+        assert_eq!(pairs(true, 1 << 30), 32);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) struct Open {
     pub(super) again: Vec<usize>,
     /// Micro-batches in flight.
     pub(super) pending: usize,
+    /// Images that were sent through a trunk.
+    pub(super) passes: u64,
 }
 
 impl Open {

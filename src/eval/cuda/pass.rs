@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::conv::Engine;
 use super::driver::{Fault, Stream};
 use super::kernels::Kernels;
-use super::memory::{Needs, micro_images};
+use super::memory::{Needs, Room};
 use super::walk::{Parameters, Prepared};
 use crate::batch::Size;
 use crate::eval::{Model, Precision, Unscored};
@@ -18,13 +18,14 @@ const SHAPES_MAX: usize = 64;
 pub(super) struct Pass {
     pub(super) precision: Precision,
     pub(super) nets: Vec<Parameters>,
-    shapes: HashMap<Size, Rc<Shape>>,
+    /// By size, and whether it is for cliques.
+    shapes: HashMap<(Size, bool), Rc<Shape>>,
 }
 
 /// Everything that is prepared for images of one size.
 pub(super) struct Shape {
     /// Of a micro-batch.
-    pub(super) images: usize,
+    pub(super) room: Room,
     pub(super) nets: Vec<Result<Prepared, Unscored>>,
     /// With one slot, but for the pixels.
     pub(super) needs: Needs,
@@ -41,28 +42,29 @@ impl Pass {
         Ok(Pass { precision, nets: nets.collect::<Result<_, _>>()?, shapes: HashMap::new() })
     }
 
-    /// What is prepared for images of `size`. The device must not be able to hold more than
-    /// `total_bytes`, or a pair of that size has no score.
+    /// What is prepared for images of `size`, in cliques or in pairs. The device must not be able
+    /// to hold more than `total_bytes`, or a pair of that size has no score.
     pub(super) fn shape(
         &mut self,
-        size: Size,
+        (size, is_clique): (Size, bool),
         engine: &dyn Engine,
         on: (&Kernels, &Stream),
         total_bytes: u64,
     ) -> Result<Rc<Shape>, Fault> {
-        if let Some(shape) = self.shapes.get(&size) {
+        if let Some(shape) = self.shapes.get(&(size, is_clique)) {
             return Ok(Rc::clone(shape));
         }
         if self.shapes.len() >= SHAPES_MAX {
             self.shapes.clear();
         }
-        let images = micro_images(size);
-        let indices = size_of::<u32>() * 2 * images;
+        let pair_bytes = self.nets.iter().map(|parameters| parameters.pair_bytes(size)).sum();
+        let room = Room::new(size, is_clique, pair_bytes);
+        let indices = size_of::<u32>() * 2 * room.pairs;
         let mut needs = Needs { indices, ..Needs::default() };
         let mut nets = Vec::new();
         for parameters in &self.nets {
             let start = needs.results;
-            let prepared = Prepared::new(parameters, engine, on, (size, images), start)?;
+            let prepared = Prepared::new(parameters, engine, on, (size, room), start)?;
             let prepared = prepared.and_then(|prepared| {
                 let with = needs.max(prepared.needs);
                 if with.total() > total_bytes {
@@ -75,8 +77,8 @@ impl Pass {
             });
             nets.push(prepared);
         }
-        let shape = Rc::new(Shape { images, nets, needs });
-        self.shapes.insert(size, Rc::clone(&shape));
+        let shape = Rc::new(Shape { room, nets, needs });
+        self.shapes.insert((size, is_clique), Rc::clone(&shape));
         Ok(shape)
     }
 }

@@ -11,8 +11,9 @@ use crate::eval::Scored;
 pub(super) enum Message {
     /// It is ready.
     Ready(Opened),
-    /// A batch is scored; the staging memory may be lent again.
-    Done(Scored, Box<dyn Staging>),
+    /// A batch is scored, by as many images on their way through a trunk; the staging memory may be
+    /// lent again.
+    Done { scored: Scored, staging: Box<dyn Staging>, passes: u64 },
     /// It ends.
     Lost(usize, Fault),
 }

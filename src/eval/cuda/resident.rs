@@ -45,8 +45,8 @@ pub fn resident_rate(
 impl Device {
     fn resident_rate(&mut self, size: Size, round_s: f64) -> Result<Rate, Fault> {
         let shape = BatchShape { size, depth: Depth::U8 };
-        let prepared = self.prepare(shape, Which::First)?;
-        let images = prepared.images;
+        let prepared = self.prepare(shape, false, Which::First)?;
+        let images = prepared.room.images;
         let staging = vec![0f32; (images * shape.image_bytes()).div_ceil(size_of::<f32>())];
         let mut batch = Batch::new(shape, Box::new(staging), images / 2);
         for index in 0..images {

@@ -3,7 +3,7 @@
 use super::conv::{Call, Conv, Engine, Filter, Geometry, to_bytes};
 use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
 use super::kernels::{Channels, Extents, Format, Kernels, PairFeatures, Scaling, Window};
-use super::memory::{Activations, Needs, aligned};
+use super::memory::{Activations, Needs, Room, aligned};
 use super::signature::Element;
 use crate::batch::{Depth, Size};
 use crate::eval::{Distance, Epsilon, Map, Model, Precision, Unscored, Wanted};
@@ -62,6 +62,14 @@ impl Parameters {
             epsilon: model.epsilon,
             wanted: model.wanted,
         })
+    }
+}
+
+impl Parameters {
+    /// Bytes of the results of a pair of images of `size`, nearly.
+    pub(super) fn pair_bytes(&self, size: Size) -> usize {
+        let plan = Plan::new(self.net.spec(), size.height, size.width);
+        plan.map_or(0, |plan| Layout::new(0, &plan.taps, 1, self.wanted).end)
     }
 }
 
@@ -149,13 +157,13 @@ pub(super) struct Micro {
 }
 
 impl Prepared {
-    /// Prepares `parameters` for micro-batches of `images` images, with results from byte `start`
-    /// on. `Ok(Err(..))` where a pair of this size has no score.
+    /// Prepares `parameters` for micro-batches with this room, with results from byte `start` on.
+    /// `Ok(Err(..))` where a pair of this size has no score.
     pub(super) fn new(
         parameters: &Parameters,
         engine: &dyn Engine,
         (kernels, stream): (&Kernels, &Stream),
-        (size, images): (Size, usize),
+        (size, Room { images, pairs }): (Size, Room),
         start: usize,
     ) -> Result<Result<Prepared, Unscored>, Fault> {
         let Parameters { net, format, precision, wanted, .. } = *parameters;
@@ -187,13 +195,13 @@ impl Prepared {
             let bytes: Vec<u8> = values.flat_map(|value| (value as u32).to_ne_bytes()).collect();
             resident(&bytes, stream)
         };
-        let results = Layout::new(start, &plan.taps, images, wanted);
+        let results = Layout::new(start, &plan.taps, pairs, wanted);
         let element = format.element().bytes();
         let needs = Needs {
             input: element * images * input_len,
             buffers: plan.buffer_len.map(|len| element * images * len),
             workspace: convs.iter().map(|conv| conv.workspace_bytes()).max().unwrap_or(0),
-            partial: size_of::<f64>() * images * tiles.iter().sum::<usize>(),
+            partial: size_of::<f64>() * pairs * tiles.iter().sum::<usize>(),
             results: results.end,
             ..Needs::default()
         };
