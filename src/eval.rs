@@ -235,8 +235,8 @@ pub trait Evaluator {
     fn describe(&self) -> Description;
 
     /// Host memory in bytes, nearly, that scoring images of `shape` takes beside the pixels that
-    /// wait outside.
-    fn memory_bytes(&self, shape: BatchShape) -> u64;
+    /// wait outside: in batches of pairs, or in cliques of so many images.
+    fn memory_bytes(&self, shape: BatchShape, clique: Option<usize>) -> u64;
 
     /// Lends an empty batch for images of `shape`, or `None` when every staging buffer is in use:
     /// collect first, or submit a batch that was lent.

@@ -44,6 +44,8 @@ struct Job<'a> {
     rules: &'a Rules,
     threads: usize,
     rows: usize,
+    /// See [`Question`].
+    are_cliques: bool,
 }
 
 /// Prints the report on stdout.
@@ -58,19 +60,21 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let located = source.locate(spool.path())?;
     let (manifest, faults) = Manifest::examine(located.location)?;
     let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
+    let are_cliques = matches!(source, Source::AllPairs(_));
     report.examine(&Question {
         manifest: &manifest,
         rules: &rules,
         nets: &nets,
         masks: masks.as_ref(),
-        are_cliques: matches!(source, Source::AllPairs(_)),
+        are_cliques,
         threads: compute.threads,
     })?;
 
     // Whatever the device or the weights are like, the inputs are reported.
     let estimate = models.and_then(|models| {
         let mut evaluator = evaluator::open(models, &compute, !json)?;
-        let job = Job { rules: &rules, threads: compute.threads, rows: manifest.len() };
+        let job =
+            Job { rules: &rules, threads: compute.threads, rows: manifest.len(), are_cliques };
         match report.scorable {
             0 => Ok(None),
             _ => estimate(&report, job, &nets, &mut *evaluator).map(Some),
@@ -175,8 +179,10 @@ fn estimate(
         let pixels = (shape.size.width * shape.size.height) as f64;
         let per_image = flops(shape.size) * seconds_per_flop + pixels * seconds_per_pixel;
         seconds += work.images as f64 * per_image;
-        let waiting = WAITING_PER_THREAD * job.threads as u64 * shape.image_bytes() as u64;
-        memory_bytes = memory_bytes.max(evaluator.memory_bytes(*shape) + waiting);
+        let clique = job.are_cliques.then_some(work.images as usize);
+        let waiting = WAITING_PER_THREAD * job.threads as u64 + clique.unwrap_or(0) as u64;
+        let waiting = waiting * shape.image_bytes() as u64;
+        memory_bytes = memory_bytes.max(evaluator.memory_bytes(*shape, clique) + waiting);
     }
     memory_bytes += 64 * job.rows as u64;
     Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes })

@@ -29,6 +29,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 
+use self::clique::Cost;
 use self::engine::{Engine, images_at_once};
 use self::passes::{Pass, image_bytes};
 use super::{Description, Evaluator, Model, PairScore, Scored, Wait, Wanted};
@@ -138,6 +139,29 @@ impl CpuEvaluator {
         }))
     }
 
+    /// Images of a clique of `images` that are walked at once.
+    fn clique_images(&self, shape: BatchShape, images: usize) -> usize {
+        let fitting = match self.config.pairs_max {
+            Some(pairs_max) => 2 * pairs_max.max(1),
+            None => self.clique_cost(shape).images_max(),
+        };
+        images.clamp(2, fitting)
+    }
+
+    fn clique_cost(&self, shape: BatchShape) -> Cost {
+        Cost::new(&self.nets, shape, self.config.threads, self.isa)
+    }
+
+    /// Of a batch of pairs.
+    fn activation_bytes(&self, Size { width, height }: Size, images: usize) -> usize {
+        let of_nets = self.nets.iter().filter_map(|(net, _)| {
+            let plan = Plan::new(net.spec(), height, width).ok()?;
+            let bytes = image_bytes(&plan, &Pass::all(&plan, net.spec(), self.isa));
+            Some(bytes * images_at_once(bytes).min(images))
+        });
+        of_nets.sum()
+    }
+
     /// Pairs of a batch of `shape`.
     fn pairs_max(&self, shape: BatchShape) -> usize {
         let chosen = BATCH_SAMPLES / (2 * shape.size.samples());
@@ -165,16 +189,18 @@ impl Evaluator for CpuEvaluator {
         }
     }
 
-    fn memory_bytes(&self, shape: BatchShape) -> u64 {
-        let Size { width, height } = shape.size;
-        let image_max = 2 * self.pairs_max(shape);
-        let staging = LENT_MAX * image_max * shape.image_bytes();
-        let activations = self.nets.iter().filter_map(|(net, _)| {
-            let plan = Plan::new(net.spec(), height, width).ok()?;
-            let bytes = image_bytes(&plan, &Pass::all(&plan, net.spec(), self.isa));
-            Some(bytes * images_at_once(bytes).min(image_max) + WEIGHT_COPIES * net.weight_bytes())
-        });
-        (staging + activations.sum::<usize>()) as u64
+    fn memory_bytes(&self, shape: BatchShape, clique: Option<usize>) -> u64 {
+        let weights = self.nets.iter().map(|(net, _)| WEIGHT_COPIES * net.weight_bytes());
+        let images = match clique {
+            Some(images) => self.clique_images(shape, images),
+            None => 2 * self.pairs_max(shape),
+        };
+        let (lent_max, activations) = match clique {
+            Some(_) => (CLIQUES_MAX, self.clique_cost(shape).bytes(images)),
+            None => (LENT_MAX, self.activation_bytes(shape.size, images)),
+        };
+        let staging = lent_max * images * shape.image_bytes();
+        (staging + activations + weights.sum::<usize>()) as u64
     }
 
     fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
@@ -184,12 +210,7 @@ impl Evaluator for CpuEvaluator {
     }
 
     fn lend_clique(&mut self, shape: BatchShape, images: usize) -> anyhow::Result<Option<Batch>> {
-        let Config { threads, pairs_max, .. } = self.config;
-        let fitting = match pairs_max {
-            Some(pairs_max) => 2 * pairs_max.max(1),
-            None => clique::images_max(&self.nets, shape, threads, self.isa),
-        };
-        let images = images.clamp(2, fitting);
+        let images = self.clique_images(shape, images);
         let staging = self.staging(images * shape.image_bytes(), CLIQUES_MAX);
         Ok(staging.map(|staging| Batch::of_clique(shape, staging, images)))
     }

@@ -323,8 +323,9 @@ impl Evaluator for CudaEvaluator {
         }
     }
 
-    fn memory_bytes(&self, shape: BatchShape) -> u64 {
-        (self.lent_max * self.staging_bytes(shape)) as u64
+    fn memory_bytes(&self, shape: BatchShape, clique: Option<usize>) -> u64 {
+        let of_clique = |images: usize| images.min(micro_images(shape.size)) * shape.image_bytes();
+        (self.lent_max * clique.map_or_else(|| self.staging_bytes(shape), of_clique)) as u64
     }
 
     fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {

@@ -36,7 +36,7 @@ impl Evaluator for FakeEvaluator {
         Description { device: "fake".to_owned(), numerics_class: "fake".to_owned() }
     }
 
-    fn memory_bytes(&self, shape: BatchShape) -> u64 {
+    fn memory_bytes(&self, shape: BatchShape, _clique: Option<usize>) -> u64 {
         (self.buffers.len() * 2 * self.pairs_max * shape.image_bytes()) as u64
     }
 

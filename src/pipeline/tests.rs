@@ -193,8 +193,8 @@ impl Evaluator for StopsAt {
     fn describe(&self) -> crate::eval::Description {
         self.fake.describe()
     }
-    fn memory_bytes(&self, shape: crate::batch::BatchShape) -> u64 {
-        self.fake.memory_bytes(shape)
+    fn memory_bytes(&self, shape: crate::batch::BatchShape, clique: Option<usize>) -> u64 {
+        self.fake.memory_bytes(shape, clique)
     }
     fn lend(
         &mut self,

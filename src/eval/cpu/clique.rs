@@ -20,29 +20,35 @@ const BYTES_MAX: u64 = 4 << 30;
 /// What a pair takes beside its maps: distances, its record, what is known of its files.
 const PAIR_BYTES: usize = 1 << 10;
 
-/// Images of `shape` that are walked at once by `threads` threads, at least two.
-pub(super) fn images_max(
-    nets: &[(Net, Wanted)],
-    shape: BatchShape,
-    threads: usize,
-    isa: Isa,
-) -> usize {
-    let bytes = BYTES_MAX.min(available_bytes() / AVAILABLE_PARTS);
-    let costs = nets.iter().filter_map(|&(net, wanted)| {
-        let plan = Plan::new(net.spec(), shape.size.height, shape.size.width).ok()?;
-        Some(Cost::of(&plan, &Pass::all(&plan, net.spec(), isa), wanted, threads))
-    });
-    costs.sum::<Cost>().images(bytes).clamp(2, IMAGES_MAX)
-}
-
 /// Bytes that a clique takes for each image and for each pair.
 #[derive(Clone, Copy, Debug)]
-struct Cost {
+pub(super) struct Cost {
     image: usize,
     pair: usize,
 }
 
 impl Cost {
+    /// That of images of `shape`, walked by `threads` threads.
+    pub(super) fn new(nets: &[(Net, Wanted)], shape: BatchShape, threads: usize, isa: Isa) -> Cost {
+        let costs = nets.iter().filter_map(|&(net, wanted)| {
+            let plan = Plan::new(net.spec(), shape.size.height, shape.size.width).ok()?;
+            Some(Cost::of(&plan, &Pass::all(&plan, net.spec(), isa), wanted, threads))
+        });
+        let add = |a: Cost, b: Cost| Cost { image: a.image + b.image, pair: a.pair + b.pair };
+        costs.fold(Cost { image: 0, pair: PAIR_BYTES }, add)
+    }
+
+    /// Images that are walked at once, at least two.
+    pub(super) fn images_max(self) -> usize {
+        let bytes = BYTES_MAX.min(available_bytes() / AVAILABLE_PARTS);
+        self.images(bytes).clamp(2, IMAGES_MAX)
+    }
+
+    /// What so many images take.
+    pub(super) fn bytes(self, images: usize) -> usize {
+        images * self.image + images * images / 2 * self.pair
+    }
+
     fn of(plan: &Plan, passes: &[Pass], wanted: Wanted, threads: usize) -> Cost {
         let stages = passes.iter().filter_map(|pass| match pass {
             Pass::Stage { conv, .. } => Some(conv.geometry().to),
@@ -59,19 +65,11 @@ impl Cost {
         Cost { image, pair: pair + maps.chain(sum).sum::<usize>() }
     }
 
-    /// Images of which every two are a pair, in this many bytes: c of them take
-    /// `c image + c^2 / 2 pair`.
+    /// The most images whose [`bytes`](Self::bytes) are at most `bytes`.
     fn images(self, bytes: u64) -> usize {
-        let (image, pair) = (self.image as f64, (PAIR_BYTES + self.pair) as f64);
+        let (image, pair) = (self.image as f64, self.pair as f64);
         let root = (image * image + 2.0 * pair * bytes as f64).sqrt();
         ((root - image) / pair) as usize
-    }
-}
-
-impl std::iter::Sum for Cost {
-    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
-        let add = |a: Cost, b: Cost| Cost { image: a.image + b.image, pair: a.pair + b.pair };
-        costs.fold(Cost { image: 0, pair: 0 }, add)
     }
 }
 
@@ -82,12 +80,10 @@ mod tests {
 
     #[test]
     fn images_and_pairs_fit_and_one_more_image_would_not() {
-        for (image, pair, bytes) in [(1000, 0, 1 << 30), (22_000_000, 350_000, 4 << 30)] {
+        for (image, pair, bytes) in [(1000, 1000, 1 << 30), (22_000_000, 350_000, 4 << 30)] {
             let cost = Cost { image, pair };
-            let taken =
-                |count: usize| (count * image + count * count / 2 * (PAIR_BYTES + pair)) as u64;
             let count = cost.images(bytes);
-            assert!(taken(count) <= bytes && taken(count + 1) > bytes, "{count}");
+            assert!(cost.bytes(count) as u64 <= bytes && cost.bytes(count + 1) as u64 > bytes);
         }
     }
 
@@ -96,11 +92,12 @@ mod tests {
     fn what_is_kept_of_pairs_bounds_the_images() {
         let size = Size { width: 256, height: 256 };
         let shape = BatchShape { size, depth: Depth::U8 };
-        let images = |nets: &[(Net, Wanted)]| images_max(nets, shape, 2, Isa::best());
+        let images = |nets: &[(Net, Wanted)]| Cost::new(nets, shape, 2, Isa::best()).images_max();
         let plain = [(Net::Vgg, Wanted::default())];
         let mapped = [(Net::Vgg, Wanted { layers: true, reference_sum: None })];
         assert!(images(&plain) <= IMAGES_MAX && images(&mapped) < images(&plain));
         let size = Size { width: 20_000, height: 20_000 };
-        assert_eq!(images_max(&plain, BatchShape { size, ..shape }, 2, Isa::best()), 2);
+        let huge = Cost::new(&plain, BatchShape { size, ..shape }, 2, Isa::best());
+        assert_eq!(huge.images_max(), 2);
     }
 }
