@@ -252,6 +252,7 @@ size_t cudnnGetVersion() {
 
 size_t cudnnGetCudartVersion() {
     demand_companions();
+    Call call("cudnnGetCudartVersion", false);
     return strtoull(setting("FAKE_CUDNN_CUDA", "12000"), nullptr, 10);
 }
 

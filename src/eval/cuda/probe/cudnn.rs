@@ -68,7 +68,7 @@ pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
         let folder = path.parent().unwrap_or(Path::new(""));
         return Err(not_whole(folder, &format!("its files are named {name}, and say {text}")));
     }
-    if address(library, "cudnnGetCudartVersion").is_some() {
+    if address(library, symbols::CUDNN_IF_PRESENT).is_some() {
         // SAFETY: as above, and the symbol is there.
         let cuda = (unsafe { sys::cudnnGetCudartVersion() } / 1000) as i32;
         if cuda > newest {

@@ -71,3 +71,6 @@ pub const CUDNN: &[&str] = &[
     "cudnnGetConvolutionForwardWorkspaceSize",
     "cudnnConvolutionBiasActivationForward",
 ];
+
+/// Of `libcudnn`, and called only where it is.
+pub const CUDNN_IF_PRESENT: &str = "cudnnGetCudartVersion";
