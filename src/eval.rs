@@ -1,6 +1,6 @@
 //! Evaluators: what scores batches, on one device or several.
 //!
-//! The pipeline knows an evaluator by four methods and nothing of tensors, threads or devices. An
+//! The pipeline knows an evaluator by a few methods and nothing of tensors, threads or devices. An
 //! evaluator knows batches and models, and nothing of files, manifests or people.
 
 mod choice;
@@ -227,6 +227,17 @@ pub struct Description {
     pub numerics_class: String,
 }
 
+/// A device that was given up in the middle of a run, and others went on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Loss {
+    /// Such as `CUDA 1`.
+    pub device: String,
+    /// What was wrong with it.
+    pub error: String,
+    /// Pairs that the evaluator had given back until then.
+    pub after_pairs: usize,
+}
+
 /// Scores batches. Batches are queued by [`submit`](Self::submit) and given back in any order by
 /// [`collect`](Self::collect); a pair's bits depend on nothing but its pixels and the numerics
 /// class.
@@ -267,4 +278,9 @@ pub trait Evaluator {
     /// # Errors
     /// When the device cannot go on; what was in flight is lost.
     fn collect(&mut self, wait: Wait) -> anyhow::Result<Option<Scored>>;
+
+    /// Devices that were given up so far.
+    fn losses(&self) -> Vec<Loss> {
+        Vec::new()
+    }
 }

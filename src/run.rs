@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use self::attempt::JournalName;
 use self::disk::Disk;
 use crate::error::Refusal;
-use crate::eval::{Affine, Epsilon};
+use crate::eval::{Affine, Epsilon, Loss};
 use crate::metric::Reduction;
 use crate::net::Net;
 use crate::net::weights::Version;
@@ -179,6 +179,9 @@ pub struct AttemptFacts {
     pub ended: Option<String>,
     /// How it ended; `None` for a process that was killed.
     pub how: Option<journal::How>,
+    /// Devices that were given up on the way, while others went on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Loss>,
 }
 
 /// The content of run.json.

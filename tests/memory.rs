@@ -139,7 +139,7 @@ fn run(folder: &Path) -> usize {
     };
     let mut fake = FakeEvaluator::new(1024, 2);
     let counts = pipeline::run(&flow, &mut fake, &mut attempt, None, &mut progress).unwrap();
-    attempt.end(How::Finished, 0.0).unwrap();
+    attempt.end(How::Finished, 0.0, Vec::new()).unwrap();
     let records = Records::open(&run_dir, &frozen, None).unwrap();
     let tables = Tables {
         manifest: &manifest,

@@ -82,7 +82,7 @@ fn score(
         let signal = stop.signal().filter(|_| !is_finished);
         anyhow::ensure!(is_finished || signal.is_some(), "pairs were lost on the way");
         let how = if signal.is_some() { How::Stopped } else { How::Finished };
-        attempt.end(how, elapsed_s)?;
+        attempt.end(how, elapsed_s, evaluator.losses())?;
         match signal {
             Some(signal) => Err(stopped(signal, run_dir, &rest, &counts).into()),
             None => Ok(counts),
@@ -91,7 +91,7 @@ fn score(
     let counts = ended.inspect_err(|error| {
         progress.tell_stopped(error);
         // The run ends with this error, whatever becomes of that line.
-        drop(attempt.end(How::Failed, elapsed_s));
+        drop(attempt.end(How::Failed, elapsed_s, evaluator.losses()));
     })?;
     let session = Session { config, run_dir, progress, rest, counts, elapsed_s };
     match shard.count {

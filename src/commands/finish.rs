@@ -106,5 +106,6 @@ fn facts(journal: &Journal) -> AttemptFacts {
         started: header.started.clone(),
         ended: end.as_ref().map(|end| end.ended.clone()),
         how: end.as_ref().map(|end| end.how),
+        lost: end.as_ref().map(|end| end.lost.clone()).unwrap_or_default(),
     }
 }

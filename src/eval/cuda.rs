@@ -40,7 +40,7 @@ use self::memory::micro_images;
 use self::probe::Probe;
 use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rate, resident_rate};
-use super::{Description, Evaluator, Model, Precision, Scored, Wait};
+use super::{Description, Evaluator, Loss, Model, Precision, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Staging};
 use crate::error::Refusal;
 
@@ -137,8 +137,11 @@ pub struct CudaEvaluator {
     /// GPUs that work, with a context for pinned memory.
     alive: Vec<(Opened, Arc<Context>)>,
     notify: fn(&str),
-    /// The first fault of a GPU that was given up.
+    /// The first fault of a GPU that was given up, and all of them.
     lost: Option<Refusal>,
+    losses: Vec<Loss>,
+    /// Pairs that were given back.
+    pairs_done: usize,
     lent: usize,
     lent_max: usize,
     in_flight: usize,
@@ -178,6 +181,8 @@ impl CudaEvaluator {
             alive: Vec::new(),
             notify: config.notify,
             lost: None,
+            losses: Vec::new(),
+            pairs_done: 0,
             lent: 0,
             lent_max: OPEN_BATCHES + BATCHES_PER_GPU * gpus.len(),
             in_flight: 0,
@@ -198,12 +203,10 @@ impl CudaEvaluator {
                     self.alive.push((opened, context));
                 }
                 Ok(Message::Lost(ordinal, fault)) => {
-                    let refusal = refusal(ordinal, &fault);
                     if !may_lack_some {
-                        return Err(refusal.into());
+                        return Err(refusal(ordinal, &fault).into());
                     }
-                    (self.notify)(&format!("warning: {refusal}; going on without it"));
-                    self.lost.get_or_insert(refusal);
+                    self.give_up(ordinal, &fault, true);
                 }
                 Ok(Message::Done { .. }) | Err(_) => break,
             }
@@ -262,19 +265,27 @@ impl CudaEvaluator {
                 self.passes += passes;
                 self.in_flight -= 1;
                 self.lent -= 1;
+                self.pairs_done += scored.rows.len();
                 self.spare.push_back(staging);
                 Some(scored)
             }
             Message::Lost(ordinal, fault) => {
                 self.alive.retain(|(opened, _)| opened.gpu.ordinal != ordinal);
-                let refusal = refusal(ordinal, &fault);
-                if !self.alive.is_empty() {
-                    (self.notify)(&format!("warning: {refusal}; going on without it"));
-                }
-                self.lost.get_or_insert(refusal);
+                self.give_up(ordinal, &fault, !self.alive.is_empty());
                 None
             }
         }
+    }
+
+    fn give_up(&mut self, ordinal: usize, fault: &Fault, others_go_on: bool) {
+        let refusal = refusal(ordinal, fault);
+        if others_go_on {
+            (self.notify)(&format!("warning: {refusal}; going on without it"));
+        }
+        let device = format!("CUDA {ordinal}");
+        let (error, after_pairs) = (fault.to_string(), self.pairs_done);
+        self.losses.push(Loss { device, error, after_pairs });
+        self.lost.get_or_insert(refusal);
     }
 
     /// Why no GPU is left.
@@ -347,6 +358,10 @@ impl Evaluator for CudaEvaluator {
         self.queue.push(batch);
         self.in_flight += 1;
         Ok(())
+    }
+
+    fn losses(&self) -> Vec<Loss> {
+        self.losses.clone()
     }
 
     fn collect(&mut self, wait: Wait) -> anyhow::Result<Option<Scored>> {

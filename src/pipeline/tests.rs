@@ -79,7 +79,7 @@ fn run_grouped(
         stop,
     };
     let result = run(&flow, fake, &mut attempt, None, &mut progress);
-    attempt.end(How::Finished, 0.0).unwrap();
+    attempt.end(How::Finished, 0.0, Vec::new()).unwrap();
     let records = Records::open(&run_dir, &frozen, None).unwrap();
     let mut reader = records.reader(1);
     let rows = 0..manifest.len() as Row;

@@ -16,6 +16,7 @@ use super::RunDir;
 use super::journal::{self, End, Entry, Header, How, Record, Writer};
 use super::owner::{Owner, SIGN_EVERY_S, Standing};
 use crate::error::{Exit, Refusal};
+use crate::eval::Loss;
 use crate::shard::Shard;
 
 /// Comers that may be faster, one after another.
@@ -183,11 +184,12 @@ impl Attempt {
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub fn end(&mut self, how: How, elapsed_s: f64) -> anyhow::Result<()> {
+    pub fn end(&mut self, how: How, elapsed_s: f64, lost: Vec<Loss>) -> anyhow::Result<()> {
         if std::mem::replace(&mut self.is_ended, true) {
             return Ok(());
         }
-        self.writer.end(End { how, ended: jiff::Timestamp::now().to_string(), elapsed_s })
+        let ended = jiff::Timestamp::now().to_string();
+        self.writer.end(End { how, ended, elapsed_s, lost })
     }
 }
 
@@ -272,7 +274,7 @@ mod tests {
         let expected = format!("shard 3/8 of the run is being scored by host {}", owner.host);
         assert!(refused.starts_with(&expected), "{refused}");
         assert!(refused.contains("since today, last sign of life"), "{refused}");
-        first.end(How::Stopped, 0.0).unwrap();
+        first.end(How::Stopped, 0.0, Vec::new()).unwrap();
         begin(&run_dir, |_| {}).unwrap();
         assert_eq!(run_dir.journal_names().unwrap().len(), 2);
     }
@@ -349,7 +351,8 @@ mod tests {
             let alive = run_dir.journal_names().unwrap().pop().unwrap();
             let path = run_dir.journals().join(alive.to_string());
             let mut writer = Writer::open(run_dir.disk.clone(), &path).unwrap();
-            let end = End { how: How::Stopped, ended: String::new(), elapsed_s: 0.0 };
+            let (how, ended) = (How::Stopped, String::new());
+            let end = End { how, ended, elapsed_s: 0.0, lost: Vec::new() };
             writer.end(end).unwrap();
             begin(&run_dir, dead).unwrap();
         }

@@ -17,6 +17,7 @@ use super::disk::Disk;
 use super::owner::Owner;
 use crate::batch::Row;
 use crate::error::{Failure, Refusal};
+use crate::eval::Loss;
 use crate::image::{Differences, Stamp};
 use crate::shard::Shard;
 
@@ -118,6 +119,9 @@ pub struct End {
     pub ended: String,
     /// Seconds from the first decoded image to the last score.
     pub elapsed_s: f64,
+    /// Devices that were given up on the way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Loss>,
 }
 
 /// One line.
@@ -389,7 +393,7 @@ mod tests {
         let mut journal = Writer::open(Disk::with_fault(Fault::Tear, 0), &path).unwrap();
         assert!(journal.append(&[record(0, 0.5)]).is_err());
         assert!(journal.append(&[record(1, 0.5)]).is_err());
-        let end = End { how: How::Failed, ended: String::new(), elapsed_s: 0.0 };
+        let end = End { how: How::Failed, ended: String::new(), elapsed_s: 0.0, lost: Vec::new() };
         journal.end(end).unwrap();
         assert_eq!(rows(&path), (vec![], 1));
     }

@@ -268,7 +268,7 @@ mod tests {
             let shard = Shard { index: *index, count: 4 };
             let mut attempt = Attempt::begin(&run_dir, header(shard, &frozen.sha256))?;
             attempt.append(records)?;
-            attempt.end(How::Finished, 1.0)?;
+            attempt.end(How::Finished, 1.0, Vec::new())?;
         }
         let records = Records::open(&run_dir, &frozen, None)?;
         let mut reader = records.reader(1);
@@ -343,7 +343,7 @@ mod tests {
             let shard = Shard { index, count: 4 };
             let mut attempt = Attempt::begin(&run_dir, header(shard, &frozen.sha256)).unwrap();
             attempt.append(&records).unwrap();
-            attempt.end(How::Stopped, 0.0).unwrap();
+            attempt.end(How::Stopped, 0.0, Vec::new()).unwrap();
         }
         let records = Records::open(&run_dir, &frozen, None).unwrap();
         let mut reader = records.reader(1);

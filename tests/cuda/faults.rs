@@ -8,6 +8,7 @@ use crate::machine::{Machine, is_imagined};
 const CUDA: [&str; 4] = ["--device", "cuda", "--batch", "1"];
 const OUT_OF_MEMORY: i32 = 2;
 const ILLEGAL_ADDRESS: i32 = 700;
+const UNSUPPORTED_PTX: i32 = 222;
 const UNKNOWN: i32 = 999;
 
 /// Right values or a clear error: nothing in between, and nothing that the stand-ins object to.
@@ -130,6 +131,14 @@ fn the_other_gpus_go_on_where_one_breaks() {
                 struck += 1;
                 let told = evaluated.ran.stderr();
                 assert!(is_told(&told), "nobody is told: {told}");
+                let lost = &evaluated.run_file()["provenance"]["attempts"][0]["lost"];
+                assert_eq!(lost.as_array().unwrap().len(), 1, "{lost}");
+                assert_eq!(lost[0]["device"], format!("CUDA {gpu}"));
+                assert!(is_told(lost[0]["error"].as_str().unwrap()), "{lost}");
+                assert!(lost[0]["after_pairs"].as_u64().unwrap() < 8, "{lost}");
+            } else {
+                let attempt = &evaluated.run_file()["provenance"]["attempts"][0];
+                assert_eq!(attempt.get("lost"), None);
             }
         }
     }
@@ -141,6 +150,30 @@ fn the_other_gpus_go_on_where_one_breaks() {
     );
     let told = job.eval(&machine, &options).ran.expect(5).stderr();
     assert!(is_told(&told), "{told}");
+}
+
+#[test]
+fn auto_says_why_a_gpu_that_was_found_cannot_be_opened_and_takes_the_cpu() {
+    let job = Job::noise(1, 1);
+    let cpu = job.eval(&Machine::new(), &["--device", "cpu"]).table();
+    let faults = [
+        ("cuMemAlloc_v2", OUT_OF_MEMORY, "OUT_OF_MEMORY"),
+        ("cuDevicePrimaryCtxRetain", ILLEGAL_ADDRESS, "ILLEGAL_ADDRESS"),
+        ("cuStreamCreate", ILLEGAL_ADDRESS, "ILLEGAL_ADDRESS"),
+        ("cuModuleLoadDataEx", UNSUPPORTED_PTX, "UNSUPPORTED_PTX"),
+        ("cudnnCreate", 1001, "NOT_INITIALIZED"),
+    ];
+    for (function, code, word) in faults {
+        let machine = Machine::new().fail(function, 1, code);
+        let evaluated = job.eval(&machine, &["--device", "auto"]);
+        assert_eq!(evaluated.table(), cpu, "{function}");
+        let told = evaluated.ran.stderr();
+        assert!(told.contains("note: computing on the CPU: "), "{function}: {told}");
+        assert!(told.contains(word), "{function}: {told}");
+        // Who asks for the GPU does not get the CPU.
+        let told = job.eval(&machine, &CUDA).ran.expect(5).stderr();
+        assert!(told.contains(word) && told.contains("hint: "), "{function}: {told}");
+    }
 }
 
 #[test]

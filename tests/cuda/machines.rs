@@ -167,6 +167,25 @@ fn gpus_that_are_not_there_are_named() {
 }
 
 #[test]
+fn gpus_of_several_models_are_not_mixed_and_the_hint_tells_which_go_together() {
+    let job = Job::noise(4, 1);
+    let machine = Machine::new().gpus(4).set("FAKE_CUDA_NAME", "Large,Small,Large");
+    let told = job.eval(&machine, &["--device", "cuda:all"]).ran.expect(5).stderr();
+    assert!(told.contains("GPU 0 is a Large, GPU 1 a Small"), "{told}");
+    let hint = told.split_once("`--device ").unwrap().1.split_once('`').unwrap().0;
+    assert_eq!(hint, "cuda:0,2,3");
+    let evaluated = job.eval(&machine, &["--device", hint, "--batch", "1"]);
+    let table = evaluated.table();
+    assert!(!working(&evaluated.ran.trace).contains(&1));
+    // A run that began on one model does not go on with another, unless that is allowed.
+    let begun = job.eval(&machine, &["--device", "cuda:1"]);
+    assert_eq!(begun.table(), table);
+    let mixed = job.eval_into(&begun.run, &machine, &["--device", "cuda:0"]);
+    assert!(mixed.ran.stderr().contains("--allow-mixed-numerics"), "{}", mixed.ran.stderr());
+    assert_eq!(mixed.ran.output.status.code(), Some(6));
+}
+
+#[test]
 fn libraries_are_found_in_a_folder_that_is_named() {
     if !is_imagined() {
         return;

@@ -8,6 +8,7 @@ mod host_cuda;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod allocations;
 mod cliques;
 mod faults;
 mod job;

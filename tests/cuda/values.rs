@@ -144,6 +144,24 @@ fn squeeze_agrees_with_float64_however_its_fire_modules_are_written() {
 }
 
 #[test]
+fn what_cudnn_does_not_write_in_place_is_copied_there() {
+    let weights = tempfile::tempdir().unwrap();
+    write_squeeze(weights.path());
+    let weights = weights.path().to_str().unwrap();
+    let job = golden(&["tiny_31_wide"]);
+    for precision in ["fp32", "tf32", "fp16"] {
+        let options = ["--device", "cuda", "--net", "squeeze", "--weights-dir", weights];
+        let options = [&options[..], &["--per-layer", "--precision", precision]].concat();
+        let in_place = job.eval(&Machine::new(), &options);
+        let copied = job.eval(&Machine::new().set("FAKE_CUDNN_PARTS", 0), &options);
+        assert_eq!(copied.table(), in_place.table(), "{precision}");
+        // Two halves of each of eight fire modules.
+        let copies = [in_place, copied].map(|one| one.ran.calls("cuMemcpy2DAsync_v2"));
+        assert_eq!(copies, [0, 16], "{precision}");
+    }
+}
+
+#[test]
 fn bits_do_not_depend_on_company() {
     let job = Job::noise(4, 3);
     for engine in ["cudnn", "cublas"] {

@@ -233,9 +233,13 @@ int cuDeviceGet(int* device, int index) {
     return device_at(index) ? SUCCESS : INVALID_DEVICE;
 }
 
-int cuDeviceGetName(char* name, int bytes, int) {
+int cuDeviceGetName(char* name, int bytes, int index) {
     FAKE_CALL(cuDeviceGetName, false);
-    snprintf(name, bytes, "%s", setting("FAKE_CUDA_NAME", "Stand-in GPU"));
+    std::stringstream names(setting("FAKE_CUDA_NAME", "Stand-in GPU"));
+    std::string found;
+    for (int i = 0; i <= index && std::getline(names, found, ','); i++) {
+    }
+    snprintf(name, bytes, "%s", found.c_str());
     return SUCCESS;
 }
 

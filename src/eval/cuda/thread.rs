@@ -1,7 +1,7 @@
 //! The thread of one GPU, which makes and uses everything of that GPU alone.
 //!
 //! A fault that is not a matter of memory gives the GPU up: the thread waits for what is still
-//! running, puts the batches that it had taken back into the queue, says why, and ends.
+//! running, says why, puts the batches that it had taken back into the queue, and ends.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -32,9 +32,10 @@ pub(super) fn serve(
                 // Nothing may read the batches' memory when others take them. A lost device has
                 // stopped, and says so by an error.
                 drop(device.context.synchronize());
+                // Told before another GPU can finish the run with what this one gives back.
+                tell(Message::Lost(ordinal, fault));
                 let batches = std::mem::take(&mut device.open);
                 queue.give_back(batches.into_iter().map(|open| open.batch));
-                tell(Message::Lost(ordinal, fault));
             }
         }
     }
