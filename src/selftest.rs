@@ -18,8 +18,9 @@ use crate::oracle;
 const SIZES: [Size; 2] = [Size { width: 48, height: 40 }, Size { width: 35, height: 33 }];
 /// Images of one size.
 const IMAGES: usize = 4;
-/// Pairs of the crowd that a pair is scored in.
-const CROWD: usize = 24;
+/// Pairs of the crowd that a pair is scored in, by size. A GPU scores micro-batches of at most 512
+/// images; the second crowd has more, of the smaller images, so that it is cheap.
+const CROWDS: [usize; SIZES.len()] = [24, 300];
 
 /// Relative deviations from float64 beyond an absolute allowance: the worst of all pairs, or the
 /// most that is promised.
@@ -58,6 +59,14 @@ enum Kind {
     /// Exactly 0.
     Identical,
 }
+
+/// The pairs of one size, by the indices of their images.
+const CASES: [(Kind, usize, usize); 4] = [
+    (Kind::Ordinary, 0, 1),
+    (Kind::Ordinary, 2, 0),
+    (Kind::NearIdentical, 0, 3),
+    (Kind::Identical, 0, 0),
+];
 
 /// A built-in pair with its expected layers.
 #[derive(Clone, PartialEq, Debug)]
@@ -124,18 +133,12 @@ impl Expected {
     /// # Errors
     /// Never with the three nets: the images are large enough.
     pub fn of(model: &Model) -> anyhow::Result<Expected> {
-        let pairs = [
-            (Kind::Ordinary, 0, 1),
-            (Kind::Ordinary, 2, 0),
-            (Kind::NearIdentical, 0, 3),
-            (Kind::Identical, 0, 0),
-        ];
         let mut expected = Expected { images: Vec::new(), cases: Vec::new() };
         for size in SIZES {
             let images = images(size);
             let taps = images.iter().map(|image| oracle::taps(model, image));
             let taps = taps.collect::<Result<Vec<_>, _>>()?;
-            for (kind, reference, distorted) in pairs {
+            for (kind, reference, distorted) in CASES {
                 let layers = oracle::layers(model, &taps[reference], &taps[distorted]);
                 let pair = Pair { reference, distorted };
                 expected.cases.push(Case { kind, size, pair, layers });
@@ -196,14 +199,14 @@ impl Expected {
     ) -> anyhow::Result<Outcome> {
         let bound = bound(precision);
         let mut outcome = Outcome { deviation: Deviation::default(), invariant: true, fault: None };
-        for (size, _) in &self.images {
+        for ((size, _), crowd) in self.images.iter().zip(CROWDS) {
             let of_size = |&index: &usize| self.cases[index].size == *size;
             let cases: Vec<usize> = (0..self.cases.len()).filter(of_size).collect();
             let found = self.score(evaluator, &cases)?;
             for (&case, found) in cases.iter().zip(&found) {
                 outcome.judge(&self.cases[case], found, bound);
             }
-            let crowd: Vec<usize> = cases.iter().rev().cycle().take(CROWD).copied().collect();
+            let crowd: Vec<usize> = cases.iter().rev().cycle().take(crowd).copied().collect();
             let crowded = self.score(evaluator, &crowd)?;
             for (&case, found) in cases.iter().zip(&found) {
                 let alone = self.score(evaluator, &[case])?;
@@ -219,6 +222,14 @@ impl Expected {
         }
         Ok(outcome)
     }
+}
+
+/// Sizes of the built-in images, and images of the crowds of their pairs.
+#[must_use]
+pub fn crowds() -> [(Size, usize); SIZES.len()] {
+    // An identical pair brings one image.
+    let images = |pairs: usize| pairs * (2 * CASES.len() - 1) / CASES.len();
+    std::array::from_fn(|index| (SIZES[index], images(CROWDS[index])))
 }
 
 fn bits(distance: &Distance) -> Vec<u64> {

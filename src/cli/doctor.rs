@@ -49,6 +49,13 @@ pub struct DoctorArgs {
     #[arg(long, requires = "selftest")]
     pub quick: bool,
 
+    /// Sides of the square images that speed is measured with, separated by commas [default: 256,
+    /// and 1024 on GPUs]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', requires = "selftest")]
+    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(31..=8192))]
+    #[arg(conflicts_with = "quick")]
+    pub sides: Vec<usize>,
+
     /// The only folder to take trunk weights from
     #[arg(long, value_name = "DIR")]
     pub weights_dir: Option<PathBuf>,

@@ -36,10 +36,10 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use self::driver::{Context, Fault, FaultKind, Gpu, Pinned};
-use self::memory::micro_images;
+pub use self::memory::micro_images;
 use self::probe::Probe;
 use self::queue::{Message, Opened, Queue};
-pub use self::resident::{Rate, resident_rate};
+pub use self::resident::{Rates, resident_rates};
 use super::{Description, Evaluator, Loss, Model, Precision, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Staging};
 use crate::error::Refusal;

@@ -17,6 +17,7 @@ mod machine;
 mod machines;
 mod outputs;
 mod planted;
+mod resident;
 mod selftest;
 mod symbols;
 mod values;

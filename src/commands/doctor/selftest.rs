@@ -1,22 +1,24 @@
 //! The self-test on every combination of net, precision and engine that a device has.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::batch::Size;
 use crate::cli::DoctorArgs;
 use crate::eval::cpu::{self, CpuEvaluator};
 use crate::eval::cuda::probe::{Library, Probe, Problem};
-use crate::eval::cuda::{self, ConvChoice, CudaEvaluator, Gpus};
+use crate::eval::cuda::{self, ConvChoice, CudaEvaluator, Gpus, Rates};
 use crate::eval::{Device, Evaluator, Model, Precision};
 use crate::net::Net;
 use crate::net::weights::{Lin, SearchPath, Trunk, Version};
 use crate::progress::tell;
 use crate::selftest::{Deviation, Expected, Outcome, bound, rate};
 
-/// Sides of the images that speed is measured with.
-const GPU_SIDES: [usize; 2] = [256, 1024];
+/// Sides of the images that speed is measured with, unless others are asked for.
+const GPU_SIDES: &[usize] = &[256, 1024];
 /// As above.
-const CPU_SIDES: [usize; 1] = [256];
+const CPU_SIDES: &[usize] = &[256];
 /// Seconds of one of three rounds.
 const ROUND_S: f64 = 0.5;
 
@@ -56,12 +58,21 @@ struct Throughput {
     /// Pairs that ran at once, where that is known.
     batch: Option<usize>,
     pairs_per_second: f64,
+    /// Features that taps read, by the taps alone; and what copying within the device reads and
+    /// writes, which is as fast as memory goes. On GPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tap_bytes_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy_bytes_per_second: Option<f64>,
 }
 
 /// One combination.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(super) struct Row {
     device: String,
+    /// What the device calls itself, once it was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    described: Option<String>,
     net: Net,
     /// `published`, or `formula` where weights are absent.
     trunk: &'static str,
@@ -165,6 +176,7 @@ impl Subject<'_> {
     fn empty_row(&self, trunk: &'static str) -> Row {
         Row {
             device: self.device(),
+            described: None,
             net: self.model.trunk.net,
             trunk,
             precision: self.precision,
@@ -180,7 +192,8 @@ impl Subject<'_> {
 
     fn fill(&self, mut row: Row, expected: &Expected) -> Row {
         match self.outcome(expected) {
-            Ok(Outcome { deviation, invariant, fault }) => {
+            Ok((described, Outcome { deviation, invariant, fault })) => {
+                row.described = Some(described);
                 row.deviation = Some(deviation);
                 row.invariant = Some(invariant);
                 row.reason = fault;
@@ -211,14 +224,15 @@ impl Subject<'_> {
         }
     }
 
-    fn outcome(&self, expected: &Expected) -> anyhow::Result<Outcome> {
+    /// With the evaluator's name of its device.
+    fn outcome(&self, expected: &Expected) -> anyhow::Result<(String, Outcome)> {
         let models = vec![self.model.clone()];
-        match self.cuda() {
-            None => expected.compare(&mut CpuEvaluator::new(models, cpu_config())?, self.precision),
-            Some(config) => {
-                expected.compare(&mut CudaEvaluator::open(models, &config)?, self.precision)
-            }
-        }
+        let mut evaluator: Box<dyn Evaluator> = match self.cuda() {
+            None => Box::new(CpuEvaluator::new(models, cpu_config())?),
+            Some(config) => Box::new(CudaEvaluator::open(models, &config)?),
+        };
+        let described = evaluator.describe().device;
+        Ok((described, expected.compare(&mut *evaluator, self.precision)?))
     }
 
     /// How GPUs are used; `None` on the CPU.
@@ -239,26 +253,43 @@ impl Subject<'_> {
     }
 
     fn throughput(&self) -> anyhow::Result<Vec<Throughput>> {
-        let square = |side: usize| Size { width: side, height: side };
-        let found = |side: usize, batch: Option<usize>, pairs_per_second: f64| Throughput {
-            width: side,
-            height: side,
-            batch,
-            pairs_per_second,
+        let sides = |otherwise| match self.args.sides.as_slice() {
+            [] => otherwise,
+            sides => sides,
         };
         let mut rates = Vec::new();
         match self.cuda() {
             Some(config) => {
-                for side in GPU_SIDES {
-                    let measured = cuda::resident_rate(self.model, &config, square(side), ROUND_S)?;
-                    rates.push(found(side, Some(measured.pairs), measured.pairs_per_second));
+                for &side in sides(GPU_SIDES) {
+                    let size = Size { width: side, height: side };
+                    let Rates {
+                        pairs,
+                        pairs_per_second,
+                        tap_bytes_per_second,
+                        copy_bytes_per_second,
+                    } = cuda::resident_rates(self.model, &config, size, ROUND_S)?;
+                    rates.push(Throughput {
+                        width: side,
+                        height: side,
+                        batch: Some(pairs),
+                        pairs_per_second,
+                        tap_bytes_per_second: Some(tap_bytes_per_second),
+                        copy_bytes_per_second: Some(copy_bytes_per_second),
+                    });
                 }
             }
             None => {
                 let mut evaluator = CpuEvaluator::new(vec![self.model.clone()], cpu_config())?;
-                let evaluator: &mut dyn Evaluator = &mut evaluator;
-                for side in CPU_SIDES {
-                    rates.push(found(side, None, rate(evaluator, square(side), ROUND_S)?));
+                for &side in sides(CPU_SIDES) {
+                    let size = Size { width: side, height: side };
+                    rates.push(Throughput {
+                        width: side,
+                        height: side,
+                        batch: None,
+                        pairs_per_second: rate(&mut evaluator, size, ROUND_S)?,
+                        tap_bytes_per_second: None,
+                        copy_bytes_per_second: None,
+                    });
                 }
             }
         }
@@ -294,10 +325,7 @@ pub(super) fn table(rows: &[Row]) -> String {
             Some(false) => "VARY",
             None => "-",
         };
-        let rates = row
-            .throughput
-            .iter()
-            .map(|rate| format!("{:.1} ({}x{})", rate.pairs_per_second, rate.width, rate.height));
+        let rates = row.throughput.iter().map(Throughput::to_string);
         let rates = rates.collect::<Vec<_>>().join(", ");
         let total = shown(row.deviation.map(|deviation| deviation.total));
         let layer = shown(row.deviation.map(|deviation| deviation.layer));
@@ -314,5 +342,33 @@ pub(super) fn table(rows: &[Row]) -> String {
         text.push('\n');
     }
     text.push_str("total, layer, near (identical): worst relative deviation from float64\n");
+    if rows.iter().any(|row| row.throughput.iter().any(|one| one.tap_bytes_per_second.is_some())) {
+        text.push_str("taps: what they read, and that of what copying in the GPU's memory moves\n");
+    }
+    let described: BTreeSet<&str> =
+        rows.iter().filter_map(|row| row.described.as_deref()).collect();
+    described.iter().for_each(|device| text.push_str(&format!("measured on {device}\n")));
     text
+}
+
+impl std::fmt::Display for Throughput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1} ({}x{}", self.pairs_per_second, self.width, self.height)?;
+        if let (Some(taps), Some(copy)) = (self.tap_bytes_per_second, self.copy_bytes_per_second) {
+            write!(f, ", taps {:.1} GB/s, {:.0} %", taps / 1e9, 100.0 * taps / copy)?;
+        }
+        f.write_str(")")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::eval::cuda::micro_images;
+    use crate::selftest::crowds;
+
+    #[test]
+    fn a_crowd_crosses_the_border_of_a_micro_batch() {
+        let crosses = crowds().map(|(size, images)| images > micro_images(size));
+        assert_eq!(crosses, [false, true]);
+    }
 }

@@ -313,15 +313,54 @@ impl Device {
         slot.done.record(&self.compute)
     }
 
-    /// Walks the full micro-batch of the last slot again, `walks` times, and waits.
-    pub(super) fn walk_again(&mut self, shape: &Shape, walks: usize) -> Result<(), Fault> {
+    /// Walks the full micro-batch of the last slot again, so many times, and waits.
+    pub(super) fn walk_again(&self, shape: &Shape, times: usize) -> Result<(), Fault> {
         let Some(slot) = self.slots.last() else { return Ok(()) };
         let device = (&self.compute, &self.kernels, &self.activations);
         let counts = (shape.room.images, shape.room.images / 2);
-        for _ in 0..walks {
+        for _ in 0..times {
             walk_all(&self.first, shape, slot, device, Depth::U8, counts)?;
         }
         self.compute.synchronize()
+    }
+
+    /// As above, the taps alone.
+    pub(super) fn tap_again(&self, shape: &Shape, times: usize) -> Result<(), Fault> {
+        let Some(slot) = self.slots.last() else { return Ok(()) };
+        let device = (&self.compute, &self.kernels, &self.activations);
+        let (bench, micro) =
+            bench_of(slot, device, Depth::U8, (shape.room.images, shape.room.images / 2));
+        for _ in 0..times {
+            for (parameters, prepared) in self.first.nets.iter().zip(&shape.nets) {
+                if let Ok(prepared) = prepared {
+                    prepared.walk_taps(parameters, bench, micro)?;
+                }
+            }
+        }
+        self.compute.synchronize()
+    }
+
+    /// Bytes of features that [`Self::tap_again`] reads each time.
+    pub(super) fn tap_bytes(&self, shape: &Shape) -> usize {
+        let nets = self.first.nets.iter().zip(&shape.nets);
+        let bytes = nets.filter_map(|(parameters, prepared)| {
+            Some(prepared.as_ref().ok()?.tap_bytes(parameters, shape.room.images / 2))
+        });
+        bytes.sum()
+    }
+
+    /// Copies one buffer of activations to another, so many times, and waits. How many bytes.
+    #[expect(unsafe_code, reason = "copies within the device")]
+    pub(super) fn copy_again(&self, times: usize) -> Result<usize, Fault> {
+        let mut buffers: Vec<_> = self.activations.buffers.iter().collect();
+        buffers.sort_by_key(|buffer| std::cmp::Reverse(buffer.len_bytes()));
+        let bytes = buffers[1].len_bytes();
+        for _ in 0..times {
+            // SAFETY: both are as long as that, live as long as the device, and are waited for.
+            unsafe { self.compute.scatter(buffers[0].ptr(), bytes, buffers[1].ptr(), bytes, 1)? };
+        }
+        self.compute.synchronize()?;
+        Ok(bytes)
     }
 
     /// Waits for the oldest micro-batch and reads its results.
@@ -372,10 +411,26 @@ fn walk_all(
     pass: &Pass,
     shape: &Shape,
     slot: &Slot,
-    (stream, kernels, activations): (&Stream, &Kernels, &Activations),
+    device: (&Stream, &Kernels, &Activations),
+    depth: Depth,
+    counts: (usize, usize),
+) -> Result<(), Fault> {
+    let (bench, micro) = bench_of(slot, device, depth, counts);
+    for (parameters, prepared) in pass.nets.iter().zip(&shape.nets) {
+        if let Ok(prepared) = prepared {
+            prepared.walk(parameters, bench, micro)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a walk over the (images, pairs) of a slot works with.
+fn bench_of<'a>(
+    slot: &Slot,
+    (stream, kernels, activations): (&'a Stream, &'a Kernels, &'a Activations),
     depth: Depth,
     (images, pairs): (usize, usize),
-) -> Result<(), Fault> {
+) -> (Bench<'a>, Micro) {
     let micro = Micro {
         pixels: slot.pixels.ptr(),
         depth,
@@ -384,11 +439,5 @@ fn walk_all(
         pairs,
         results: slot.results.ptr(),
     };
-    let bench = Bench { stream, kernels, activations };
-    for (parameters, prepared) in pass.nets.iter().zip(&shape.nets) {
-        if let Ok(prepared) = prepared {
-            prepared.walk(parameters, bench, micro)?;
-        }
-    }
-    Ok(())
+    (Bench { stream, kernels, activations }, micro)
 }

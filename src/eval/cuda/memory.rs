@@ -22,7 +22,8 @@ const MICRO_IMAGES_MAX: usize = 512;
 const ALIGNMENT: usize = 256;
 
 /// Images of a micro-batch of images of `size`: even, so that pairs fill it.
-pub(super) fn micro_images(size: Size) -> usize {
+#[must_use]
+pub fn micro_images(size: Size) -> usize {
     let fitting = MICRO_PIXELS / (size.width * size.height).max(1);
     (fitting / 2 * 2).clamp(2, MICRO_IMAGES_MAX)
 }

@@ -1,4 +1,5 @@
-//! How fast a GPU scores what is in its memory already: walks alone, without uploads and batches.
+//! How fast a GPU scores what is in its memory already: walks alone, without uploads and batches;
+//! and how near its taps, which only read, come to copying.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,25 +13,29 @@ use crate::batch::{Batch, BatchShape, Depth, Pair, Size};
 use crate::eval::Model;
 use crate::image::{Image, Pixels};
 
-/// A rate, and how many pairs ran at once.
+/// Medians of three rounds.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Rate {
+pub struct Rates {
     /// Pairs of one micro-batch.
     pub pairs: usize,
-    /// Median of three rounds.
+    /// Of whole walks.
     pub pairs_per_second: f64,
+    /// Features that taps read, by the taps alone.
+    pub tap_bytes_per_second: f64,
+    /// Bytes that are read and written by copying a large buffer of the device to another one.
+    pub copy_bytes_per_second: f64,
 }
 
-/// Measures one model on the first GPU of `config`, for rounds of about `round_s` seconds.
+/// Measures one model on the first GPU of `config`, in rounds of about `round_s` seconds.
 ///
 /// # Errors
 /// A [`Refusal`](crate::error::Refusal) when the GPU cannot be used.
-pub fn resident_rate(
+pub fn resident_rates(
     model: &Model,
     config: &Config,
     size: Size,
     round_s: f64,
-) -> anyhow::Result<Rate> {
+) -> anyhow::Result<Rates> {
     let probe = Probe::new(&config.libraries);
     let gpus = probe.choose(&config.gpus)?;
     let (engine, engine_name) = probe.engine(config.conv)?;
@@ -38,19 +43,20 @@ pub fn resident_rate(
     let gpu = gpus[0].clone();
     let ordinal = gpu.ordinal;
     let measured = Device::open(gpu, Arc::new(vec![model.clone()]), &settings)
-        .and_then(|(mut device, _)| device.resident_rate(size, round_s));
+        .and_then(|(mut device, _)| device.resident_rates(size, round_s));
     measured.map_err(|fault| refusal(ordinal, &fault).into())
 }
 
 impl Device {
-    fn resident_rate(&mut self, size: Size, round_s: f64) -> Result<Rate, Fault> {
+    fn resident_rates(&mut self, size: Size, round_s: f64) -> Result<Rates, Fault> {
         let shape = BatchShape { size, depth: Depth::U8 };
         let prepared = self.prepare(shape, false, Which::First)?;
         let images = prepared.room.images;
         let staging = vec![0f32; (images * shape.image_bytes()).div_ceil(size_of::<f32>())];
         let mut batch = Batch::new(shape, Box::new(staging), images / 2);
         for index in 0..images {
-            let samples = (0..size.samples()).map(|at| (at * (31 + index) % 251) as u8).collect();
+            let factor = 31 + index % 8;
+            let samples = (0..size.samples()).map(|at| (at * factor % 251) as u8).collect();
             batch.push_image(&Image::new(size, Pixels::U8(samples)));
             if index % 2 == 1 {
                 batch.push_pair(0, Pair { reference: index - 1, distorted: index });
@@ -58,20 +64,39 @@ impl Device {
         }
         self.take(batch)?;
         self.land_all()?;
-        self.walk_again(&prepared, 1)?;
-        let mut rates = Vec::new();
-        let mut walks = 1;
-        while rates.len() < 3 {
-            let started = Instant::now();
-            self.walk_again(&prepared, walks)?;
-            let elapsed_s = started.elapsed().as_secs_f64();
-            if elapsed_s < round_s / 2.0 {
-                walks *= 2;
-            } else {
-                rates.push((walks * images / 2) as f64 / elapsed_s);
-            }
-        }
-        rates.sort_by(f64::total_cmp);
-        Ok(Rate { pairs: images / 2, pairs_per_second: rates[1] })
+        let walks = times_per_second(round_s, |times| self.walk_again(&prepared, times))?;
+        let taps = times_per_second(round_s, |times| self.tap_again(&prepared, times))?;
+        let copied_bytes = self.copy_again(0)?;
+        let copies = times_per_second(round_s, |times| self.copy_again(times).map(drop))?;
+        Ok(Rates {
+            pairs: images / 2,
+            pairs_per_second: walks * (images / 2) as f64,
+            tap_bytes_per_second: taps * self.tap_bytes(&prepared) as f64,
+            // Read and written.
+            copy_bytes_per_second: copies * 2.0 * copied_bytes as f64,
+        })
     }
+}
+
+/// How often a second `work` is done, which does it so many times and waits; the first time is not
+/// counted.
+fn times_per_second(
+    round_s: f64,
+    mut work: impl FnMut(usize) -> Result<(), Fault>,
+) -> Result<f64, Fault> {
+    work(1)?;
+    let mut rates = Vec::new();
+    let mut times = 1;
+    while rates.len() < 3 {
+        let started = Instant::now();
+        work(times)?;
+        let elapsed_s = started.elapsed().as_secs_f64();
+        if elapsed_s < round_s / 2.0 {
+            times *= 2;
+        } else {
+            rates.push(times as f64 / elapsed_s);
+        }
+    }
+    rates.sort_by(f64::total_cmp);
+    Ok(rates[1])
 }

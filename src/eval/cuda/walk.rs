@@ -270,6 +270,29 @@ impl Prepared {
         kernels.finish(stream, means, activations.partial.ptr(), tiles, positions, counts)
     }
 
+    /// Queues the taps alone, on whatever the last walk left in the buffers.
+    pub(super) fn walk_taps(
+        &self,
+        parameters: &Parameters,
+        bench: Bench<'_>,
+        micro: Micro,
+    ) -> Result<(), Fault> {
+        let mut partial_at = 0;
+        for step in &self.plan.steps {
+            if let Step::Tap { layer, src } = *step {
+                self.tap(parameters, bench, micro, (layer, src), partial_at)?;
+                partial_at += size_of::<f64>() * micro.pairs * self.tiles[layer];
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of features that the taps of so many pairs read.
+    pub(super) fn tap_bytes(&self, parameters: &Parameters, pairs: usize) -> usize {
+        let elements: usize = self.plan.taps.iter().map(|tap| tap.c * tap.h * tap.w).sum();
+        2 * pairs * elements * parameters.format.element().bytes()
+    }
+
     fn convolve(
         &self,
         conv: &dyn Conv,
