@@ -26,6 +26,7 @@ class Options:
     skipped: list[str]
     budget: float | None
     nets: list[str]
+    selftest_nets: list[str]  # all that the program knows where none was named
     precisions: list[str]
     engines: list[str | None]
     sizes: list[int]
@@ -57,7 +58,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     add("--skip", type=_list(PARTS), metavar="A,B", default=[], help="leave these out")
     add("--seconds", type=_limits, metavar="PART=S,...", default={}, help="other limits for parts")
     add("--budget", type=float, metavar="S", help="most seconds for everything together")
-    add("--nets", type=_list(NETS), metavar="A,B", default=["alex", "vgg"])
+    add("--nets", type=_list(NETS), metavar="A,B", help="[default: alex,vgg; the self-test takes all]")
     add("--precisions", type=_list(PRECISIONS), metavar="A,B", help="[default: all; on the CPU fp32]")
     add("--engines", type=_list(ENGINES), metavar="A,B", help="convolution engines [default: both]")
     add("--sizes", type=_numbers, metavar="N,N", default=[256, 1024], help="of the speed tests' images")
@@ -96,7 +97,8 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         seconds={name: args.seconds.get(name, PARTS[name].seconds) for name in chosen},
         skipped=[name for name in PARTS if name not in chosen],
         budget=args.budget,
-        nets=args.nets,
+        nets=args.nets or ["alex", "vgg"],
+        selftest_nets=args.nets or [],
         precisions=["fp32"] if cpu else args.precisions or list(PRECISIONS),
         engines=[None] if cpu else args.engines or list(ENGINES),
         sizes=args.sizes,

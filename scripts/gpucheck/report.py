@@ -262,23 +262,32 @@ def _selftest(parts: dict[str, Any]) -> str:
                 for key in ("total", "layer", "near_identical")
             ),
             {True: "yes", False: "NO"}.get(row.get("invariant"), NONE),
-            number(row["tap_bytes_per_second"] / 1e9) if "tap_bytes_per_second" in row else NONE,
+            ", ".join(_taps(rate) for rate in row.get("throughput", [])) or NONE,
         ]
         for row in found
     ]
     columns = ["device", "net", "trunk", "precision", "engine", "status", "total", "layer", "near-identical"]
-    return (
-        "## Self-test of the binary\n\n" + table([*columns, "same bits", "tap, GB/s"], rows) if rows else ""
-    )
+    columns += ["same bits", "taps, GB/s (of copying)"]
+    devices = sorted({row["described"] for row in found if "described" in row})
+    lines = "".join(f"- {device}\n" for device in devices)
+    return f"## Self-test of the binary\n\n{lines}\n" + table(columns, rows) if rows else ""
+
+
+def _taps(rate: dict[str, Any]) -> str:
+    """What the taps alone read, and that of what copying within the GPU's memory moves."""
+    taps, copy = rate.get("tap_bytes_per_second"), rate.get("copy_bytes_per_second")
+    if taps is None or copy is None:
+        return NONE
+    return f"{rate['width']}x{rate['height']}: {number(taps / 1e9)} ({100 * taps / copy:.0f} %)"
 
 
 def _sanitizer(parts: dict[str, Any]) -> str:
     rows = [
-        [row["tool"], row["engine"], row["precision"], number(row["seconds"], 3), row["verdict"]]
+        [row["tool"], row["engine"], row["precision"], ", ".join(row["nets"]), number(row["seconds"], 3), row["verdict"]]
         for row in parts.get("sanitizer", {}).get("runs", [])
     ]
     return (
-        "## compute-sanitizer\n\n" + table(["tool", "engine", "precision", "s", "verdict"], rows)
+        "## compute-sanitizer\n\n" + table(["tool", "engine", "precision", "nets", "s", "verdict"], rows)
         if rows
         else ""
     )

@@ -69,7 +69,7 @@ def main() -> int:
     command.set_defaults(run=doctor)
     for name in ("--json", "--selftest"):
         command.add_argument(name, action="store_true")
-    for name in ("--device", "--weights-dir"):
+    for name in ("--device", "--weights-dir", "--net", "--sides"):
         command.add_argument(name)
     args = parser.parse_args()
     return int(args.run(args))

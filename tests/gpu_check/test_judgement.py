@@ -118,10 +118,15 @@ class Selftest(unittest.TestCase):
     def test_no_rows_prove_nothing(self) -> None:
         self.assertEqual(self.judged().status, FAILED)
 
-    def test_skipped_rows_are_named(self) -> None:
-        result = self.judged({"net": "vgg", "status": "skipped", "reason": "no cuDNN"})
+    def test_skipped_rows_are_named_and_prove_nothing(self) -> None:
+        skipped = {"net": "vgg", "status": "skipped", "reason": "no cuDNN"}
+        result = self.judged({"net": "alex", "status": "ok", "invariant": True}, skipped)
         self.assertEqual(result.status, OK)
         self.assertIn("no cuDNN", result.notes[0])
+        self.assertEqual(self.judged(skipped).status, FAILED)
+
+    def test_a_row_that_does_not_tell_of_bits_is_not_passed(self) -> None:
+        self.assertEqual(self.judged({"net": "alex", "status": "ok"}).status, FAILED)
 
 
 # In the forms of compute-sanitizer 2022 to 2025, with and without line information.
@@ -201,12 +206,17 @@ class Sanitizer(unittest.TestCase):
         self.assertFalse(self.judged(CLEAN, 5)[0])
         self.assertFalse(self.judged("", 0)[0])
 
-    def test_every_engine_and_precision_comes_early(self) -> None:
-        found = sanitizer.cases(["cudnn", "cublas"], ["fp32", "tf32", "fp16"])
-        self.assertEqual(len(found), 6)
-        self.assertEqual(len(set(found)), 6)
-        self.assertEqual({precision for _, precision in found[:3]}, {"fp32", "tf32", "fp16"})
-        self.assertEqual({engine for engine, _ in found[:3]}, {"cudnn", "cublas"})
+    def test_every_tool_comes_early_and_memcheck_sees_everything(self) -> None:
+        found = sanitizer.cases(["cudnn", "cublas"], ["fp32", "tf32", "fp16"], ["alex", "vgg"])
+        memcheck = [case for case in found if case.tool == "memcheck"]
+        self.assertEqual(len({(case.engine, case.precision) for case in memcheck}), 6)
+        self.assertTrue(all(case.nets == ["alex", "vgg"] for case in memcheck))
+        self.assertEqual(len(found), 12)
+        self.assertEqual({case.tool for case in found[:8]}, set(sanitizer.TOOLS))
+        for tool in sanitizer.TOOLS:
+            of_tool = {(case.engine, case.precision) for case in found[:8] if case.tool == tool}
+            self.assertEqual(of_tool, {("cudnn", "fp32"), ("cublas", "fp16")})
+        self.assertEqual(len(sanitizer.cases(["cudnn"], ["fp32"], ["alex"])), 4)
 
 
 if __name__ == "__main__":

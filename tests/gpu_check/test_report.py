@@ -45,7 +45,19 @@ def results() -> "dict[str, Result]":
         "selftest": Result(
             data={
                 "selftest": [
-                    {**ours, "engine": "cudnn", "throughput": [{**size, "pairs_per_second": 4000.0}]},
+                    {
+                        **ours,
+                        "engine": "cudnn",
+                        "described": "CUDA 0: NVIDIA Toy",
+                        "throughput": [
+                            {
+                                **size,
+                                "pairs_per_second": 4000.0,
+                                "tap_bytes_per_second": 3e12,
+                                "copy_bytes_per_second": 4e12,
+                            }
+                        ],
+                    },
                     {**ours, "engine": "cublas", "throughput": [{**size, "pairs_per_second": 3000.0}]},
                 ]
             }
@@ -154,6 +166,10 @@ class Report(unittest.TestCase):
     def test_a_variant_that_does_not_work_is_shown_with_its_reason(self) -> None:
         self.assertIn("| none | fp16 | – | – | a\\|b |", self.text)
         self.assertIn("| not a number | fp16 | 9,000 | 8 | – |", self.text)
+
+    def test_taps_are_held_against_copying_on_the_device_that_was_measured(self) -> None:
+        self.assertIn("\n- CUDA 0: NVIDIA Toy\n", self.text)
+        self.assertIn("| yes | 256x256: 3,000 (75 %) |", self.text)
 
     def test_failures_are_seen(self) -> None:
         self.assertIn("| deviation | failed |", self.text)

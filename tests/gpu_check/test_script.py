@@ -102,9 +102,25 @@ class Script(unittest.TestCase):
         program = support.real_program()
         if program is None:
             self.skipTest("SKIPPED: no binary was built; `cargo build`, or name it in LPIPS_PROGRAM")
-        words = [*TINY, "--nets", "alex,squeeze", "--parts", "invariance"]
+        words = [*TINY, "--nets", "alex,squeeze", "--parts", "doctor,selftest,invariance", "--sizes", "64"]
         code, said = self.check(*words, program=program)
         self.assertEqual(code, 0, said)
+        # What the report shows is what the program prints today.
+        rows = self.part("selftest")["selftest"]
+        self.assertEqual([row["net"] for row in rows], ["alex", "squeeze"])  # type: ignore[attr-defined]
+        processor = self.part("doctor")["cpu"]["instruction_set"]  # type: ignore[index]
+        self.assertTrue(processor)
+        report = (self.out / "gpu_check.md").read_text()
+        self.assertIn("\n- CPU: ", report)
+        for row in rows:  # type: ignore[attr-defined]
+            (rate,) = row["throughput"]
+            self.assertEqual((rate["width"], rate["height"]), (64, 64))
+            cells = ["cpu", row["net"], row["trunk"], "fp32", "cpu", "ok"]
+            line = next(line for line in report.splitlines() if line.startswith(f"| {' | '.join(cells)} |"))
+            self.assertNotIn("NO", line)
+            deviations = [f"{row['deviation'][key]:.2g}" for key in ("total", "layer", "near_identical")]
+            self.assertIn(f"| {' | '.join(deviations)} | yes |", line)
+            self.assertIn(f"| {row['net']} | 64x64 | fp32 | ", report)
         rows = self.part("invariance")["rows"]
         self.assertEqual(len(rows[0]["same"]), 6)  # type: ignore[index]
 
