@@ -35,11 +35,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread::JoinHandle;
 
-use self::driver::{Context, Fault, FaultKind, Gpu, Pinned};
+use self::driver::{Context, Fault, Gpu, Pinned};
 pub use self::memory::micro_images;
 use self::probe::Probe;
 use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rates, resident_rates};
+use self::thread::refusal;
 use super::{Description, Evaluator, Loss, Model, Precision, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Staging};
 use crate::error::Refusal;
@@ -385,20 +386,4 @@ impl Evaluator for CudaEvaluator {
         }
         Ok(None)
     }
-}
-
-/// Why a GPU cannot be used, and what helps.
-fn refusal(ordinal: usize, fault: &Fault) -> Refusal {
-    let hint = match fault.kind {
-        FaultKind::OutOfMemory => {
-            "see what else uses the GPU with `nvidia-smi`, name another one with `--device \
-             cuda:N`, or use `--precision fp16`"
-        }
-        FaultKind::Unsupported => "try the other engine with `--conv cublas`",
-        FaultKind::Fatal => {
-            "run `lpips doctor --selftest --device cuda`; `nvidia-smi` and `dmesg` tell of \
-             faults of the GPU"
-        }
-    };
-    Refusal::environment(format!("CUDA {ordinal} cannot be used: {fault}")).hint(hint)
 }

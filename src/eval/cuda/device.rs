@@ -39,14 +39,14 @@ struct Flight {
 /// One GPU. Fields are dropped in order: what uses the device first, the context last.
 pub(super) struct Device {
     flights: VecDeque<Flight>,
-    slots: Vec<Slot>,
-    activations: Activations,
-    first: Pass,
+    pub(super) slots: Vec<Slot>,
+    pub(super) activations: Activations,
+    pub(super) first: Pass,
     again: Option<Pass>,
     engine: Box<dyn Engine>,
-    kernels: Kernels,
+    pub(super) kernels: Kernels,
     copy: Stream,
-    compute: Stream,
+    pub(super) compute: Stream,
     pub(super) open: VecDeque<Open>,
     taken: u64,
     slots_max: usize,
@@ -313,56 +313,6 @@ impl Device {
         slot.done.record(&self.compute)
     }
 
-    /// Walks the full micro-batch of the last slot again, so many times, and waits.
-    pub(super) fn walk_again(&self, shape: &Shape, times: usize) -> Result<(), Fault> {
-        let Some(slot) = self.slots.last() else { return Ok(()) };
-        let device = (&self.compute, &self.kernels, &self.activations);
-        let counts = (shape.room.images, shape.room.images / 2);
-        for _ in 0..times {
-            walk_all(&self.first, shape, slot, device, Depth::U8, counts)?;
-        }
-        self.compute.synchronize()
-    }
-
-    /// As above, the taps alone.
-    pub(super) fn tap_again(&self, shape: &Shape, times: usize) -> Result<(), Fault> {
-        let Some(slot) = self.slots.last() else { return Ok(()) };
-        let device = (&self.compute, &self.kernels, &self.activations);
-        let (bench, micro) =
-            bench_of(slot, device, Depth::U8, (shape.room.images, shape.room.images / 2));
-        for _ in 0..times {
-            for (parameters, prepared) in self.first.nets.iter().zip(&shape.nets) {
-                if let Ok(prepared) = prepared {
-                    prepared.walk_taps(parameters, bench, micro)?;
-                }
-            }
-        }
-        self.compute.synchronize()
-    }
-
-    /// Bytes of features that [`Self::tap_again`] reads each time.
-    pub(super) fn tap_bytes(&self, shape: &Shape) -> usize {
-        let nets = self.first.nets.iter().zip(&shape.nets);
-        let bytes = nets.filter_map(|(parameters, prepared)| {
-            Some(prepared.as_ref().ok()?.tap_bytes(parameters, shape.room.images / 2))
-        });
-        bytes.sum()
-    }
-
-    /// Copies one buffer of activations to another, so many times, and waits. How many bytes.
-    #[expect(unsafe_code, reason = "copies within the device")]
-    pub(super) fn copy_again(&self, times: usize) -> Result<usize, Fault> {
-        let mut buffers: Vec<_> = self.activations.buffers.iter().collect();
-        buffers.sort_by_key(|buffer| std::cmp::Reverse(buffer.len_bytes()));
-        let bytes = buffers[1].len_bytes();
-        for _ in 0..times {
-            // SAFETY: both are as long as that, live as long as the device, and are waited for.
-            unsafe { self.compute.scatter(buffers[0].ptr(), bytes, buffers[1].ptr(), bytes, 1)? };
-        }
-        self.compute.synchronize()?;
-        Ok(bytes)
-    }
-
     /// Waits for the oldest micro-batch and reads its results.
     fn land(&mut self) -> Result<(), Fault> {
         let Some(flight) = self.flights.front() else { return Ok(()) };
@@ -407,7 +357,7 @@ impl Device {
 }
 
 /// Queues walks of all nets over the (images, pairs) of a slot.
-fn walk_all(
+pub(super) fn walk_all(
     pass: &Pass,
     shape: &Shape,
     slot: &Slot,
@@ -425,7 +375,7 @@ fn walk_all(
 }
 
 /// What a walk over the (images, pairs) of a slot works with.
-fn bench_of<'a>(
+pub(super) fn bench_of<'a>(
     slot: &Slot,
     (stream, kernels, activations): (&'a Stream, &'a Kernels, &'a Activations),
     depth: Depth,

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::device::Device;
+use super::device::{Device, bench_of, walk_all};
 use super::driver::Fault;
 use super::open::Which;
+use super::pass::Shape;
 use super::probe::Probe;
-use super::{Config, Settings, refusal};
+use super::thread::refusal;
+use super::{Config, Settings};
 use crate::batch::{Batch, BatchShape, Depth, Pair, Size};
 use crate::eval::Model;
 use crate::image::{Image, Pixels};
@@ -75,6 +77,56 @@ impl Device {
             // Read and written.
             copy_bytes_per_second: copies * 2.0 * copied_bytes as f64,
         })
+    }
+
+    /// Walks the full micro-batch of the last slot again, so many times, and waits.
+    fn walk_again(&self, shape: &Shape, times: usize) -> Result<(), Fault> {
+        let Some(slot) = self.slots.last() else { return Ok(()) };
+        let device = (&self.compute, &self.kernels, &self.activations);
+        let counts = (shape.room.images, shape.room.images / 2);
+        for _ in 0..times {
+            walk_all(&self.first, shape, slot, device, Depth::U8, counts)?;
+        }
+        self.compute.synchronize()
+    }
+
+    /// As above, the taps alone.
+    fn tap_again(&self, shape: &Shape, times: usize) -> Result<(), Fault> {
+        let Some(slot) = self.slots.last() else { return Ok(()) };
+        let device = (&self.compute, &self.kernels, &self.activations);
+        let (bench, micro) =
+            bench_of(slot, device, Depth::U8, (shape.room.images, shape.room.images / 2));
+        for _ in 0..times {
+            for (parameters, prepared) in self.first.nets.iter().zip(&shape.nets) {
+                if let Ok(prepared) = prepared {
+                    prepared.walk_taps(parameters, bench, micro)?;
+                }
+            }
+        }
+        self.compute.synchronize()
+    }
+
+    /// Bytes of features that [`Self::tap_again`] reads each time.
+    fn tap_bytes(&self, shape: &Shape) -> usize {
+        let nets = self.first.nets.iter().zip(&shape.nets);
+        let bytes = nets.filter_map(|(parameters, prepared)| {
+            Some(prepared.as_ref().ok()?.tap_bytes(parameters, shape.room.images / 2))
+        });
+        bytes.sum()
+    }
+
+    /// Copies one buffer of activations to another, so many times, and waits. How many bytes.
+    #[expect(unsafe_code, reason = "copies within the device")]
+    fn copy_again(&self, times: usize) -> Result<usize, Fault> {
+        let mut buffers: Vec<_> = self.activations.buffers.iter().collect();
+        buffers.sort_by_key(|buffer| std::cmp::Reverse(buffer.len_bytes()));
+        let bytes = buffers[1].len_bytes();
+        for _ in 0..times {
+            // SAFETY: both are as long as that, live as long as the device, and are waited for.
+            unsafe { self.compute.scatter(buffers[0].ptr(), bytes, buffers[1].ptr(), bytes, 1)? };
+        }
+        self.compute.synchronize()?;
+        Ok(bytes)
     }
 }
 

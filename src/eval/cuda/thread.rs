@@ -10,6 +10,7 @@ use super::Settings;
 use super::device::Device;
 use super::driver::{Fault, FaultKind, Gpu};
 use super::queue::{Message, Queue};
+use crate::error::Refusal;
 use crate::eval::Model;
 
 /// The life of a GPU's thread.
@@ -53,4 +54,20 @@ impl Drop for LostByPanic<'_> {
         let fault = Fault::new("the thread", "died of a fault of this program", FaultKind::Fatal);
         drop(self.sender.send(Message::Lost(self.ordinal, fault)));
     }
+}
+
+/// Why a GPU cannot be used, and what helps.
+pub(super) fn refusal(ordinal: usize, fault: &Fault) -> Refusal {
+    let hint = match fault.kind {
+        FaultKind::OutOfMemory => {
+            "see what else uses the GPU with `nvidia-smi`, name another one with `--device \
+             cuda:N`, or use `--precision fp16`"
+        }
+        FaultKind::Unsupported => "try the other engine with `--conv cublas`",
+        FaultKind::Fatal => {
+            "run `lpips doctor --selftest --device cuda`; `nvidia-smi` and `dmesg` tell of \
+             faults of the GPU"
+        }
+    };
+    Refusal::environment(format!("CUDA {ordinal} cannot be used: {fault}")).hint(hint)
 }

@@ -230,14 +230,8 @@ impl Prepared {
         let Shape { h, w, .. } = self.plan.input;
         let input = Extents { images: micro.images, c: format.input_channels(), h, w };
         let formats = (micro.depth, format);
-        kernels.normalise(
-            stream,
-            formats,
-            activations.input.ptr(),
-            micro.pixels,
-            input,
-            scaling,
-        )?;
+        let (target, pixels) = (activations.input.ptr(), micro.pixels);
+        kernels.normalise(stream, formats, target, pixels, input, scaling)?;
         let mut convs = self.convs.iter();
         let mut partial_at = 0;
         for step in &self.plan.steps {
@@ -273,14 +267,14 @@ impl Prepared {
     /// Queues the taps alone, on whatever the last walk left in the buffers.
     pub(super) fn walk_taps(
         &self,
-        parameters: &Parameters,
-        bench: Bench<'_>,
+        of: &Parameters,
+        on: Bench<'_>,
         micro: Micro,
     ) -> Result<(), Fault> {
         let mut partial_at = 0;
         for step in &self.plan.steps {
             if let Step::Tap { layer, src } = *step {
-                self.tap(parameters, bench, micro, (layer, src), partial_at)?;
+                self.tap(of, on, micro, (layer, src), partial_at)?;
                 partial_at += size_of::<f64>() * micro.pairs * self.tiles[layer];
             }
         }
