@@ -28,7 +28,7 @@ pub(super) fn normalise(
             None => v,
         }
     };
-    let table: [[f32; 256]; 3] = std::array::from_fn(|channel| {
+    let table: [[f32; 256]; INPUT_CHANNELS] = std::array::from_fn(|channel| {
         std::array::from_fn(|sample| scaled(channel, sample as f32 / 255.0))
     });
     let work: Vec<_> = images.iter().zip(input.images_mut()).collect();
@@ -41,14 +41,17 @@ pub(super) fn normalise(
             let samples = y * row_samples..(y + 1) * row_samples;
             match batch.shape().depth {
                 Depth::U8 => {
-                    for (index, (dst, &sample)) in dst.iter_mut().zip(&bytes[samples]).enumerate() {
-                        *dst = table[index % 3][usize::from(sample)];
+                    let pixels = bytes[samples].chunks_exact(INPUT_CHANNELS);
+                    for (dst, pixel) in dst.chunks_exact_mut(INPUT_CHANNELS).zip(pixels) {
+                        for channel in 0..INPUT_CHANNELS {
+                            dst[channel] = table[channel][usize::from(pixel[channel])];
+                        }
                     }
                 }
                 Depth::F32 => {
                     let source: &[f32] = bytemuck::cast_slice(bytes);
                     for (index, (dst, &x)) in dst.iter_mut().zip(&source[samples]).enumerate() {
-                        *dst = scaled(index % 3, x);
+                        *dst = scaled(index % INPUT_CHANNELS, x);
                     }
                 }
             }

@@ -27,7 +27,8 @@ use crate::net::weights::Conv;
 
 /// Transformed weights of more bytes than this are read once per group by all threads together.
 const SHARED_WEIGHT_BYTES: usize = 6 << 20;
-/// Tiles of a strip that one thread computes, nearly: what is transformed stays in its cache.
+/// Tiles of a strip that one thread computes, nearly: what is transformed stays in its cache. Rows
+/// of tiles are shared out so that no thread is idle while another computes the last ones.
 const OWN_TILES: usize = 24;
 /// Tiles of a group that all threads compute, nearly.
 const GROUP_TILES: usize = 112;
@@ -133,7 +134,8 @@ impl Winograd {
                 self.run_together(rows, &strip, &mut scratch.shared);
             }
         } else {
-            rows.par_chunks_mut(OWN_TILES.div_ceil(columns)).for_each(|rows| {
+            let rows_per_task = even_share(rows.len(), OWN_TILES.div_ceil(columns));
+            rows.par_chunks_mut(rows_per_task).for_each(|rows| {
                 let mut own = scratch.own().lock().unwrap_or_else(PoisonError::into_inner);
                 self.run_alone(rows, geometry, &mut own.tiles);
             });
@@ -258,6 +260,13 @@ impl Filters<'_> {
             }
         }
     }
+}
+
+/// How many of `count` rows a task gets, near `wanted`: every thread gets as many tasks.
+fn even_share(count: usize, wanted: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    let tasks = (count / wanted).max(1).next_multiple_of(threads);
+    count.div_ceil(tasks).max(1)
 }
 
 /// Splits memory, which grows if it must, into two parts.
