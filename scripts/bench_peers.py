@@ -11,7 +11,8 @@ weights where they are missing, and writes docs/measurements/cpu.{json,md} (--ou
 
 Resident: every contender is a process that holds the same batch in memory (bytes here, normalised
 float32 tensors there) and scores it when told to; the contenders take turns, so that a busy moment
-meets all of them. PyTorch runs the module of `lpips` 0.1.4 in channels_last and in its default
+meets all of them. A turn begins with a pause, since the threads of others spin for a while when
+their work is done, and with a score that is not counted, since others emptied the caches. PyTorch runs the module of `lpips` 0.1.4 in channels_last and in its default
 layout under inference_mode; ONNX Runtime runs the same module exported by torch, at full graph
 optimisation. Peers get weights from weights/, so nothing is downloaded from a hub.
 
@@ -41,6 +42,9 @@ RESIDENT = ROOT / "target/release/examples/resident"
 PACKAGES = ["torch", "torchvision", "lpips==0.1.4", "onnx", "onnxruntime", "pillow", "numpy"]
 # Relative difference of two float32 implementations that is no error.
 AGREE = 2e-4
+# Seconds before a contender's turn, and scores of a turn.
+PAUSE = 0.1
+TURN = 4
 
 
 # --- Contenders: child processes of this script ---------------------------------------------------
@@ -174,13 +178,20 @@ class Contender:
         if self.process.stdout.readline().strip() != "ready":
             sys.exit(f"{self.name} did not start: {self.process.args}")
 
-    def score(self, keep: bool) -> None:
+    def score(self) -> float:
+        """Scores once; the seconds that it took."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        seconds, value = map(float, self.process.stdout.readline().split())
-        self.value = value
-        if keep:
-            self.times.append(seconds)
+        seconds, self.value = map(float, self.process.stdout.readline().split())
+        return seconds
+
+    def turn(self) -> None:
+        """A pause, a score that is not counted, and some that are; of slow ones, one that is."""
+        time.sleep(PAUSE)
+        times = [self.score()]
+        while len(times) < TURN and sum(times) < 1:
+            times.append(self.score())
+        self.times += times[1:] or times
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -198,12 +209,12 @@ def resident(net: str, side: int, batch: int, threads: int, seconds: float) -> d
     for contender in contenders:
         contender.ready()
     for contender in contenders:  # Warm: weights transformed, kernels chosen, memory touched.
-        contender.score(keep=False)
+        contender.score()
     end = time.perf_counter() + seconds
     rounds = 0
     while rounds < 3 or (time.perf_counter() < end and rounds < 200):
         for contender in contenders:
-            contender.score(keep=True)
+            contender.turn()
         rounds += 1
     for contender in contenders:
         contender.close()
