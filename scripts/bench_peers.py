@@ -12,13 +12,16 @@ weights where they are missing, and writes docs/measurements/cpu.{json,md} (--ou
 Resident: every contender is a process that holds the same batch in memory (bytes here, normalised
 float32 tensors there) and scores it when told to; the contenders take turns, so that a busy moment
 meets all of them. A turn begins with a pause, since the threads of others spin for a while when
-their work is done, and with a score that is not counted, since others emptied the caches. PyTorch runs the module of `lpips` 0.1.4 in channels_last and in its default
-layout under inference_mode; ONNX Runtime runs the same module exported by torch, at full graph
-optimisation. Peers get weights from weights/, so nothing is downloaded from a hub.
+their work is done, and with a score that is not counted, since others emptied the caches. PyTorch
+runs the module of `lpips` 0.1.4 in channels_last and in its default layout under inference_mode; ONNX
+Runtime runs the same module exported by torch, at full graph optimisation. Peers get weights from
+weights/, so nothing is downloaded from a hub.
 
 End to end: whole processes on PNG files. Ours counts everything; PyTorch is a script as a careful
 user writes it (PIL, a DataLoader with workers or without, whichever is faster, batches of 8,
 channels_last, inference_mode), without interpreter start and imports.
+
+Start-up: the wall time of a whole `lpips eval --pair` on 64x64 images, which prints one row.
 
 Scores of all contenders are compared before a time is printed. Ratios are of medians.
 """
@@ -36,15 +39,13 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from contenders import ROOT, Contender, race
+
 PROGRAM = ROOT / "target/release/lpips"
 RESIDENT = ROOT / "target/release/examples/resident"
 PACKAGES = ["torch", "torchvision", "lpips==0.1.4", "onnx", "onnxruntime", "pillow", "numpy"]
 # Relative difference of two float32 implementations that is no error.
 AGREE = 2e-4
-# Seconds before a contender's turn, and scores of a turn.
-PAUSE = 0.1
-TURN = 4
 
 
 # --- Contenders: child processes of this script ---------------------------------------------------
@@ -158,46 +159,6 @@ def script_peer(manifest: Path, net: str, threads: int, workers: int) -> None:
 # --- Resident tensors -----------------------------------------------------------------------------
 
 
-class Contender:
-    """A process that scores its batch whenever it is told to."""
-
-    def __init__(self, name: str, command: list) -> None:
-        self.name = name
-        self.times: list[float] = []
-        self.value: float | None = None
-        self.process = subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=ROOT,
-        )
-
-    def ready(self) -> None:
-        if self.process.stdout.readline().strip() != "ready":
-            sys.exit(f"{self.name} did not start: {self.process.args}")
-
-    def score(self) -> float:
-        """Scores once; the seconds that it took."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        seconds, self.value = map(float, self.process.stdout.readline().split())
-        return seconds
-
-    def turn(self) -> None:
-        """A pause, a score that is not counted, and some that are; of slow ones, one that is."""
-        time.sleep(PAUSE)
-        times = [self.score()]
-        while len(times) < TURN and sum(times) < 1:
-            times.append(self.score())
-        self.times += times[1:] or times
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def resident(net: str, side: int, batch: int, threads: int, seconds: float) -> dict:
     """Alternates all contenders until each has had about its share of `seconds`."""
     case = ["--net", net, "--side", side, "--batch", batch, "--threads", threads]
@@ -206,31 +167,16 @@ def resident(net: str, side: int, batch: int, threads: int, seconds: float) -> d
         Contender(kind, [sys.executable, __file__, "--resident-peer", kind, *case])
         for kind in ("torch_channels_last", "torch", "onnxruntime")
     ]
-    for contender in contenders:
-        contender.ready()
-    for contender in contenders:  # Warm: weights transformed, kernels chosen, memory touched.
-        contender.score()
-    end = time.perf_counter() + seconds
-    rounds = 0
-    while rounds < 3 or (time.perf_counter() < end and rounds < 200):
-        for contender in contenders:
-            contender.turn()
-        rounds += 1
-    for contender in contenders:
-        contender.close()
-    expected = contenders[0].value
-    for contender in contenders:
-        if abs(contender.value - expected) > AGREE * abs(expected):
-            sys.exit(f"{net} {side}: {contender.name} says {contender.value}, lpips {expected}")
-    per_pair = lambda value: 1e3 * value / batch
+    times = race(contenders, seconds, AGREE)
+    per_pair = lambda times: {name: value / batch for name, value in times.items()}
     return {
         "net": net,
         "side": side,
         "batch": batch,
         "threads": threads,
-        "rounds": rounds,
-        "min_ms": {c.name: per_pair(min(c.times)) for c in contenders},
-        "median_ms": {c.name: per_pair(statistics.median(c.times)) for c in contenders},
+        "rounds": times["rounds"],
+        "min_ms": per_pair(times["min_ms"]),
+        "median_ms": per_pair(times["median_ms"]),
     }
 
 
@@ -313,6 +259,21 @@ def end_to_end(name: str, manifest: Path, net: str, threads: int, rounds: int, p
     }
 
 
+def start_up(net: str, rounds: int = 21) -> dict:
+    """Wall times of the program that scores one small pair."""
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = crops(Path(folder) / "pairs", 1, 64)
+        ref, dist = (manifest.parent / name for name in ("0_0_ref.png", "0_0_dist.png"))
+        command = [PROGRAM, "eval", "--pair", ref, dist, "--net", net, "--device", "cpu", "-q"]
+        command += ["--weights-dir", ROOT / "weights"]
+        times = []
+        for _ in range(rounds):
+            started = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            times.append(1e3 * (time.perf_counter() - started))
+    return {"net": net, "rounds": rounds, "min_ms": min(times), "median_ms": statistics.median(times)}
+
+
 # --- Tables ---------------------------------------------------------------------------------------
 
 
@@ -348,14 +309,19 @@ def job_table(jobs: list[dict]) -> list[str]:
     return lines
 
 
-def write(output: Path, machine: dict, cases: list[dict], jobs: list[dict]) -> None:
+def start_table(starts: list[dict]) -> list[str]:
+    lines = ["| one pair of 64x64 | ms, min / median |", "|---|---|"]
+    return lines + [f"| {s['net']} | {s['min_ms']:.0f} / {s['median_ms']:.0f} |" for s in starts]
+
+
+def write(output: Path, machine: dict, results: dict[str, list[dict]]) -> None:
     """Writes what is there so far, so that an interrupted run leaves it."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    text = {"machine": machine, "resident": cases, "end_to_end": jobs}
-    output.with_suffix(".json").write_text(json.dumps(text, indent=1) + "\n")
+    output.with_suffix(".json").write_text(json.dumps({"machine": machine, **results}, indent=1) + "\n")
     lines = [", ".join(f"{key} {value}" for key, value in machine.items()), ""]
-    lines += ["Resident, ms per pair, min / median:", "", *resident_table(cases), ""]
-    lines += ["End to end from PNG files, medians:", "", *job_table(jobs), ""]
+    lines += ["Resident, ms per pair, min / median:", "", *resident_table(results["resident"]), ""]
+    lines += ["Start-up:", "", *start_table(results["start_up"]), ""]
+    lines += ["End to end from PNG files, medians:", "", *job_table(results["end_to_end"]), ""]
     output.with_suffix(".md").write_text("\n".join(lines))
 
 
@@ -417,7 +383,13 @@ def main() -> None:
     nets, threads = args.nets.split(","), [int(n) for n in args.threads.split(",")]
     if "vgg" in nets and not (ROOT / "weights/vgg.safetensors").exists():
         subprocess.run([sys.executable, ROOT / "scripts/fetch_weights.py", "vgg"], check=True)
-    machine, cases, jobs = describe(), [], []
+    machine, results = describe(), {"resident": [], "start_up": [], "end_to_end": []}
+
+    def add(kind: str, result: dict, table) -> None:
+        results[kind].append(result)
+        print(table(results[kind])[-1], flush=True)
+        write(args.output, machine, results)
+
     selected = [(net, int(side), int(batch), count)
                 for side in args.sides.split(",") for batch in args.batches.split(",")
                 for count in threads for net in nets]
@@ -425,11 +397,11 @@ def main() -> None:
         selected = [(net, 256, 1, 2) for net in nets] + [("vgg", 1024, 1, 2)] * ("vgg" in nets)
         threads = [2]
     for net, side, batch, count in selected if args.only != "jobs" else ():
-        cases.append(resident(net, side, batch, count, args.seconds))
-        print(resident_table(cases)[-1], flush=True)
-        write(args.output, machine, cases, jobs)
+        add("resident", resident(net, side, batch, count, args.seconds), resident_table)
     if args.only == "resident":
         return
+    for net in nets:
+        add("start_up", start_up(net), start_table)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         todo = [("200 pairs of 256x256", crops(folder / "pairs", 200, 256), nets, threads, True)]
@@ -444,9 +416,8 @@ def main() -> None:
         for name, manifest, job_nets, counts, peers in todo:
             for count in counts:
                 for net in job_nets:
-                    jobs.append(end_to_end(name, manifest, net, count, args.rounds, peers))
-                    print(job_table(jobs)[-1], flush=True)
-                    write(args.output, machine, cases, jobs)
+                    job = end_to_end(name, manifest, net, count, args.rounds, peers)
+                    add("end_to_end", job, job_table)
 
 
 if __name__ == "__main__":
