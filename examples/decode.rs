@@ -1,5 +1,5 @@
-//! Decodes a file once for every line on stdin, and prints the seconds that it took and the mean of
-//! its samples.
+//! Decodes a file as often as each line on stdin says, and prints the seconds that one time took and
+//! the mean of the samples.
 //!
 //! A script can alternate it with other decoders (scripts/bench_decode.py). Usage: decode FILE
 
@@ -7,6 +7,7 @@ use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use clap::Parser;
 use lpips::image::{self, Pixels, Rules};
 
@@ -21,11 +22,15 @@ fn main() -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     writeln!(out, "ready")?;
     for line in std::io::stdin().lock().lines() {
-        line?;
+        let count: u32 = line?.parse()?;
         let started = Instant::now();
-        let image =
-            image::decode(&args.file, &rules).map_err(|error| anyhow::anyhow!("{error}"))?;
-        let seconds = started.elapsed().as_secs_f64();
+        let mut last = None;
+        for _ in 0..count {
+            let image = image::decode(&args.file, &rules);
+            last = Some(image.map_err(|error| anyhow::anyhow!("{error}"))?);
+        }
+        let seconds = started.elapsed().as_secs_f64() / f64::from(count);
+        let image = last.context("not once")?;
         let sum: f64 = match &image.pixels {
             Pixels::U8(samples) => samples.iter().copied().map(f64::from).sum(),
             Pixels::F32(samples) => samples.iter().copied().map(f64::from).sum(),

@@ -1,5 +1,5 @@
-//! Scores the same resident batch once for every line on stdin, and prints the seconds that it took
-//! and the first pair's distance.
+//! Scores the same resident batch as often as each line on stdin says, and prints the seconds that
+//! one time took and the first pair's distance.
 //!
 //! A script can alternate it with other programs that do the same (scripts/bench_peers.py).
 //! Usage: resident --net NET --side N --batch N --threads N [--weights-dir DIR]
@@ -8,6 +8,7 @@ use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use clap::Parser;
 use lpips::batch::{BatchShape, Depth, Pair, Size};
 use lpips::eval::cpu::{Config, CpuEvaluator};
@@ -58,20 +59,28 @@ fn main() -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     writeln!(out, "ready")?;
     for line in std::io::stdin().lock().lines() {
-        line?;
-        let mut batch = evaluator.lend(shape)?.ok_or_else(|| anyhow::anyhow!("no buffer"))?;
-        for (row, pair) in images.chunks_exact(2).enumerate() {
-            let reference = batch.push_image(&pair[0]);
-            let distorted = batch.push_image(&pair[1]);
-            batch.push_pair(row as u32, Pair { reference, distorted });
-        }
+        let count: u32 = line?.parse()?;
         let started = Instant::now();
-        evaluator.submit(batch)?;
-        let scored = evaluator.collect(Wait::Block)?;
-        let seconds = started.elapsed().as_secs_f64();
-        let first =
-            scored.and_then(|scored| scored.scores[0][0].as_ref().ok().map(Distance::total));
-        let value = first.ok_or_else(|| anyhow::anyhow!("no score"))?;
+        let (mut submitted, mut value) = (0, None);
+        // As the pipeline does it: batches are filled while another is scored.
+        loop {
+            let lent = if submitted < count { evaluator.lend(shape)? } else { None };
+            if let Some(mut batch) = lent {
+                for (row, pair) in images.chunks_exact(2).enumerate() {
+                    let reference = batch.push_image(&pair[0]);
+                    let distorted = batch.push_image(&pair[1]);
+                    batch.push_pair(row as u32, Pair { reference, distorted });
+                }
+                evaluator.submit(batch)?;
+                submitted += 1;
+            } else if let Some(scored) = evaluator.collect(Wait::Block)? {
+                value = scored.scores[0][0].as_ref().ok().map(Distance::total);
+            } else {
+                break;
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64() / f64::from(count);
+        let value = value.context("no score")?;
         writeln!(out, "{seconds:.9} {value:.9}")?;
     }
     Ok(())

@@ -33,10 +33,11 @@ def peer(path: str) -> None:
     from PIL import Image
 
     print("ready", flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
         started = time.perf_counter()
-        pixels = numpy.asarray(Image.open(path).convert("RGB"))
-        seconds = time.perf_counter() - started
+        for _ in range(int(line)):
+            pixels = numpy.asarray(Image.open(path).convert("RGB"))
+        seconds = (time.perf_counter() - started) / int(line)
         print(f"{seconds:.9f} {pixels.mean(dtype=numpy.float64):.9f}", flush=True)
 
 

@@ -12,7 +12,8 @@ weights where they are missing, and writes docs/measurements/cpu.{json,md} (--ou
 Resident: every contender is a process that holds the same batch in memory (bytes here, normalised
 float32 tensors there) and scores it when told to; the contenders take turns, so that a busy moment
 meets all of them. A turn begins with a pause, since the threads of others spin for a while when
-their work is done, and with a score that is not counted, since others emptied the caches. PyTorch
+their work is done, and with a run that is not counted, since others emptied the caches. A run is the
+batch scored some times in succession, as often by each, for 0.2 s or more. PyTorch
 runs the module of `lpips` 0.1.4 in channels_last and in its default layout under inference_mode; ONNX
 Runtime runs the same module exported by torch, at full graph optimisation. Peers get weights from
 weights/, so nothing is downloaded from a hub.
@@ -87,13 +88,14 @@ def images(side: int, count: int):
 
 
 def answer(score) -> None:
-    """Scores once for every line on stdin: seconds and the first value."""
+    """Scores as often as each line on stdin says: seconds of one time, and the first value."""
     score()
     print("ready", flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
         started = time.perf_counter()
-        value = score()
-        print(f"{time.perf_counter() - started:.9f} {value:.9g}", flush=True)
+        for _ in range(int(line)):
+            value = score()
+        print(f"{(time.perf_counter() - started) / int(line):.9f} {value:.9g}", flush=True)
 
 
 def resident_peer(kind: str, net: str, side: int, batch: int, threads: int) -> None:
@@ -175,6 +177,7 @@ def resident(net: str, side: int, batch: int, threads: int, seconds: float) -> d
         "batch": batch,
         "threads": threads,
         "rounds": times["rounds"],
+        "in_succession": times["in_succession"],
         "min_ms": per_pair(times["min_ms"]),
         "median_ms": per_pair(times["median_ms"]),
     }

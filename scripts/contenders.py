@@ -1,7 +1,8 @@
 """Programs that take turns at the same work, so that a busy moment meets all of them.
 
-A contender is a process that says `ready`, then does its work once for every line on stdin and
-answers with the seconds that it took and a value that tells whether the work was done.
+A contender is a process that says `ready`, then does its work for every line on stdin, as often in
+succession as the line says, and answers with the seconds that one time took and a value that tells
+whether the work was done.
 """
 import statistics
 import subprocess
@@ -11,10 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds before a contender's turn: threads of the one before spin for a while when their work is
-# done. And how often it works in a turn; the first time is not counted, since others emptied the
-# caches.
+# done.
 PAUSE = 0.1
-TURN = 4
+# Seconds of work in succession, nearly: threads that were asleep need some time to get a core each.
+RUN = 0.2
+# Runs of a turn; the first is not counted, since others emptied the caches.
+TURN = 3
 
 
 class Contender:
@@ -37,19 +40,19 @@ class Contender:
         if self.process.stdout.readline().strip() != "ready":
             sys.exit(f"{self.name} did not start: {self.process.args}")
 
-    def work(self) -> float:
-        """Works once; the seconds that it took."""
-        self.process.stdin.write("\n")
+    def work(self, count: int) -> float:
+        """Works some times in succession; the seconds that one took."""
+        self.process.stdin.write(f"{count}\n")
         self.process.stdin.flush()
         seconds, self.value = map(float, self.process.stdout.readline().split())
         return seconds
 
-    def turn(self) -> None:
-        """A pause, a time that is not counted, and some that are; of slow work, one that is."""
+    def turn(self, count: int) -> None:
+        """A pause, a run that is not counted, and some that are; of slow work, one that is."""
         time.sleep(PAUSE)
-        times = [self.work()]
-        while len(times) < TURN and sum(times) < 1:
-            times.append(self.work())
+        times = [self.work(count)]
+        while len(times) < TURN and count * sum(times) < 1:
+            times.append(self.work(count))
         self.times += times[1:] or times
 
     def close(self) -> None:
@@ -63,12 +66,14 @@ def race(contenders: list[Contender], seconds: float, agree: float) -> dict:
     for contender in contenders:
         contender.ready()
     for contender in contenders:  # Warm: weights transformed, kernels chosen, memory touched.
-        contender.work()
+        contender.work(1)
+    # The same for all: what the fastest does in a run.
+    count = max(1, round(RUN / min(contender.work(3) for contender in contenders)))
     end = time.perf_counter() + seconds
     rounds = 0
     while rounds < 3 or (time.perf_counter() < end and rounds < 200):
         for contender in contenders:
-            contender.turn()
+            contender.turn(count)
         rounds += 1
     for contender in contenders:
         contender.close()
@@ -78,6 +83,7 @@ def race(contenders: list[Contender], seconds: float, agree: float) -> dict:
             sys.exit(f"{contender.name} says {contender.value}, {contenders[0].name} {expected}")
     return {
         "rounds": rounds,
+        "in_succession": count,
         "min_ms": {c.name: 1e3 * min(c.times) for c in contenders},
         "median_ms": {c.name: 1e3 * statistics.median(c.times) for c in contenders},
     }

@@ -92,17 +92,27 @@ impl CpuEvaluator {
     pub fn new(models: Vec<Model>, config: Config) -> anyhow::Result<CpuEvaluator> {
         let isa = config.isa.unwrap_or_else(Isa::best);
         anyhow::ensure!(isa.is_available(), "this processor has no {isa}");
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(config.threads)
-            .thread_name(|index| format!("cpu-{index}"))
-            .build()
-            .context("cannot start the computing threads")?;
         let (jobs, queue) = channel::<Batch>();
         let (sender, done) = channel();
+        let (started, start) = channel();
         let nets = models.iter().map(|model| (model.trunk.net, model.wanted)).collect();
+        // The thread that takes the batches computes as well: one thread less to wake, and to be put
+        // on a core that another has just been put on.
         let work = move || {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(config.threads)
+                .use_current_thread()
+                .thread_name(|index| format!("cpu-{index}"))
+                .build();
+            let pool = match pool {
+                Ok(pool) => pool,
+                Err(error) => return drop(started.send(Err(error))),
+            };
             let mut engines: Vec<Engine> =
                 pool.install(|| models.into_iter().map(|model| Engine::new(model, isa)).collect());
+            if started.send(Ok(())).is_err() {
+                return;
+            }
             for batch in queue {
                 let scored = pool.install(|| score(&mut engines, batch));
                 if sender.send(scored).is_err() {
@@ -110,7 +120,9 @@ impl CpuEvaluator {
                 }
             }
         };
-        let worker = std::thread::Builder::new().name("cpu-evaluator".to_owned()).spawn(work)?;
+        let worker = std::thread::Builder::new().name("cpu-0".to_owned()).spawn(work)?;
+        let started = start.recv().context("the computing thread has died")?;
+        started.context("cannot start the computing threads")?;
         Ok(CpuEvaluator {
             config,
             isa,
