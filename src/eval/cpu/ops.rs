@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::simd::{Isa, Plain, dispatch};
+use super::simd::{Isa, Plain, dispatch_plain};
 use super::tensor::{BEFORE, Layout, Tensor};
 use crate::batch::{Batch, Depth};
 use crate::eval::Affine;
@@ -73,22 +73,40 @@ pub(super) fn max_pool(src: &Tensor, dst: &mut Tensor, kernel: usize, stride: us
         let window: Vec<&[f32]> =
             inside.map(|y| &src[from.at(y as isize, 0)..][..from.w * from.c]).collect();
         let dst = &mut row[BEFORE * to.c..][..to.w * to.c];
-        dispatch(isa, Plain(|| pool_row(&window, dst, to.c, kernel, stride)));
+        dispatch_plain(isa, PoolRow { window: &window, dst, c: to.c, kernel, stride });
     });
 }
 
+/// Channels that are pooled side by side; those of every pooled map are a multiple of it.
+const LANES: usize = 16;
+
 /// One row of pooled pixels from the rows of their windows.
-#[inline(always)]
-pub(super) fn pool_row(window: &[&[f32]], dst: &mut [f32], c: usize, kernel: usize, stride: usize) {
-    for (x, dst) in dst.chunks_exact_mut(c).enumerate() {
-        let first = x * stride * c;
-        dst.copy_from_slice(&window[0][first..][..c]);
-        for row in window {
-            let end = row.len().min(first + kernel * c);
-            for src in row[first..end].chunks_exact(c) {
-                for (dst, &src) in dst.iter_mut().zip(src) {
-                    *dst = if src > *dst { src } else { *dst };
+pub(super) struct PoolRow<'a> {
+    pub(super) window: &'a [&'a [f32]],
+    pub(super) dst: &'a mut [f32],
+    pub(super) c: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+}
+
+impl Plain for PoolRow<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let PoolRow { window, dst, c, kernel, stride } = self;
+        for (x, dst) in dst.chunks_exact_mut(c).enumerate() {
+            let first = x * stride * c;
+            for (group, dst) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                let lanes = |pixel: &[f32]| pixel.as_chunks::<LANES>().0[group];
+                let mut largest = lanes(&window[0][first..][..c]);
+                for row in window {
+                    let end = row.len().min(first + kernel * c);
+                    for src in row[first..end].chunks_exact(c) {
+                        for (largest, src) in largest.iter_mut().zip(lanes(src)) {
+                            *largest = if src > *largest { src } else { *largest };
+                        }
+                    }
                 }
+                *dst = largest;
             }
         }
     }

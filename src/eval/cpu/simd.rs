@@ -203,14 +203,28 @@ pub(super) trait Kernel {
     unsafe fn run<V: Vector, const TILE: usize>(self);
 }
 
-/// A computation in ordinary code, which the compiler turns into vectors by itself.
-pub(super) struct Plain<F: FnOnce()>(pub(super) F);
+/// A computation in ordinary code, which the compiler turns into vectors by itself. `run` must be
+/// `#[inline(always)]`: a closure would be compiled for what every processor has.
+pub(super) trait Plain {
+    /// Computes.
+    fn run(self);
+}
 
-impl<F: FnOnce()> Kernel for Plain<F> {
-    #[inline(always)]
-    unsafe fn run<V: Vector, const TILE: usize>(self) {
-        (self.0)();
+/// Runs ordinary code compiled for `isa`.
+///
+/// # Panics
+/// When the processor lacks `isa`.
+pub(super) fn dispatch_plain(isa: Isa, plain: impl Plain) {
+    struct Wrapped<P>(P);
+
+    impl<P: Plain> Kernel for Wrapped<P> {
+        #[inline(always)]
+        unsafe fn run<V: Vector, const TILE: usize>(self) {
+            self.0.run();
+        }
     }
+
+    dispatch(isa, Wrapped(plain));
 }
 
 /// Runs a kernel compiled for `isa`.

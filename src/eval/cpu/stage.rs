@@ -13,8 +13,8 @@ use rayon::prelude::*;
 use super::conv::Geometry;
 use super::direct::Direct;
 use super::memory::Floats;
-use super::ops::pool_row;
-use super::simd::{Isa, Plain, dispatch};
+use super::ops::PoolRow;
+use super::simd::{Isa, dispatch_plain};
 use super::tap::{Compared, Comparison, RowResult};
 use super::tensor::{BEFORE, Layout, Tensor};
 use super::winograd::{Own, Scratch, TileRow, Winograd};
@@ -156,7 +156,8 @@ impl Stage<'_> {
             for (y, dst) in pooled.chunks_exact_mut(dst_len.max(1)).enumerate() {
                 let window = [row(image, POOL * y), row(image, POOL * y + 1)];
                 let dst = &mut dst[BEFORE * to.c..][..to.w / POOL * to.c];
-                dispatch(self.isa, Plain(|| pool_row(&window, dst, to.c, POOL, POOL)));
+                let row = PoolRow { window: &window, dst, c: to.c, kernel: POOL, stride: POOL };
+                dispatch_plain(self.isa, row);
             }
         }
         for (pair, results) in pairs.iter().zip(results) {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::simd::{Isa, Plain, dispatch};
+use super::simd::{Isa, Plain, dispatch_plain};
 use super::tensor::{Layout, Tensor};
 use crate::batch::Pair;
 use crate::eval::{Distance, Epsilon, Map, Model, Wanted};
@@ -100,24 +100,40 @@ impl Comparison {
         a: &[f32],
         b: &[f32],
         Layout { c, w, .. }: Layout,
-        mut result: RowResult<'_>,
+        result: RowResult<'_>,
     ) {
-        let lin = &self.lin[layer];
-        let compare = || {
-            let mut sum = 0.0;
-            for (x, (a, b)) in a.chunks_exact(c).zip(b.chunks_exact(c)).take(w).enumerate() {
-                let value = position(a, b, lin, self.epsilon);
-                sum += f64::from(value);
-                if let Some(map) = &mut result.map {
-                    map[x] = value;
-                }
-                if let Some(map) = &mut result.reference_sum {
-                    map[x] = channel_sum(a);
-                }
+        let (a, b) = (&a[..w * c], &b[..w * c]);
+        let row = Row { a, b, lin: &self.lin[layer], epsilon: self.epsilon, result };
+        dispatch_plain(self.isa, row);
+    }
+}
+
+/// A row of both images.
+struct Row<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    lin: &'a [f32],
+    epsilon: Epsilon,
+    result: RowResult<'a>,
+}
+
+impl Plain for Row<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Row { a, b, lin, epsilon, mut result } = self;
+        let c = lin.len();
+        let mut sum = 0.0;
+        for (x, (a, b)) in a.chunks_exact(c).zip(b.chunks_exact(c)).enumerate() {
+            let value = position(a, b, lin, epsilon);
+            sum += f64::from(value);
+            if let Some(map) = &mut result.map {
+                map[x] = value;
             }
-            *result.sum = sum;
-        };
-        dispatch(self.isa, Plain(compare));
+            if let Some(map) = &mut result.reference_sum {
+                map[x] = channel_sum(a);
+            }
+        }
+        *result.sum = sum;
     }
 }
 

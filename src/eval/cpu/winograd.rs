@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use super::conv::Geometry;
 use super::memory::Floats;
 use super::product::block_of;
-use super::simd::{Isa, Plain, dispatch};
+use super::simd::{Isa, Plain, dispatch, dispatch_plain};
 use super::stage::BandMemory;
 use super::strip::{Input, Multiply, Output, Spot, Strip};
 use super::tensor::Tensor;
@@ -106,14 +106,8 @@ impl Winograd {
         let block_len = side * side * c_in * block;
         let mut weights = Floats::zeros(c_out / block * block_len);
         weights.par_chunks_exact_mut(block_len).enumerate().for_each(|(index, packed)| {
-            let filters = Filters { conv, transform: &transform, first: index * block, block };
-            dispatch(
-                isa,
-                Plain(|| match block {
-                    8 => filters.transform::<8>(packed),
-                    _ => filters.transform::<16>(packed),
-                }),
-            );
+            let first = index * block;
+            dispatch_plain(isa, Filters { conv, transform: &transform, first, block, packed });
         });
         Winograd { scheme, c_in, c_out, block, weights, bias: conv.bias.clone(), isa }
     }
@@ -234,14 +228,25 @@ struct Filters<'a> {
     transform: &'a FilterTransform,
     first: usize,
     block: usize,
+    packed: &'a mut [f32],
+}
+
+impl Plain for Filters<'_> {
+    #[inline(always)]
+    fn run(self) {
+        match self.block {
+            8 => self.transform::<8>(),
+            _ => self.transform::<16>(),
+        }
+    }
 }
 
 impl Filters<'_> {
     /// Transforms and packs them, `LANES` at once: as many as fill a line of the cache, since what
     /// is written next to it is far away.
     #[inline(always)]
-    fn transform<const LANES: usize>(&self, packed: &mut [f32]) {
-        let &Filters { conv, transform, first, block } = self;
+    fn transform<const LANES: usize>(self) {
+        let Filters { conv, transform, first, block, packed } = self;
         let [_, c_in, kernel, _] = conv.spec.weight_shape();
         let taps = kernel * kernel;
         for i in 0..c_in {
