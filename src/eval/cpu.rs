@@ -96,8 +96,8 @@ impl CpuEvaluator {
         let (sender, done) = channel();
         let (started, start) = channel();
         let nets = models.iter().map(|model| (model.trunk.net, model.wanted)).collect();
-        // The thread that takes the batches computes as well: one thread less to wake, and to be put
-        // on a core that another has just been put on.
+        // The thread that takes the batches computes as well: one thread less to wake, and to be
+        // put on a core that another has just been put on.
         let work = move || {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(config.threads)
