@@ -30,7 +30,7 @@ use std::thread::JoinHandle;
 use anyhow::Context as _;
 
 use self::clique::Cost;
-use self::engine::{Engine, images_at_once};
+use self::engine::{Engine, activation_max, images_at_once};
 use self::passes::{Pass, image_bytes};
 use super::{Description, Evaluator, Model, PairScore, Scored, Wait, Wanted};
 use crate::batch::{Batch, BatchShape, Size, Staging};
@@ -66,6 +66,7 @@ pub struct CpuEvaluator {
     config: Config,
     isa: Isa,
     nets: Vec<(Net, Wanted)>,
+    activation_max: usize,
     /// Dropped first, which ends the thread.
     jobs: Option<Sender<Batch>>,
     done: Receiver<Done>,
@@ -96,6 +97,7 @@ impl CpuEvaluator {
         let (sender, done) = channel();
         let (started, start) = channel();
         let nets = models.iter().map(|model| (model.trunk.net, model.wanted)).collect();
+        let activation_max = activation_max();
         // The thread that takes the batches computes as well: one thread less to wake, and to be
         // put on a core that another has just been put on.
         let work = move || {
@@ -108,8 +110,9 @@ impl CpuEvaluator {
                 Ok(pool) => pool,
                 Err(error) => return drop(started.send(Err(error))),
             };
+            let engine = |model| Engine::new(model, isa, activation_max);
             let mut engines: Vec<Engine> =
-                pool.install(|| models.into_iter().map(|model| Engine::new(model, isa)).collect());
+                pool.install(|| models.into_iter().map(engine).collect());
             if started.send(Ok(())).is_err() {
                 return;
             }
@@ -127,6 +130,7 @@ impl CpuEvaluator {
             config,
             isa,
             nets,
+            activation_max,
             jobs: Some(jobs),
             done,
             worker: Some(worker),
@@ -169,7 +173,7 @@ impl CpuEvaluator {
         let of_nets = self.nets.iter().filter_map(|(net, _)| {
             let plan = Plan::new(net.spec(), height, width).ok()?;
             let bytes = image_bytes(&plan, &Pass::all(&plan, net.spec(), self.isa));
-            Some(bytes * images_at_once(bytes).min(images))
+            Some(bytes * images_at_once(self.activation_max, bytes).min(images))
         });
         of_nets.sum()
     }

@@ -1,6 +1,7 @@
 //! One model on the CPU: walks the plan for some images at a time.
 
 use super::conv::Conv;
+use super::memory::available_bytes;
 use super::ops;
 use super::passes::{Pass, image_bytes};
 use super::simd::Isa;
@@ -15,8 +16,11 @@ use crate::net::Net;
 use crate::net::plan::{BUFFERS, Plan, Slot, View};
 use crate::net::weights::Version;
 
-/// Activations of the images that are walked together stay below this, if two images allow it.
-const ACTIVATION_BYTES: usize = 256 << 20;
+/// Activations of the images that are walked together stay below this, if two images allow it: far
+/// more than lets a batch of small images share what is read of the weights.
+const ACTIVATION_BYTES: u64 = 256 << 20;
+/// Nor do they take more than this part of the memory that is available.
+const AVAILABLE_PARTS: u64 = 8;
 
 /// One model, ready to be walked.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub(super) struct Engine {
     convs: Vec<Conv>,
     comparison: Comparison,
     isa: Isa,
+    activation_max: usize,
     /// The plan for the size of the last batch.
     plan: Option<(Size, Plan)>,
     activations: Activations,
@@ -42,14 +47,15 @@ struct Activations {
 
 impl Engine {
     /// Takes the weights as they are; they are transformed when they are first needed.
-    pub(super) fn new(model: Model, isa: Isa) -> Engine {
+    pub(super) fn new(model: Model, isa: Isa, activation_max: usize) -> Engine {
         let comparison = Comparison::new(&model, isa);
         let Model { trunk, input, version, .. } = model;
         let convs = trunk.convs.into_iter().map(|conv| Conv::new(conv, isa)).collect();
         let scratch = Scratch::new(rayon::current_num_threads());
         let activations = Activations { scratch, ..Activations::default() };
         let net = trunk.net;
-        Engine { net, input, version, convs, comparison, isa, plan: None, activations }
+        let plan = None;
+        Engine { net, input, version, convs, comparison, isa, activation_max, plan, activations }
     }
 
     /// Scores all pairs of a batch; images that went through the trunk are added to `passes_done`.
@@ -70,7 +76,7 @@ impl Engine {
         // A clique was lent with the memory of all its images in mind.
         let image_max = match batch.is_clique() {
             true => usize::MAX,
-            false => images_at_once(image_bytes(&plan, &passes)),
+            false => images_at_once(self.activation_max, image_bytes(&plan, &passes)),
         };
         let mut distances = Vec::with_capacity(batch.pairs().len());
         let mut rest = batch.pairs();
@@ -134,9 +140,14 @@ impl Engine {
     }
 }
 
+/// Bytes of the activations of images that are walked together, at the most.
+pub(super) fn activation_max() -> usize {
+    ACTIVATION_BYTES.min(available_bytes() / AVAILABLE_PARTS) as usize
+}
+
 /// Images that are walked together at the most.
-pub(super) fn images_at_once(image_bytes: usize) -> usize {
-    (ACTIVATION_BYTES / image_bytes).max(2)
+pub(super) fn images_at_once(activation_max: usize, image_bytes: usize) -> usize {
+    (activation_max / image_bytes).max(2)
 }
 
 /// The buffer of a view.

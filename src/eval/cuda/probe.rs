@@ -1,7 +1,7 @@
 //! Which of CUDA's libraries and GPUs there are, where, and why not.
 //!
 //! Never panics and never ends the process, whatever is missing: a library is opened before cudarc
-//! asks for it, every symbol is looked up before it is called, and [`cudnn`], which can end the
+//! asks for it, every symbol is looked up before it is called, and `cudnn`, which can end the
 //! process, is asked in a way of its own.
 #![expect(unsafe_code, reason = "opens shared libraries and looks symbols up")]
 
