@@ -38,6 +38,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 from contenders import ROOT, Contender, race
@@ -329,9 +330,7 @@ def write(output: Path, machine: dict, results: dict[str, list[dict]]) -> None:
 
 
 def describe() -> dict:
-    import onnxruntime
-    import torch
-
+    """Without importing the peers: a child's peak memory counts what its parent held when it started."""
     names = [l for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     return {
@@ -339,8 +338,8 @@ def describe() -> dict:
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "commit": commit.stdout.strip() or "unknown",
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "torch": version("torch"),
+        "onnxruntime": version("onnxruntime"),
     }
 
 
