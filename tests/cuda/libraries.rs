@@ -97,19 +97,34 @@ fn a_cudnn_of_several_versions_is_never_called() {
 }
 
 #[test]
-fn parts_of_a_cudnn_that_the_loader_does_not_take_are_not_used() {
+fn a_library_that_the_loader_knows_by_its_plain_name_comes_with_its_own_parts() {
     if !is_imagined() {
         return;
     }
     let job = Job::noise(1, 1);
-    let (first, second) = (Machine::new(), Machine::new());
-    // The unversioned name, which comes first by the loader's path, leads to another file.
-    let other = second.libraries().join("libcudnn.so");
-    let bytes = fs_err::read(second.libraries().join("libcudnn.so.9")).unwrap();
-    fs_err::write(&other, bytes).unwrap();
-    let path = format!("{}:{}", first.libraries().display(), second.libraries().display());
-    let machine = first.set("LD_LIBRARY_PATH", path);
-    let told = job.eval(&machine, &[&CUDA[..], &["--conv", "cudnn"]].concat());
-    let told = told.ran.expect(5).stderr();
-    assert!(told.contains(other.to_str().unwrap()) && told.contains("LD_LIBRARY_PATH"), "{told}");
+    for (library, plain, engine) in
+        [("libcudnn.so.9", "libcudnn.so", "cudnn"), ("libcublas.so.12", "libcublas.so", "cublas")]
+    {
+        let (first, second) = (Machine::new(), Machine::new());
+        // The plain name, which is asked for first, leads to the second by the loader's path.
+        let bytes = fs_err::read(first.libraries().join(library)).unwrap();
+        let second = second.replace(library, &bytes);
+        symlink(library, second.libraries().join(plain)).unwrap();
+        let taken = second.libraries().join(library);
+        let chosen = first.libraries().to_str().unwrap().to_owned();
+        let path = format!("{chosen}:{}", second.libraries().display());
+        let machine = first.set("LD_LIBRARY_PATH", path);
+        let options = [&CUDA[..], &["--conv", engine]].concat();
+        job.eval(&machine, &options).ran.expect(0);
+        // Who names another one is told so, and how to have it.
+        let told = job.eval(&machine, &[&options[..], &["--cuda-libs", &chosen]].concat());
+        let told = told.ran.expect(5).stderr();
+        assert!(told.contains(taken.to_str().unwrap()), "{told}");
+        let link = format!("ln -s {library} {chosen}/{plain}");
+        assert!(told.contains(&link) && told.contains("LD_LIBRARY_PATH="), "{told}");
+        // The remedy works.
+        symlink(library, machine.libraries().join(plain)).unwrap();
+        let options = [&options[..], &["--cuda-libs", &chosen]].concat();
+        job.eval(&machine, &options).ran.expect(0);
+    }
 }

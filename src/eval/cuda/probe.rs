@@ -241,6 +241,36 @@ fn preload(path: &Path) -> Result<(), Problem> {
     }
 }
 
+/// The file that the loader has under a plain name such as `libcudnn.so`, as packages for
+/// developers install it. cudarc asks for that name first, and no file that was opened by its path
+/// answers to it: so this file is used whatever else there is, and its parts must be its own. Opens
+/// it, for the life of the process.
+fn plainly_named(name: &str, symbol: &str) -> Option<PathBuf> {
+    // SAFETY: as in `preload`.
+    let library = unsafe { Handle::new(name) }.ok()?;
+    let path = places::mapped(address(&library, symbol));
+    std::mem::forget(library);
+    path
+}
+
+/// The loader took `taken` for a library, and not `opened`.
+fn not_opened(taken: &Path, opened: &Path, plain_name: &str) -> Problem {
+    let folder = opened.parent().unwrap_or(Path::new("")).display();
+    let file = opened.file_name().unwrap_or_default().display();
+    Problem::new(
+        format!("the loader takes `{}`, and `{}` was chosen", taken.display(), opened.display()),
+        format!(
+            "leave `--cuda-libs` and {LIBRARIES_VARIABLE} out to use the first; for the other one, \
+             `ln -s {file} {folder}/{plain_name}`, and start with LD_LIBRARY_PATH={folder}"
+        ),
+    )
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| fs_err::canonicalize(path).ok();
+    real(one).is_some_and(|one| Some(one) == real(other))
+}
+
 /// Whether every symbol is there.
 fn require(library: &Handle, names: &[&str], path: &Path) -> Result<(), Problem> {
     let missing = names.iter().find(|name| address(library, name).is_none());
@@ -297,8 +327,9 @@ fn too_new(path: &Path, cuda: i32, newest: i32) -> Problem {
     Problem::new(
         format!("`{path}` is for CUDA {cuda}, and the driver supports CUDA {newest} at the most"),
         format!(
-            "install the library for CUDA {newest} (pip: the package that ends with -cu{newest}) \
-             and name its folder with `--cuda-libs`, or install a newer driver"
+            "install the library for CUDA {newest} (pip: the package that ends with -cu{newest}), \
+             name its folder with `--cuda-libs` and take this one out of LD_LIBRARY_PATH, which \
+             comes first; or install a newer driver"
         ),
     )
 }
@@ -306,9 +337,12 @@ fn too_new(path: &Path, cuda: i32, newest: i32) -> Problem {
 fn find_cublas(places: &Places, newest: i32) -> Result<Library, Problem> {
     const REMEDY: &str = "install cuBLAS of CUDA 12 or 13 (pip: nvidia-cublas-cu12), or name its \
                           folder with `--cuda-libs`";
-    if let Some(files) = places.cublas(newest) {
-        files.iter().try_for_each(|file| preload(file))?;
-    }
+    let plain = plainly_named("libcublas.so", "cublasCreate_v2");
+    let chosen = match plain {
+        Some(_) => places.named().cublas(newest),
+        None => places.cublas(newest),
+    };
+    chosen.iter().flatten().try_for_each(|file| preload(file))?;
     // SAFETY: only asks whether the library can be opened.
     if !unsafe { cublas::sys::is_culib_present() } {
         if let Some([.., newer]) = places.cublas(i32::MAX).as_deref() {
@@ -321,6 +355,10 @@ fn find_cublas(places: &Places, newest: i32) -> Result<Library, Problem> {
     let library = unsafe { cublas::sys::culib() };
     let path = places::mapped(address(library, "cublasCreate_v2"));
     let path = path.unwrap_or_else(|| "libcublas.so".into());
+    let chosen = chosen.as_ref().and_then(|files| files.last());
+    if let Some(chosen) = chosen.filter(|chosen| !is_same_file(chosen, &path)) {
+        return Err(not_opened(&path, chosen, "libcublas.so"));
+    }
     require(library, symbols::CUBLAS, &path)?;
     let part = |which| {
         let mut value: c_int = 0;

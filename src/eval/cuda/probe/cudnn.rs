@@ -14,7 +14,10 @@ use cudarc::cudnn::sys;
 use libloading::os::unix::{Library as Part, RTLD_LOCAL, RTLD_NOW};
 
 use super::places::{self, Cudnn, Places, version_in_name};
-use super::{Library, Problem, address, preload, require, symbols, too_new};
+use super::{
+    Library, Problem, address, is_same_file, not_opened, plainly_named, preload, require, symbols,
+    too_new,
+};
 
 const REMEDY: &str = "install cuDNN 9 (pip: nvidia-cudnn-cu12 or -cu13), or name its folder with \
                       `--cuda-libs`; without it `--conv cublas` works, more slowly";
@@ -32,7 +35,11 @@ const ASKED_AT_FIRST: &[u8] = b"cudnnGetLibConfig";
 
 /// cuDNN 9, for CUDA `newest` or older.
 pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
-    let found = places.cudnn();
+    let plain = plainly_named("libcudnn.so", "cudnnGetVersion");
+    let found = match plain {
+        Some(main) => places.named().cudnn().or(Some(Cudnn { main })),
+        None => places.cudnn(),
+    };
     found.as_ref().map_or(Ok(()), open)?;
     // SAFETY: only asks whether the library can be opened.
     if !unsafe { sys::is_culib_present() } {
@@ -45,11 +52,7 @@ pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
     match &found {
         // The loader may find another one first, whose parts are not those that were opened.
         Some(opened) if !is_same_file(&opened.main, &path) => {
-            let (path, opened) = (path.display(), opened.main.display());
-            return Err(Problem::new(
-                format!("the loader takes `{path}` for cuDNN, and its parts are of `{opened}`"),
-                "name the folder of the right one alone in LD_LIBRARY_PATH, or none there",
-            ));
+            return Err(not_opened(&path, &opened.main, "libcudnn.so"));
         }
         Some(_) => {}
         // Where only the loader knows of it.
@@ -113,11 +116,6 @@ fn open(cudnn: &Cudnn) -> Result<(), Problem> {
         std::mem::forget(part);
     }
     preload(&cudnn.main)
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| fs_err::canonicalize(path).ok();
-    real(one).is_some_and(|one| Some(one) == real(other))
 }
 
 fn not_whole(folder: &Path, found: &str) -> Problem {

@@ -47,6 +47,11 @@ impl Places {
         Places { explicit, all }
     }
 
+    /// Those alone that the user names.
+    pub(super) fn named(&self) -> Places {
+        Places { explicit: self.explicit.clone(), all: self.explicit.clone() }
+    }
+
     /// The driver where the user names it. Elsewhere only the loader's own answer counts: toolkits
     /// carry a stub of that name.
     pub(super) fn driver(&self) -> Option<PathBuf> {
