@@ -36,18 +36,6 @@ bool is_context(void* context) {
     return false;
 }
 
-uint64_t hash(const uint8_t* bytes, size_t count) {
-    uint64_t value = 1469598103934665603u;
-    for (; count >= 8; bytes += 8, count -= 8) {
-        uint64_t word;
-        memcpy(&word, bytes, 8);
-        value = (value ^ word) * 1099511628211u;
-        value ^= value >> 29;
-    }
-    for (; count; bytes++, count--) value = (value ^ *bytes) * 1099511628211u;
-    return value;
-}
-
 int bytes_of_type(const std::string& type) {
     return type == "pred" ? 1 : atoi(type.c_str() + 1) / 8;  // .u32 .s64 .f32 .b8
 }
@@ -169,11 +157,11 @@ int copy_to_device(Address to, const void* from, size_t bytes, Stream* stream) {
     Device* owner;
     Allocation* pinned = find(Address(from), owner);
     bool inside = Address(from) + bytes <= pinned->at + pinned->bytes && !pinned->freed;
-    uint64_t before = inside ? hash(source, bytes) : 0;
+    uint64_t before = inside ? hash_bytes(source, bytes) : 0;
     submit(stream, uses, [=] {
         void* target = resolve(device, to, bytes, by);
         if (!target || !inside) return;
-        if (hash(source, bytes) != before)
+        if (hash_bytes(source, bytes) != before)
             report("%s: pinned memory was written while its copy to the device was pending", by.c_str());
         memcpy(target, source, bytes);
     });

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <functional>
 #include <map>
@@ -15,6 +16,20 @@
 #include <vector>
 
 namespace fake {
+
+// FNV-1a over words of 64 bits, with a shift so that high bits count too.
+inline uint64_t hash_bytes(const void* data, size_t count) {
+    uint64_t value = 1469598103934665603u;
+    auto* bytes = static_cast<const uint8_t*>(data);
+    for (; count >= 8; bytes += 8, count -= 8) {
+        uint64_t word;
+        memcpy(&word, bytes, 8);
+        value = (value ^ word) * 1099511628211u;
+        value ^= value >> 29;
+    }
+    for (; count; bytes++, count--) value = (value ^ *bytes) * 1099511628211u;
+    return value;
+}
 
 using Address = uint64_t;  // CUdeviceptr: a number, never memory that the program could touch
 

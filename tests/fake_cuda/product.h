@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "fake.h"
+
 namespace fake {
 
 // NVIDIA's tensor cores read float32 as TF32: 10 bits of mantissa, rounded to nearest.
@@ -92,19 +94,6 @@ class Product {
     size_t depth_, columns_, stride_, first_;
     std::vector<float> b_;
 };
-
-inline uint64_t hash_bytes(const void* data, size_t count) {
-    uint64_t value = 1469598103934665603u;
-    auto* bytes = static_cast<const uint8_t*>(data);
-    for (; count >= 8; bytes += 8, count -= 8) {
-        uint64_t word;
-        memcpy(&word, bytes, 8);
-        value = (value ^ word) * 1099511628211u;
-        value ^= value >> 29;
-    }
-    for (; count; bytes++, count--) value = (value ^ *bytes) * 1099511628211u;
-    return value;
-}
 
 // Finds blocks of bytes that came before, so that a padded batch costs as much as what differs in
 // it. Whoever asks gets the first block with the same bytes.
