@@ -109,7 +109,12 @@ impl Kernel for MultiplyAdd<'_> {
         // SAFETY: the caller vouches for the instruction set; `lanes` holds the longest vector.
         unsafe {
             let (factor, summand) = (V::splat(0.999), V::splat(0.001));
-            let mut sums = [V::splat(1.0); SUMS];
+            // Each begins with what the compiler does not know: it would compute equal sums once,
+            // and a known result only before the clock starts.
+            let mut sums = [V::splat(0.0); SUMS];
+            for (index, sum) in sums.iter_mut().enumerate() {
+                *sum = V::splat(std::hint::black_box(index as f32));
+            }
             for _ in 0..self.rounds {
                 for sum in &mut sums {
                     *sum = sum.mul_add(factor, summand);
