@@ -11,7 +11,8 @@
 //!   changed);
 //! - a thread that leaves before a shuffle or a barrier (reported as divergence);
 //! - a tile that disagrees with `signature.rs` (wrong or unwritten results);
-//! - a fused multiply-add where equal features must cancel; a NaN that pooling swallows.
+//! - a fused multiply-add where equal features must cancel; a NaN that pooling swallows;
+//! - bits that are compared as numbers, or not at all.
 //!
 //! `planted_faults_are_caught` plants each of them. What it cannot see: races that no tried order brings
 //! about, the memory model and the arithmetic of a GPU, and faults of the compiler.
@@ -24,6 +25,8 @@ mod host_cuda;
 mod case;
 #[path = "kernels/cases.rs"]
 mod cases;
+#[path = "kernels/differ.rs"]
+mod differ;
 #[path = "kernels/ptx.rs"]
 mod ptx;
 #[path = "kernels/taps.rs"]
@@ -61,7 +64,7 @@ fn the_source_has_the_signatures_of_the_table() {
 fn every_entry_has_a_case() {
     let all = [cases::normalise(), cases::bias_relu(), cases::max_pool(), cases::im2col()];
     let more = [cases::finish(), cases::channel_sum(), taps::nchw(), taps::nhwc()];
-    let cases: Vec<Case> = all.into_iter().chain(more).flatten().collect();
+    let cases: Vec<Case> = all.into_iter().chain(more).flatten().chain(differ::all()).collect();
     for entry in ENTRIES {
         assert!(cases.iter().any(|case| case.entry.name == entry.name), "{}", entry.name);
     }
@@ -95,6 +98,11 @@ fn channel_sums_are_those_of_float64() {
 #[test]
 fn finish_is_the_mean_of_every_layer() {
     check_all(&["finish"], &cases::finish());
+}
+
+#[test]
+fn one_other_bit_anywhere_is_found() {
+    check_all(&["differ"], &differ::all());
 }
 
 #[test]
@@ -195,6 +203,31 @@ fn planted_faults_are_caught() {
             module: "max_pool",
             cases: cases::max_pool,
             symptom: "expected NaN",
+        },
+        Fault {
+            place: ("differ.cu", "(a.x ^ b.x)", "(__uint_as_float(a.x) != __uint_as_float(b.x))"),
+            module: "differ",
+            cases: differ::all,
+            // Equal NaNs differ as numbers.
+            symptom: "element 0 is 1.0, expected 0.0",
+        },
+        Fault {
+            place: ("differ.cu", " | (a.w ^ b.w)", ""),
+            module: "differ",
+            cases: differ::all,
+            symptom: "element 0 is 0.0, expected 1.0",
+        },
+        Fault {
+            place: ("differ.cu", "1 + blockIdx.x - tile * others", "others"),
+            module: "differ",
+            cases: differ::all,
+            symptom: "element 0 is 0.0, expected 1.0",
+        },
+        Fault {
+            place: ("differ.cu", "min(first + i * THREADS, vectors - 1)", "first + i * THREADS"),
+            module: "differ",
+            cases: differ::all,
+            symptom: "AddressSanitizer: heap-buffer-overflow",
         },
     ];
     for Fault { place, module, cases, symptom } in faults {

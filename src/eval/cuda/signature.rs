@@ -206,6 +206,13 @@ const FINISH: Args<6> = [
     ("layers", Arg::U32),
 ];
 
+const DIFFER: Args<4> = [
+    ("flag", Arg::InOut(Element::U32)),
+    ("data", Arg::In(Element::U32)),
+    ("images", Arg::U32),
+    ("words", Arg::U32),
+];
+
 macro_rules! entries {
     ($($module:literal $threads:literal $items:literal { $($name:literal: $args:expr,)* })*) => {
         &[$($(Entry {
@@ -264,10 +271,11 @@ pub static ENTRIES: &[Entry] = entries! {
         "channel_sum_nhwc_f16": channel_sum(F16),
     }
     "finish" 256 1 { "finish": FINISH, }
+    "differ" 256 1024 { "differ": DIFFER, }
 };
 
 /// Stems of the files in `kernels/`, each one module of PTX.
-pub const MODULES: [&str; 8] = [
+pub const MODULES: [&str; 9] = [
     "normalise",
     "bias_relu",
     "max_pool",
@@ -276,6 +284,7 @@ pub const MODULES: [&str; 8] = [
     "tap_nhwc",
     "channel_sum",
     "finish",
+    "differ",
 ];
 
 #[cfg(test)]
