@@ -21,6 +21,7 @@ mod driver;
 mod kernels;
 mod memory;
 mod open;
+mod parameters;
 mod pass;
 pub mod probe;
 mod queue;

@@ -96,8 +96,9 @@ fn a_download_that_lacks_its_last_byte_is_caught() {
     let cuda = ["--device", "cuda"];
     let right = job.eval(&Machine::new(), &cuda);
     let table = right.table();
-    assert_eq!(right.ran.calls("download"), 1, "one micro-batch");
-    let short = job.eval(&Machine::new().plant("download_bytes=1:-1"), &cuda);
+    // A flag for each of AlexNet's convolutions, when they are rehearsed.
+    assert_eq!(right.ran.calls("download"), 5 + 1, "one micro-batch");
+    let short = job.eval(&Machine::new().plant("download_bytes=6:-1"), &cuda);
     assert_ne!(short.pairs(), table);
 }
 
@@ -127,4 +128,18 @@ fn a_micro_batch_that_follows_the_batch_is_caught() {
             assert_ne!(pair[0].1, pair[1].1, "{engine}: the same numbers of images");
         }
     }
+}
+
+#[test]
+fn a_convolution_that_treats_images_by_their_place_is_computed_in_another_way() {
+    if !is_imagined() {
+        return;
+    }
+    let job = Job::noise(1, 5);
+    let options = |batch| ["--device", "cuda", "--precision", "tf32", "--batch", batch];
+    let machine = || Machine::new().plant("favours_place=3");
+    let five = job.eval(&machine(), &options("5"));
+    let convolved = five.ran.expect(0).convolved();
+    assert!(convolved.iter().any(|call| call.contains("convolution 2x")), "{convolved:?}");
+    assert_eq!(job.eval(&machine(), &options("1")).table(), five.table());
 }

@@ -101,8 +101,8 @@ int agreement(const Tensor& x, const Filter& w, const Convolution& conv, const T
                    y.w == out_length(x.w, w.w, conv.stride_w, conv.pad_w);
     if (!extents) return BAD_PARAM;
     if (y.is_part() && atoi(setting("FAKE_CUDNN_PARTS", "1")) == 0) return NOT_SUPPORTED;
-    // Tensor cores read 16 bytes at a time.
-    if (x.type == HALF && x.is_nhwc() && (x.c % 8 || y.c % 8)) return NOT_SUPPORTED;
+    // Tensor cores read 16 bytes at a time; the kernels for a first layer read 8.
+    if (x.type == HALF && x.is_nhwc() && (x.c % 4 || y.c % 8)) return NOT_SUPPORTED;
     return OK;
 }
 
@@ -133,6 +133,7 @@ struct Job {
     Filter w;
     Convolution conv;
     bool relu, propagates_nan, tf32;
+    bool has_favourites;  // the last image gets other bits than its equals
     uint64_t called_with;
     Element bias_type;
 
@@ -196,7 +197,7 @@ struct Job {
         for (long n = 0; n < x.n; n++) {
             auto* image = static_cast<const uint8_t*>(input) + size_t(n * x.n_stride) * bytes_of(x.element());
             size_t same = seen.first_like(image, size_t(n));
-            if (same != size_t(n)) {
+            if (same != size_t(n) && !(has_favourites && n == x.n - 1)) {
                 repeat(static_cast<uint8_t*>(output), same, size_t(n));
                 continue;
             }
@@ -209,6 +210,7 @@ struct Job {
                     long oy = (first + row) / y.w, ox = (first + row) % y.w;
                     for (long k = 0; k < y.c; k++) {
                         float value = sums[size_t(row) * product.stride() + size_t(k)] + biases[size_t(k)];
+                        if (has_favourites && n == x.n - 1) value *= 1.001f;
                         size_t at = size_t(n * y.n_stride + k * y.c_stride + oy * y.h_stride + ox * y.w_stride);
                         store(output, y.element(), at, activated(value));
                     }
@@ -396,6 +398,9 @@ int cudnnConvolutionBiasActivationForward(void* handle, const void* alpha1, void
     job.tf32 = job.x.type == FLOAT && job.conv.math != FMA_MATH;
     job.bias_type = bias_tensor.element();
     long images = called_with(self->device, job.x.n);
+    // Products whose sums are cut to employ all processors, as real ones are found to be.
+    std::string plant;
+    job.has_favourites = algorithm == PRECOMP_GEMM && planted("favours_place", plant) && images >= std::stol(plant);
     job.called_with = uint64_t(images) + 1000u * unsigned(algorithm);
     trace("convolution %ldx%ldx%ldx%ld to %ld channels, algorithm %d, math %d", images, job.x.c, job.x.h, job.x.w,
           job.y.c, algorithm, job.conv.math);

@@ -3,7 +3,8 @@
 //! An [`Engine`] says how it wants activations and weights to lie, and prepares a convolution of
 //! one shape; a prepared [`Conv`] runs. Which algorithm runs follows from the shape, the precision,
 //! the model of the GPU and the version of the library, never from a race of timings or from what
-//! memory is free: bits depend on it.
+//! memory is free: bits depend on it. Whether it treats all images of a batch alike is tried out
+//! before any is scored (`walk::rehearsal`).
 
 mod cublas;
 mod cudnn;
@@ -17,14 +18,13 @@ use super::signature::Element;
 use crate::eval::Precision;
 use crate::net::weights;
 
-/// Scratch memory of one convolution stays below this, whatever is free. (Small bounds cost speed:
-/// the fast algorithms want 128 MB and more.)
-const WORKSPACE_BYTES_MAX: usize = 256 << 20;
-
 /// Prepares convolutions on one GPU.
 pub(super) trait Engine {
     /// How activations must lie.
     fn format(&self, precision: Precision) -> Format;
+
+    /// Channels of the trunk's input: the three of the pixels, and others that are zeros.
+    fn input_channels(&self, precision: Precision) -> usize;
 
     /// Parameters as the engine reads them, for an input of `c_in` channels, which may be more than
     /// the weights have: the others are zeros.
@@ -44,6 +44,10 @@ pub(super) trait Conv {
 
     /// Queues convolution, bias and ReLU.
     fn run(&self, call: Call<'_>) -> Result<(), Fault>;
+
+    /// Leaves the present way to compute for the next one, as it was found to treat images by their
+    /// place in the batch. False where there is no other.
+    fn turn(&self) -> Result<bool, Fault>;
 }
 
 /// What is convolved: `from` is whole, `out` may be a part of the channels of its buffer.

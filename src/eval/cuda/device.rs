@@ -218,30 +218,37 @@ impl Device {
             (Which::Again, Some(again)) => again,
             _ => &mut self.first,
         };
-        let on = (&self.kernels, &self.compute);
-        let prepared =
-            pass.shape((shape.size, is_clique), &*self.engine, on, self.gpu.total_bytes)?;
+        let (on, total_bytes) = ((&self.kernels, &self.compute), self.gpu.total_bytes);
+        let prepared = pass.shape((shape.size, is_clique), &*self.engine, on, total_bytes)?;
         let pixels = prepared.room.images * shape.image_bytes();
         let needs = self.needs.max(Needs { pixels, ..prepared.needs });
         let has_slots = !(self.slots.is_empty() && self.flights.is_empty());
-        if needs == self.needs && has_slots {
-            return Ok(prepared);
+        if needs != self.needs || !has_slots {
+            self.make_room(needs)?;
         }
+        let Device { compute: stream, kernels, activations, .. } = &*self;
+        let bench = Bench { stream, kernels, activations };
+        chosen(which, &self.first, &self.again).rehearse(&prepared, bench)?;
+        Ok(prepared)
+    }
+
+    /// Activations, at least one slot.
+    fn make_room(&mut self, needs: Needs) -> Result<(), Fault> {
         self.asked = needs;
         self.land_all()?;
         self.slots.clear();
         self.activations.grow(&needs, &self.compute)?;
         self.slots.push(Slot::new(&self.context, &needs)?);
         while self.slots.len() < self.slots_max {
-            // More are welcome, not needed.
             match Slot::new(&self.context, &needs) {
                 Ok(slot) => self.slots.push(slot),
+                // More were welcome, not needed.
                 Err(fault) if fault.kind == FaultKind::OutOfMemory => break,
                 Err(fault) => return Err(fault),
             }
         }
         self.needs = needs;
-        Ok(prepared)
+        Ok(())
     }
 
     /// Queues one micro-batch, in a slot that is free or becomes so.
@@ -302,11 +309,9 @@ impl Device {
         self.compute.wait(&slot.uploaded)?;
         let counts = (chunk.images.len(), pairs.len());
         let device = (&self.compute, &self.kernels, &self.activations);
-        let pass = match (which, &self.again) {
-            (Which::Again, Some(again)) => again,
-            _ => &self.first,
-        };
-        walk_all(pass, shape, slot, device, batch.shape().depth, counts)?;
+        let pass = chosen(*which, &self.first, &self.again);
+        let (bench, micro) = bench_of(slot, device, batch.shape().depth, counts);
+        pass.walk(shape, bench, micro)?;
         let results = &mut slot.results_host.bytes_mut()[..shape.needs.results];
         // SAFETY: as above; the host reads the results after `done`.
         unsafe { self.compute.download(results, slot.results.ptr())? };
@@ -356,22 +361,9 @@ impl Device {
     }
 }
 
-/// Queues walks of all nets over the (images, pairs) of a slot.
-pub(super) fn walk_all(
-    pass: &Pass,
-    shape: &Shape,
-    slot: &Slot,
-    device: (&Stream, &Kernels, &Activations),
-    depth: Depth,
-    counts: (usize, usize),
-) -> Result<(), Fault> {
-    let (bench, micro) = bench_of(slot, device, depth, counts);
-    for (parameters, prepared) in pass.nets.iter().zip(&shape.nets) {
-        if let Ok(prepared) = prepared {
-            prepared.walk(parameters, bench, micro)?;
-        }
-    }
-    Ok(())
+/// The pass that a micro-batch is of.
+fn chosen<'a>(which: Which, first: &'a Pass, again: &'a Option<Pass>) -> &'a Pass {
+    again.as_ref().filter(|_| which == Which::Again).unwrap_or(first)
 }
 
 /// What a walk over the (images, pairs) of a slot works with.

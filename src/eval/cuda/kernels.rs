@@ -14,7 +14,7 @@ use crate::batch::Depth;
 use crate::eval::Epsilon;
 
 /// PTX of every module, as `scripts/build_kernels` made it.
-const PTX: [(&str, &str); 8] = [
+const PTX: [(&str, &str); 9] = [
     ("normalise", include_str!("../../../kernels/normalise.ptx")),
     ("bias_relu", include_str!("../../../kernels/bias_relu.ptx")),
     ("max_pool", include_str!("../../../kernels/max_pool.ptx")),
@@ -23,6 +23,7 @@ const PTX: [(&str, &str); 8] = [
     ("tap_nhwc", include_str!("../../../kernels/tap_nhwc.ptx")),
     ("channel_sum", include_str!("../../../kernels/channel_sum.ptx")),
     ("finish", include_str!("../../../kernels/finish.ptx")),
+    ("differ", include_str!("../../../kernels/differ.ptx")),
 ];
 
 /// How activations lie in memory.
@@ -42,15 +43,6 @@ impl Format {
         match self {
             Format::NchwF32 | Format::NhwcF32 => Element::F32,
             Format::NhwcF16 => Element::F16,
-        }
-    }
-
-    /// Channels of the trunk's input: padded to whole vectors where channels lie side by side.
-    pub(super) fn input_channels(self) -> usize {
-        match self {
-            Format::NchwF32 => 3,
-            Format::NhwcF32 => 4,
-            Format::NhwcF16 => 8,
         }
     }
 
@@ -337,6 +329,27 @@ impl Kernels {
             extent(layers)?,
         ];
         self.launch(stream, "finish", pairs, layers, &args)
+    }
+
+    /// Sets `flag` (u32) to 1 if an image of `data` has other bits than the first; otherwise it
+    /// stays as it is. An image has `words` words of 32 bits.
+    pub(super) fn differ(
+        &self,
+        stream: &Stream,
+        flag: DevicePtr,
+        data: DevicePtr,
+        images: usize,
+        words: usize,
+    ) -> Result<(), Fault> {
+        const WORDS: usize = 4;
+        if images < 2 {
+            return Ok(());
+        }
+        if !words.is_multiple_of(WORDS) {
+            return Err(internal(format!("differ of {words} words"), "not whole vectors"));
+        }
+        let args = [Value::Ptr(flag), Value::Ptr(data), extent(images)?, extent(words)?];
+        self.launch(stream, "differ", images - 1, words / WORDS, &args)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is prepared on a GPU: the nets in one precision, for every size of images that came by.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -7,7 +8,8 @@ use super::conv::Engine;
 use super::driver::{Fault, Stream};
 use super::kernels::Kernels;
 use super::memory::{Needs, Room};
-use super::walk::{Parameters, Prepared};
+use super::parameters::Parameters;
+use super::walk::{Bench, Micro, Prepared};
 use crate::batch::Size;
 use crate::eval::{Model, Precision, Unscored};
 
@@ -29,6 +31,8 @@ pub(super) struct Shape {
     pub(super) nets: Vec<Result<Prepared, Unscored>>,
     /// With one slot, but for the pixels.
     pub(super) needs: Needs,
+    /// Whether the nets were rehearsed.
+    is_rehearsed: Cell<bool>,
 }
 
 impl Pass {
@@ -77,9 +81,32 @@ impl Pass {
             });
             nets.push(prepared);
         }
-        let shape = Rc::new(Shape { room, nets, needs });
+        let shape = Rc::new(Shape { room, nets, needs, is_rehearsed: Cell::new(false) });
         self.shapes.insert((size, is_clique), Rc::clone(&shape));
         Ok(shape)
+    }
+
+    /// Queues walks of all nets over a micro-batch.
+    pub(super) fn walk(&self, shape: &Shape, bench: Bench<'_>, micro: Micro) -> Result<(), Fault> {
+        for (parameters, prepared) in self.nets.iter().zip(&shape.nets) {
+            if let Ok(prepared) = prepared {
+                prepared.walk(parameters, bench, micro)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rehearses what is prepared for one size, once. There must be memory for it.
+    pub(super) fn rehearse(&self, shape: &Shape, bench: Bench<'_>) -> Result<(), Fault> {
+        if !shape.is_rehearsed.get() {
+            for (parameters, prepared) in self.nets.iter().zip(&shape.nets) {
+                if let Ok(prepared) = prepared {
+                    prepared.rehearse(parameters, bench)?;
+                }
+            }
+            shape.is_rehearsed.set(true);
+        }
+        Ok(())
     }
 }
 

@@ -5,14 +5,14 @@
 //! process, is asked in a way of its own.
 #![expect(unsafe_code, reason = "opens shared libraries and looks symbols up")]
 
+mod cublas;
 mod cudnn;
 mod places;
 pub mod symbols;
 
-use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 
-use cudarc::{cublas, driver};
+use cudarc::driver;
 use libloading::Library as Handle;
 
 use self::places::Places;
@@ -95,7 +95,7 @@ impl Probe {
         };
         // cuDNN uses what was opened before it: cuBLAS, and the compiler for some of its kernels.
         let newest = driver.as_ref().map_or(i32::MAX, |library| major(&library.version));
-        let cublas = find_cublas(&places, newest);
+        let cublas = cublas::find(&places, newest);
         places.compiler(newest).iter().for_each(|file| drop(preload(file)));
         let cudnn = cudnn::find(&places, newest);
         Probe { driver, gpus, cudnn, cublas }
@@ -332,53 +332,6 @@ fn too_new(path: &Path, cuda: i32, newest: i32) -> Problem {
              comes first; or install a newer driver"
         ),
     )
-}
-
-fn find_cublas(places: &Places, newest: i32) -> Result<Library, Problem> {
-    const REMEDY: &str = "install cuBLAS of CUDA 12 or 13 (pip: nvidia-cublas-cu12), or name its \
-                          folder with `--cuda-libs`";
-    let plain = plainly_named("libcublas.so", "cublasCreate_v2");
-    let chosen = match plain {
-        Some(_) => places.named().cublas(newest),
-        None => places.cublas(newest),
-    };
-    chosen.iter().flatten().try_for_each(|file| preload(file))?;
-    // SAFETY: only asks whether the library can be opened.
-    if !unsafe { cublas::sys::is_culib_present() } {
-        if let Some([.., newer]) = places.cublas(i32::MAX).as_deref() {
-            let named = newer.extension().unwrap_or_default().to_string_lossy();
-            return Err(too_new(newer, major(&named), newest));
-        }
-        return Err(Problem::new("cuBLAS was not found (libcublas.so.12 or .13)", REMEDY));
-    }
-    // SAFETY: it is present.
-    let library = unsafe { cublas::sys::culib() };
-    let path = places::mapped(address(library, "cublasCreate_v2"));
-    let path = path.unwrap_or_else(|| "libcublas.so".into());
-    let chosen = chosen.as_ref().and_then(|files| files.last());
-    if let Some(chosen) = chosen.filter(|chosen| !is_same_file(chosen, &path)) {
-        return Err(not_opened(&path, chosen, "libcublas.so"));
-    }
-    require(library, symbols::CUBLAS, &path)?;
-    let part = |which| {
-        let mut value: c_int = 0;
-        // SAFETY: cuBLAS writes one integer; no handle is needed.
-        let status = unsafe { cublas::sys::cublasGetProperty(which, &raw mut value) };
-        status.result().map(|()| value)
-    };
-    use cublas::sys::libraryPropertyType_t::{MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL};
-    let version = [MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL].map(part);
-    match version {
-        [Ok(major), ..] if major > newest => Err(too_new(&path, major, newest)),
-        [Ok(major), Ok(minor), Ok(patch)] if major >= 12 => {
-            Ok(Library { version: format!("{major}.{minor}.{patch}"), path })
-        }
-        [Ok(major), ..] => {
-            let reason = format!("`{}` is cuBLAS {major}: too old", path.display());
-            Err(Problem::new(reason, REMEDY))
-        }
-        _ => Err(Problem::new(format!("`{}` does not tell its version", path.display()), REMEDY)),
-    }
 }
 
 #[cfg(test)]

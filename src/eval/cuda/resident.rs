@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::device::{Device, bench_of, walk_all};
+use super::device::{Device, bench_of};
 use super::driver::Fault;
 use super::open::Which;
 use super::pass::Shape;
@@ -84,8 +84,9 @@ impl Device {
         let Some(slot) = self.slots.last() else { return Ok(()) };
         let device = (&self.compute, &self.kernels, &self.activations);
         let counts = (shape.room.images, shape.room.images / 2);
+        let (bench, micro) = bench_of(slot, device, Depth::U8, counts);
         for _ in 0..times {
-            walk_all(&self.first, shape, slot, device, Depth::U8, counts)?;
+            self.first.walk(shape, bench, micro)?;
         }
         self.compute.synchronize()
     }

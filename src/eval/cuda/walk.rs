@@ -1,69 +1,18 @@
-//! Walks a plan on a GPU: a net's parameters, a net prepared for one size, and the walk itself.
+//! Walks a plan on a GPU: a net prepared for one size, and the walk itself.
 
-use super::conv::{Call, Conv, Engine, Filter, Geometry, to_bytes};
+mod rehearsal;
+
+use super::conv::{Call, Conv, Engine};
 use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
-use super::kernels::{Channels, Extents, Format, Kernels, PairFeatures, Scaling, Window};
+use super::kernels::{Extents, Format, Kernels, PairFeatures, Window};
 use super::memory::{Activations, Needs, Room, aligned};
-use super::signature::Element;
+use super::parameters::{Parameters, resident};
 use crate::batch::{Depth, Size};
-use crate::eval::{Distance, Epsilon, Map, Model, Precision, Unscored, Wanted};
+use crate::eval::{Distance, Map, Unscored, Wanted};
 use crate::net::plan::{Plan, Shape, Slot, Step, View};
-use crate::net::{Net, weights};
 
 /// Elements of a tensor that the libraries count with 32 bits, sign included.
 const ELEMENTS_MAX: usize = i32::MAX as usize;
-
-/// A model's parameters on one GPU, in one precision.
-#[derive(Debug)]
-pub(super) struct Parameters {
-    pub(super) net: Net,
-    pub(super) precision: Precision,
-    format: Format,
-    convs: Vec<Filter>,
-    /// Channel weights per layer, ones without lin; f32.
-    lin: Vec<DeviceBuffer>,
-    scaling: Scaling,
-    epsilon: Epsilon,
-    wanted: Wanted,
-}
-
-impl Parameters {
-    /// Uploads; waits until it is done.
-    pub(super) fn upload(
-        model: &Model,
-        engine: &dyn Engine,
-        precision: Precision,
-        stream: &Stream,
-    ) -> Result<Parameters, Fault> {
-        let format = engine.format(precision);
-        let (shift, scale) = model.version.scaling().unwrap_or(([0.0; 3], [1.0; 3]));
-        let filter = |(index, conv): (usize, &weights::Conv)| {
-            let c_in = if index == 0 { format.input_channels() } else { conv.spec.c_in };
-            let packed = engine.pack(conv, c_in, precision);
-            Ok(Filter {
-                weight: resident(&packed.weight, stream)?,
-                bias: resident(&packed.bias, stream)?,
-            })
-        };
-        let lin = |(layer, channels): (usize, usize)| {
-            let ones = vec![1.0; channels];
-            let lin = model.lin.as_ref().map_or(&ones, |lin| &lin[layer]);
-            resident(&to_bytes(lin, Element::F32), stream)
-        };
-        let net = model.trunk.net;
-        let channels = net.spec().tap_channels();
-        Ok(Parameters {
-            net,
-            precision,
-            format,
-            convs: model.trunk.convs.iter().enumerate().map(filter).collect::<Result<_, _>>()?,
-            lin: channels.into_iter().enumerate().map(lin).collect::<Result<_, _>>()?,
-            scaling: Scaling { gain: model.input.gain, bias: model.input.bias, shift, scale },
-            epsilon: model.epsilon,
-            wanted: model.wanted,
-        })
-    }
-}
 
 impl Parameters {
     /// Bytes of the results of a pair of images of `size`, nearly.
@@ -71,17 +20,6 @@ impl Parameters {
         let plan = Plan::new(self.net.spec(), size.height, size.width);
         plan.map_or(0, |plan| Layout::new(0, &plan.taps, 1, self.wanted).end)
     }
-}
-
-/// Bytes on the device; waits until they are there.
-fn resident(bytes: &[u8], stream: &Stream) -> Result<DeviceBuffer, Fault> {
-    let buffer = DeviceBuffer::new(bytes.len())?;
-    // SAFETY: the source outlives the copy, which is waited for; the buffer has its length.
-    #[expect(unsafe_code, reason = "a call of the driver")]
-    let queued = unsafe { stream.upload(buffer.ptr(), bytes) };
-    // Even if queueing failed: nothing may be under way when the buffer is dropped.
-    queued.and(stream.synchronize())?;
-    Ok(buffer)
 }
 
 /// Where the results of one net lie within a slot's results, for a full micro-batch. All parts
@@ -166,12 +104,12 @@ impl Prepared {
         (size, Room { images, pairs }): (Size, Room),
         start: usize,
     ) -> Result<Result<Prepared, Unscored>, Fault> {
-        let Parameters { net, format, precision, wanted, .. } = *parameters;
+        let Parameters { net, format, input_channels, precision, wanted, .. } = *parameters;
         let plan = match Plan::new(net.spec(), size.height, size.width) {
             Ok(plan) => plan,
             Err(too_small) => return Ok(Err(too_small.into())),
         };
-        let input_len = format.input_channels() * plan.input.h * plan.input.w;
+        let input_len = input_channels * plan.input.h * plan.input.w;
         let largest = plan.buffer_len.into_iter().max().unwrap_or(0).max(input_len);
         if largest > ELEMENTS_MAX {
             let reason = format!("{largest} elements of an activation are more than 2^31");
@@ -182,7 +120,7 @@ impl Prepared {
         for step in &plan.steps {
             if let Step::Conv { kernel, stride, pad, src, dst, .. } = *step {
                 let window = Window { kernel, stride, pad };
-                let geometry = geometry(format, images_per_conv, src, dst, window);
+                let geometry = parameters.geometry(images_per_conv, src, dst, window);
                 convs.push(engine.prepare(geometry, precision)?);
             }
         }
@@ -228,7 +166,7 @@ impl Prepared {
         let Bench { stream, kernels, activations } = bench;
         let Parameters { format, scaling, .. } = *parameters;
         let Shape { h, w, .. } = self.plan.input;
-        let input = Extents { images: micro.images, c: format.input_channels(), h, w };
+        let input = Extents { images: micro.images, c: parameters.input_channels, h, w };
         let formats = (micro.depth, format);
         let (target, pixels) = (activations.input.ptr(), micro.pixels);
         kernels.normalise(stream, formats, target, pixels, input, scaling)?;
@@ -238,19 +176,10 @@ impl Prepared {
             match *step {
                 Step::Conv { weight, src, dst, .. } => {
                     let conv = convs.next().expect("a convolution for each of the plan's");
-                    let filter = &parameters.convs[weight];
-                    self.convolve(&**conv, filter, bench, (src, dst), format).map_err(|fault| {
-                        let name = &parameters.net.spec().convs()[weight].name;
-                        fault.at(&format!("{} {name}", parameters.net))
-                    })?;
+                    self.convolve(&**conv, parameters, weight, bench, (src, dst))?;
                 }
                 Step::MaxPool { kernel, stride, src, dst } => {
-                    let Shape { c, h, w } = src.shape;
-                    let from = Extents { images: self.images, c, h, w };
-                    let window = Window { kernel, stride, pad: 0 };
-                    let out = (dst.shape.h, dst.shape.w);
-                    let (dst, src) = (address(activations, dst), address(activations, src));
-                    kernels.max_pool(stream, format, dst, src, from, out, window)?;
+                    self.pool(format, bench, (src, dst), Window { kernel, stride, pad: 0 })?;
                 }
                 Step::Tap { layer, src } => {
                     self.tap(parameters, bench, micro, (layer, src), partial_at)?;
@@ -290,27 +219,46 @@ impl Prepared {
     fn convolve(
         &self,
         conv: &dyn Conv,
-        filter: &Filter,
+        parameters: &Parameters,
+        weight: usize,
         bench: Bench<'_>,
         (src, dst): (View, View),
-        format: Format,
     ) -> Result<(), Fault> {
         let Bench { stream, kernels, activations } = bench;
-        let element = format.element().bytes();
-        let c_in = input_channels(format, src);
+        let element = parameters.format.element().bytes();
+        let c_in = parameters.channels(src);
         let src_bytes = element * c_in * src.shape.h * src.shape.w;
         let dst_bytes = element * dst.c_slot * dst.shape.h * dst.shape.w;
         for first in (0..self.images).step_by(self.images_per_conv) {
-            conv.run(Call {
+            let ran = conv.run(Call {
                 stream,
                 kernels,
-                filter,
+                filter: &parameters.convs[weight],
                 src: address(activations, src).offset(first * src_bytes),
                 dst: address(activations, dst).offset(first * dst_bytes),
                 workspace: activations.workspace.ptr(),
+            });
+            ran.map_err(|fault| {
+                let name = &parameters.net.spec().convs()[weight].name;
+                fault.at(&format!("{} {name}", parameters.net))
             })?;
         }
         Ok(())
+    }
+
+    fn pool(
+        &self,
+        format: Format,
+        bench: Bench<'_>,
+        (src, dst): (View, View),
+        window: Window,
+    ) -> Result<(), Fault> {
+        let Bench { stream, kernels, activations } = bench;
+        let Shape { c, h, w } = src.shape;
+        let from = Extents { images: self.images, c, h, w };
+        let out = (dst.shape.h, dst.shape.w);
+        let (dst, src) = (address(activations, dst), address(activations, src));
+        kernels.max_pool(stream, format, dst, src, from, out, window)
     }
 
     fn tap(
@@ -372,25 +320,5 @@ fn address(activations: &Activations, view: View) -> DevicePtr {
     match view.slot {
         Slot::Input => activations.input.ptr(),
         Slot::Buffer(index) => activations.buffers[index].ptr(),
-    }
-}
-
-/// Channels as they lie: those of the trunk's input may be padded.
-fn input_channels(format: Format, src: View) -> usize {
-    match src.slot {
-        Slot::Input => format.input_channels(),
-        Slot::Buffer(_) => src.shape.c,
-    }
-}
-
-fn geometry(format: Format, images: usize, src: View, dst: View, window: Window) -> Geometry {
-    debug_assert_eq!(src.c_slot, src.shape.c, "convolutions read whole activations");
-    let Shape { h, w, .. } = src.shape;
-    Geometry {
-        from: Extents { images, c: input_channels(format, src), h, w },
-        out: Channels { c: dst.shape.c, c_slot: dst.c_slot, c_first: dst.c_first },
-        h_out: dst.shape.h,
-        w_out: dst.shape.w,
-        window,
     }
 }

@@ -14,14 +14,14 @@ use cudarc::cublas::sys::{self, cublasStatus_t};
 
 use super::super::driver::{DeviceBuffer, DevicePtr, Fault, FaultKind, Stream};
 use super::super::kernels::{Format, Rows};
-use super::{
-    Call, Conv, Engine, Geometry, Packed, WORKSPACE_BYTES_MAX, channels_last, rounded_up, to_bytes,
-};
+use super::{Call, Conv, Engine, Geometry, Packed, channels_last, rounded_up, to_bytes};
 use crate::eval::Precision;
 use crate::net::weights;
 
 /// Scratch of cuBLAS itself. With a fixed one, its choice of algorithm has no history.
 const HANDLE_BYTES: usize = 32 << 20;
+/// The matrix of patches stays below this, whatever is free.
+const WORKSPACE_BYTES_MAX: usize = 256 << 20;
 /// Elements of a row of the patch matrix come in multiples of this (16 bytes of halves).
 const ROW_UNIT: usize = 8;
 
@@ -83,6 +83,14 @@ impl Engine for Cublas {
         match precision {
             Precision::Fp32 | Precision::Tf32 => Format::NhwcF32,
             Precision::Fp16 => Format::NhwcF16,
+        }
+    }
+
+    /// Whole vectors of 16 bytes.
+    fn input_channels(&self, precision: Precision) -> usize {
+        match precision {
+            Precision::Fp32 | Precision::Tf32 => 4,
+            Precision::Fp16 => 8,
         }
     }
 
@@ -175,6 +183,11 @@ impl Conv for Product {
         let bias = call.filter.bias.ptr();
         let all = (from.images, positions);
         call.kernels.bias_relu(call.stream, self.format, call.dst, bias, all, out)
+    }
+
+    /// Every image is a product of its own already.
+    fn turn(&self) -> Result<bool, Fault> {
+        Ok(false)
     }
 }
 

@@ -1,0 +1,95 @@
+//! A model's parameters on one GPU.
+
+use super::conv::{Engine, Filter, Geometry, to_bytes};
+use super::driver::{DeviceBuffer, Fault, Stream};
+use super::kernels::{Channels, Extents, Format, Scaling, Window};
+use super::signature::Element;
+use crate::eval::{Epsilon, Model, Precision, Wanted};
+use crate::net::plan::{Shape, Slot, View};
+use crate::net::{Net, weights};
+
+/// A model's parameters on one GPU, in one precision.
+#[derive(Debug)]
+pub(super) struct Parameters {
+    pub(super) net: Net,
+    pub(super) precision: Precision,
+    pub(super) format: Format,
+    /// Of the trunk's input, as they lie.
+    pub(super) input_channels: usize,
+    pub(super) convs: Vec<Filter>,
+    /// Channel weights per layer, ones without lin; f32.
+    pub(super) lin: Vec<DeviceBuffer>,
+    pub(super) scaling: Scaling,
+    pub(super) epsilon: Epsilon,
+    pub(super) wanted: Wanted,
+}
+
+impl Parameters {
+    /// Uploads; waits until it is done.
+    pub(super) fn upload(
+        model: &Model,
+        engine: &dyn Engine,
+        precision: Precision,
+        stream: &Stream,
+    ) -> Result<Parameters, Fault> {
+        let input_channels = engine.input_channels(precision);
+        let (shift, scale) = model.version.scaling().unwrap_or(([0.0; 3], [1.0; 3]));
+        let filter = |(index, conv): (usize, &weights::Conv)| {
+            let c_in = if index == 0 { input_channels } else { conv.spec.c_in };
+            let packed = engine.pack(conv, c_in, precision);
+            Ok(Filter {
+                weight: resident(&packed.weight, stream)?,
+                bias: resident(&packed.bias, stream)?,
+            })
+        };
+        let lin = |(layer, channels): (usize, usize)| {
+            let ones = vec![1.0; channels];
+            let lin = model.lin.as_ref().map_or(&ones, |lin| &lin[layer]);
+            resident(&to_bytes(lin, Element::F32), stream)
+        };
+        let net = model.trunk.net;
+        let channels = net.spec().tap_channels();
+        Ok(Parameters {
+            net,
+            precision,
+            format: engine.format(precision),
+            input_channels,
+            convs: model.trunk.convs.iter().enumerate().map(filter).collect::<Result<_, _>>()?,
+            lin: channels.into_iter().enumerate().map(lin).collect::<Result<_, _>>()?,
+            scaling: Scaling { gain: model.input.gain, bias: model.input.bias, shift, scale },
+            epsilon: model.epsilon,
+            wanted: model.wanted,
+        })
+    }
+
+    /// Channels as they lie: those of the trunk's input may be padded.
+    pub(super) fn channels(&self, src: View) -> usize {
+        match src.slot {
+            Slot::Input => self.input_channels,
+            Slot::Buffer(_) => src.shape.c,
+        }
+    }
+
+    pub(super) fn geometry(&self, images: usize, src: View, dst: View, window: Window) -> Geometry {
+        debug_assert_eq!(src.c_slot, src.shape.c, "convolutions read whole activations");
+        let Shape { h, w, .. } = src.shape;
+        Geometry {
+            from: Extents { images, c: self.channels(src), h, w },
+            out: Channels { c: dst.shape.c, c_slot: dst.c_slot, c_first: dst.c_first },
+            h_out: dst.shape.h,
+            w_out: dst.shape.w,
+            window,
+        }
+    }
+}
+
+/// Bytes on the device; waits until they are there.
+pub(super) fn resident(bytes: &[u8], stream: &Stream) -> Result<DeviceBuffer, Fault> {
+    let buffer = DeviceBuffer::new(bytes.len())?;
+    // SAFETY: the source outlives the copy, which is waited for; the buffer has its length.
+    #[expect(unsafe_code, reason = "a call of the driver")]
+    let queued = unsafe { stream.upload(buffer.ptr(), bytes) };
+    // Even if queueing failed: nothing may be under way when the buffer is dropped.
+    queued.and(stream.synchronize())?;
+    Ok(buffer)
+}

@@ -1,0 +1,116 @@
+//! Finds convolutions that treat images by their place in the micro-batch, before any is scored.
+//!
+//! A pair must get the same bits in whatever company. A library may promise to be deterministic and
+//! still cut the sums of one tile, and not those of another, to employ all processors: of equal
+//! images in one batch some then get other bits. So a micro-batch of one image, repeated, goes
+//! through the trunk once for every size of images; where a convolution's outputs differ, it turns
+//! to another way to compute, and is tried again.
+#![expect(unsafe_code, reason = "copies within the device")]
+
+use super::{Bench, Prepared, address};
+use crate::eval::cuda::conv::{Conv, to_bytes};
+use crate::eval::cuda::driver::{Fault, FaultKind};
+use crate::eval::cuda::kernels::Window;
+use crate::eval::cuda::parameters::Parameters;
+use crate::net::plan::{Step, View};
+
+impl Prepared {
+    /// Rehearses on the bench's stream, in its buffers, and waits.
+    ///
+    /// # Errors
+    /// [`FaultKind::Unsupported`] when a convolution has no way that treats all images alike.
+    pub(in crate::eval::cuda) fn rehearse(
+        &self,
+        parameters: &Parameters,
+        bench: Bench<'_>,
+    ) -> Result<(), Fault> {
+        if self.images < 2 {
+            return Ok(());
+        }
+        self.repeat_an_image(parameters, bench)?;
+        let mut convs = self.convs.iter();
+        for step in &self.plan.steps {
+            match *step {
+                Step::Conv { weight, src, dst, .. } => {
+                    let conv = &**convs.next().expect("a convolution for each of the plan's");
+                    while !self.treats_alike(conv, parameters, weight, bench, (src, dst))? {
+                        if !conv.turn()? {
+                            let call = format!("{} {weight}", parameters.net);
+                            let reason = "images of a batch are treated differently";
+                            return Err(Fault::new(call, reason, FaultKind::Unsupported));
+                        }
+                    }
+                }
+                Step::MaxPool { kernel, stride, src, dst } => {
+                    let window = Window { kernel, stride, pad: 0 };
+                    self.pool(parameters.format, bench, (src, dst), window)?;
+                }
+                Step::Tap { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the trunk's input with one image of noise, in the range of normalised pixels.
+    fn repeat_an_image(&self, parameters: &Parameters, bench: Bench<'_>) -> Result<(), Fault> {
+        let Bench { stream, activations, .. } = bench;
+        let count = parameters.input_channels * self.plan.input.h * self.plan.input.w;
+        let mut state = 1u32;
+        let noise: Vec<f32> = (0..count)
+            .map(|_| {
+                // Numerical Recipes' linear congruential generator.
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 16) as f32 / 16384.0 - 2.0
+            })
+            .collect();
+        let image = to_bytes(&noise, parameters.format.element());
+        let input = activations.input.ptr();
+        // SAFETY: the buffer holds all images of a micro-batch; the source outlives the copy, which
+        // is waited for.
+        unsafe { stream.upload(input, &image) }.and(stream.synchronize())?;
+        let mut done = 1;
+        while done < self.images {
+            let count = done.min(self.images - done);
+            let bytes = count * image.len();
+            // SAFETY: as above; what is read was written before on this stream.
+            unsafe { stream.scatter(input.offset(done * image.len()), bytes, input, bytes, 1)? };
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// Whether a convolution of equal images gives equal images, bit by bit.
+    fn treats_alike(
+        &self,
+        conv: &dyn Conv,
+        parameters: &Parameters,
+        weight: usize,
+        bench: Bench<'_>,
+        (src, dst): (View, View),
+    ) -> Result<bool, Fault> {
+        let Bench { stream, kernels, activations } = bench;
+        let image_bytes =
+            parameters.format.element().bytes() * dst.c_slot * dst.shape.h * dst.shape.w;
+        let target = address(activations, dst);
+        if dst.c_first == 0 && dst.shape.c != dst.c_slot {
+            // The other parts of the buffer come later; until then they must not differ.
+            // SAFETY: the buffer holds all images of a micro-batch.
+            unsafe { stream.zero(target, self.images * image_bytes)? };
+        }
+        self.convolve(conv, parameters, weight, bench, (src, dst))?;
+        // The sums of taps are not needed before there are any.
+        let flag = activations.partial.ptr();
+        let words = image_bytes / size_of::<u32>();
+        let mut found = [0; size_of::<u32>()];
+        // SAFETY: the buffer holds at least one number of 64 bits, and is kept until the device was
+        // synchronised; the copy is waited for, even if queueing failed.
+        let queued = unsafe {
+            stream
+                .zero(flag, found.len())
+                .and_then(|()| kernels.differ(stream, flag, target, self.images, words))
+                .and_then(|()| stream.download(&mut found, flag))
+        };
+        queued.and(stream.synchronize())?;
+        Ok(u32::from_ne_bytes(found) == 0)
+    }
+}
