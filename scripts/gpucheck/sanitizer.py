@@ -1,7 +1,8 @@
 """Part `sanitizer`: NVIDIA's compute-sanitizer on a run so small that it ends.
 
-Every kernel is instrumented, the libraries' too: initcheck must see all writes to know what was
-written. What it reports is then divided by kernel. A report on one of ours fails the part, and so does
+For memcheck and initcheck every kernel is instrumented, the libraries' too: initcheck must see all writes
+to know what was written. The other two tools look within one kernel, and get ours alone: on a library's
+large products racecheck does not end. What it reports is then divided by kernel. A report on one of ours fails the part, and so does
 one whose kernel is not named; a report on a library's kernel is written down.
 """
 
@@ -20,6 +21,7 @@ from .program import free
 from .session import Session
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
+WITHIN_A_KERNEL = ("racecheck", "synccheck")
 FOUND = 86  # the exit code that says "something was found"
 UNNAMED = "?"
 
@@ -143,7 +145,7 @@ def sanitizer(session: Session, deadline: Deadline, result: Result) -> None:
         command = session.program.arguments(
             manifest, free(manifest.parent), case.nets, case.precision, case.engine
         )
-        outcome = session.commands.run([*tool_command(case.tool), *command], deadline)
+        outcome = session.commands.run([*tool_command(case.tool, own), *command], deadline)
         findings = read_report(outcome.stdout + outcome.stderr, own)
         clean, verdict = judge(findings, outcome.returncode, own)
         if outcome.returncode is None:
@@ -155,8 +157,11 @@ def sanitizer(session: Session, deadline: Deadline, result: Result) -> None:
         result.data["runs"].append(row)
 
 
-def tool_command(tool: str) -> list[object]:
+def tool_command(tool: str, own: set[str]) -> list[object]:
     """compute-sanitizer before its program. The program checks every return code of the driver itself,
     so here only kernels are judged."""
-    command = ["compute-sanitizer", "--tool", tool, "--report-api-errors", "no"]
+    command: list[object] = ["compute-sanitizer", "--tool", tool, "--report-api-errors", "no"]
+    if tool in WITHIN_A_KERNEL:
+        for name in sorted(own):
+            command += ["--kernel-name", f"kns={name}"]
     return [*command, "--error-exitcode", FOUND, "--print-limit", 10000]
