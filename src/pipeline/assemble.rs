@@ -1,11 +1,13 @@
 //! Decoded images become batches.
 //!
-//! An image waits here until its reference is there; then the pair goes into the open batch of its
-//! size. A reference is copied into a batch once, however many of its pairs follow.
+//! Images come in scoring order: a reference is kept while the distorted images of its group come,
+//! and each pair goes into the open batch of its size. A reference is copied into a batch once,
+//! however many of its pairs follow.
 
 use std::collections::HashMap;
 
-use super::clique::Members;
+use anyhow::Context as _;
+
 use super::decode::{Decoded, Part};
 use super::{Files, Outcomes, failed_rows};
 use crate::batch::{Batch, BatchShape, Pair, Row};
@@ -18,16 +20,6 @@ use crate::signals::Stop;
 /// Batches of different shapes that may be open at once; the one that was used least recently is
 /// submitted as it is when another is needed.
 const OPEN_MAX: usize = 4;
-
-/// A group of which not all images have arrived.
-#[derive(Debug, Default)]
-struct Group {
-    reference: Option<Result<Image, Failure>>,
-    /// Distorted images that arrived before the reference.
-    waiting: Vec<(Vec<Row>, Result<Image, Failure>)>,
-    arrived: usize,
-    expected: Option<usize>,
-}
 
 /// A batch that is being filled.
 #[derive(Debug)]
@@ -44,8 +36,10 @@ pub(super) struct Assembler<'a> {
     stop: &'a Stop,
     /// The files of rows that are in open batches or in flight.
     files: HashMap<Row, Files>,
-    groups: HashMap<u64, Group>,
-    cliques: HashMap<u64, Members>,
+    /// That of the current group.
+    reference: Option<Result<Image, Failure>>,
+    /// The images of the current clique until now.
+    clique: Vec<Result<Image, Failure>>,
     /// Most recently used last.
     open: Vec<Open>,
     in_flight: usize,
@@ -63,8 +57,8 @@ impl<'a> Assembler<'a> {
             rules,
             stop,
             files: HashMap::new(),
-            groups: HashMap::new(),
-            cliques: HashMap::new(),
+            reference: None,
+            clique: Vec::new(),
             open: Vec::new(),
             in_flight: 0,
             outcomes: Outcomes::default(),
@@ -73,38 +67,24 @@ impl<'a> Assembler<'a> {
 
     /// Takes an image; may submit batches and collect scores.
     pub(super) fn push(&mut self, decoded: Decoded) -> anyhow::Result<()> {
-        let Decoded { group: number, part, image } = decoded;
-        if let Part::Member { edges, count, index } = part {
-            let members = self.cliques.remove(&number);
-            let mut members = members.unwrap_or_else(|| Members::new(count));
-            if members.insert(index, image) {
-                self.score_clique(members, &edges)?;
-            } else {
-                self.cliques.insert(number, members);
-            }
-            return self.collect(Wait::Poll);
-        }
-        let mut group = self.groups.remove(&number).unwrap_or_default();
+        let Decoded { group, part, image } = decoded;
         match part {
-            Part::Member { .. } => {}
-            Part::Reference { distorted_count, own_rows } => {
-                group.expected = Some(distorted_count);
-                self.pair_with_itself(number, &image, &own_rows)?;
-                for (rows, distorted) in std::mem::take(&mut group.waiting) {
-                    self.pair(number, &image, distorted, &rows)?;
+            Part::Member { edges, count } => {
+                self.clique.push(image);
+                if self.clique.len() == count {
+                    let images = std::mem::take(&mut self.clique);
+                    self.score_clique(&images, &edges)?;
                 }
-                group.reference = Some(image);
+            }
+            Part::Reference { own_rows } => {
+                self.pair_with_itself(group, &image, &own_rows)?;
+                self.reference = Some(image);
             }
             Part::Distorted { rows } => {
-                group.arrived += 1;
-                match &group.reference {
-                    Some(reference) => self.pair(number, reference, image, &rows)?,
-                    None => group.waiting.push((rows, image)),
-                }
+                let reference = self.reference.take().context("a group without a reference")?;
+                self.pair(group, &reference, image, &rows)?;
+                self.reference = Some(reference);
             }
-        }
-        if group.expected != Some(group.arrived) {
-            self.groups.insert(number, group);
         }
         self.collect(Wait::Poll)
     }
@@ -116,8 +96,7 @@ impl<'a> Assembler<'a> {
 
     /// Drops what is not in flight.
     pub(super) fn abandon(&mut self) {
-        self.groups.clear();
-        self.cliques.clear();
+        self.clique.clear();
         self.open.clear();
     }
 

@@ -136,6 +136,27 @@ fn k_methods_against_one_reference_are_k_plus_one_images() {
     assert_eq!(fake.batches, [(16, 12); 3]);
 }
 
+/// Many decoders are done in any order; were that the order of pairs, too, a batch could hold a
+/// reference twice.
+#[test]
+fn batches_are_the_same_whoever_decodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut manifest = "ref,dist,method\n".to_owned();
+    for item in 0..40 {
+        write_image(folder.path(), &format!("r{item}.pgm"), 16, 16, item);
+        for method in 0..4 {
+            write_image(folder.path(), &format!("d{item}{method}.pgm"), 16, 16, 10 * method);
+            manifest += &format!("r{item}.pgm,d{item}{method}.pgm,{method}\n");
+        }
+    }
+    for threads in [1, 2, 7] {
+        let mut fake = FakeEvaluator::new(8, 6);
+        let outcome = run_fake(folder.path(), &manifest, threads, &mut fake);
+        assert_eq!(outcome.result.unwrap().scored, 160);
+        assert_eq!(fake.batches, [(10, 8); 20]);
+    }
+}
+
 #[test]
 fn a_pair_that_cannot_be_scored_is_a_row_and_not_the_end() {
     let folder = tempfile::tempdir().unwrap();
