@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use super::decode::{Decoded, Part};
 use super::{Files, Outcomes, failed_rows};
-use crate::batch::{Batch, BatchShape, Pair, Row};
+use crate::batch::{Batch, BatchShape, Extent, Pair, Row};
 use crate::error::Failure;
 use crate::eval::{Evaluator, Wait};
 use crate::image::{Image, Rules};
@@ -20,6 +20,15 @@ use crate::signals::Stop;
 /// Batches of different shapes that may be open at once; the one that was used least recently is
 /// submitted as it is when another is needed.
 const OPEN_MAX: usize = 4;
+
+/// The pairs of one reference.
+#[derive(Debug)]
+struct Group {
+    number: u64,
+    reference: Result<Image, Failure>,
+    /// What all of its pairs would bring to a batch.
+    extent: Extent,
+}
 
 /// A batch that is being filled.
 #[derive(Debug)]
@@ -36,8 +45,8 @@ pub(super) struct Assembler<'a> {
     stop: &'a Stop,
     /// The files of rows that are in open batches or in flight.
     files: HashMap<Row, Files>,
-    /// That of the current group.
-    reference: Option<Result<Image, Failure>>,
+    /// The current one.
+    group: Option<Group>,
     /// The images of the current clique until now.
     clique: Vec<Result<Image, Failure>>,
     /// Most recently used last.
@@ -57,7 +66,7 @@ impl<'a> Assembler<'a> {
             rules,
             stop,
             files: HashMap::new(),
-            reference: None,
+            group: None,
             clique: Vec::new(),
             open: Vec::new(),
             in_flight: 0,
@@ -67,7 +76,7 @@ impl<'a> Assembler<'a> {
 
     /// Takes an image; may submit batches and collect scores.
     pub(super) fn push(&mut self, decoded: Decoded) -> anyhow::Result<()> {
-        let Decoded { group, part, image } = decoded;
+        let Decoded { group: number, part, image } = decoded;
         match part {
             Part::Member { edges, count } => {
                 self.clique.push(image);
@@ -76,14 +85,15 @@ impl<'a> Assembler<'a> {
                     self.score_clique(&images, &edges)?;
                 }
             }
-            Part::Reference { own_rows } => {
-                self.pair_with_itself(group, &image, &own_rows)?;
-                self.reference = Some(image);
+            Part::Reference { own_rows, extent } => {
+                let group = Group { number, reference: image, extent };
+                self.pair_with_itself(&group, &own_rows)?;
+                self.group = Some(group);
             }
             Part::Distorted { rows } => {
-                let reference = self.reference.take().context("a group without a reference")?;
-                self.pair(group, &reference, image, &rows)?;
-                self.reference = Some(reference);
+                let group = self.group.take().context("a group without a reference")?;
+                self.pair(&group, image, &rows)?;
+                self.group = Some(group);
             }
         }
         self.collect(Wait::Poll)
@@ -111,15 +121,14 @@ impl<'a> Assembler<'a> {
 
     fn pair(
         &mut self,
-        group: u64,
-        reference: &Result<Image, Failure>,
+        group: &Group,
         distorted: Result<Image, Failure>,
         rows: &[Row],
     ) -> anyhow::Result<()> {
         if self.stop.signal().is_some() {
             return Ok(());
         }
-        let (reference, distorted) = match (reference, &distorted) {
+        let (reference, distorted) = match (&group.reference, &distorted) {
             (Ok(reference), Ok(distorted)) => (reference, distorted),
             (Err(failure), _) | (_, Err(failure)) => {
                 self.outcomes.failed.extend(failed_rows(rows, failure));
@@ -136,7 +145,7 @@ impl<'a> Assembler<'a> {
         for &row in rows {
             self.note_files(row, reference, distorted);
             let mut open = self.open(shape, group, 2)?;
-            let reference = open.reference_of(group, reference);
+            let reference = open.reference_of(group.number, reference);
             let distorted = open.batch.push_image(distorted);
             open.batch.push_pair(row, Pair { reference, distorted });
             self.open.push(open);
@@ -144,19 +153,14 @@ impl<'a> Assembler<'a> {
         Ok(())
     }
 
-    fn pair_with_itself(
-        &mut self,
-        group: u64,
-        image: &Result<Image, Failure>,
-        rows: &[Row],
-    ) -> anyhow::Result<()> {
+    fn pair_with_itself(&mut self, group: &Group, rows: &[Row]) -> anyhow::Result<()> {
         for &row in rows {
-            match image {
+            match &group.reference {
                 Ok(image) => {
                     let shape = BatchShape { size: image.size, depth: image.depth() };
                     self.files.insert(row, Files::of(image, image));
                     let mut open = self.open(shape, group, 1)?;
-                    let index = open.reference_of(group, image);
+                    let index = open.reference_of(group.number, image);
                     open.batch.push_pair(row, Pair { reference: index, distorted: index });
                     self.open.push(open);
                 }
@@ -169,11 +173,12 @@ impl<'a> Assembler<'a> {
     /// Takes out the open batch of `shape`, or a new one, with room for a pair of `group` that
     /// brings `images` images (one fewer if the group's reference is already there). The caller
     /// puts it back.
-    fn open(&mut self, shape: BatchShape, group: u64, images: usize) -> anyhow::Result<Open> {
+    fn open(&mut self, shape: BatchShape, group: &Group, images: usize) -> anyhow::Result<Open> {
         if let Some(index) = self.open.iter().position(|open| open.batch.shape() == shape) {
             let open = self.open.remove(index);
-            let has_reference = open.reference.is_some_and(|(of, _)| of == group);
-            if open.batch.has_room(images - usize::from(has_reference)) {
+            let is_begun = open.reference.is_some_and(|(of, _)| of == group.number);
+            let may_begin = is_begun || !open.batch.would_cut(group.extent);
+            if may_begin && open.batch.has_room(images - usize::from(is_begun)) {
                 return Ok(open);
             }
             self.submit(open)?;

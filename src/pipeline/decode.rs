@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::clique::Edge;
-use crate::batch::{BatchShape, Row};
+use crate::batch::{BatchShape, Extent, Row};
 use crate::error::Failure;
 use crate::image::{self, Header, Image};
 use crate::manifest::{Manifest, Rows};
@@ -24,8 +24,8 @@ const CLIQUE_BYTES_MAX: usize = 256 << 20;
 /// What an image is within its group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Part {
-    /// The reference; `own_rows` compare it with itself.
-    Reference { own_rows: Vec<Row> },
+    /// The reference; `own_rows` compare it with itself, and the whole group has this `extent`.
+    Reference { own_rows: Vec<Row>, extent: Extent },
     /// The distorted image of `rows`.
     Distorted { rows: Vec<Row> },
     /// The next of the `count` images of a clique, whose pairs are `edges`.
@@ -162,7 +162,9 @@ impl<'a> Feed<'a> {
         let Some(path) = reference else { return Ok(()) };
         let group = self.group;
         self.group += 1;
-        let part = Part::Reference { own_rows };
+        let pairs = distorted.iter().map(|(_, rows)| rows.len()).sum::<usize>();
+        let extent = Extent { images: 1 + pairs, pairs: own_rows.len() + pairs };
+        let part = Part::Reference { own_rows, extent };
         let of_distorted =
             distorted.into_iter().map(|(path, rows)| (Part::Distorted { rows }, path));
         let tasks = std::iter::once((part, path)).chain(of_distorted);
@@ -231,7 +233,8 @@ mod tests {
         let paths: Vec<(u64, &str)> =
             tasks.iter().map(|task| (task.group, task.path.as_str())).collect();
         assert_eq!(paths, [(0, "a"), (0, "x"), (0, "y"), (1, "b"), (1, "x")]);
-        assert_eq!(tasks[0].part, Part::Reference { own_rows: vec![4] });
+        let extent = Extent { images: 4, pairs: 4 };
+        assert_eq!(tasks[0].part, Part::Reference { own_rows: vec![4], extent });
         assert_eq!(tasks[1].part, Part::Distorted { rows: vec![0, 3] });
     }
 

@@ -136,6 +136,27 @@ fn k_methods_against_one_reference_are_k_plus_one_images() {
     assert_eq!(fake.batches, [(16, 12); 3]);
 }
 
+#[test]
+fn a_group_that_a_batch_holds_is_not_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in 0..15 {
+        write_image(folder.path(), &format!("{name}.pgm"), 8, 8, name);
+    }
+    let batches = |methods: u8| {
+        let groups = (0..4).flat_map(|item| (0..methods).map(move |method| (item, method)));
+        let rows =
+            groups.map(|(item, method)| format!("{item}.pgm,{}.pgm,{item},{method}\n", 4 + method));
+        let manifest = "ref,dist,item,method\n".to_owned() + &rows.collect::<String>();
+        let mut fake = FakeEvaluator::new(8, 6);
+        run_fake(folder.path(), &manifest, 2, &mut fake).result.unwrap();
+        fake.batches
+    };
+    assert_eq!(batches(3), [(8, 6), (8, 6)]);
+    assert_eq!(batches(5), [(6, 5); 4]);
+    // No batch holds nine pairs, so all are filled.
+    assert_eq!(batches(9), [(9, 8), (10, 8), (10, 8), (10, 8), (5, 4)]);
+}
+
 /// Many decoders are done in any order; were that the order of pairs, too, a batch could hold a
 /// reference twice.
 #[test]
