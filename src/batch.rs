@@ -115,15 +115,27 @@ pub struct Batch {
     image_count: usize,
     pairs: Vec<Pair>,
     rows: Vec<Row>,
-    most: Most,
+    unit: Unit,
+    most: Extent,
 }
 
-/// What a batch holds at the most.
-#[derive(Clone, Copy)]
-enum Most {
-    Pairs(usize),
-    /// Images of a clique.
-    Images(usize),
+/// Numbers of images and of pairs among them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Extent {
+    /// Images, each counted once.
+    pub images: usize,
+    /// Pairs.
+    pub pairs: usize,
+}
+
+/// What is put into a batch as a whole where it fits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Pair,
+    /// The pairs of one reference.
+    Group,
+    /// Images of which every two may be a pair.
+    Clique,
 }
 
 impl std::fmt::Debug for Batch {
@@ -140,7 +152,20 @@ impl Batch {
     /// When `staging` cannot hold two images: an evaluator lent too little.
     #[must_use]
     pub fn new(shape: BatchShape, staging: Box<dyn Staging>, pairs_max: usize) -> Batch {
-        Batch::empty(shape, staging, Most::Pairs(pairs_max.max(1)))
+        let most = Extent { images: usize::MAX, pairs: pairs_max.max(1) };
+        Batch::empty(shape, staging, Unit::Pair, most)
+    }
+
+    /// An empty batch of at most `most` (at least one pair of two images), for an evaluator to
+    /// which each image is work: a group, the pairs of one reference, is not to be cut where a
+    /// batch holds it, since that would be another pass of its reference.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    pub fn of_groups(shape: BatchShape, staging: Box<dyn Staging>, most: Extent) -> Batch {
+        let most = Extent { images: most.images.max(2), pairs: most.pairs.max(1) };
+        Batch::empty(shape, staging, Unit::Group, most)
     }
 
     /// An empty batch of at most `images_max` images (at least two), of which every two may be a
@@ -150,18 +175,19 @@ impl Batch {
     /// As [`new`](Self::new).
     #[must_use]
     pub fn of_clique(shape: BatchShape, staging: Box<dyn Staging>, images_max: usize) -> Batch {
-        Batch::empty(shape, staging, Most::Images(images_max.max(2)))
+        let most = Extent { images: images_max.max(2), pairs: usize::MAX };
+        Batch::empty(shape, staging, Unit::Clique, most)
     }
 
-    fn empty(shape: BatchShape, staging: Box<dyn Staging>, most: Most) -> Batch {
+    fn empty(shape: BatchShape, staging: Box<dyn Staging>, unit: Unit, most: Extent) -> Batch {
         assert!(staging.bytes().len() >= 2 * shape.image_bytes(), "staging is too small");
-        Batch { shape, staging, image_count: 0, pairs: Vec::new(), rows: Vec::new(), most }
+        Batch { shape, staging, image_count: 0, pairs: Vec::new(), rows: Vec::new(), unit, most }
     }
 
     /// Whether it was made by [`of_clique`](Self::of_clique).
     #[must_use]
     pub fn is_clique(&self) -> bool {
-        matches!(self.most, Most::Images(_))
+        self.unit == Unit::Clique
     }
 
     /// What all images have in common.
@@ -185,21 +211,23 @@ impl Batch {
     /// Whether `images` images fit in all, however many pairs there are among them.
     #[must_use]
     pub fn holds(&self, images: usize) -> bool {
-        let is_allowed = match self.most {
-            Most::Images(max) => images <= max,
-            Most::Pairs(_) => true,
-        };
-        is_allowed && images * self.shape.image_bytes() <= self.staging.bytes().len()
+        images <= self.most.images
+            && images * self.shape.image_bytes() <= self.staging.bytes().len()
     }
 
     /// Whether `images` more images and one more pair fit.
     #[must_use]
     pub fn has_room(&self, images: usize) -> bool {
-        let is_full = match self.most {
-            Most::Pairs(max) => self.pairs.len() >= max,
-            Most::Images(_) => false,
-        };
-        !is_full && self.holds(self.image_count + images)
+        self.pairs.len() < self.most.pairs && self.holds(self.image_count + images)
+    }
+
+    /// Whether a group of so many would be cut here, but not in an empty batch like this one.
+    #[must_use]
+    pub fn would_cut(&self, group: Extent) -> bool {
+        let fits = |images, pairs| pairs <= self.most.pairs && self.holds(images);
+        self.unit == Unit::Group
+            && fits(group.images, group.pairs)
+            && !fits(self.image_count + group.images, self.pairs.len() + group.pairs)
     }
 
     /// Samples of all images: (image, row, column, RGB), each as `shape().depth` says.
@@ -288,6 +316,23 @@ mod tests {
         assert!(!batch.has_room(0));
         assert_eq!(batch.image(1), [9; 6]);
         assert_eq!(batch.into_parts().0, (0..8).collect::<Vec<Row>>());
+    }
+
+    #[test]
+    fn a_group_is_cut_only_where_no_batch_holds_it() {
+        let shape = BatchShape { size: Size { width: 2, height: 1 }, depth: Depth::U8 };
+        let most = Extent { images: 8, pairs: 6 };
+        let mut batch = Batch::of_groups(shape, Box::new(vec![0f32; 64]), most);
+        let group = |pairs| Extent { images: pairs + 1, pairs };
+        assert!((1..9).all(|pairs| !batch.would_cut(group(pairs))));
+        let reference = batch.push_image(&image(7));
+        for row in 0..3 {
+            let distorted = batch.push_image(&image(9));
+            batch.push_pair(row, Pair { reference, distorted });
+        }
+        // Four images and three pairs are left; no batch holds seven pairs.
+        let cut: Vec<usize> = (1..9).filter(|&pairs| batch.would_cut(group(pairs))).collect();
+        assert_eq!(cut, [4, 5, 6]);
     }
 
     #[test]

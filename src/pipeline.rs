@@ -1,12 +1,12 @@
 //! The flow of a run: rows -> decoded images -> batches -> scores -> journal.
 //!
-//! Decoding threads take images in scoring order and send them here; this thread puts them into the
-//! evaluator's batches and writes what comes back. One mutex and one bounded channel join them. An
-//! early return drops the channel's receiver, the senders fail, the scope joins: there is no other
-//! way to stop.
+//! Decoding threads take images in scoring order, and each image a place in a queue before it is
+//! decoded; this thread takes them from there in the same order, puts them into the evaluator's
+//! batches and writes what comes back. One mutex and one bounded channel join them. An early return
+//! drops the channel's receiver, the senders fail, the scope joins: there is no other way to stop.
 //!
-//! Memory: at most 4 decoded images per decoding thread wait here, beside the references of groups
-//! that are not complete and the evaluator's staging buffers.
+//! Memory: at most 4 decoded images per decoding thread wait here, beside the reference of the
+//! current group, or the clique, and the evaluator's staging buffers.
 
 mod assemble;
 mod clique;
@@ -17,6 +17,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 
 use self::assemble::Assembler;
@@ -35,6 +36,9 @@ use crate::run::counts::Counts;
 use crate::run::journal::Record;
 use crate::run::maps::Maps;
 use crate::signals::Stop;
+
+/// Images for each decoding thread that are decoded, or being decoded, and not taken yet.
+const QUEUED_PER_THREAD: usize = 3;
 
 /// What the flow needs beside its workers.
 #[derive(Debug)]
@@ -94,18 +98,19 @@ pub fn run(
     let reducer = Reducer { manifest, outputs, masks, maps };
     let mut sink = Sink { flow, reducer, journal, progress, counts: Counts::default() };
     thread::scope(|scope| {
-        let (sender, decoded) = sync_channel(2 * flow.threads);
+        let (places, queue) = sync_channel(QUEUED_PER_THREAD * flow.threads);
         for _ in 0..flow.threads {
-            let (feed, sender) = (&feed, sender.clone());
-            scope.spawn(move || decode_all(feed, flow.rules, &sender));
+            let (feed, places) = (&feed, places.clone());
+            scope.spawn(move || decode_all(feed, flow.rules, &places));
         }
-        drop(sender); // The loop ends when the last decoder does.
+        drop(places); // The loop ends when the last decoder does.
 
         let mut assembler = Assembler::new(evaluator, flow.rules, flow.stop);
-        for image in decoded {
+        for pending in queue {
             if flow.stop.signal().is_some() {
                 break;
             }
+            let image = pending.and_then(|one| one.recv().context("a decoding thread has died"));
             let pushed = image.and_then(|image| assembler.push(image));
             // What is finished is written first, even if the run ends here.
             sink.write(assembler.take_outcomes())?;

@@ -38,6 +38,24 @@ pub(super) fn take_chunk(rest: &mut &[Pair], image_max: usize, pair_max: usize) 
     chunk
 }
 
+/// As [`take_chunk`] for any number of pairs, but pairs that follow each other with one reference
+/// are not cut where a chunk of their own holds them: that would be another pass of the reference.
+pub(super) fn take_groups(rest: &mut &[Pair], image_max: usize) -> Chunk {
+    let mut later = *rest;
+    let chunk = take_chunk(&mut later, image_max, usize::MAX);
+    let taken = &rest[..rest.len() - later.len()];
+    let is_of_cut = |pair: &&Pair| later.first().is_some_and(|cut| cut.reference == pair.reference);
+    let begun = taken.iter().rev().take_while(is_of_cut).count();
+    let pairs = begun + later.iter().take_while(is_of_cut).count();
+    if begun == 0 || begun == taken.len() || 1 + pairs > image_max {
+        *rest = later;
+        return chunk;
+    }
+    let (mut whole, later) = rest.split_at(taken.len() - begun);
+    *rest = later;
+    take_chunk(&mut whole, image_max, usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +82,34 @@ mod tests {
                 assert_eq!(seen, pairs);
             }
         }
+    }
+
+    #[test]
+    fn groups_are_whole_where_a_chunk_holds_them() {
+        let groups = |methods: usize| {
+            let of_group = |group: usize| group * (methods + 1);
+            let pairs = (0..5).flat_map(move |group| {
+                (1..=methods).map(move |method| pair(of_group(group), of_group(group) + method))
+            });
+            pairs.collect::<Vec<Pair>>()
+        };
+        let cut = |methods: usize, image_max: usize| {
+            let pairs = groups(methods);
+            let (mut rest, mut images, mut seen) = (pairs.as_slice(), Vec::new(), Vec::new());
+            while !rest.is_empty() {
+                let chunk = take_groups(&mut rest, image_max);
+                images.push(chunk.images.len());
+                let named = |p: &Pair| pair(chunk.images[p.reference], chunk.images[p.distorted]);
+                seen.extend(chunk.pairs.iter().map(named));
+            }
+            assert_eq!(seen, pairs);
+            images
+        };
+        assert_eq!(cut(4, 12), [10, 10, 5]);
+        assert_eq!(cut(4, 5), [5; 5]);
+        assert_eq!(cut(4, 100), [25]);
+        // A chunk holds three pairs of one reference.
+        assert_eq!(cut(4, 4), [4, 4, 4, 4, 4, 4, 4, 2]);
+        assert_eq!(cut(1, 3), [2; 5]);
     }
 }

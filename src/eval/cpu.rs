@@ -33,7 +33,7 @@ use self::clique::Cost;
 use self::engine::{Engine, activation_max, images_at_once};
 use self::passes::{Pass, image_bytes};
 use super::{Description, Evaluator, Model, PairScore, Scored, Wait, Wanted};
-use crate::batch::{Batch, BatchShape, Size, Staging};
+use crate::batch::{Batch, BatchShape, Extent, Size, Staging};
 use crate::net::Net;
 use crate::net::plan::Plan;
 
@@ -43,7 +43,7 @@ pub use self::simd::Isa;
 const LENT_MAX: usize = 6;
 /// Nor is a clique lent while so many batches are out: they are large.
 const CLIQUES_MAX: usize = 2;
-/// Pairs of a batch stay below this many samples, unless `--batch` says otherwise.
+/// Images of a batch stay below this many samples, unless `--batch` says otherwise.
 const BATCH_SAMPLES: usize = 8 * 2 * 3 * 256 * 256;
 
 /// Weights as they were read and as the schemes of convolution transform them, on the average.
@@ -178,10 +178,12 @@ impl CpuEvaluator {
         of_nets.sum()
     }
 
-    /// Pairs of a batch of `shape`.
-    fn pairs_max(&self, shape: BatchShape) -> usize {
+    /// What a batch of `shape` holds at the most. Images are what costs, so they bound the pairs,
+    /// unless `--batch` does; what is kept of pairs is bounded, too.
+    fn batch_max(&self, shape: BatchShape) -> Extent {
         let chosen = BATCH_SAMPLES / (2 * shape.size.samples());
-        self.config.pairs_max.unwrap_or(chosen).max(1)
+        let images = 2 * self.config.pairs_max.unwrap_or(chosen).max(1);
+        Extent { images, pairs: self.config.pairs_max.unwrap_or(images) }
     }
 }
 
@@ -209,7 +211,7 @@ impl Evaluator for CpuEvaluator {
         let weights = self.nets.iter().map(|(net, _)| WEIGHT_COPIES * net.weight_bytes());
         let images = match clique {
             Some(images) => self.clique_images(shape, images),
-            None => 2 * self.pairs_max(shape),
+            None => self.batch_max(shape).images,
         };
         let (lent_max, activations) = match clique {
             Some(_) => (CLIQUES_MAX, self.clique_cost(shape).bytes(images)),
@@ -220,9 +222,9 @@ impl Evaluator for CpuEvaluator {
     }
 
     fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
-        let pairs_max = self.pairs_max(shape);
-        let staging = self.staging(2 * pairs_max * shape.image_bytes(), LENT_MAX);
-        Ok(staging.map(|staging| Batch::new(shape, staging, pairs_max)))
+        let most = self.batch_max(shape);
+        let staging = self.staging(most.images * shape.image_bytes(), LENT_MAX);
+        Ok(staging.map(|staging| Batch::of_groups(shape, staging, most)))
     }
 
     fn lend_clique(&mut self, shape: BatchShape, images: usize) -> anyhow::Result<Option<Batch>> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Description, Distance, Evaluator, Scored, Wait};
-use crate::batch::{Batch, BatchShape};
+use crate::batch::{Batch, BatchShape, Extent};
 
 /// The distance it gives is the difference of the first samples, as they are stored.
 #[derive(Debug)]
@@ -43,7 +43,8 @@ impl Evaluator for FakeEvaluator {
     fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
         let Some(mut buffer) = self.buffers.pop() else { return Ok(None) };
         buffer.resize((2 * self.pairs_max * shape.image_bytes()).div_ceil(4), 0.0);
-        Ok(Some(Batch::new(shape, Box::new(buffer), self.pairs_max)))
+        let most = Extent { images: 2 * self.pairs_max, pairs: self.pairs_max };
+        Ok(Some(Batch::of_groups(shape, Box::new(buffer), most)))
     }
 
     fn lend_clique(&mut self, shape: BatchShape, _images: usize) -> anyhow::Result<Option<Batch>> {

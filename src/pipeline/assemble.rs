@@ -1,14 +1,16 @@
 //! Decoded images become batches.
 //!
-//! An image waits here until its reference is there; then the pair goes into the open batch of its
-//! size. A reference is copied into a batch once, however many of its pairs follow.
+//! Images come in scoring order: a reference is kept while the distorted images of its group come,
+//! and each pair goes into the open batch of its size. A reference is copied into a batch once,
+//! however many of its pairs follow.
 
 use std::collections::HashMap;
 
-use super::clique::Members;
+use anyhow::Context as _;
+
 use super::decode::{Decoded, Part};
 use super::{Files, Outcomes, failed_rows};
-use crate::batch::{Batch, BatchShape, Pair, Row};
+use crate::batch::{Batch, BatchShape, Extent, Pair, Row};
 use crate::error::Failure;
 use crate::eval::{Evaluator, Wait};
 use crate::image::{Image, Rules};
@@ -19,14 +21,13 @@ use crate::signals::Stop;
 /// submitted as it is when another is needed.
 const OPEN_MAX: usize = 4;
 
-/// A group of which not all images have arrived.
-#[derive(Debug, Default)]
+/// The pairs of one reference.
+#[derive(Debug)]
 struct Group {
-    reference: Option<Result<Image, Failure>>,
-    /// Distorted images that arrived before the reference.
-    waiting: Vec<(Vec<Row>, Result<Image, Failure>)>,
-    arrived: usize,
-    expected: Option<usize>,
+    number: u64,
+    reference: Result<Image, Failure>,
+    /// What all of its pairs would bring to a batch.
+    extent: Extent,
 }
 
 /// A batch that is being filled.
@@ -44,8 +45,10 @@ pub(super) struct Assembler<'a> {
     stop: &'a Stop,
     /// The files of rows that are in open batches or in flight.
     files: HashMap<Row, Files>,
-    groups: HashMap<u64, Group>,
-    cliques: HashMap<u64, Members>,
+    /// The current one.
+    group: Option<Group>,
+    /// The images of the current clique until now.
+    clique: Vec<Result<Image, Failure>>,
     /// Most recently used last.
     open: Vec<Open>,
     in_flight: usize,
@@ -63,8 +66,8 @@ impl<'a> Assembler<'a> {
             rules,
             stop,
             files: HashMap::new(),
-            groups: HashMap::new(),
-            cliques: HashMap::new(),
+            group: None,
+            clique: Vec::new(),
             open: Vec::new(),
             in_flight: 0,
             outcomes: Outcomes::default(),
@@ -74,37 +77,24 @@ impl<'a> Assembler<'a> {
     /// Takes an image; may submit batches and collect scores.
     pub(super) fn push(&mut self, decoded: Decoded) -> anyhow::Result<()> {
         let Decoded { group: number, part, image } = decoded;
-        if let Part::Member { edges, count, index } = part {
-            let members = self.cliques.remove(&number);
-            let mut members = members.unwrap_or_else(|| Members::new(count));
-            if members.insert(index, image) {
-                self.score_clique(members, &edges)?;
-            } else {
-                self.cliques.insert(number, members);
-            }
-            return self.collect(Wait::Poll);
-        }
-        let mut group = self.groups.remove(&number).unwrap_or_default();
         match part {
-            Part::Member { .. } => {}
-            Part::Reference { distorted_count, own_rows } => {
-                group.expected = Some(distorted_count);
-                self.pair_with_itself(number, &image, &own_rows)?;
-                for (rows, distorted) in std::mem::take(&mut group.waiting) {
-                    self.pair(number, &image, distorted, &rows)?;
+            Part::Member { edges, count } => {
+                self.clique.push(image);
+                if self.clique.len() == count {
+                    let images = std::mem::take(&mut self.clique);
+                    self.score_clique(&images, &edges)?;
                 }
-                group.reference = Some(image);
+            }
+            Part::Reference { own_rows, extent } => {
+                let group = Group { number, reference: image, extent };
+                self.pair_with_itself(&group, &own_rows)?;
+                self.group = Some(group);
             }
             Part::Distorted { rows } => {
-                group.arrived += 1;
-                match &group.reference {
-                    Some(reference) => self.pair(number, reference, image, &rows)?,
-                    None => group.waiting.push((rows, image)),
-                }
+                let group = self.group.take().context("a group without a reference")?;
+                self.pair(&group, image, &rows)?;
+                self.group = Some(group);
             }
-        }
-        if group.expected != Some(group.arrived) {
-            self.groups.insert(number, group);
         }
         self.collect(Wait::Poll)
     }
@@ -116,8 +106,7 @@ impl<'a> Assembler<'a> {
 
     /// Drops what is not in flight.
     pub(super) fn abandon(&mut self) {
-        self.groups.clear();
-        self.cliques.clear();
+        self.clique.clear();
         self.open.clear();
     }
 
@@ -132,15 +121,14 @@ impl<'a> Assembler<'a> {
 
     fn pair(
         &mut self,
-        group: u64,
-        reference: &Result<Image, Failure>,
+        group: &Group,
         distorted: Result<Image, Failure>,
         rows: &[Row],
     ) -> anyhow::Result<()> {
         if self.stop.signal().is_some() {
             return Ok(());
         }
-        let (reference, distorted) = match (reference, &distorted) {
+        let (reference, distorted) = match (&group.reference, &distorted) {
             (Ok(reference), Ok(distorted)) => (reference, distorted),
             (Err(failure), _) | (_, Err(failure)) => {
                 self.outcomes.failed.extend(failed_rows(rows, failure));
@@ -157,7 +145,7 @@ impl<'a> Assembler<'a> {
         for &row in rows {
             self.note_files(row, reference, distorted);
             let mut open = self.open(shape, group, 2)?;
-            let reference = open.reference_of(group, reference);
+            let reference = open.reference_of(group.number, reference);
             let distorted = open.batch.push_image(distorted);
             open.batch.push_pair(row, Pair { reference, distorted });
             self.open.push(open);
@@ -165,19 +153,14 @@ impl<'a> Assembler<'a> {
         Ok(())
     }
 
-    fn pair_with_itself(
-        &mut self,
-        group: u64,
-        image: &Result<Image, Failure>,
-        rows: &[Row],
-    ) -> anyhow::Result<()> {
+    fn pair_with_itself(&mut self, group: &Group, rows: &[Row]) -> anyhow::Result<()> {
         for &row in rows {
-            match image {
+            match &group.reference {
                 Ok(image) => {
                     let shape = BatchShape { size: image.size, depth: image.depth() };
                     self.files.insert(row, Files::of(image, image));
                     let mut open = self.open(shape, group, 1)?;
-                    let index = open.reference_of(group, image);
+                    let index = open.reference_of(group.number, image);
                     open.batch.push_pair(row, Pair { reference: index, distorted: index });
                     self.open.push(open);
                 }
@@ -190,11 +173,12 @@ impl<'a> Assembler<'a> {
     /// Takes out the open batch of `shape`, or a new one, with room for a pair of `group` that
     /// brings `images` images (one fewer if the group's reference is already there). The caller
     /// puts it back.
-    fn open(&mut self, shape: BatchShape, group: u64, images: usize) -> anyhow::Result<Open> {
+    fn open(&mut self, shape: BatchShape, group: &Group, images: usize) -> anyhow::Result<Open> {
         if let Some(index) = self.open.iter().position(|open| open.batch.shape() == shape) {
             let open = self.open.remove(index);
-            let has_reference = open.reference.is_some_and(|(of, _)| of == group);
-            if open.batch.has_room(images - usize::from(has_reference)) {
+            let is_begun = open.reference.is_some_and(|(of, _)| of == group.number);
+            let may_begin = is_begun || !open.batch.would_cut(group.extent);
+            if may_begin && open.batch.has_room(images - usize::from(is_begun)) {
                 return Ok(open);
             }
             self.submit(open)?;

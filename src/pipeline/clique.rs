@@ -21,26 +21,6 @@ pub(super) struct Edge {
     pub(super) distorted: usize,
 }
 
-/// A clique that is not whole yet.
-#[derive(Debug)]
-pub(super) struct Members {
-    images: Vec<Option<Result<Image, Failure>>>,
-    missing: usize,
-}
-
-impl Members {
-    pub(super) fn new(count: usize) -> Members {
-        Members { images: (0..count).map(|_| None).collect(), missing: count }
-    }
-
-    /// Whether the clique is whole now.
-    pub(super) fn insert(&mut self, index: usize, image: Result<Image, Failure>) -> bool {
-        self.missing -= usize::from(self.images[index].is_none());
-        self.images[index] = Some(image);
-        self.missing == 0
-    }
-}
-
 /// A batch that pairs of a clique go into, and where its images are in it.
 struct Open {
     batch: Batch,
@@ -49,8 +29,11 @@ struct Open {
 
 impl Assembler<'_> {
     /// Scores the pairs of a clique that is whole.
-    pub(super) fn score_clique(&mut self, members: Members, edges: &[Edge]) -> anyhow::Result<()> {
-        let images: Vec<Result<Image, Failure>> = members.images.into_iter().flatten().collect();
+    pub(super) fn score_clique(
+        &mut self,
+        images: &[Result<Image, Failure>],
+        edges: &[Edge],
+    ) -> anyhow::Result<()> {
         let mut by_shape: HashMap<BatchShape, Vec<Edge>> = HashMap::new();
         for edge in edges {
             match (&images[edge.reference], &images[edge.distorted]) {
@@ -69,7 +52,7 @@ impl Assembler<'_> {
             }
         }
         for (shape, edges) in by_shape {
-            self.score_edges(shape, &images, edges)?;
+            self.score_edges(shape, images, edges)?;
         }
         Ok(())
     }

@@ -1,14 +1,15 @@
 //! Which image is decoded next, and the threads that decode.
 //!
 //! Images are handed out in scoring order: a reference, then the distorted images of its group.
-//! A file is decoded once in a group, however many rows name it.
+//! A file is decoded once in a group, however many rows name it. They also come back in that order,
+//! whichever is done first: what a batch holds is no matter of luck.
 
 use std::collections::HashMap;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::clique::Edge;
-use crate::batch::{BatchShape, Row};
+use crate::batch::{BatchShape, Extent, Row};
 use crate::error::Failure;
 use crate::image::{self, Header, Image};
 use crate::manifest::{Manifest, Rows};
@@ -23,13 +24,12 @@ const CLIQUE_BYTES_MAX: usize = 256 << 20;
 /// What an image is within its group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Part {
-    /// The reference. The group has `distorted_count` other images; `own_rows` compare the
-    /// reference with itself.
-    Reference { distorted_count: usize, own_rows: Vec<Row> },
+    /// The reference; `own_rows` compare it with itself, and the whole group has this `extent`.
+    Reference { own_rows: Vec<Row>, extent: Extent },
     /// The distorted image of `rows`.
     Distorted { rows: Vec<Row> },
-    /// Image `index` of the `count` of a clique, whose pairs are `edges`.
-    Member { edges: Arc<[Edge]>, count: usize, index: usize },
+    /// The next of the `count` images of a clique, whose pairs are `edges`.
+    Member { edges: Arc<[Edge]>, count: usize },
 }
 
 /// An image to decode.
@@ -40,6 +40,9 @@ struct Task {
     /// As written in the manifest.
     path: String,
 }
+
+/// An image that is being decoded.
+pub(super) type Pending = Receiver<Decoded>;
 
 /// An image that was decoded, or not.
 #[derive(Debug)]
@@ -117,11 +120,11 @@ impl<'a> Feed<'a> {
         let group = self.group;
         self.group += 1;
         let (edges, count): (Arc<[Edge]>, usize) = (edges.into(), paths.len());
-        let task = |(index, path)| {
+        let task = |path| {
             let edges = Arc::clone(&edges);
-            Task { group, part: Part::Member { edges, count, index }, path }
+            Task { group, part: Part::Member { edges, count }, path }
         };
-        self.tasks = paths.into_iter().enumerate().map(task).collect();
+        self.tasks = paths.into_iter().map(task).collect();
         self.tasks.reverse();
         Ok(())
     }
@@ -159,7 +162,9 @@ impl<'a> Feed<'a> {
         let Some(path) = reference else { return Ok(()) };
         let group = self.group;
         self.group += 1;
-        let part = Part::Reference { distorted_count: distorted.len(), own_rows };
+        let pairs = distorted.iter().map(|(_, rows)| rows.len()).sum::<usize>();
+        let extent = Extent { images: 1 + pairs, pairs: own_rows.len() + pairs };
+        let part = Part::Reference { own_rows, extent };
         let of_distorted =
             distorted.into_iter().map(|(path, rows)| (Part::Distorted { rows }, path));
         let tasks = std::iter::once((part, path)).chain(of_distorted);
@@ -169,25 +174,32 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// A decoding thread: until the feed is empty, fails, or nobody listens.
+/// A decoding thread: until the feed is empty, fails, or nobody listens. What it is about to decode
+/// takes its place in `queue` first.
 pub(super) fn decode_all(
     feed: &Mutex<Feed<'_>>,
     rules: &image::Rules,
-    sender: &SyncSender<anyhow::Result<Decoded>>,
+    queue: &SyncSender<anyhow::Result<Pending>>,
 ) {
     loop {
         // Poisoned only if another decoder panicked, which ends the run anyway.
-        let (task, path) = {
+        let (task, path, done) = {
             let mut feed = feed.lock().unwrap_or_else(PoisonError::into_inner);
             match feed.next_task() {
                 Ok(Some(task)) => {
                     let path = feed.manifest.resolve(&task.path);
-                    (task, path)
+                    let (done, pending) = sync_channel(1);
+                    // The feed stays locked while the queue is full, so that places are taken in
+                    // the order of tasks. Those who hold a place already need no lock.
+                    if queue.send(Ok(pending)).is_err() {
+                        return;
+                    }
+                    (task, path, done)
                 }
                 Ok(None) => return,
                 Err(error) => {
                     // The receiver ends the run at the first error; later ones have no reader.
-                    drop(sender.send(Err(error)));
+                    drop(queue.send(Err(error)));
                     return;
                 }
             }
@@ -195,7 +207,7 @@ pub(super) fn decode_all(
         let Task { group, part, .. } = task;
         let image = image::decode(&path, rules)
             .map_err(|error| Failure::new(error.code(), error.to_string()));
-        if sender.send(Ok(Decoded { group, part, image })).is_err() {
+        if done.send(Decoded { group, part, image }).is_err() {
             return;
         }
     }
@@ -221,7 +233,8 @@ mod tests {
         let paths: Vec<(u64, &str)> =
             tasks.iter().map(|task| (task.group, task.path.as_str())).collect();
         assert_eq!(paths, [(0, "a"), (0, "x"), (0, "y"), (1, "b"), (1, "x")]);
-        assert_eq!(tasks[0].part, Part::Reference { distorted_count: 2, own_rows: vec![4] });
+        let extent = Extent { images: 4, pairs: 4 };
+        assert_eq!(tasks[0].part, Part::Reference { own_rows: vec![4], extent });
         assert_eq!(tasks[1].part, Part::Distorted { rows: vec![0, 3] });
     }
 

@@ -137,6 +137,48 @@ fn k_methods_against_one_reference_are_k_plus_one_images() {
 }
 
 #[test]
+fn a_group_that_a_batch_holds_is_not_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in 0..15 {
+        write_image(folder.path(), &format!("{name}.pgm"), 8, 8, name);
+    }
+    let batches = |methods: u8| {
+        let groups = (0..4).flat_map(|item| (0..methods).map(move |method| (item, method)));
+        let rows =
+            groups.map(|(item, method)| format!("{item}.pgm,{}.pgm,{item},{method}\n", 4 + method));
+        let manifest = "ref,dist,item,method\n".to_owned() + &rows.collect::<String>();
+        let mut fake = FakeEvaluator::new(8, 6);
+        run_fake(folder.path(), &manifest, 2, &mut fake).result.unwrap();
+        fake.batches
+    };
+    assert_eq!(batches(3), [(8, 6), (8, 6)]);
+    assert_eq!(batches(5), [(6, 5); 4]);
+    // No batch holds nine pairs, so all are filled.
+    assert_eq!(batches(9), [(9, 8), (10, 8), (10, 8), (10, 8), (5, 4)]);
+}
+
+/// Many decoders are done in any order; were that the order of pairs, too, a batch could hold a
+/// reference twice.
+#[test]
+fn batches_are_the_same_whoever_decodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut manifest = "ref,dist,method\n".to_owned();
+    for item in 0..40 {
+        write_image(folder.path(), &format!("r{item}.pgm"), 16, 16, item);
+        for method in 0..4 {
+            write_image(folder.path(), &format!("d{item}{method}.pgm"), 16, 16, 10 * method);
+            manifest += &format!("r{item}.pgm,d{item}{method}.pgm,{method}\n");
+        }
+    }
+    for threads in [1, 2, 7] {
+        let mut fake = FakeEvaluator::new(8, 6);
+        let outcome = run_fake(folder.path(), &manifest, threads, &mut fake);
+        assert_eq!(outcome.result.unwrap().scored, 160);
+        assert_eq!(fake.batches, [(10, 8); 20]);
+    }
+}
+
+#[test]
 fn a_pair_that_cannot_be_scored_is_a_row_and_not_the_end() {
     let folder = tempfile::tempdir().unwrap();
     write_image(folder.path(), "a.pgm", 8, 8, 9);

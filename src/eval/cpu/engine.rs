@@ -10,7 +10,7 @@ use super::tap::Comparison;
 use super::tensor::{Layout, Tensor};
 use super::winograd::Scratch;
 use crate::batch::{Batch, Pair, Size};
-use crate::eval::chunk::{Chunk, take_chunk};
+use crate::eval::chunk::{Chunk, take_groups};
 use crate::eval::{Affine, Distance, Model, Unscored};
 use crate::net::Net;
 use crate::net::plan::{BUFFERS, Plan, Slot, View};
@@ -81,7 +81,7 @@ impl Engine {
         let mut distances = Vec::with_capacity(batch.pairs().len());
         let mut rest = batch.pairs();
         while !rest.is_empty() {
-            let Chunk { pairs, images } = take_chunk(&mut rest, image_max, usize::MAX);
+            let Chunk { pairs, images } = take_groups(&mut rest, image_max);
             *passes_done += images.len() as u64;
             distances.extend(self.walk(&passes, batch, &images, &pairs));
         }
