@@ -62,6 +62,11 @@ impl Parameters {
         })
     }
 
+    /// Net and convolution, for errors.
+    pub(super) fn conv_name(&self, weight: usize) -> String {
+        format!("{} {}", self.net, self.net.spec().convs()[weight].name)
+    }
+
     /// Channels as they lie: those of the trunk's input may be padded.
     pub(super) fn channels(&self, src: View) -> usize {
         match src.slot {

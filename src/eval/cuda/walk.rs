@@ -238,10 +238,7 @@ impl Prepared {
                 dst: address(activations, dst).offset(first * dst_bytes),
                 workspace: activations.workspace.ptr(),
             });
-            ran.map_err(|fault| {
-                let name = &parameters.net.spec().convs()[weight].name;
-                fault.at(&format!("{} {name}", parameters.net))
-            })?;
+            ran.map_err(|fault| fault.at(&parameters.conv_name(weight)))?;
         }
         Ok(())
     }

@@ -35,8 +35,8 @@ impl Prepared {
                     let conv = &**convs.next().expect("a convolution for each of the plan's");
                     while !self.treats_alike(conv, parameters, weight, bench, (src, dst))? {
                         if !conv.turn()? {
-                            let call = format!("{} {weight}", parameters.net);
-                            let reason = "images of a batch are treated differently";
+                            let call = parameters.conv_name(weight);
+                            let reason = "equal images of a batch get different bits";
                             return Err(Fault::new(call, reason, FaultKind::Unsupported));
                         }
                     }
