@@ -18,7 +18,7 @@ use cudarc::cudnn::{result, sys};
 use self::descriptors::{
     Activation, Convolution, FilterShape, Handle, Tensor, check, data_type, four, layout,
 };
-use self::ways::{Target, Way};
+use self::ways::{Subject, Target, Way};
 use super::super::driver::{DevicePtr, Fault, FaultKind, Stream};
 use super::super::kernels::Format;
 use super::{Call, Conv, Engine, Geometry, Packed, channels_last, rounded_up, to_bytes};
@@ -105,11 +105,7 @@ impl Engine for Cudnn {
 /// A convolution of one shape.
 #[derive(Debug)]
 struct Fused {
-    shared: Rc<Shared>,
-    geometry: Geometry,
-    format: Format,
-    filter: FilterShape,
-    convolution: Convolution,
+    subject: Subject,
     bias: Tensor,
     /// How it runs, and what is left to try.
     way: RefCell<Way>,
@@ -133,13 +129,7 @@ impl Fused {
         };
         check("cudnnSetFilter4dDescriptor", set)?;
         let convolution = Convolution::square(&geometry, precision)?;
-        let subject = ways::Subject {
-            handle: &shared.handle,
-            filter: &filter,
-            convolution: &convolution,
-            geometry,
-            format,
-        };
+        let subject = Subject { shared, filter, convolution, geometry, format };
         let mut rest = subject.attempts(precision)?.into_iter();
         let way = subject.next(&mut rest, ways::WORKSPACE_BYTES_MAX)?.ok_or_else(|| {
             let call = format!("a convolution of {geometry:?}");
@@ -147,31 +137,27 @@ impl Fused {
         })?;
         let bias = Tensor::dense(format, [1, out.c, 1, 1])?;
         Ok(Fused {
-            geometry,
-            format,
+            subject,
             bias,
             workspace_bytes: way.workspace_bytes().max(WORKSPACE_BYTES),
             way: RefCell::new(way),
             rest: RefCell::new(rest),
-            filter,
-            convolution,
-            shared,
         })
     }
 
     /// The address of the part that is written.
     fn part(&self, dst: DevicePtr) -> DevicePtr {
-        let Geometry { out, h_out, w_out, .. } = self.geometry;
-        let elements = match self.format {
+        let Geometry { out, h_out, w_out, .. } = self.subject.geometry;
+        let elements = match self.subject.format {
             Format::NchwF32 => out.c_first * h_out * w_out,
             Format::NhwcF32 | Format::NhwcF16 => out.c_first,
         };
-        dst.offset(elements * self.format.element().bytes())
+        dst.offset(elements * self.subject.format.element().bytes())
     }
 
     fn run_way(&self, way: &Way, call: Call<'_>) -> Result<(), Fault> {
-        let Geometry { from, out, h_out, w_out, .. } = self.geometry;
-        let element = self.format.element().bytes();
+        let Geometry { from, out, h_out, w_out, .. } = self.subject.geometry;
+        let element = self.subject.format.element().bytes();
         let (src_bytes, dst_bytes) =
             (element * from.c * from.h * from.w, element * out.c_slot * h_out * w_out);
         for first in (0..from.images).step_by(way.images) {
@@ -206,13 +192,13 @@ impl Fused {
         // `z` is the output itself, times zero.
         let ran = unsafe {
             result::convolution_bias_activation_forward(
-                self.shared.handle.0,
+                self.subject.shared.handle.0,
                 (&raw const one).cast::<c_void>(),
                 way.from.0,
                 src.as_ptr(),
-                self.filter.0,
+                self.subject.filter.0,
                 call.filter.weight.ptr().as_ptr(),
-                self.convolution.0,
+                self.subject.convolution.0,
                 way.algorithm,
                 workspace,
                 way.bytes,
@@ -221,7 +207,7 @@ impl Fused {
                 target.as_ptr(),
                 self.bias.0,
                 call.filter.bias.ptr().as_ptr(),
-                self.shared.relu.0,
+                self.subject.shared.relu.0,
                 way.output.0,
                 target.as_mut_ptr(),
             )
@@ -237,10 +223,10 @@ impl Fused {
         place: DevicePtr,
         scratch: DevicePtr,
     ) -> Result<(), Fault> {
-        let Geometry { out, h_out, w_out, .. } = self.geometry;
-        let element = self.format.element().bytes();
+        let Geometry { out, h_out, w_out, .. } = self.subject.geometry;
+        let element = self.subject.format.element().bytes();
         let positions = h_out * w_out;
-        let (row, pitch, rows) = match self.format {
+        let (row, pitch, rows) = match self.subject.format {
             Format::NchwF32 => (out.c * positions, out.c_slot * positions, images),
             Format::NhwcF32 | Format::NhwcF16 => (out.c, out.c_slot, images * positions),
         };
@@ -266,14 +252,7 @@ impl Conv for Fused {
     }
 
     fn turn(&self) -> Result<bool, Fault> {
-        let subject = ways::Subject {
-            handle: &self.shared.handle,
-            filter: &self.filter,
-            convolution: &self.convolution,
-            geometry: self.geometry,
-            format: self.format,
-        };
-        let next = subject.next(&mut *self.rest.borrow_mut(), self.workspace_bytes)?;
+        let next = self.subject.next(&mut *self.rest.borrow_mut(), self.workspace_bytes)?;
         Ok(next.map(|way| *self.way.borrow_mut() = way).is_some())
     }
 }

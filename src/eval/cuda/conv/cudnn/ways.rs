@@ -9,6 +9,7 @@
 #![expect(unsafe_code, reason = "calls of cuDNN")]
 
 use std::ffi::c_int;
+use std::rc::Rc;
 
 use cudarc::cudnn::{result, sys};
 use sys::cudnnConvolutionFwdAlgo_t as Algorithm;
@@ -20,8 +21,8 @@ use sys::cudnnConvolutionFwdAlgo_t::{
 };
 
 use super::super::{Geometry, rounded_up};
-use super::ALIGNMENT;
-use super::descriptors::{Convolution, FilterShape, Handle, Tensor, unless_refused};
+use super::descriptors::{Convolution, FilterShape, Tensor, unless_refused};
+use super::{ALIGNMENT, Shared};
 use crate::eval::Precision;
 use crate::eval::cuda::driver::Fault;
 use crate::eval::cuda::kernels::{Format, Window};
@@ -76,11 +77,11 @@ impl Way {
 }
 
 /// What the library is asked about.
-#[derive(Clone, Copy)]
-pub(super) struct Subject<'a> {
-    pub(super) handle: &'a Handle,
-    pub(super) filter: &'a FilterShape,
-    pub(super) convolution: &'a Convolution,
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) shared: Rc<Shared>,
+    pub(super) filter: FilterShape,
+    pub(super) convolution: Convolution,
     pub(super) geometry: Geometry,
     pub(super) format: Format,
 }
@@ -90,7 +91,7 @@ fn divisors(images: usize) -> impl Iterator<Item = usize> {
     (1..=images).rev().filter(move |&divisor| images.is_multiple_of(divisor))
 }
 
-impl Subject<'_> {
+impl Subject {
     /// All ways, most welcome first. The last treats every image alike by its nature.
     pub(super) fn attempts(&self, precision: Precision) -> Result<Vec<Attempt>, Fault> {
         let Geometry { from, window, .. } = self.geometry;
@@ -134,7 +135,7 @@ impl Subject<'_> {
         // SAFETY: descriptors are alive.
         let bytes = unsafe {
             result::get_convolution_forward_workspace_size(
-                self.handle.0,
+                self.shared.handle.0,
                 from.0,
                 self.filter.0,
                 self.convolution.0,
@@ -172,7 +173,7 @@ impl Subject<'_> {
         // SAFETY: descriptors are alive; cuDNN writes at most as many entries as asked for.
         let asked = unsafe {
             result::get_convolution_forward_algorithm(
-                self.handle.0,
+                self.shared.handle.0,
                 from.0,
                 self.filter.0,
                 self.convolution.0,
