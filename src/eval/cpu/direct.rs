@@ -143,7 +143,7 @@ impl Rows for Block<'_, '_> {
         // SAFETY: the caller vouches for the instruction set; `bias` holds two vectors, and so does
         // what a vector is stored to.
         unsafe {
-            let sums = product::<V, ROWS>(left, &pixels.map(|pixel| pixel.from), weights);
+            let sums = product::<V, ROWS>(left, &pixels.map(|pixel| pixel.from), weights, weights);
             for (pixel, sums) in pixels.iter().zip(sums) {
                 let out = &mut self.band.rows[pixel.to + first..][..channels];
                 for (half, sum) in sums.into_iter().enumerate() {

@@ -34,6 +34,7 @@ pub(super) unsafe fn product<V: Vector, const ROWS: usize>(
     left: Left<'_>,
     starts: &[usize; ROWS],
     weights: &[f32],
+    ahead: &[f32],
 ) -> [[V; 2]; ROWS] {
     let Left { data, segments, stride, run } = left;
     let last = starts.iter().max().copied().unwrap_or(0) + (segments - 1) * stride + run;
@@ -43,9 +44,15 @@ pub(super) unsafe fn product<V: Vector, const ROWS: usize>(
     unsafe {
         let mut sums = [[V::splat(0.0); 2]; ROWS];
         let mut weight = weights.as_ptr();
+        let (mut ahead, step) = (ahead.as_ptr(), ahead.len().div_ceil(segments * run));
         for segment in 0..segments {
             let rows = starts.map(|start| data.as_ptr().add(start + segment * stride));
             for k in 0..run {
+                for line in (0..2 * V::LEN).step_by(16) {
+                    V::prefetch(weight.wrapping_add(2 * V::LEN * NEAR + line));
+                }
+                V::prefetch_far(ahead);
+                ahead = ahead.wrapping_add(step);
                 let (low, high) = (V::load(weight), V::load(weight.add(V::LEN)));
                 for i in 0..ROWS {
                     let value = V::splat(*rows[i].add(k));
@@ -58,6 +65,8 @@ pub(super) unsafe fn product<V: Vector, const ROWS: usize>(
         sums
     }
 }
+
+const NEAR: usize = 16;
 
 /// What is computed for a few rows of a product at once.
 pub(super) trait Rows {
@@ -99,6 +108,11 @@ unsafe fn first<'a, V: Vector, const ROWS: usize, R: Rows>(
     rows: &mut R,
     spots: &'a [R::Spot],
 ) -> &'a [R::Spot] {
+    if let Some((chunk, rest)) = spots.split_first_chunk() {
+        // SAFETY: the caller vouches for the instruction set.
+        unsafe { rows.compute::<V, ROWS>(chunk) };
+        return rest;
+    }
     let (some, rest) = spots.split_at(spots.len().min(ROWS));
     let mut chunk = [some[some.len() - 1]; ROWS];
     chunk[..some.len()].copy_from_slice(some);

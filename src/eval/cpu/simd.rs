@@ -71,6 +71,13 @@ pub(super) trait Vector: Copy {
     unsafe fn mul(self, other: Self) -> Self;
     /// The larger of the two, lane by lane.
     unsafe fn max(self, other: Self) -> Self;
+    /// The sum of all lanes, halves onto halves.
+    unsafe fn total(self) -> f32;
+    /// Asks for a line of the cache, near to the registers; any address will do.
+    unsafe fn prefetch(at: *const f32);
+    unsafe fn prefetch_write(at: *const f32);
+    /// Asks for a line of the cache, into the second level; any address will do.
+    unsafe fn prefetch_far(at: *const f32);
 }
 
 /// Four lanes that any compiler turns into the vectors of the architecture.
@@ -111,12 +118,22 @@ impl Vector for [f32; 4] {
     unsafe fn max(self, other: Self) -> Self {
         std::array::from_fn(|lane| if self[lane] > other[lane] { self[lane] } else { other[lane] })
     }
+    #[inline(always)]
+    unsafe fn total(self) -> f32 {
+        (self[0] + self[2]) + (self[1] + self[3])
+    }
+    #[inline(always)]
+    unsafe fn prefetch(_at: *const f32) {}
+    #[inline(always)]
+    unsafe fn prefetch_write(_at: *const f32) {}
+    #[inline(always)]
+    unsafe fn prefetch_far(_at: *const f32) {}
 }
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86_vector {
     ($register:ident, $len:expr, $tile:expr, $splat:ident, $load:ident, $store:ident, $fma:ident,
-     $add:ident, $sub:ident, $mul:ident, $max:ident) => {
+     $add:ident, $sub:ident, $mul:ident, $max:ident, $total:ident) => {
         impl Vector for std::arch::x86_64::$register {
             const LEN: usize = $len;
             const TILE: usize = $tile;
@@ -160,8 +177,52 @@ macro_rules! x86_vector {
                 // SAFETY: the caller vouches for the instruction set.
                 unsafe { std::arch::x86_64::$max(self, other) }
             }
+            #[inline(always)]
+            unsafe fn total(self) -> f32 {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { $total(self) }
+            }
+            #[inline(always)]
+            unsafe fn prefetch(at: *const f32) {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                // SAFETY: any address may be asked for.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn prefetch_write(at: *const f32) {
+                use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+                // SAFETY: any address may be asked for.
+                unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn prefetch_far(at: *const f32) {
+                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+                // SAFETY: any address may be asked for.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+            }
         }
     };
+}
+
+/// The sum of eight lanes, halves onto halves.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn total_256(lanes: std::arch::x86_64::__m256) -> f32 {
+    use std::arch::x86_64::*;
+    let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// The sum of sixteen lanes, halves onto halves.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn total_512(lanes: std::arch::x86_64::__m512) -> f32 {
+    use std::arch::x86_64::*;
+    let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(lanes)));
+    total_256(_mm256_add_ps(_mm512_castps512_ps256(lanes), high))
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -176,7 +237,8 @@ x86_vector!(
     _mm256_add_ps,
     _mm256_sub_ps,
     _mm256_mul_ps,
-    _mm256_max_ps
+    _mm256_max_ps,
+    total_256
 );
 #[cfg(target_arch = "x86_64")]
 x86_vector!(
@@ -190,7 +252,8 @@ x86_vector!(
     _mm512_add_ps,
     _mm512_sub_ps,
     _mm512_mul_ps,
-    _mm512_max_ps
+    _mm512_max_ps,
+    total_512
 );
 
 /// A computation that is written once for all instruction sets. `run` must be `#[inline(always)]`,

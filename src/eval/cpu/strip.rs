@@ -18,6 +18,7 @@ const SKEW: usize = 16;
 /// Vectors of channels that are transformed side by side: neighbours in memory.
 const CHANNELS: usize = 4;
 
+const AHEAD: usize = 32;
 /// Some columns of tiles of a map.
 #[derive(Clone, Debug)]
 pub(super) struct Strip<'a> {
@@ -203,7 +204,9 @@ impl Transform for Input<'_> {
                                 *value = ring[(left + x) % INPUT_MAX][y][c];
                             }
                             for (x, value) in X::input(line).into_iter().enumerate() {
-                                value.store(to.add(x * plane + c * V::LEN));
+                                let at = to.add(x * plane + c * V::LEN);
+                                value.store(at);
+                                V::prefetch_write(at.wrapping_add(c_in));
                             }
                         }
                     }
@@ -218,6 +221,7 @@ pub(super) struct Multiply<'a> {
     pub(super) strip: &'a Strip<'a>,
     pub(super) block: usize,
     pub(super) position: usize,
+    pub(super) ahead: &'a [f32],
     pub(super) inputs: &'a [f32],
     pub(super) spots: &'a [Spot],
     /// A plane of products.
@@ -244,8 +248,12 @@ impl Rows for Multiply<'_> {
         let weights = &conv.weights[plane * len..][..len];
         let data = &self.inputs[self.position * self.strip.position_len()..];
         let left = Left { data, segments: 1, stride: 0, run: conv.c_in };
+        let share = (conv.c_in * conv.block * ROWS / self.spots.len()).min(self.ahead.len());
+        let (ahead, later) = self.ahead.split_at(share);
+        self.ahead = later;
         // SAFETY: the caller vouches for the instruction set.
-        let sums = unsafe { product::<V, ROWS>(left, &spots.map(|spot| spot.from), weights) };
+        let sums =
+            unsafe { product::<V, ROWS>(left, &spots.map(|spot| spot.from), weights, ahead) };
         for (spot, [low, high]) in spots.iter().zip(sums) {
             let out = &mut self.out[spot.to..][..2 * V::LEN];
             // SAFETY: `out` holds two vectors; the caller vouches for the instruction set.
@@ -321,7 +329,9 @@ impl Transform for Output<'_> {
                     for (x, half) in half.iter_mut().enumerate() {
                         let mut line = [V::splat(0.0); Y_IN];
                         for (y, value) in line.iter_mut().enumerate() {
-                            *value = V::load(from.add((y * side + x) * position_len));
+                            let at = from.add((y * side + x) * position_len);
+                            *value = V::load(at);
+                            V::prefetch(at.wrapping_add(AHEAD));
                         }
                         half.write(Y::output(line));
                     }

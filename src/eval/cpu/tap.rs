@@ -1,8 +1,9 @@
 //! Taps: the two images of a pair compared at one layer, row by row.
+#![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
 
 use rayon::prelude::*;
 
-use super::simd::{Isa, Plain, dispatch_plain};
+use super::simd::{Isa, Kernel, Vector, dispatch};
 use super::tensor::{Layout, Tensor};
 use crate::batch::Pair;
 use crate::eval::{Distance, Epsilon, Map, Model, Wanted};
@@ -10,6 +11,8 @@ use crate::eval::{Distance, Epsilon, Map, Model, Wanted};
 /// Lanes of the tap's sums: a fixed order whatever the instruction set's width. Channels of every
 /// tap are a multiple of it.
 const LANES: usize = 16;
+/// Vectors that hold the lanes, at the most.
+const VECTORS_MAX: usize = 4;
 
 /// How one model compares its taps, and what it keeps of them.
 #[derive(Debug)]
@@ -104,7 +107,7 @@ impl Comparison {
     ) {
         let (a, b) = (&a[..w * c], &b[..w * c]);
         let row = Row { a, b, lin: &self.lin[layer], epsilon: self.epsilon, result };
-        dispatch_plain(self.isa, row);
+        dispatch(self.isa, row);
     }
 }
 
@@ -117,20 +120,22 @@ struct Row<'a> {
     result: RowResult<'a>,
 }
 
-impl Plain for Row<'_> {
+impl Kernel for Row<'_> {
     #[inline(always)]
-    fn run(self) {
+    unsafe fn run<V: Vector, const TILE: usize>(self) {
         let Row { a, b, lin, epsilon, mut result } = self;
         let c = lin.len();
         let mut sum = 0.0;
         for (x, (a, b)) in a.chunks_exact(c).zip(b.chunks_exact(c)).enumerate() {
-            let value = position(a, b, lin, epsilon);
+            // SAFETY: the caller vouches for the instruction set.
+            let value = unsafe { position::<V>(a, b, lin, epsilon) };
             sum += f64::from(value);
             if let Some(map) = &mut result.map {
                 map[x] = value;
             }
             if let Some(map) = &mut result.reference_sum {
-                map[x] = channel_sum(a);
+                // SAFETY: the caller vouches for the instruction set.
+                map[x] = unsafe { in_lanes::<V, _>([a], |sum, [a]| sum.add(a)) };
             }
         }
         *result.sum = sum;
@@ -139,51 +144,55 @@ impl Plain for Row<'_> {
 
 /// The map D_l at one position: `sum over channels of lin (a/|a| - b/|b|)^2`, with the norms of
 /// [`Epsilon`].
+///
+/// # Safety
+/// The instruction set of `V` must be available.
 #[inline(always)]
-fn position(a: &[f32], b: &[f32], lin: &[f32], epsilon: Epsilon) -> f32 {
-    let scale = |values| 1.0 / ((square_sum(values) + epsilon.inside).sqrt() + epsilon.outside);
-    let (scale_a, scale_b) = (scale(a), scale(b));
-    let mut sums = [0.0f32; LANES];
-    let lanes = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(lin.chunks_exact(LANES));
-    for ((a, b), lin) in lanes {
-        for lane in 0..LANES {
+unsafe fn position<V: Vector>(a: &[f32], b: &[f32], lin: &[f32], epsilon: Epsilon) -> f32 {
+    // SAFETY: the caller vouches for the instruction set.
+    unsafe {
+        let scale = |values| {
+            let squares = in_lanes::<V, _>([values], |sum, [value]| value.mul_add(value, sum));
+            V::splat(1.0 / ((squares + epsilon.inside).sqrt() + epsilon.outside))
+        };
+        let (scale_a, scale_b) = (scale(a), scale(b));
+        in_lanes::<V, _>([a, b, lin], |sum, [a, b, lin]| {
             // Both products are rounded alike, so that equal features differ by exactly nothing.
-            let difference = a[lane] * scale_a - b[lane] * scale_b;
-            sums[lane] += lin[lane] * (difference * difference);
-        }
+            let difference = a.mul(scale_a).sub(b.mul(scale_b));
+            lin.mul_add(difference.mul(difference), sum)
+        })
     }
-    total(sums)
 }
 
+/// What `add` makes of all channels, in [`LANES`] sums that are added halves onto halves.
+///
+/// # Safety
+/// The instruction set of `V` must be available.
 #[inline(always)]
-fn square_sum(values: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    for values in values.chunks_exact(LANES) {
-        for (sum, &value) in sums.iter_mut().zip(values) {
-            *sum += value * value;
+unsafe fn in_lanes<V: Vector, const N: usize>(
+    values: [&[f32]; N],
+    mut add: impl FnMut(V, [V; N]) -> V,
+) -> f32 {
+    const { assert!(LANES.is_multiple_of(V::LEN) && LANES / V::LEN <= VECTORS_MAX) };
+    let len = values[0].len();
+    assert!(values.iter().all(|values| values.len() == len));
+    // SAFETY: a vector that begins below `len`, which is a multiple of its length, is inside; the
+    // caller vouches for the instruction set.
+    unsafe {
+        let mut sums = [V::splat(0.0); VECTORS_MAX];
+        for first in (0..len / LANES * LANES).step_by(LANES) {
+            for (vector, sum) in sums.iter_mut().enumerate().take(LANES / V::LEN) {
+                let at = first + vector * V::LEN;
+                *sum = add(*sum, values.map(|values| V::load(values.as_ptr().add(at))));
+            }
         }
-    }
-    total(sums)
-}
-
-#[inline(always)]
-fn channel_sum(values: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    for values in values.chunks_exact(LANES) {
-        for (sum, &value) in sums.iter_mut().zip(values) {
-            *sum += value;
+        let mut count = LANES / V::LEN;
+        while count > 1 {
+            count /= 2;
+            for vector in 0..count {
+                sums[vector] = sums[vector].add(sums[vector + count]);
+            }
         }
+        sums[0].total()
     }
-    total(sums)
-}
-
-/// The sum of all lanes, halves onto halves.
-#[inline(always)]
-fn total(mut sums: [f32; LANES]) -> f32 {
-    for width in [8, 4, 2, 1] {
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-    }
-    sums[0]
 }

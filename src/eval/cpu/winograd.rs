@@ -128,7 +128,7 @@ impl Winograd {
                 self.run_together(rows, &strip, &mut scratch.shared);
             }
         } else {
-            let rows_per_task = even_share(rows.len(), OWN_TILES.div_ceil(columns));
+            let rows_per_task = even_share(rows.len(), (OWN_TILES / columns).max(1));
             rows.par_chunks_mut(rows_per_task).for_each(|rows| {
                 let mut own = scratch.own().lock().unwrap_or_else(PoisonError::into_inner);
                 self.run_alone(rows, geometry, &mut own.tiles);
@@ -161,7 +161,8 @@ impl Winograd {
         let spots = Spots::new(rows, strip);
         for block in 0..self.c_out / self.block {
             for (position, out) in products.chunks_exact_mut(plane_len).enumerate() {
-                self.multiply(block, position, inputs, &spots, strip, out);
+                let next = block * strip.positions() + position + 1;
+                self.multiply(block, position, next, inputs, &spots, strip, out);
             }
             for (index, row) in rows.iter_mut().enumerate() {
                 self.output(block..block + 1, products, plane_len, index, row, strip);
@@ -179,7 +180,8 @@ impl Winograd {
         let spots = Spots::new(rows, strip);
         let work = products.par_chunks_exact_mut(plane_len).enumerate();
         work.for_each(|(plane, out)| {
-            self.multiply(plane % blocks, plane / blocks, inputs, &spots, strip, out);
+            let next = (plane + 1) % blocks * strip.positions() + (plane + 1) / blocks;
+            self.multiply(plane % blocks, plane / blocks, next, inputs, &spots, strip, out);
         });
         rows.par_iter_mut().enumerate().for_each(|(index, row)| {
             self.output(0..blocks, products, plane_len, index, row, strip);
@@ -196,13 +198,16 @@ impl Winograd {
         &self,
         block: usize,
         position: usize,
+        next: usize,
         inputs: &[f32],
         spots: &Spots,
         strip: &Strip<'_>,
         out: &mut [f32],
     ) {
         let spots = spots.of(position, self.scheme);
-        dispatch(self.isa, Multiply { strip, block, position, inputs, spots, out });
+        let len = self.c_in * self.block;
+        let ahead = self.weights.get(next * len..(next + 1) * len).unwrap_or_default();
+        dispatch(self.isa, Multiply { strip, block, position, ahead, inputs, spots, out });
     }
 
     /// Transforms a row of tiles back and writes its output rows.
