@@ -101,11 +101,18 @@ impl Band<'_> {
         let Geometry { from, to, stride, pad, c_first, .. } = self.geometry;
         let corner = |position: usize| (position * stride) as isize - pad as isize;
         let height = self.rows.len() / to.row_len();
-        let pixel = |row: usize, x: usize| Pixel {
-            from: from.at(corner(self.first_row + row), corner(x)),
-            to: row * to.row_len() + (BEFORE + x) * to.c + c_first,
-        };
-        (0..height).flat_map(|row| (0..to.w).map(move |x| pixel(row, x))).collect()
+        let mut pixels = Vec::with_capacity(height * to.w);
+        for row in 0..height {
+            let first = Pixel {
+                from: from.at(corner(self.first_row + row), corner(0)),
+                to: row * to.row_len() + BEFORE * to.c + c_first,
+            };
+            pixels.extend((0..to.w).map(|x| Pixel {
+                from: first.from + x * stride * from.c,
+                to: first.to + x * to.c,
+            }));
+        }
+        pixels
     }
 }
 

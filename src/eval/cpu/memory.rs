@@ -10,6 +10,11 @@ use std::path::Path;
 
 /// Bytes of a line.
 const LINE: usize = 64;
+/// Bytes of a huge page.
+const HUGE_PAGE: usize = 2 << 20;
+/// Numbers of more bytes than this have huge pages to themselves, though they may not fill them:
+/// what a thread works on in its cache is smaller than one page, and is touched all over.
+const ON_HUGE_PAGES: usize = HUGE_PAGE / 8;
 
 /// Numbers whose first one is aligned.
 #[derive(Debug, Default)]
@@ -23,9 +28,11 @@ pub(super) struct Floats {
 impl Floats {
     /// `len` zeros.
     pub(super) fn zeros(len: usize) -> Floats {
-        let mut data = vec![0.0; len + LINE / size_of::<f32>()];
+        const FLOAT: usize = size_of::<f32>();
+        let unit = if len * FLOAT > ON_HUGE_PAGES { HUGE_PAGE } else { LINE };
+        let mut data = vec![0.0; (len * FLOAT).next_multiple_of(unit) / FLOAT + unit / FLOAT];
         ask_for_huge_pages(&mut data);
-        let start = data.as_ptr().align_offset(LINE);
+        let start = data.as_ptr().align_offset(unit);
         Floats { data, start, len }
     }
 
@@ -48,7 +55,6 @@ fn ask_for_huge_pages(data: &mut [f32]) {
     {
         use rustix::mm::{Advice, madvise};
 
-        const HUGE_PAGE: usize = 2 << 20;
         let bytes = data.as_mut_ptr_range();
         let start = (bytes.start as usize).next_multiple_of(HUGE_PAGE);
         let end = bytes.end as usize / HUGE_PAGE * HUGE_PAGE;

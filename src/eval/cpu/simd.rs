@@ -75,6 +75,7 @@ pub(super) trait Vector: Copy {
     unsafe fn total(self) -> f32;
     /// Asks for a line of the cache, near to the registers; any address will do.
     unsafe fn prefetch(at: *const f32);
+    /// The same for a line that will be written.
     unsafe fn prefetch_write(at: *const f32);
     /// Asks for a line of the cache, into the second level; any address will do.
     unsafe fn prefetch_far(at: *const f32);

@@ -12,13 +12,9 @@ use super::tiles::{Cut, Scheme};
 use super::transform::{F4x3, F4x5, F6x3, INPUT_MAX, Line};
 use super::winograd::Winograd;
 
-/// Floats between the planes of two positions, beyond their length: planes whose distance is a
-/// power of two would share the same few lines of the cache.
-const SKEW: usize = 16;
 /// Vectors of channels that are transformed side by side: neighbours in memory.
 const CHANNELS: usize = 4;
 
-const AHEAD: usize = 32;
 /// Some columns of tiles of a map.
 #[derive(Clone, Debug)]
 pub(super) struct Strip<'a> {
@@ -30,8 +26,7 @@ pub(super) struct Strip<'a> {
     pub(super) tiles: Range<usize>,
 }
 
-/// Where a tile is read within the transformed inputs of a position, and where it goes within a
-/// plane of products.
+/// Where a tile is read within the transformed inputs, and where it goes within a line of products.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     from: usize,
@@ -54,27 +49,32 @@ impl<'a> Strip<'a> {
         self.conv.scheme.side() * self.conv.scheme.side()
     }
 
-    /// Floats of one position of a row of transformed tiles.
-    fn position_len(&self) -> usize {
-        self.tiles.len() * self.conv.c_in + SKEW
+    /// Floats of a transformed tile: (position, channel), and as many as one position more, so that
+    /// the same position of some tiles is spread over the sets of a cache.
+    fn tile_len(&self) -> usize {
+        (self.positions() + 1) * self.conv.c_in
     }
 
     /// Floats of a row of transformed tiles.
     pub(super) fn row_len(&self) -> usize {
-        self.positions() * self.position_len()
+        self.tiles.len() * self.tile_len()
     }
 
-    /// Floats of the products of one position and one block of channels for some rows of tiles.
-    pub(super) fn plane_len(&self, rows: usize) -> usize {
-        rows * self.tiles.len() * self.conv.block + SKEW
+    /// Floats of the products of one line of positions and one block of channels for some rows of
+    /// tiles: (tile, position, channel). An odd number of tiles, for the same reason.
+    pub(super) fn line_len(&self, rows: usize) -> usize {
+        ((rows * self.tiles.len()) | 1) * self.tile_line_len()
+    }
+
+    /// Floats of the products of one tile therein.
+    fn tile_line_len(&self) -> usize {
+        self.conv.scheme.side() * self.conv.block
     }
 
     /// Of the tile in column `x` of the strip and in row `row` of the group.
     pub(super) fn spot(&self, row: usize, x: usize) -> Spot {
-        Spot {
-            from: row * self.row_len() + x * self.conv.c_in,
-            to: (row * self.tiles.len() + x) * self.conv.block,
-        }
+        let tile = row * self.tiles.len() + x;
+        Spot { from: tile * self.tile_len(), to: tile * self.tile_line_len() }
     }
 }
 
@@ -123,7 +123,7 @@ unsafe fn transform<V: Vector, T: Transform>(target: &mut T, strip: &Strip<'_>, 
     }
 }
 
-/// Transforms one row of tiles to (position, tile, channel).
+/// Transforms one row of tiles to (tile, position, channel).
 pub(super) struct Input<'a> {
     pub(super) strip: &'a Strip<'a>,
     /// The source image.
@@ -161,7 +161,7 @@ impl Transform for Input<'_> {
             return;
         }
         let Strip { conv, geometry, rows, columns, .. } = self.strip;
-        let (c_in, side, plane) = (conv.c_in, conv.scheme.side(), self.strip.position_len());
+        let (c_in, side, tile_len) = (conv.c_in, conv.scheme.side(), self.strip.tile_len());
         let corner = |start: usize| start as isize - geometry.pad as isize;
         let from_row = geometry.from.row_len();
         let top = corner(rows.start(self.row)) - geometry.from_top;
@@ -169,7 +169,8 @@ impl Transform for Input<'_> {
         let end = start + (Y_IN - 1) * from_row + ((tiles.len() - 1) * X_OUT + X_IN) * c_in;
         assert!(end <= self.src.len());
         let first = tiles.start - self.strip.tiles.start;
-        let out_end = ((Y_IN - 1) * side + X_IN - 1) * plane + (first + tiles.len()) * c_in;
+        let last = (first + tiles.len() - 1) * tile_len;
+        let out_end = last + ((Y_IN - 1) * side + X_IN) * c_in;
         assert!(out_end <= self.out.len());
         for first_c in (0..c_in).step_by(CHANNELS * V::LEN) {
             let channels = (c_in - first_c).min(CHANNELS * V::LEN) / V::LEN;
@@ -178,7 +179,7 @@ impl Transform for Input<'_> {
             // vouches for the instruction set.
             unsafe {
                 let from = self.src.as_ptr().add(start + first_c);
-                let to = self.out.as_mut_ptr().add(first * c_in + first_c);
+                let to = self.out.as_mut_ptr().add(first * tile_len + first_c);
                 let mut ring = [[[V::splat(0.0); CHANNELS]; Y_IN]; INPUT_MAX];
                 for tile in 0..tiles.len() {
                     let left = tile * X_OUT;
@@ -197,16 +198,17 @@ impl Transform for Input<'_> {
                         }
                     }
                     for y in 0..Y_IN {
-                        let to = to.add(y * side * plane + tile * c_in);
+                        let to = to.add(tile * tile_len + y * side * c_in);
                         for c in 0..channels {
                             let mut line = [V::splat(0.0); X_IN];
                             for (x, value) in line.iter_mut().enumerate() {
                                 *value = ring[(left + x) % INPUT_MAX][y][c];
                             }
                             for (x, value) in X::input(line).into_iter().enumerate() {
-                                let at = to.add(x * plane + c * V::LEN);
+                                let at = to.add(x * c_in + c * V::LEN);
                                 value.store(at);
-                                V::prefetch_write(at.wrapping_add(c_in));
+                                // The next tile's.
+                                V::prefetch_write(at.wrapping_add(tile_len));
                             }
                         }
                     }
@@ -218,13 +220,15 @@ impl Transform for Input<'_> {
 
 /// Multiplies one position and one block of channels of all tiles.
 pub(super) struct Multiply<'a> {
-    pub(super) strip: &'a Strip<'a>,
-    pub(super) block: usize,
-    pub(super) position: usize,
+    pub(super) c_in: usize,
+    /// (input channel, channel within the block).
+    pub(super) weights: &'a [f32],
+    /// The weights that are needed next.
     pub(super) ahead: &'a [f32],
+    /// Transformed inputs, from the position of the first tile on.
     pub(super) inputs: &'a [f32],
     pub(super) spots: &'a [Spot],
-    /// A plane of products.
+    /// Products, from the position of the first tile on.
     pub(super) out: &'a mut [f32],
 }
 
@@ -242,18 +246,13 @@ impl Rows for Multiply<'_> {
 
     #[inline(always)]
     unsafe fn compute<V: Vector, const ROWS: usize>(&mut self, spots: &[Spot; ROWS]) {
-        let Strip { conv, .. } = self.strip;
-        let len = conv.c_in * conv.block;
-        let plane = self.block * self.strip.positions() + self.position;
-        let weights = &conv.weights[plane * len..][..len];
-        let data = &self.inputs[self.position * self.strip.position_len()..];
-        let left = Left { data, segments: 1, stride: 0, run: conv.c_in };
-        let share = (conv.c_in * conv.block * ROWS / self.spots.len()).min(self.ahead.len());
+        let left = Left { data: self.inputs, segments: 1, stride: 0, run: self.c_in };
+        let share = (self.weights.len() * ROWS / self.spots.len()).min(self.ahead.len());
         let (ahead, later) = self.ahead.split_at(share);
         self.ahead = later;
         // SAFETY: the caller vouches for the instruction set.
         let sums =
-            unsafe { product::<V, ROWS>(left, &spots.map(|spot| spot.from), weights, ahead) };
+            unsafe { product::<V, ROWS>(left, &spots.map(|spot| spot.from), self.weights, ahead) };
         for (spot, [low, high]) in spots.iter().zip(sums) {
             let out = &mut self.out[spot.to..][..2 * V::LEN];
             // SAFETY: `out` holds two vectors; the caller vouches for the instruction set.
@@ -268,12 +267,12 @@ impl Rows for Multiply<'_> {
 /// Transforms one row of tiles back, adds the bias, cuts off what is negative, and writes.
 pub(super) struct Output<'a> {
     pub(super) strip: &'a Strip<'a>,
-    /// Blocks of channels that `products` has, position by position.
+    /// Blocks of channels that `products` has, line by line of positions.
     pub(super) blocks: Range<usize>,
     pub(super) products: &'a [f32],
-    /// Floats of one position and one block.
-    pub(super) plane_len: usize,
-    /// Number of the row's first tile within a plane.
+    /// Floats of one line and one block.
+    pub(super) line_len: usize,
+    /// Number of the row's first tile within a line.
     pub(super) first: usize,
     pub(super) row: usize,
     /// The output rows.
@@ -304,18 +303,20 @@ impl Transform for Output<'_> {
         tiles: Range<usize>,
     ) {
         let Strip { conv, geometry, columns, .. } = self.strip;
-        let (block, side, to) = (conv.block, conv.scheme.side(), geometry.to);
-        let position_len = self.blocks.len() * self.plane_len;
+        let (block, tile_len, to) = (conv.block, self.strip.tile_line_len(), geometry.to);
+        let blocks_len = self.blocks.len() * self.line_len;
         let height = (self.rows.len() / to.row_len()).min(Y_OUT);
-        for tile in tiles {
+        let work =
+            self.blocks.clone().flat_map(|index| tiles.clone().map(move |tile| (index, tile)));
+        for (index, tile) in work {
             let start = columns.start(tile);
             let width = (to.w - start).min(X_OUT);
-            let spot = (self.first + tile - self.strip.tiles.start) * block;
+            let spot = (self.first + tile - self.strip.tiles.start) * tile_len;
+            let line = (index - self.blocks.start) * self.line_len + spot;
             let corner = (BEFORE + start) * to.c + geometry.c_first;
-            let halves = 2 * self.blocks.start..2 * self.blocks.end;
-            for (index, c) in halves.map(|half| half * V::LEN).enumerate() {
-                let index = index / 2 * self.plane_len + spot + index % 2 * V::LEN;
-                let read_end = index + ((Y_IN - 1) * side + X_IN - 1) * position_len + V::LEN;
+            for lane in [0, V::LEN] {
+                let (index, c) = (line + lane, index * block + lane);
+                let read_end = index + (Y_IN - 1) * blocks_len + (X_IN - 1) * block + V::LEN;
                 let at = corner + c;
                 let write_end = at + (height - 1) * to.row_len() + (width - 1) * to.c + V::LEN;
                 assert!(read_end <= self.products.len());
@@ -329,9 +330,10 @@ impl Transform for Output<'_> {
                     for (x, half) in half.iter_mut().enumerate() {
                         let mut line = [V::splat(0.0); Y_IN];
                         for (y, value) in line.iter_mut().enumerate() {
-                            let at = from.add((y * side + x) * position_len);
+                            let at = from.add(y * blocks_len + x * block);
                             *value = V::load(at);
-                            V::prefetch(at.wrapping_add(AHEAD));
+                            // The next tile's.
+                            V::prefetch(at.wrapping_add(tile_len));
                         }
                         half.write(Y::output(line));
                     }

@@ -152,62 +152,52 @@ impl Winograd {
 
     /// A strip, block by block of output channels.
     fn strip(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Floats) {
-        let plane_len = strip.plane_len(rows.len());
-        let (inputs, products) =
-            split(memory, rows.len() * strip.row_len(), strip.positions() * plane_len);
+        let (side, line_len) = (self.scheme.side(), strip.line_len(rows.len()));
+        let (inputs, products) = split(memory, rows.len() * strip.row_len(), side * line_len);
         for (row, out) in rows.iter().zip(inputs.chunks_exact_mut(strip.row_len())) {
             self.input(row, strip, out);
         }
-        let spots = Spots::new(rows, strip);
+        let group = Group { conv: self, inputs, spots: Spots::new(rows, strip) };
         for block in 0..self.c_out / self.block {
-            for (position, out) in products.chunks_exact_mut(plane_len).enumerate() {
-                let next = block * strip.positions() + position + 1;
-                self.multiply(block, position, next, inputs, &spots, strip, out);
+            for (y, out) in products.chunks_exact_mut(line_len).enumerate() {
+                let next = if y + 1 < side { (y + 1, block) } else { (0, block + 1) };
+                group.multiply((y, block), next, out);
             }
             for (index, row) in rows.iter_mut().enumerate() {
-                self.output(block..block + 1, products, plane_len, index, row, strip);
+                self.output(block..block + 1, products, line_len, index, row, strip);
             }
         }
     }
 
     /// All threads share the rows of tiles, then the products, then the rows again.
     fn run_together(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Floats) {
-        let (plane_len, blocks) = (strip.plane_len(rows.len()), self.c_out / self.block);
+        let (side, line_len) = (self.scheme.side(), strip.line_len(rows.len()));
+        let blocks = self.c_out / self.block;
         let (inputs, products) =
-            split(memory, rows.len() * strip.row_len(), strip.positions() * blocks * plane_len);
+            split(memory, rows.len() * strip.row_len(), side * blocks * line_len);
         let work = rows.par_iter().zip(inputs.par_chunks_exact_mut(strip.row_len()));
         work.for_each(|(row, out)| self.input(row, strip, out));
-        let spots = Spots::new(rows, strip);
-        let work = products.par_chunks_exact_mut(plane_len).enumerate();
-        work.for_each(|(plane, out)| {
-            let next = (plane + 1) % blocks * strip.positions() + (plane + 1) / blocks;
-            self.multiply(plane % blocks, plane / blocks, next, inputs, &spots, strip, out);
+        let group = Group { conv: self, inputs, spots: Spots::new(rows, strip) };
+        let work = products.par_chunks_exact_mut(line_len).enumerate();
+        work.for_each(|(line, out)| {
+            let at = |line: usize| (line / blocks, line % blocks);
+            group.multiply(at(line), at(line + 1), out);
         });
         rows.par_iter_mut().enumerate().for_each(|(index, row)| {
-            self.output(0..blocks, products, plane_len, index, row, strip);
+            self.output(0..blocks, products, line_len, index, row, strip);
         });
     }
 
-    /// Transforms a row of tiles to (position, tile, channel).
-    fn input(&self, row: &TileRow<'_>, strip: &Strip<'_>, out: &mut [f32]) {
-        dispatch(self.isa, Input { strip, src: row.src, row: row.index, out });
+    /// The weights of a position and a block; none beyond the last.
+    fn plane(&self, position: usize, block: usize) -> &[f32] {
+        let len = self.c_in * self.block;
+        let plane = block * self.scheme.side() * self.scheme.side() + position;
+        self.weights.get(plane * len..(plane + 1) * len).unwrap_or_default()
     }
 
-    /// Multiplies one position and one block of channels for all tiles to (tile, channel).
-    fn multiply(
-        &self,
-        block: usize,
-        position: usize,
-        next: usize,
-        inputs: &[f32],
-        spots: &Spots,
-        strip: &Strip<'_>,
-        out: &mut [f32],
-    ) {
-        let spots = spots.of(position, self.scheme);
-        let len = self.c_in * self.block;
-        let ahead = self.weights.get(next * len..(next + 1) * len).unwrap_or_default();
-        dispatch(self.isa, Multiply { strip, block, position, ahead, inputs, spots, out });
+    /// Transforms a row of tiles to (tile, position, channel).
+    fn input(&self, row: &TileRow<'_>, strip: &Strip<'_>, out: &mut [f32]) {
+        dispatch(self.isa, Input { strip, src: row.src, row: row.index, out });
     }
 
     /// Transforms a row of tiles back and writes its output rows.
@@ -215,7 +205,7 @@ impl Winograd {
         &self,
         blocks: Range<usize>,
         products: &[f32],
-        plane_len: usize,
+        line_len: usize,
         index: usize,
         row: &mut TileRow<'_>,
         strip: &Strip<'_>,
@@ -223,7 +213,35 @@ impl Winograd {
         let first = index * strip.tiles.len();
         let rows = &mut *row.rows;
         let row = row.index;
-        dispatch(self.isa, Output { strip, blocks, products, plane_len, first, row, rows });
+        dispatch(self.isa, Output { strip, blocks, products, line_len, first, row, rows });
+    }
+}
+
+/// Some rows of transformed tiles.
+struct Group<'a> {
+    conv: &'a Winograd,
+    inputs: &'a [f32],
+    spots: Spots,
+}
+
+impl Group<'_> {
+    /// Multiplies the positions of line `y` and one block of channels to (tile, position, channel).
+    /// Those of the line and the block that are `next` come after them.
+    fn multiply(&self, (y, block): (usize, usize), next: (usize, usize), out: &mut [f32]) {
+        let &Group { conv, inputs, ref spots } = self;
+        let side = conv.scheme.side();
+        for x in 0..side {
+            let position = y * side + x;
+            let weights = conv.plane(position, block);
+            let ahead = match x + 1 < side {
+                true => conv.plane(position + 1, block),
+                false => conv.plane(next.0 * side, next.1),
+            };
+            let inputs = &inputs[position * conv.c_in..];
+            let spots = spots.of(position, conv.scheme);
+            let out = &mut out[x * conv.block..];
+            dispatch(conv.isa, Multiply { c_in: conv.c_in, weights, ahead, inputs, spots, out });
+        }
     }
 }
 
