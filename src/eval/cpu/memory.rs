@@ -5,16 +5,17 @@
 //! store of it costs. Minimal filtering goes back and forth between dozens of places: as many pages
 //! of 4 kB are more than a processor looks up at once.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, RangeInclusive};
 use std::path::Path;
 
 /// Bytes of a line.
 const LINE: usize = 64;
 /// Bytes of a huge page.
 const HUGE_PAGE: usize = 2 << 20;
-/// Numbers of more bytes than this have huge pages to themselves, though they may not fill them:
-/// what a thread works on in its cache is smaller than one page, and is touched all over.
-const ON_HUGE_PAGES: usize = HUGE_PAGE / 8;
+/// Numbers of so many bytes have huge pages to themselves, though they may not fill them: what a
+/// thread works on in its cache is hardly larger than one page, and is touched all over. Larger ones
+/// have whole pages inside; the rest would be waste.
+const ON_HUGE_PAGES: RangeInclusive<usize> = HUGE_PAGE / 8..=4 * HUGE_PAGE;
 
 /// Numbers whose first one is aligned.
 #[derive(Debug, Default)]
@@ -29,7 +30,7 @@ impl Floats {
     /// `len` zeros.
     pub(super) fn zeros(len: usize) -> Floats {
         const FLOAT: usize = size_of::<f32>();
-        let unit = if len * FLOAT > ON_HUGE_PAGES { HUGE_PAGE } else { LINE };
+        let unit = if ON_HUGE_PAGES.contains(&(len * FLOAT)) { HUGE_PAGE } else { LINE };
         let mut data = vec![0.0; (len * FLOAT).next_multiple_of(unit) / FLOAT + unit / FLOAT];
         ask_for_huge_pages(&mut data);
         let start = data.as_ptr().align_offset(unit);

@@ -22,7 +22,7 @@ use crate::batch::Pair;
 use crate::eval::Distance;
 
 /// Rows of a band, nearly.
-const BAND_ROWS: usize = 12;
+const BAND_ROWS: usize = 6;
 /// Rows by which a band may exceed that: those of a tile.
 const TILE_MAX: usize = 6;
 /// Side and stride of the pooling.

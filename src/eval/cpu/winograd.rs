@@ -31,7 +31,7 @@ const SHARED_WEIGHT_BYTES: usize = 6 << 20;
 /// of tiles are shared out so that no thread is idle while another computes the last ones.
 const OWN_TILES: usize = 24;
 /// Tiles of a group that all threads compute, nearly.
-const GROUP_TILES: usize = 112;
+const GROUP_TILES: usize = 88;
 
 /// Transformed and packed weights: (block, position, input channel, channel within the block).
 #[derive(Debug)]
@@ -124,7 +124,11 @@ impl Winograd {
         let mut rows = tile_rows(&strip, src, dst);
         let columns = strip.columns.count();
         if shared(self.weights.len()) {
-            for rows in rows.chunks_mut(GROUP_TILES.div_ceil(columns)) {
+            let wanted = (GROUP_TILES / columns).max(1);
+            let groups = ((rows.len() + wanted / 2) / wanted).max(1);
+            // None is much smaller than the others: it would read as many weights.
+            let rows_per_group = rows.len().div_ceil(groups).max(1);
+            for rows in rows.chunks_mut(rows_per_group) {
                 self.run_together(rows, &strip, &mut scratch.shared);
             }
         } else {
