@@ -43,8 +43,9 @@ pub use self::simd::Isa;
 const LENT_MAX: usize = 6;
 /// Nor is a clique lent while so many batches are out: they are large.
 const CLIQUES_MAX: usize = 2;
-/// Images of a batch stay below this many samples, unless `--batch` says otherwise.
-const BATCH_SAMPLES: usize = 8 * 2 * 3 * 256 * 256;
+/// Samples of the images of a batch, nearly, unless `--batch` says otherwise: enough to share what is
+/// read of the weights. Larger batches score no faster, and a job waits for the first and the last.
+const BATCH_SAMPLES: usize = 5 * 2 * 3 * 256 * 256;
 
 /// Weights as they were read and as the schemes of convolution transform them, on the average.
 const WEIGHT_COPIES: usize = 4;
@@ -181,7 +182,7 @@ impl CpuEvaluator {
     /// What a batch of `shape` holds at the most. Images are what costs, so they bound the pairs,
     /// unless `--batch` does; what is kept of pairs is bounded, too.
     fn batch_max(&self, shape: BatchShape) -> Extent {
-        let chosen = BATCH_SAMPLES / (2 * shape.size.samples());
+        let chosen = BATCH_SAMPLES.div_ceil(2 * shape.size.samples());
         let images = 2 * self.config.pairs_max.unwrap_or(chosen).max(1);
         Extent { images, pairs: self.config.pairs_max.unwrap_or(images) }
     }
