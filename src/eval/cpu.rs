@@ -43,8 +43,8 @@ pub use self::simd::Isa;
 const LENT_MAX: usize = 6;
 /// Nor is a clique lent while so many batches are out: they are large.
 const CLIQUES_MAX: usize = 2;
-/// Samples of the images of a batch, nearly, unless `--batch` says otherwise: enough to share what is
-/// read of the weights. Larger batches score no faster, and a job waits for the first and the last.
+/// Samples of the images of a batch, nearly, unless `--batch` says otherwise: enough to share what
+/// is read of the weights. Larger batches score no faster, and a job waits for the first and last.
 const BATCH_SAMPLES: usize = 5 * 2 * 3 * 256 * 256;
 
 /// Weights as they were read and as the schemes of convolution transform them, on the average.

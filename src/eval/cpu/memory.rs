@@ -13,8 +13,8 @@ const LINE: usize = 64;
 /// Bytes of a huge page.
 const HUGE_PAGE: usize = 2 << 20;
 /// Numbers of so many bytes have huge pages to themselves, though they may not fill them: what a
-/// thread works on in its cache is hardly larger than one page, and is touched all over. Larger ones
-/// have whole pages inside; the rest would be waste.
+/// thread works on in its cache is hardly larger than one page, and is touched all over. Larger
+/// ones have whole pages inside; the rest would be waste.
 const ON_HUGE_PAGES: RangeInclusive<usize> = HUGE_PAGE / 8..=4 * HUGE_PAGE;
 
 /// Numbers whose first one is aligned.

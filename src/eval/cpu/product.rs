@@ -29,9 +29,9 @@ const STEPS_AHEAD: usize = 16;
 /// `sum over k of left[starts[i]][k] weights[k][j]`, k in order, for `ROWS` rows and one block of
 /// two vectors of columns. A row's bits do not depend on `ROWS`.
 ///
-/// Meanwhile the weights `ahead`, which are needed soon, come into the second-level cache. Weights are
-/// the one thing that is read for the first time here: without asking for them in advance, a third of
-/// the time was waiting on processors whose shared cache is far away.
+/// Meanwhile the weights `ahead`, which are needed soon, come into the second-level cache. Weights
+/// are the one thing that is read for the first time here: where the shared cache is far away, a
+/// third of the time was waiting for them.
 ///
 /// # Safety
 /// The instruction set of `V` must be available.
@@ -49,8 +49,8 @@ pub(super) unsafe fn product<V: Vector, const ROWS: usize>(
     let last = starts.iter().max().copied().unwrap_or(0) + (segments - 1) * stride + run;
     assert!(last <= data.len() && weights.len() == segments * run * 2 * V::LEN);
     // SAFETY: `last` is the end of the furthest row, and `weights` holds a block for each step, as
-    // asserted; only addresses beyond are asked for in advance, not read. The caller vouches for the
-    // instruction set.
+    // asserted; addresses beyond are asked for in advance, but not read. The caller vouches for
+    // the instruction set.
     unsafe {
         let mut sums = [[V::splat(0.0); 2]; ROWS];
         let mut weight = weights.as_ptr();
