@@ -150,7 +150,7 @@ impl Rows for Block<'_, '_> {
         // SAFETY: the caller vouches for the instruction set; `bias` holds two vectors, and so does
         // what a vector is stored to.
         unsafe {
-            // All weights of a layer are few: none have to be asked for in advance.
+            // The next weights follow these in memory; none are asked for from further away.
             let sums = product::<V, ROWS>(left, &pixels.map(|pixel| pixel.from), weights, weights);
             for (pixel, sums) in pixels.iter().zip(sums) {
                 let out = &mut self.band.rows[pixel.to + first..][..channels];
