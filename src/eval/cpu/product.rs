@@ -76,6 +76,67 @@ pub(super) unsafe fn product<V: Vector, const ROWS: usize>(
     }
 }
 
+/// The left side of a product whose rows lie side by side: (chunk of `V::LEN` steps, row, step).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interleaved<'a> {
+    /// From the first row on.
+    pub(super) data: &'a [f32],
+    pub(super) chunks: usize,
+    /// Floats from chunk to chunk.
+    pub(super) chunk_len: usize,
+}
+
+/// As [`product`], for the rows from `first` on: all are reached from one address, and the next
+/// chunk's are asked for in advance.
+///
+/// # Safety
+/// The instruction set of `V` must be available.
+///
+/// # Panics
+/// When a row reaches beyond the data, or `weights` has another length.
+#[inline(always)]
+pub(super) unsafe fn product_interleaved<V: Vector, const ROWS: usize>(
+    left: Interleaved<'_>,
+    first: usize,
+    weights: &[f32],
+    ahead: &[f32],
+) -> [[V; 2]; ROWS] {
+    let Interleaved { data, chunks, chunk_len } = left;
+    let end = (chunks - 1) * chunk_len + (first + ROWS) * V::LEN;
+    assert!(end <= data.len() && weights.len() == chunks * 2 * V::LEN * V::LEN);
+    // SAFETY: `end` is the end of the last row, and `weights` holds a block for each step, as
+    // asserted; addresses beyond are asked for in advance, but not read. The caller vouches for
+    // the instruction set.
+    unsafe {
+        let mut sums = [[V::splat(0.0); 2]; ROWS];
+        let mut weight = weights.as_ptr();
+        let (mut ahead, step) = (ahead.as_ptr(), ahead.len().div_ceil(chunks * V::LEN));
+        let mut rows = data.as_ptr().add(first * V::LEN);
+        for _ in 0..chunks {
+            let next = rows.wrapping_add(chunk_len);
+            let mut soon = next;
+            for k in 0..V::LEN {
+                for line in (0..2 * V::LEN).step_by(LINE) {
+                    V::prefetch(weight.wrapping_add(2 * V::LEN * STEPS_AHEAD + line));
+                }
+                V::prefetch(soon);
+                soon = soon.wrapping_add(V::LEN);
+                V::prefetch_far(ahead);
+                ahead = ahead.wrapping_add(step);
+                let (low, high) = (V::load(weight), V::load(weight.add(V::LEN)));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let value = V::splat(*rows.add(i * V::LEN + k));
+                    sums[0] = value.mul_add(low, sums[0]);
+                    sums[1] = value.mul_add(high, sums[1]);
+                }
+                weight = weight.add(2 * V::LEN);
+            }
+            rows = next;
+        }
+        sums
+    }
+}
+
 /// What is computed for a few rows of a product at once.
 pub(super) trait Rows {
     /// Tells where a row is read and where its sums go.

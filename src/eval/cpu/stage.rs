@@ -143,7 +143,7 @@ impl Stage<'_> {
                 let cut = self.conv.scheme.cut(to.h);
                 let height = cut.start(index + 1).min(to.h) - cut.start(index);
                 let rows = rest.split_off_mut(..height * to.row_len()).unwrap_or_default();
-                TileRow { src: source, index, rows }
+                TileRow { src: source, index, slots: [0; 2], rows }
             });
             let mut split: Vec<TileRow<'_>> = split.collect();
             self.conv.run_alone(&mut split, geometry, tiles);

@@ -5,10 +5,10 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::conv::Geometry;
-use super::product::{Left, Rows, in_tiles, product};
+use super::product::{Interleaved, product_interleaved};
 use super::simd::{Kernel, Vector};
 use super::tensor::BEFORE;
-use super::tiles::{Cut, Scheme};
+use super::tiles::{Cut, Scheme, is_common};
 use super::transform::{F4x3, F4x5, F6x3, INPUT_MAX, Line};
 use super::winograd::Winograd;
 
@@ -26,11 +26,48 @@ pub(super) struct Strip<'a> {
     pub(super) tiles: Range<usize>,
 }
 
-/// Where a tile is read within the transformed inputs, and where it goes within a line of products.
+/// The order of the tiles of some rows in memory, in which those that have a position are
+/// neighbours: small ones in large rows, large ones in large rows, large ones in small rows, small
+/// ones in small rows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spot {
-    from: usize,
-    to: usize,
+pub(super) struct Slots {
+    /// Rows of tiles, large and small.
+    rows: [usize; 2],
+    /// Columns of tiles, large and small.
+    columns: [usize; 2],
+}
+
+impl Slots {
+    pub(super) fn count(&self) -> usize {
+        (self.rows[0] + self.rows[1]) * (self.columns[0] + self.columns[1])
+    }
+
+    /// Where the four kinds begin.
+    fn starts(&self) -> [usize; 4] {
+        let ([large, small], columns) = (self.rows, self.columns);
+        let second = large * columns[1];
+        let third = second + large * columns[0];
+        [0, second, third, third + small * columns[0]]
+    }
+
+    /// The first slots of the large and of the small tiles of a row, before which come `before`
+    /// rows of its kind.
+    pub(super) fn of_row(&self, is_large: bool, before: usize) -> [usize; 2] {
+        let starts = self.starts();
+        let [large, small] = if is_large { [1, 0] } else { [2, 3] };
+        [starts[large] + before * self.columns[0], starts[small] + before * self.columns[1]]
+    }
+
+    /// The tiles that have position (y, x).
+    pub(super) fn of_position(&self, y: usize, x: usize) -> Range<usize> {
+        let [first, second, third, fourth] = self.starts();
+        match (is_common(y), is_common(x)) {
+            (false, false) => second..third,
+            (false, true) => first..third,
+            (true, false) => second..fourth,
+            (true, true) => first..self.count(),
+        }
+    }
 }
 
 impl<'a> Strip<'a> {
@@ -49,32 +86,29 @@ impl<'a> Strip<'a> {
         self.conv.scheme.side() * self.conv.scheme.side()
     }
 
-    /// Floats of a transformed tile: (position, channel), and as many as one position more, so that
-    /// the same position of some tiles is spread over the sets of a cache.
-    fn tile_len(&self) -> usize {
-        (self.positions() + 1) * self.conv.c_in
+    /// Where the tiles of some rows lie.
+    pub(super) fn slots(&self, rows: impl Iterator<Item = usize>) -> Slots {
+        let [large, small] = self.columns.split(&self.tiles);
+        let mut counts = [0; 2];
+        rows.for_each(|row| counts[usize::from(!self.rows.is_large(row))] += 1);
+        Slots { rows: counts, columns: [large.len(), small.len()] }
     }
 
-    /// Floats of a row of transformed tiles.
-    pub(super) fn row_len(&self) -> usize {
-        self.tiles.len() * self.tile_len()
+    /// Floats of one position of `tiles` transformed tiles: (chunk of channels, tile, channel). An
+    /// odd number of lines, so that the positions of a tile are spread over the sets of a cache.
+    pub(super) fn position_len(&self, tiles: usize) -> usize {
+        ((tiles * self.conv.c_in).div_ceil(16) | 1) * 16
     }
 
-    /// Floats of the products of one line of positions and one block of channels for some rows of
-    /// tiles: (tile, position, channel). An odd number of tiles, for the same reason.
-    pub(super) fn line_len(&self, rows: usize) -> usize {
-        ((rows * self.tiles.len()) | 1) * self.tile_line_len()
+    /// Floats of the products of one line of positions and one block of channels for `tiles`:
+    /// (tile, position, channel). An odd number of tiles, for the same reason.
+    pub(super) fn line_len(&self, tiles: usize) -> usize {
+        (tiles | 1) * self.tile_line_len()
     }
 
     /// Floats of the products of one tile therein.
-    fn tile_line_len(&self) -> usize {
+    pub(super) fn tile_line_len(&self) -> usize {
         self.conv.scheme.side() * self.conv.block
-    }
-
-    /// Of the tile in column `x` of the strip and in row `row` of the group.
-    pub(super) fn spot(&self, row: usize, x: usize) -> Spot {
-        let tile = row * self.tiles.len() + x;
-        Spot { from: tile * self.tile_len(), to: tile * self.tile_line_len() }
     }
 }
 
@@ -96,6 +130,7 @@ trait Transform {
     >(
         &mut self,
         tiles: Range<usize>,
+        slot: usize,
     );
 }
 
@@ -104,40 +139,64 @@ trait Transform {
 /// # Safety
 /// The instruction set of `V` must be available.
 #[inline(always)]
-unsafe fn transform<V: Vector, T: Transform>(target: &mut T, strip: &Strip<'_>, row: usize) {
+unsafe fn transform<V: Vector, T: Transform>(
+    target: &mut T,
+    strip: &Strip<'_>,
+    row: usize,
+    slots: [usize; 2],
+) {
     let [large, small] = strip.columns.split(&strip.tiles);
     // SAFETY: the caller vouches for the instruction set.
     unsafe {
         match strip.conv.scheme {
-            Scheme::F4x3 => target.tiles::<V, F4x3, F4x3, _, _, _, _>(small),
-            Scheme::F4x5 => target.tiles::<V, F4x5, F4x5, _, _, _, _>(large),
+            Scheme::F4x3 => target.tiles::<V, F4x3, F4x3, _, _, _, _>(small, slots[1]),
+            Scheme::F4x5 => target.tiles::<V, F4x5, F4x5, _, _, _, _>(large, slots[0]),
             Scheme::F6x3 if strip.rows.is_large(row) => {
-                target.tiles::<V, F6x3, F6x3, _, _, _, _>(large);
-                target.tiles::<V, F6x3, F4x3, _, _, _, _>(small);
+                target.tiles::<V, F6x3, F6x3, _, _, _, _>(large, slots[0]);
+                target.tiles::<V, F6x3, F4x3, _, _, _, _>(small, slots[1]);
             }
             Scheme::F6x3 => {
-                target.tiles::<V, F4x3, F6x3, _, _, _, _>(large);
-                target.tiles::<V, F4x3, F4x3, _, _, _, _>(small);
+                target.tiles::<V, F4x3, F6x3, _, _, _, _>(large, slots[0]);
+                target.tiles::<V, F4x3, F4x3, _, _, _, _>(small, slots[1]);
             }
         }
     }
 }
 
-/// Transforms one row of tiles to (tile, position, channel).
+/// Transforms one row of tiles to (position, chunk of channels, slot, channel).
 pub(super) struct Input<'a> {
     pub(super) strip: &'a Strip<'a>,
     /// The source image.
     pub(super) src: &'a [f32],
     pub(super) row: usize,
-    pub(super) out: &'a mut [f32],
+    pub(super) slots: [usize; 2],
+    /// Of the group.
+    pub(super) tiles: usize,
+    pub(super) out: &'a Inputs<'a>,
 }
+
+/// Transformed inputs, which rows of tiles write at the same time.
+pub(super) struct Inputs<'a> {
+    data: *mut f32,
+    len: usize,
+    of: std::marker::PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Inputs<'a> {
+    pub(super) fn new(data: &'a mut [f32]) -> Inputs<'a> {
+        Inputs { data: data.as_mut_ptr(), len: data.len(), of: std::marker::PhantomData }
+    }
+}
+
+unsafe impl Sync for Inputs<'_> {}
+unsafe impl Send for Inputs<'_> {}
 
 impl Kernel for Input<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector, const TILE: usize>(mut self) {
-        let (strip, row) = (self.strip, self.row);
+        let (strip, row, slots) = (self.strip, self.row, self.slots);
         // SAFETY: the caller vouches for the instruction set.
-        unsafe { transform::<V, _>(&mut self, strip, row) };
+        unsafe { transform::<V, _>(&mut self, strip, row, slots) };
     }
 }
 
@@ -156,22 +215,22 @@ impl Transform for Input<'_> {
     >(
         &mut self,
         tiles: Range<usize>,
+        slot: usize,
     ) {
         if tiles.is_empty() {
             return;
         }
         let Strip { conv, geometry, rows, columns, .. } = self.strip;
-        let (c_in, side, tile_len) = (conv.c_in, conv.scheme.side(), self.strip.tile_len());
+        let (c_in, side) = (conv.c_in, conv.scheme.side());
+        let (position_len, chunk_len) = (self.strip.position_len(self.tiles), self.tiles * V::LEN);
         let corner = |start: usize| start as isize - geometry.pad as isize;
         let from_row = geometry.from.row_len();
         let top = corner(rows.start(self.row)) - geometry.from_top;
         let start = geometry.from.at(top, corner(columns.start(tiles.start)));
         let end = start + (Y_IN - 1) * from_row + ((tiles.len() - 1) * X_OUT + X_IN) * c_in;
         assert!(end <= self.src.len());
-        let first = tiles.start - self.strip.tiles.start;
-        let last = (first + tiles.len() - 1) * tile_len;
-        let out_end = last + ((Y_IN - 1) * side + X_IN) * c_in;
-        assert!(out_end <= self.out.len());
+        let out_end = ((Y_IN - 1) * side + X_IN) * position_len;
+        assert!(out_end <= self.out.len && slot + tiles.len() <= self.tiles);
         for first_c in (0..c_in).step_by(CHANNELS * V::LEN) {
             let channels = (c_in - first_c).min(CHANNELS * V::LEN) / V::LEN;
             // SAFETY: the last element read and the last element written were asserted to be
@@ -179,7 +238,7 @@ impl Transform for Input<'_> {
             // vouches for the instruction set.
             unsafe {
                 let from = self.src.as_ptr().add(start + first_c);
-                let to = self.out.as_mut_ptr().add(first * tile_len + first_c);
+                let to = self.out.data.add(first_c / V::LEN * chunk_len + slot * V::LEN);
                 let mut ring = [[[V::splat(0.0); CHANNELS]; Y_IN]; INPUT_MAX];
                 for tile in 0..tiles.len() {
                     let left = tile * X_OUT;
@@ -198,17 +257,17 @@ impl Transform for Input<'_> {
                         }
                     }
                     for y in 0..Y_IN {
-                        let to = to.add(tile * tile_len + y * side * c_in);
+                        let to = to.add(tile * V::LEN + y * side * position_len);
                         for c in 0..channels {
                             let mut line = [V::splat(0.0); X_IN];
                             for (x, value) in line.iter_mut().enumerate() {
                                 *value = ring[(left + x) % INPUT_MAX][y][c];
                             }
                             for (x, value) in X::input(line).into_iter().enumerate() {
-                                let at = to.add(x * c_in + c * V::LEN);
+                                let at = to.add(x * position_len + c * chunk_len);
                                 value.store(at);
                                 // The next tile's.
-                                V::prefetch_write(at.wrapping_add(tile_len));
+                                V::prefetch_write(at.wrapping_add(V::LEN));
                             }
                         }
                     }
@@ -225,36 +284,51 @@ pub(super) struct Multiply<'a> {
     pub(super) weights: &'a [f32],
     /// The weights that are needed next.
     pub(super) ahead: &'a [f32],
-    /// Transformed inputs, from the position of the first tile on.
+    /// Transformed inputs of the position.
     pub(super) inputs: &'a [f32],
-    pub(super) spots: &'a [Spot],
+    /// Of the group.
+    pub(super) tiles: usize,
+    /// Those that are multiplied.
+    pub(super) slots: Range<usize>,
     /// Products, from the position of the first tile on.
     pub(super) out: &'a mut [f32],
+    pub(super) out_len: usize,
 }
 
 impl Kernel for Multiply<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector, const TILE: usize>(mut self) {
-        let spots = self.spots;
+        let slots = self.slots.clone();
         // SAFETY: the caller vouches for the instruction set.
-        unsafe { in_tiles::<V, TILE, _>(&mut self, spots) };
+        unsafe {
+            for slot in slots.clone().step_by(TILE) {
+                match slots.end - slot {
+                    ..=4 => self.compute::<V, 4>(slot),
+                    ..=6 if TILE > 6 => self.compute::<V, 6>(slot),
+                    ..=8 if TILE > 8 => self.compute::<V, 8>(slot),
+                    ..=10 if TILE > 10 => self.compute::<V, 10>(slot),
+                    _ => self.compute::<V, TILE>(slot),
+                }
+            }
+        }
     }
 }
 
-impl Rows for Multiply<'_> {
-    type Spot = Spot;
-
+impl Multiply<'_> {
     #[inline(always)]
-    unsafe fn compute<V: Vector, const ROWS: usize>(&mut self, spots: &[Spot; ROWS]) {
-        let left = Left { data: self.inputs, segments: 1, stride: 0, run: self.c_in };
-        let share = (self.weights.len() * ROWS / self.spots.len()).min(self.ahead.len());
+    unsafe fn compute<V: Vector, const ROWS: usize>(&mut self, first: usize) {
+        let left = Interleaved {
+            data: self.inputs,
+            chunks: self.c_in / V::LEN,
+            chunk_len: self.tiles * V::LEN,
+        };
+        let share = (self.weights.len() * ROWS / self.slots.len()).min(self.ahead.len());
         let (ahead, later) = self.ahead.split_at(share);
         self.ahead = later;
         // SAFETY: the caller vouches for the instruction set.
-        let sums =
-            unsafe { product::<V, ROWS>(left, &spots.map(|spot| spot.from), self.weights, ahead) };
-        for (spot, [low, high]) in spots.iter().zip(sums) {
-            let out = &mut self.out[spot.to..][..2 * V::LEN];
+        let sums = unsafe { product_interleaved::<V, ROWS>(left, first, self.weights, ahead) };
+        for (slot, [low, high]) in (first..self.slots.end).zip(sums) {
+            let out = &mut self.out[slot * self.out_len..][..2 * V::LEN];
             // SAFETY: `out` holds two vectors; the caller vouches for the instruction set.
             unsafe {
                 low.store(out.as_mut_ptr());
@@ -272,8 +346,7 @@ pub(super) struct Output<'a> {
     pub(super) products: &'a [f32],
     /// Floats of one line and one block.
     pub(super) line_len: usize,
-    /// Number of the row's first tile within a line.
-    pub(super) first: usize,
+    pub(super) slots: [usize; 2],
     pub(super) row: usize,
     /// The output rows.
     pub(super) rows: &'a mut [f32],
@@ -282,9 +355,9 @@ pub(super) struct Output<'a> {
 impl Kernel for Output<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector, const TILE: usize>(mut self) {
-        let (strip, row) = (self.strip, self.row);
+        let (strip, row, slots) = (self.strip, self.row, self.slots);
         // SAFETY: the caller vouches for the instruction set.
-        unsafe { transform::<V, _>(&mut self, strip, row) };
+        unsafe { transform::<V, _>(&mut self, strip, row, slots) };
     }
 }
 
@@ -301,17 +374,20 @@ impl Transform for Output<'_> {
     >(
         &mut self,
         tiles: Range<usize>,
+        slot: usize,
     ) {
         let Strip { conv, geometry, columns, .. } = self.strip;
         let (block, tile_len, to) = (conv.block, self.strip.tile_line_len(), geometry.to);
         let blocks_len = self.blocks.len() * self.line_len;
         let height = (self.rows.len() / to.row_len()).min(Y_OUT);
-        let work =
-            self.blocks.clone().flat_map(|index| tiles.clone().map(move |tile| (index, tile)));
-        for (index, tile) in work {
+        let work = self
+            .blocks
+            .clone()
+            .flat_map(|index| tiles.clone().enumerate().map(move |(at, tile)| (index, at, tile)));
+        for (index, at, tile) in work {
             let start = columns.start(tile);
             let width = (to.w - start).min(X_OUT);
-            let spot = (self.first + tile - self.strip.tiles.start) * tile_len;
+            let spot = (slot + at) * tile_len;
             let line = (index - self.blocks.start) * self.line_len + spot;
             let corner = (BEFORE + start) * to.c + geometry.c_first;
             for lane in [0, V::LEN] {

@@ -18,9 +18,9 @@ use super::memory::Floats;
 use super::product::block_of;
 use super::simd::{Isa, Plain, dispatch, dispatch_plain};
 use super::stage::BandMemory;
-use super::strip::{Input, Multiply, Output, Spot, Strip};
+use super::strip::{Input, Inputs, Multiply, Output, Slots, Strip};
 use super::tensor::Tensor;
-use super::tiles::{Scheme, is_common};
+use super::tiles::Scheme;
 use super::transform::{FilterTransform, KERNEL_MAX};
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
@@ -88,6 +88,7 @@ impl Scratch {
 pub(super) struct TileRow<'a> {
     pub(super) src: &'a [f32],
     pub(super) index: usize,
+    pub(super) slots: [usize; 2],
     pub(super) rows: &'a mut [f32],
 }
 
@@ -156,39 +157,45 @@ impl Winograd {
 
     /// A strip, block by block of output channels.
     fn strip(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Floats) {
-        let (side, line_len) = (self.scheme.side(), strip.line_len(rows.len()));
-        let (inputs, products) = split(memory, rows.len() * strip.row_len(), side * line_len);
-        for (row, out) in rows.iter().zip(inputs.chunks_exact_mut(strip.row_len())) {
-            self.input(row, strip, out);
-        }
-        let group = Group { conv: self, inputs, spots: Spots::new(rows, strip) };
+        let side = self.scheme.side();
+        let slots = place(rows, strip);
+        let (tiles, line_len) = (slots.count(), strip.line_len(slots.count()));
+        let position_len = strip.position_len(tiles);
+        let (inputs, products) =
+            split(memory, strip.positions() * position_len + 16 * 16, side * line_len);
+        let out = Inputs::new(inputs);
+        rows.iter().for_each(|row| self.input(row, strip, tiles, &out));
+        let group = Group { conv: self, inputs, position_len, slots };
         for block in 0..self.c_out / self.block {
             for (y, out) in products.chunks_exact_mut(line_len).enumerate() {
                 let next = if y + 1 < side { (y + 1, block) } else { (0, block + 1) };
                 group.multiply((y, block), next, out);
             }
-            for (index, row) in rows.iter_mut().enumerate() {
-                self.output(block..block + 1, products, line_len, index, row, strip);
+            for row in rows.iter_mut() {
+                self.output(block..block + 1, products, line_len, row, strip);
             }
         }
     }
 
     /// All threads share the rows of tiles, then the products, then the rows again.
     fn run_together(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Floats) {
-        let (side, line_len) = (self.scheme.side(), strip.line_len(rows.len()));
+        let side = self.scheme.side();
+        let slots = place(rows, strip);
+        let (tiles, line_len) = (slots.count(), strip.line_len(slots.count()));
+        let position_len = strip.position_len(tiles);
         let blocks = self.c_out / self.block;
         let (inputs, products) =
-            split(memory, rows.len() * strip.row_len(), side * blocks * line_len);
-        let work = rows.par_iter().zip(inputs.par_chunks_exact_mut(strip.row_len()));
-        work.for_each(|(row, out)| self.input(row, strip, out));
-        let group = Group { conv: self, inputs, spots: Spots::new(rows, strip) };
+            split(memory, strip.positions() * position_len + 16 * 16, side * blocks * line_len);
+        let out = Inputs::new(inputs);
+        rows.par_iter().for_each(|row| self.input(row, strip, tiles, &out));
+        let group = Group { conv: self, inputs, position_len, slots };
         let work = products.par_chunks_exact_mut(line_len).enumerate();
         work.for_each(|(line, out)| {
             let at = |line: usize| (line / blocks, line % blocks);
             group.multiply(at(line), at(line + 1), out);
         });
-        rows.par_iter_mut().enumerate().for_each(|(index, row)| {
-            self.output(0..blocks, products, line_len, index, row, strip);
+        rows.par_iter_mut().for_each(|row| {
+            self.output(0..blocks, products, line_len, row, strip);
         });
     }
 
@@ -200,8 +207,9 @@ impl Winograd {
     }
 
     /// Transforms a row of tiles to (tile, position, channel).
-    fn input(&self, row: &TileRow<'_>, strip: &Strip<'_>, out: &mut [f32]) {
-        dispatch(self.isa, Input { strip, src: row.src, row: row.index, out });
+    fn input(&self, row: &TileRow<'_>, strip: &Strip<'_>, tiles: usize, out: &Inputs<'_>) {
+        let slots = row.slots;
+        dispatch(self.isa, Input { strip, src: row.src, row: row.index, slots, tiles, out });
     }
 
     /// Transforms a row of tiles back and writes its output rows.
@@ -210,29 +218,42 @@ impl Winograd {
         blocks: Range<usize>,
         products: &[f32],
         line_len: usize,
-        index: usize,
         row: &mut TileRow<'_>,
         strip: &Strip<'_>,
     ) {
-        let first = index * strip.tiles.len();
+        let slots = row.slots;
         let rows = &mut *row.rows;
         let row = row.index;
-        dispatch(self.isa, Output { strip, blocks, products, line_len, first, row, rows });
+        dispatch(self.isa, Output { strip, blocks, products, line_len, slots, row, rows });
     }
+}
+
+/// Gives rows of tiles their slots.
+fn place(rows: &mut [TileRow<'_>], strip: &Strip<'_>) -> Slots {
+    let slots = strip.slots(rows.iter().map(|row| row.index));
+    let mut before = [0; 2];
+    for row in rows {
+        let is_large = strip.rows.is_large(row.index);
+        let before = &mut before[usize::from(is_large)];
+        row.slots = slots.of_row(is_large, *before);
+        *before += 1;
+    }
+    slots
 }
 
 /// Some rows of transformed tiles.
 struct Group<'a> {
     conv: &'a Winograd,
     inputs: &'a [f32],
-    spots: Spots,
+    position_len: usize,
+    slots: Slots,
 }
 
 impl Group<'_> {
     /// Multiplies the positions of line `y` and one block of channels to (tile, position, channel).
     /// Those of the line and the block that are `next` come after them.
     fn multiply(&self, (y, block): (usize, usize), next: (usize, usize), out: &mut [f32]) {
-        let &Group { conv, inputs, ref spots } = self;
+        let &Group { conv, inputs, position_len, ref slots } = self;
         let side = conv.scheme.side();
         for x in 0..side {
             let position = y * side + x;
@@ -241,10 +262,21 @@ impl Group<'_> {
                 true => conv.plane(position + 1, block),
                 false => conv.plane(next.0 * side, next.1),
             };
-            let inputs = &inputs[position * conv.c_in..];
-            let spots = spots.of(position, conv.scheme);
+            let inputs = &inputs[position * position_len..];
             let out = &mut out[x * conv.block..];
-            dispatch(conv.isa, Multiply { c_in: conv.c_in, weights, ahead, inputs, spots, out });
+            dispatch(
+                conv.isa,
+                Multiply {
+                    c_in: conv.c_in,
+                    weights,
+                    ahead,
+                    inputs,
+                    slots: slots.of_position(y, x),
+                    tiles: slots.count(),
+                    out,
+                    out_len: side * conv.block,
+                },
+            );
         }
     }
 }
@@ -315,37 +347,9 @@ fn tile_rows<'a>(strip: &Strip<'_>, src: &'a Tensor, dst: &'a mut Tensor) -> Vec
         for index in 0..strip.rows.count() {
             let end = strip.rows.start(index + 1).min(to.h);
             let (rows, later) = rest.split_at_mut((end - strip.rows.start(index)) * to.row_len());
-            all.push(TileRow { src: src.image(image), index, rows });
+            all.push(TileRow { src: src.image(image), index, slots: [0; 2], rows });
             rest = later;
         }
     }
     all
-}
-
-/// Where the tiles of a group of rows are read and written, for each kind of position: whether its
-/// row and its column are points of small tiles as well.
-struct Spots([Vec<Spot>; 4]);
-
-impl Spots {
-    fn new(rows: &[TileRow<'_>], strip: &Strip<'_>) -> Spots {
-        let [large, _] = strip.columns.split(&strip.tiles);
-        let of_kind = |kind: usize| {
-            let (row_common, column_common) = (kind & 2 != 0, kind & 1 != 0);
-            let has =
-                |&(_, row): &(usize, &TileRow<'_>)| row_common || strip.rows.is_large(row.index);
-            let columns = if column_common { strip.tiles.len() } else { large.len() };
-            let rows = rows.iter().enumerate().filter(has);
-            rows.flat_map(|(index, _)| (0..columns).map(move |x| strip.spot(index, x))).collect()
-        };
-        Spots(std::array::from_fn(of_kind))
-    }
-
-    fn of(&self, position: usize, scheme: Scheme) -> &[Spot] {
-        if scheme == Scheme::F4x5 {
-            // There are large tiles only.
-            return &self.0[0];
-        }
-        let (y, x) = (position / scheme.side(), position % scheme.side());
-        &self.0[2 * usize::from(is_common(y)) + usize::from(is_common(x))]
-    }
 }
