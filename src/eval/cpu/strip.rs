@@ -425,7 +425,9 @@ impl Transform for Output<'_> {
                         // Nearly always the number of stores is known, and there is no branch.
                         if width == X_OUT {
                             for (x, value) in values {
-                                V::splat(0.0).max(value.add(bias)).store(dst.add(x * to.c));
+                                let at = dst.add(x * to.c);
+                                V::splat(0.0).max(value.add(bias)).store(at);
+                                V::prefetch_write(at.wrapping_add(X_OUT * to.c));
                             }
                         } else {
                             for (x, value) in values.take(width) {
