@@ -32,7 +32,7 @@ impl Layout {
 
     /// Elements from one row to the next.
     pub(super) fn row_len(self) -> usize {
-        (BEFORE + self.w + AFTER) * self.c
+        (BEFORE + self.w + AFTER) * self.c + 16
     }
 
     /// Elements from one image to the next.
@@ -79,7 +79,7 @@ impl Tensor {
             bottom.fill(0.0);
             for row in inner.chunks_exact_mut(row_len) {
                 row[..left].fill(0.0);
-                row[row_len - right..].fill(0.0);
+                row[row_len - right - 16..].fill(0.0);
             }
         }
     }
