@@ -18,6 +18,7 @@ pub mod single;
 mod stage;
 mod strip;
 mod tap;
+mod team;
 mod tensor;
 mod tiles;
 mod transform;
@@ -32,6 +33,7 @@ use anyhow::Context as _;
 use self::clique::Cost;
 use self::engine::{Engine, activation_max, images_at_once};
 use self::passes::{Pass, image_bytes};
+use self::team::Team;
 use super::{Description, Evaluator, Model, PairScore, Scored, Wait, Wanted};
 use crate::batch::{Batch, BatchShape, Extent, Size, Staging};
 use crate::net::Net;
@@ -117,8 +119,9 @@ impl CpuEvaluator {
             if started.send(Ok(())).is_err() {
                 return;
             }
+            let team = pool.install(Team::new);
             for batch in queue {
-                let scored = pool.install(|| score(&mut engines, batch));
+                let scored = pool.install(|| team.lead(|| score(&mut engines, batch, &team)));
                 if sender.send(scored).is_err() {
                     return;
                 }
@@ -274,11 +277,11 @@ fn processor() -> String {
     name.unwrap_or(std::env::consts::ARCH).to_owned()
 }
 
-fn score(engines: &mut [Engine], batch: Batch) -> Done {
+fn score(engines: &mut [Engine], batch: Batch, team: &Team) -> Done {
     let mut scores: Vec<PairScore> = vec![PairScore::new(); batch.pairs().len()];
     let mut passes = 0;
     for engine in engines {
-        let of_engine = engine.score(&batch, &mut passes);
+        let of_engine = engine.score(&batch, &mut passes, team);
         for (score, one) in scores.iter_mut().zip(of_engine) {
             score.push(one);
         }

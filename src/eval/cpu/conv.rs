@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use super::direct::Direct;
 use super::fold;
 use super::simd::Isa;
+use super::team::Team;
 use super::tensor::{Layout, Tensor};
 use super::tiles::Scheme;
 use super::winograd::{Scratch, Winograd};
@@ -81,35 +82,38 @@ impl Conv {
         dst: &mut Tensor,
         geometry: Geometry,
         scratch: &mut Scratch,
+        team: &Team,
     ) {
         match Algorithm::choose(&self.weights.spec, geometry, self.isa) {
-            Algorithm::Direct => self.direct().run(src, dst, geometry),
-            Algorithm::Winograd(_) => self.winograd(geometry).run(src, dst, geometry, scratch),
+            Algorithm::Direct => self.direct(team).run(src, dst, geometry, team),
+            Algorithm::Winograd(_) => {
+                self.winograd(geometry, team).run(src, dst, geometry, scratch, team);
+            }
             Algorithm::Folded(_) => {
                 let mut folded = std::mem::take(&mut scratch.folded);
-                fold::input(src, &mut folded, geometry);
+                fold::input(src, &mut folded, geometry, team);
                 let of_folded = Geometry { from: folded.layout(), stride: 1, pad: 0, ..geometry };
-                self.winograd(geometry).run(&folded, dst, of_folded, scratch);
+                self.winograd(geometry, team).run(&folded, dst, of_folded, scratch, team);
                 scratch.folded = folded;
             }
         }
     }
 
     /// Packed for the direct algorithm.
-    pub(super) fn direct(&self) -> &Direct {
-        self.direct.get_or_init(|| Direct::new(&self.weights, self.isa))
+    pub(super) fn direct(&self, team: &Team) -> &Direct {
+        self.direct.get_or_init(|| Direct::new(&self.weights, self.isa, team))
     }
 
     /// Transformed for minimal filtering of a map that [`Algorithm::choose`] gave it to.
-    pub(super) fn winograd(&self, geometry: Geometry) -> &Winograd {
+    pub(super) fn winograd(&self, geometry: Geometry, team: &Team) -> &Winograd {
         let (scheme, stride) = match Algorithm::choose(&self.weights.spec, geometry, self.isa) {
             Algorithm::Winograd(scheme) => (scheme, 1),
             Algorithm::Folded(scheme) => (scheme, geometry.stride),
             Algorithm::Direct => unreachable!("minimal filtering where it was not chosen"),
         };
         self.winograd[scheme as usize].get_or_init(|| match stride {
-            1 => Winograd::new(&self.weights, scheme, self.isa),
-            _ => Winograd::new(&fold::weights(&self.weights, stride), scheme, self.isa),
+            1 => Winograd::new(&self.weights, scheme, self.isa, team),
+            _ => Winograd::new(&fold::weights(&self.weights, stride), scheme, self.isa, team),
         })
     }
 }

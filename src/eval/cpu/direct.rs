@@ -6,12 +6,11 @@
 //! row, kernel column and input channel, channel within the block).
 #![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
 
-use rayon::prelude::*;
-
 use super::conv::Geometry;
 use super::memory::Floats;
 use super::product::{Left, Rows, block_of, in_tiles, product};
 use super::simd::{Isa, Kernel, Vector, dispatch};
+use super::team::Team;
 use super::tensor::{BEFORE, Tensor};
 use crate::net::weights::Conv;
 
@@ -31,15 +30,15 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// Packs the weights with all threads of the current pool.
-    pub(super) fn new(conv: &Conv, isa: Isa) -> Direct {
+    /// Packs the weights with all threads.
+    pub(super) fn new(conv: &Conv, isa: Isa, team: &Team) -> Direct {
         let block = block_of(isa);
         let [c_out, c_in, kernel, _] = conv.spec.weight_shape();
         let window = kernel * kernel * c_in;
         let blocks = c_out.div_ceil(block);
         let mut weights = Floats::zeros(blocks * window * block);
-        let work = weights.par_chunks_exact_mut(window * block);
-        work.zip(conv.weight.par_chunks(block * window)).for_each(|(packed, filters)| {
+        let packed = weights.chunks_exact_mut(window * block);
+        team.for_each(packed.zip(conv.weight.chunks(block * window)), |(packed, filters)| {
             for (lane, filter) in filters.chunks_exact(window).enumerate() {
                 for (i, plane) in filter.chunks_exact(kernel * kernel).enumerate() {
                     for (at, &weight) in plane.iter().enumerate() {
@@ -54,7 +53,7 @@ impl Direct {
     }
 
     /// Computes all images of `src` into the channels of `dst` from `geometry.c_first` on.
-    pub(super) fn run(&self, src: &Tensor, dst: &mut Tensor, geometry: Geometry) {
+    pub(super) fn run(&self, src: &Tensor, dst: &mut Tensor, geometry: Geometry, team: &Team) {
         let to = dst.layout();
         let rows_per_task = TASK_PIXELS.div_ceil(to.w).min(to.h);
         let mut work = Vec::new();
@@ -62,7 +61,7 @@ impl Direct {
             let tasks = to.inner(dst).chunks_mut(rows_per_task * to.row_len()).enumerate();
             work.extend(tasks.map(|(task, rows)| (image, task * rows_per_task, rows)));
         }
-        work.into_par_iter().for_each(|(image, first_row, rows)| {
+        team.for_each(work, |(image, first_row, rows)| {
             let src = src.image(image);
             self.run_rows(src, geometry, first_row, rows);
         });

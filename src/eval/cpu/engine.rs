@@ -7,6 +7,7 @@ use super::passes::{Pass, image_bytes};
 use super::simd::Isa;
 use super::stage::Stage;
 use super::tap::Comparison;
+use super::team::Team;
 use super::tensor::{Layout, Tensor};
 use super::winograd::Scratch;
 use crate::batch::{Batch, Pair, Size};
@@ -63,6 +64,7 @@ impl Engine {
         &mut self,
         batch: &Batch,
         passes_done: &mut u64,
+        team: &Team,
     ) -> Vec<Result<Distance, Unscored>> {
         let size = batch.shape().size;
         let plan = match self.plan.take() {
@@ -83,7 +85,7 @@ impl Engine {
         while !rest.is_empty() {
             let Chunk { pairs, images } = take_groups(&mut rest, image_max);
             *passes_done += images.len() as u64;
-            distances.extend(self.walk(&passes, batch, &images, &pairs));
+            distances.extend(self.walk(&passes, batch, &images, &pairs, team));
         }
         self.plan = Some((size, plan));
         distances.into_iter().map(|distance| distance.finite(self.net)).collect()
@@ -96,31 +98,32 @@ impl Engine {
         batch: &Batch,
         images: &[usize],
         pairs: &[Pair],
+        team: &Team,
     ) -> Vec<Distance> {
         let mut distances = vec![Distance::default(); pairs.len()];
         let Activations { input, buffers, scratch } = &mut self.activations;
-        ops::normalise(batch, images, self.input, self.version, input);
+        ops::normalise(batch, images, self.input, self.version, input, team);
         for &pass in passes {
             match pass {
                 Pass::Conv(conv) => {
                     let (from, to) = source_and_target(input, buffers, conv.src, conv.dst);
                     to.resize(images.len(), Layout::of(conv.dst));
-                    self.convs[conv.weight].run(from, to, conv.geometry(), scratch);
+                    self.convs[conv.weight].run(from, to, conv.geometry(), scratch, team);
                 }
                 Pass::Pool { kernel, stride, src, dst } => {
                     let (from, to) = source_and_target(input, buffers, src, dst);
                     to.resize(images.len(), Layout::of(dst));
-                    ops::max_pool(from, to, kernel, stride, self.isa);
+                    ops::max_pool(from, to, kernel, stride, self.isa, team);
                 }
                 Pass::Tap { layer, src } => {
                     let tapped = &buffers[index_of(src)];
-                    self.comparison.run(layer, tapped, pairs, &mut distances);
+                    self.comparison.run(layer, tapped, pairs, &mut distances, team);
                 }
                 Pass::Stage { first, conv, layer, pooled } => {
                     let stage = Stage {
                         first: first
-                            .map(|first| (self.convs[first.weight].direct(), first.geometry())),
-                        conv: self.convs[conv.weight].winograd(conv.geometry()),
+                            .map(|first| (self.convs[first.weight].direct(team), first.geometry())),
+                        conv: self.convs[conv.weight].winograd(conv.geometry(), team),
                         geometry: conv.geometry(),
                         layer,
                         comparison: &self.comparison,
@@ -131,7 +134,7 @@ impl Engine {
                     let src = first.map_or(conv.src, |first| first.src);
                     let (from, to) = source_and_target(input, buffers, src, conv.dst);
                     to.resize(images.len(), Layout::of(pooled));
-                    stage.run(from, to, pairs, scratch, &mut distances);
+                    stage.run(from, to, pairs, scratch, &mut distances, team);
                     buffers.swap(index_of(conv.dst), index_of(pooled));
                 }
             }

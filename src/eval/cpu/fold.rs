@@ -2,9 +2,8 @@
 //! channels, the pixels of a block of s x s. A kernel of 11 at stride 4 becomes one of 3, which
 //! minimal filtering is for.
 
-use rayon::prelude::*;
-
 use super::conv::Geometry;
+use super::team::Team;
 use super::tensor::{BEFORE, Layout, Tensor};
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
@@ -27,7 +26,7 @@ pub(super) fn weights(conv: &Conv, stride: usize) -> Conv {
 }
 
 /// The folded source of a convolution, padding included. All images of `src`.
-pub(super) fn input(src: &Tensor, folded: &mut Tensor, geometry: Geometry) {
+pub(super) fn input(src: &Tensor, folded: &mut Tensor, geometry: Geometry, team: &Team) {
     let Geometry { from, to, stride, pad, .. } = geometry;
     // The kernel has three blocks: two more than there are outputs.
     let layout = Layout { c: stride * stride * from.c, h: to.h + 2, w: to.w + 2 };
@@ -38,7 +37,7 @@ pub(super) fn input(src: &Tensor, folded: &mut Tensor, geometry: Geometry) {
         work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
     }
     let run = stride * from.c;
-    work.into_par_iter().for_each(|(image, block_y, row)| {
+    team.for_each(work, |(image, block_y, row)| {
         let src = src.image(image);
         let blocks = &mut row[BEFORE * layout.c..][..layout.w * layout.c];
         for y in 0..stride {

@@ -1,8 +1,7 @@
 //! What a walk does beside convolutions and taps: input and pooling.
 
-use rayon::prelude::*;
-
 use super::simd::{Isa, Plain, dispatch_plain};
+use super::team::Team;
 use super::tensor::{BEFORE, Layout, Tensor};
 use crate::batch::{Batch, Depth};
 use crate::eval::Affine;
@@ -17,6 +16,7 @@ pub(super) fn normalise(
     affine: Affine,
     version: Version,
     input: &mut Tensor,
+    team: &Team,
 ) {
     let size = batch.shape().size;
     let layout = Layout { c: INPUT_CHANNELS, h: size.height, w: size.width };
@@ -32,7 +32,7 @@ pub(super) fn normalise(
         std::array::from_fn(|sample| scaled(channel, sample as f32 / 255.0))
     });
     let work: Vec<_> = images.iter().zip(input.images_mut()).collect();
-    work.into_par_iter().for_each(|(&image, dst)| {
+    team.for_each(work, |(&image, dst)| {
         let bytes = batch.image(image);
         let rows = dst.chunks_exact_mut(layout.row_len()).skip(BEFORE).take(layout.h);
         let row_samples = layout.w * layout.c;
@@ -60,14 +60,21 @@ pub(super) fn normalise(
 }
 
 /// Max-pooling; windows that reach over the far edges see only what is inside.
-pub(super) fn max_pool(src: &Tensor, dst: &mut Tensor, kernel: usize, stride: usize, isa: Isa) {
+pub(super) fn max_pool(
+    src: &Tensor,
+    dst: &mut Tensor,
+    kernel: usize,
+    stride: usize,
+    isa: Isa,
+    team: &Team,
+) {
     let (from, to) = (src.layout(), dst.layout());
     let mut work = Vec::new();
     for (image, dst) in dst.images_mut().enumerate() {
         let rows = to.inner(dst).chunks_exact_mut(to.row_len());
         work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
     }
-    work.into_par_iter().for_each(|(image, y, row)| {
+    team.for_each(work, |(image, y, row)| {
         let src = src.image(image);
         let inside = y * stride..(y * stride + kernel).min(from.h);
         let window: Vec<&[f32]> =

@@ -3,6 +3,7 @@
 
 use super::conv::{Conv, Geometry};
 use super::simd::{Isa, Kernel, Vector, dispatch};
+use super::team::Team;
 use super::tensor::{Layout, Tensor};
 use super::winograd::Scratch;
 use crate::net::{ConvSpec, weights};
@@ -44,6 +45,7 @@ pub struct Single {
     src: Tensor,
     dst: Tensor,
     scratch: Scratch,
+    team: Team,
 }
 
 impl Single {
@@ -72,12 +74,14 @@ impl Single {
             src,
             dst,
             scratch: Scratch::new(rayon::current_num_threads()),
+            team: Team::new(),
         }
     }
 
     /// Convolves all images once.
     pub fn run(&mut self) {
-        self.conv.run(&self.src, &mut self.dst, self.geometry, &mut self.scratch);
+        let Single { conv, geometry, src, dst, scratch, team } = self;
+        team.lead(|| conv.run(src, dst, *geometry, scratch, team));
     }
 }
 

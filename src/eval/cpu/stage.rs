@@ -8,14 +8,13 @@
 use std::ops::Range;
 use std::sync::PoisonError;
 
-use rayon::prelude::*;
-
 use super::conv::Geometry;
 use super::direct::Direct;
 use super::memory::Floats;
 use super::ops::PoolRow;
 use super::simd::{Isa, dispatch_plain};
 use super::tap::{Compared, Comparison, RowResult};
+use super::team::Team;
 use super::tensor::{BEFORE, Layout, Tensor};
 use super::winograd::{Own, Scratch, TileRow, Winograd};
 use crate::batch::Pair;
@@ -79,11 +78,12 @@ impl Stage<'_> {
         pairs: &[Pair],
         scratch: &Scratch,
         distances: &mut [Distance],
+        team: &Team,
     ) {
         let start = |_: &Pair| self.comparison.start(self.layer, self.geometry.to);
         let mut compared: Vec<Compared> = pairs.iter().map(start).collect();
         let bands = self.bands(dst, &mut compared);
-        bands.into_par_iter().for_each(|band| {
+        team.for_each(bands, |band| {
             let mut own = scratch.own().lock().unwrap_or_else(PoisonError::into_inner);
             let Own { tiles, band: memory } = &mut *own;
             self.band(src, band, pairs, memory, tiles);

@@ -1,9 +1,8 @@
 //! Taps: the two images of a pair compared at one layer, row by row.
 #![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
 
-use rayon::prelude::*;
-
 use super::simd::{Isa, Kernel, Vector, dispatch};
+use super::team::Team;
 use super::tensor::{Layout, Tensor};
 use crate::batch::Pair;
 use crate::eval::{Distance, Epsilon, Map, Model, Wanted};
@@ -73,11 +72,12 @@ impl Comparison {
         src: &Tensor,
         pairs: &[Pair],
         distances: &mut [Distance],
+        team: &Team,
     ) {
         let layout = src.layout();
         for (pair, distance) in pairs.iter().zip(distances) {
             let mut compared = self.start(layer, layout);
-            compared.rows().into_par_iter().enumerate().for_each(|(y, result)| {
+            team.for_each(compared.rows().into_iter().enumerate(), |(y, result)| {
                 let row = |image: usize| &src.image(image)[layout.at(y as isize, 0)..];
                 self.row(layer, row(pair.reference), row(pair.distorted), layout, result);
             });

@@ -8,6 +8,7 @@ use super::ops::max_pool;
 use super::simd::Isa;
 use super::stage::{POOL, Stage};
 use super::tap::Comparison;
+use super::team::Team;
 use super::tensor::{Layout, Tensor};
 use super::tiles::Scheme;
 use super::winograd::Scratch;
@@ -119,7 +120,7 @@ fn check_conv(
     let src = random.tensor(2, from);
     let mut dst = random.tensor(2, to);
     let conv = Conv::new(weights.clone(), isa);
-    conv.run(&src, &mut dst, geometry, &mut Scratch::new(rayon::current_num_threads()));
+    conv.run(&src, &mut dst, geometry, &mut Scratch::new(rayon::current_num_threads()), &Team::new());
     let algorithm = Algorithm::choose(&weights.spec, geometry, isa);
     for image in 0..2 {
         // Plain loops are slow: all channels of the corners, and a thousand elements anywhere.
@@ -201,7 +202,7 @@ fn pooling_agrees_with_plain_loops() {
         let to = Layout { c: 48, h: length(h), w: length(w) };
         for isa in available() {
             let mut dst = random.tensor(2, to);
-            max_pool(&src, &mut dst, kernel, stride, isa);
+            max_pool(&src, &mut dst, kernel, stride, isa, &Team::new());
             for [y, x, c] in positions([to.h, to.w, to.c]) {
                 let window = positions([kernel, kernel, 1])
                     .map(|[ky, kx, _]| [y * stride + ky, x * stride + kx, c])
@@ -256,23 +257,24 @@ fn a_stage_has_the_bits_of_its_steps() {
                 Pair { reference: 1, distorted: 1 },
             ];
             let mut scratch = Scratch::new(rayon::current_num_threads());
+            let team = Team::new();
 
             let mut between = random.tensor(3, map);
             let mut whole = random.tensor(3, map);
             if with_first {
-                first.run(&src, &mut between, of_image, &mut scratch);
+                first.run(&src, &mut between, of_image, &mut scratch, &team);
             }
             let source = if with_first { &between } else { &src };
-            conv.run(source, &mut whole, of_map, &mut scratch);
+            conv.run(source, &mut whole, of_map, &mut scratch, &team);
             let mut expected = vec![Distance::default(); pairs.len()];
-            comparison.run(0, &whole, &pairs, &mut expected);
+            comparison.run(0, &whole, &pairs, &mut expected, &team);
             let pooled = Layout { c: 64, h: h / POOL, w: w / POOL };
             let mut expected_pooled = random.tensor(3, pooled);
-            max_pool(&whole, &mut expected_pooled, POOL, POOL, isa);
+            max_pool(&whole, &mut expected_pooled, POOL, POOL, isa, &team);
 
             let stage = Stage {
-                first: with_first.then(|| (first.direct(), of_image)),
-                conv: conv.winograd(of_map),
+                first: with_first.then(|| (first.direct(&team), of_image)),
+                conv: conv.winograd(of_map, &team),
                 geometry: of_map,
                 layer: 0,
                 comparison: &comparison,
@@ -280,7 +282,7 @@ fn a_stage_has_the_bits_of_its_steps() {
             };
             let mut found_pooled = random.tensor(3, pooled);
             let mut found = vec![Distance::default(); pairs.len()];
-            stage.run(&src, &mut found_pooled, &pairs, &scratch, &mut found);
+            stage.run(&src, &mut found_pooled, &pairs, &scratch, &mut found, &team);
             assert_eq!(found, expected, "{isa} {h}x{w} LPIPS_TEST_SEED={seed}");
             for index in 0..3 {
                 assert!(

@@ -11,14 +11,13 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use rayon::prelude::*;
-
 use super::conv::Geometry;
 use super::memory::Floats;
 use super::product::block_of;
 use super::simd::{Isa, Plain, dispatch, dispatch_plain};
 use super::stage::BandMemory;
 use super::strip::{Input, Inputs, Multiply, Output, Slots, Strip};
+use super::team::Team;
 use super::tensor::Tensor;
 use super::tiles::Scheme;
 use super::transform::{FilterTransform, KERNEL_MAX};
@@ -98,15 +97,15 @@ impl Winograd {
         c_in.is_multiple_of(block_of(isa) / 2) && c_out.is_multiple_of(block_of(isa))
     }
 
-    /// Transforms the weights with all threads of the current pool.
-    pub(super) fn new(conv: &Conv, scheme: Scheme, isa: Isa) -> Winograd {
+    /// Transforms the weights with all threads.
+    pub(super) fn new(conv: &Conv, scheme: Scheme, isa: Isa, team: &Team) -> Winograd {
         let block = block_of(isa);
         let [c_out, c_in, kernel, _] = conv.spec.weight_shape();
         let side = scheme.side();
         let transform = FilterTransform::new(kernel, side);
         let block_len = side * side * c_in * block;
         let mut weights = Floats::zeros(c_out / block * block_len);
-        weights.par_chunks_exact_mut(block_len).enumerate().for_each(|(index, packed)| {
+        team.for_each(weights.chunks_exact_mut(block_len).enumerate(), |(index, packed)| {
             let first = index * block;
             dispatch_plain(isa, Filters { conv, transform: &transform, first, block, packed });
         });
@@ -120,6 +119,7 @@ impl Winograd {
         dst: &mut Tensor,
         geometry: Geometry,
         scratch: &mut Scratch,
+        team: &Team,
     ) {
         let strip = Strip::new(self, geometry);
         let mut rows = tile_rows(&strip, src, dst);
@@ -130,11 +130,11 @@ impl Winograd {
             // None is much smaller than the others: it would read as many weights.
             let rows_per_group = rows.len().div_ceil(groups).max(1);
             for rows in rows.chunks_mut(rows_per_group) {
-                self.run_together(rows, &strip, &mut scratch.shared);
+                self.run_together(rows, &strip, &mut scratch.shared, team);
             }
         } else {
-            let rows_per_task = even_share(rows.len(), (OWN_TILES / columns).max(1));
-            rows.par_chunks_mut(rows_per_task).for_each(|rows| {
+            let rows_per_task = even_share(rows.len(), (OWN_TILES / columns).max(1), team.threads());
+            team.for_each(rows.chunks_mut(rows_per_task), |rows| {
                 let mut own = scratch.own().lock().unwrap_or_else(PoisonError::into_inner);
                 self.run_alone(rows, geometry, &mut own.tiles);
             });
@@ -178,7 +178,13 @@ impl Winograd {
     }
 
     /// All threads share the rows of tiles, then the products, then the rows again.
-    fn run_together(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Floats) {
+    fn run_together(
+        &self,
+        rows: &mut [TileRow<'_>],
+        strip: &Strip<'_>,
+        memory: &mut Floats,
+        team: &Team,
+    ) {
         let side = self.scheme.side();
         let slots = place(rows, strip);
         let (tiles, line_len) = (slots.count(), strip.line_len(slots.count()));
@@ -187,14 +193,13 @@ impl Winograd {
         let (inputs, products) =
             split(memory, strip.positions() * position_len + 16 * 16, side * blocks * line_len);
         let out = Inputs::new(inputs);
-        rows.par_iter().for_each(|row| self.input(row, strip, tiles, &out));
+        team.for_each(rows.iter(), |row| self.input(row, strip, tiles, &out));
         let group = Group { conv: self, inputs, position_len, slots };
-        let work = products.par_chunks_exact_mut(line_len).enumerate();
-        work.for_each(|(line, out)| {
+        team.for_each(products.chunks_exact_mut(line_len).enumerate(), |(line, out)| {
             let at = |line: usize| (line / blocks, line % blocks);
             group.multiply(at(line), at(line + 1), out);
         });
-        rows.par_iter_mut().for_each(|row| {
+        team.for_each(rows.iter_mut(), |row| {
             self.output(0..blocks, products, line_len, row, strip);
         });
     }
@@ -327,8 +332,7 @@ impl Filters<'_> {
 }
 
 /// How many of `count` rows a task gets, near `wanted`: every thread gets as many tasks.
-fn even_share(count: usize, wanted: usize) -> usize {
-    let threads = rayon::current_num_threads();
+fn even_share(count: usize, wanted: usize, threads: usize) -> usize {
     let tasks = (count / wanted).max(1).next_multiple_of(threads);
     count.div_ceil(tasks).max(1)
 }

@@ -1,0 +1,206 @@
+//! The computing threads of a batch: while one of them walks a net, none of the others sleeps.
+//!
+//! A walk is some tens of phases, each shared out among all threads and over in a fraction of a
+//! millisecond. A pool puts threads to sleep between phases, and to wake them took a tenth of an
+//! AlexNet pair. Here they wait awake, let others have the core if that lasts, and sleep between
+//! batches. This module knows nothing of what is computed.
+#![expect(unsafe_code, reason = "helpers run a closure that borrows from the leader's stack")]
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Says that the leader is about to open a phase.
+const OPENING: usize = 1 << 31;
+/// Says that a phase may be joined.
+const OPEN: usize = 1 << 30;
+/// Times that a waiting thread looks again at once, before it lets others have the core.
+const LOOKS: usize = 1000;
+
+/// A number in lines of the cache of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Counter(AtomicUsize);
+
+/// What is done for each of `count` items.
+#[derive(Clone, Copy)]
+struct Task {
+    run: &'static (dyn Fn(usize) + Sync),
+    count: usize,
+}
+
+/// The threads of a rayon pool, of which one leads and the others help.
+pub(super) struct Team {
+    /// [`OPENING`], [`OPEN`] or neither, plus the number of helpers within the phase.
+    state: AtomicUsize,
+    /// Number of the phase.
+    phase: AtomicUsize,
+    /// What the phase is about: written by the leader while it is [`OPENING`].
+    task: UnsafeCell<Option<Task>>,
+    /// The next item of each thread's share.
+    next: Vec<Counter>,
+    /// Whether there will be no other phase.
+    over: AtomicBool,
+    has_panicked: AtomicBool,
+}
+
+// SAFETY: `task` is written by whoever turned `state` from 0 to `OPENING`, and read by those who
+// then entered an open phase. A phase ends, and `state` is 0 again, when all of them have left.
+unsafe impl Sync for Team {}
+
+impl std::fmt::Debug for Team {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Team").field("threads", &self.next.len()).finish_non_exhaustive()
+    }
+}
+
+impl Team {
+    /// Of all threads of the current pool.
+    pub(super) fn new() -> Team {
+        let counter = |_| Counter::default();
+        Team {
+            state: AtomicUsize::new(0),
+            phase: AtomicUsize::new(0),
+            task: UnsafeCell::new(None),
+            next: (0..rayon::current_num_threads()).map(counter).collect(),
+            over: AtomicBool::new(false),
+            has_panicked: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn threads(&self) -> usize {
+        self.next.len()
+    }
+
+    /// Runs `work` on this thread, while the others wait for what it shares out.
+    pub(super) fn lead<R>(&self, work: impl FnOnce() -> R) -> R {
+        if self.threads() == 1 {
+            return work();
+        }
+        let leader = rayon::current_thread_index();
+        self.over.store(false, Ordering::Release);
+        rayon::in_place_scope(|scope| {
+            scope.spawn_broadcast(|_, context| {
+                if Some(context.index()) != leader {
+                    self.help(context.index());
+                }
+            });
+            let _over = OnDrop(|| self.over.store(true, Ordering::Release));
+            work()
+        })
+    }
+
+    /// Runs `run` for each item, on all threads. A thread begins with its own share of neighbours,
+    /// the same in every phase of as many items, and goes on with the others'.
+    ///
+    /// # Panics
+    /// When `run` does.
+    pub(super) fn for_each<T: Send>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        run: impl Fn(T) + Sync,
+    ) {
+        let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+        let one = |index: usize| {
+            let item = items[index].lock().unwrap_or_else(PoisonError::into_inner).take();
+            item.into_iter().for_each(&run);
+        };
+        // A phase within a phase is done by the thread that came upon it.
+        if self.threads() > 1 && items.len() > 1 && self.change(0, OPENING) {
+            self.share_out(items.len(), &one);
+        } else {
+            (0..items.len()).for_each(one);
+        }
+    }
+
+    /// Opens a phase, takes part, and closes it. The state must be [`OPENING`].
+    fn share_out(&self, count: usize, run: &(dyn Fn(usize) + Sync)) {
+        for (thread, next) in self.next.iter().enumerate() {
+            next.0.store(self.share(thread, count), Ordering::Relaxed);
+        }
+        // SAFETY: only the lifetime changes. Helpers call `run` within this phase alone, which
+        // `close` ends before this function returns or unwinds.
+        let task = Task { run: unsafe { std::mem::transmute::<_, &'static _>(run) }, count };
+        // SAFETY: as said at `Sync`.
+        unsafe { *self.task.get() = Some(task) };
+        self.phase.fetch_add(1, Ordering::Relaxed);
+        self.state.store(OPEN, Ordering::Release);
+        let close = OnDrop(|| {
+            self.state.fetch_and(!OPEN, Ordering::Relaxed);
+            let mut looks = 0;
+            while self.state.load(Ordering::Acquire) != 0 {
+                wait(&mut looks);
+            }
+        });
+        self.work(rayon::current_thread_index().unwrap_or(0), task);
+        drop(close);
+        assert!(!self.has_panicked.load(Ordering::Relaxed), "a computing thread has panicked");
+    }
+
+    /// Takes part in all phases until there are no more.
+    fn help(&self, thread: usize) {
+        let (mut last, mut looks) = (None, 0);
+        while !self.over.load(Ordering::Acquire) {
+            let state = self.state.load(Ordering::Relaxed);
+            let phase = self.phase.load(Ordering::Relaxed);
+            let is_new = state & OPEN != 0 && last != Some(phase);
+            if !is_new || !self.change(state, state + 1) {
+                wait(&mut looks);
+                continue;
+            }
+            let _leave = OnDrop(|| {
+                if std::thread::panicking() {
+                    self.has_panicked.store(true, Ordering::Relaxed);
+                }
+                self.state.fetch_sub(1, Ordering::Release);
+            });
+            // SAFETY: as said at `Sync`.
+            if let Some(task) = unsafe { *self.task.get() } {
+                self.work(thread, task);
+            }
+            (last, looks) = (Some(phase), 0);
+        }
+    }
+
+    /// Changes the state, if it is still what it was.
+    fn change(&self, from: usize, to: usize) -> bool {
+        self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Does items until none is left, first those of the own share.
+    fn work(&self, thread: usize, Task { run, count }: Task) {
+        let threads = self.threads();
+        for owner in (thread..threads).chain(0..thread) {
+            let (next, end) = (&self.next[owner].0, self.share(owner + 1, count));
+            while next.load(Ordering::Relaxed) < end {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index < end {
+                    run(index);
+                }
+            }
+        }
+    }
+
+    /// Where the share of a thread begins.
+    fn share(&self, thread: usize, count: usize) -> usize {
+        thread * count / self.threads()
+    }
+}
+
+fn wait(looks: &mut usize) {
+    *looks += 1;
+    if *looks < LOOKS {
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
+}
+
+/// Does something when it is dropped, a panic or not.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
