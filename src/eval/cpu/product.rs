@@ -79,15 +79,25 @@ pub(super) unsafe fn product<V: Vector, const ROWS: usize>(
 /// The left side of a product whose rows lie side by side: (chunk of `V::LEN` steps, row, step).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Interleaved<'a> {
-    /// From the first row on.
+    /// From the first step of the first row on.
     pub(super) data: &'a [f32],
     pub(super) chunks: usize,
     /// Floats from chunk to chunk.
     pub(super) chunk_len: usize,
+    /// Where the next product begins.
+    pub(super) next: usize,
 }
 
-/// As [`product`], for the rows from `first` on: all are reached from one address, and the next
-/// chunk's are asked for in advance.
+/// Memory that is needed soon.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    pub(super) at: *const f32,
+    /// Floats to ask for at each step.
+    pub(super) step: usize,
+}
+
+/// As [`product`], for rows that lie side by side. All of them are reached from one address, which
+/// spares the loads of others, and each chunk is asked for while the one before it is multiplied.
 ///
 /// # Safety
 /// The instruction set of `V` must be available.
@@ -97,32 +107,27 @@ pub(super) struct Interleaved<'a> {
 #[inline(always)]
 pub(super) unsafe fn product_interleaved<V: Vector, const ROWS: usize>(
     left: Interleaved<'_>,
-    first: usize,
     weights: &[f32],
-    ahead: &[f32],
+    ahead: &mut Ahead,
 ) -> [[V; 2]; ROWS] {
-    let Interleaved { data, chunks, chunk_len } = left;
-    let end = (chunks - 1) * chunk_len + (first + ROWS) * V::LEN;
-    assert!(end <= data.len() && weights.len() == chunks * 2 * V::LEN * V::LEN);
-    // SAFETY: `end` is the end of the last row, and `weights` holds a block for each step, as
-    // asserted; addresses beyond are asked for in advance, but not read. The caller vouches for
-    // the instruction set.
+    let Interleaved { data, chunks, chunk_len, next } = left;
+    assert!((chunks - 1) * chunk_len + ROWS * V::LEN <= data.len());
+    assert!(weights.len() == chunks * V::LEN * 2 * V::LEN);
+    // SAFETY: the end of the last row and the number of weights were asserted; addresses beyond are
+    // asked for in advance, but not read. The caller vouches for the instruction set.
     unsafe {
         let mut sums = [[V::splat(0.0); 2]; ROWS];
-        let mut weight = weights.as_ptr();
-        let (mut ahead, step) = (ahead.as_ptr(), ahead.len().div_ceil(chunks * V::LEN));
-        let mut rows = data.as_ptr().add(first * V::LEN);
-        for _ in 0..chunks {
-            let next = rows.wrapping_add(chunk_len);
-            let mut soon = next;
+        let (mut rows, mut weight) = (data.as_ptr(), weights.as_ptr());
+        for chunk in 1..=chunks {
+            let after = rows.wrapping_add(chunk_len);
+            let after = if chunk == chunks { data.as_ptr().wrapping_add(next) } else { after };
             for k in 0..V::LEN {
                 for line in (0..2 * V::LEN).step_by(LINE) {
                     V::prefetch(weight.wrapping_add(2 * V::LEN * STEPS_AHEAD + line));
                 }
-                V::prefetch(soon);
-                soon = soon.wrapping_add(V::LEN);
-                V::prefetch_far(ahead);
-                ahead = ahead.wrapping_add(step);
+                V::prefetch(after.wrapping_add(k * V::LEN));
+                V::prefetch_far(ahead.at);
+                ahead.at = ahead.at.wrapping_add(ahead.step);
                 let (low, high) = (V::load(weight), V::load(weight.add(V::LEN)));
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let value = V::splat(*rows.add(i * V::LEN + k));
@@ -131,7 +136,7 @@ pub(super) unsafe fn product_interleaved<V: Vector, const ROWS: usize>(
                 }
                 weight = weight.add(2 * V::LEN);
             }
-            rows = next;
+            rows = after;
         }
         sums
     }

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::conv::Geometry;
-use super::product::{Interleaved, product_interleaved};
+use super::product::{Ahead, Interleaved, product_interleaved};
 use super::simd::{Kernel, Vector};
 use super::tensor::BEFORE;
 use super::tiles::{Cut, Scheme, is_common};
@@ -286,6 +286,8 @@ pub(super) struct Multiply<'a> {
     pub(super) ahead: &'a [f32],
     /// Transformed inputs of the position.
     pub(super) inputs: &'a [f32],
+    /// Floats to the next position.
+    pub(super) position_len: usize,
     /// Of the group.
     pub(super) tiles: usize,
     /// Those that are multiplied.
@@ -299,15 +301,19 @@ impl Kernel for Multiply<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector, const TILE: usize>(mut self) {
         let slots = self.slots.clone();
+        let steps = slots.len().div_ceil(TILE) * self.c_in;
+        let step = self.ahead.len().div_ceil(steps.max(1));
+        let mut ahead = Ahead { at: self.ahead.as_ptr(), step };
+        let ahead = &mut ahead;
         // SAFETY: the caller vouches for the instruction set.
         unsafe {
             for slot in slots.clone().step_by(TILE) {
                 match slots.end - slot {
-                    ..=4 => self.compute::<V, 4>(slot),
-                    ..=6 if TILE > 6 => self.compute::<V, 6>(slot),
-                    ..=8 if TILE > 8 => self.compute::<V, 8>(slot),
-                    ..=10 if TILE > 10 => self.compute::<V, 10>(slot),
-                    _ => self.compute::<V, TILE>(slot),
+                    ..=4 => self.compute::<V, 4>(slot, ahead),
+                    ..=6 if TILE > 6 => self.compute::<V, 6>(slot, ahead),
+                    ..=8 if TILE > 8 => self.compute::<V, 8>(slot, ahead),
+                    ..=10 if TILE > 10 => self.compute::<V, 10>(slot, ahead),
+                    _ => self.compute::<V, TILE>(slot, ahead),
                 }
             }
         }
@@ -316,17 +322,16 @@ impl Kernel for Multiply<'_> {
 
 impl Multiply<'_> {
     #[inline(always)]
-    unsafe fn compute<V: Vector, const ROWS: usize>(&mut self, first: usize) {
+    unsafe fn compute<V: Vector, const ROWS: usize>(&mut self, first: usize, ahead: &mut Ahead) {
+        let last = first + ROWS >= self.slots.end;
         let left = Interleaved {
-            data: self.inputs,
+            data: &self.inputs[first * V::LEN..],
             chunks: self.c_in / V::LEN,
             chunk_len: self.tiles * V::LEN,
+            next: if last { self.position_len - (first - self.slots.start) * V::LEN } else { ROWS * V::LEN },
         };
-        let share = (self.weights.len() * ROWS / self.slots.len()).min(self.ahead.len());
-        let (ahead, later) = self.ahead.split_at(share);
-        self.ahead = later;
         // SAFETY: the caller vouches for the instruction set.
-        let sums = unsafe { product_interleaved::<V, ROWS>(left, first, self.weights, ahead) };
+        let sums = unsafe { product_interleaved::<V, ROWS>(left, self.weights, ahead) };
         for (slot, [low, high]) in (first..self.slots.end).zip(sums) {
             let out = &mut self.out[slot * self.out_len..][..2 * V::LEN];
             // SAFETY: `out` holds two vectors; the caller vouches for the instruction set.

@@ -150,8 +150,9 @@ impl Winograd {
     ) {
         let whole = Strip::new(self, geometry);
         let columns = whole.columns.count();
-        for first in (0..columns).step_by(OWN_TILES) {
-            self.strip(rows, &whole.part(first..columns.min(first + OWN_TILES)), memory);
+        let width = columns.div_ceil(columns.div_ceil(OWN_TILES).max(1));
+        for first in (0..columns).step_by(width.max(1)) {
+            self.strip(rows, &whole.part(first..columns.min(first + width)), memory);
         }
     }
 
@@ -276,6 +277,7 @@ impl Group<'_> {
                     weights,
                     ahead,
                     inputs,
+                    position_len,
                     slots: slots.of_position(y, x),
                     tiles: slots.count(),
                     out,
