@@ -10,6 +10,7 @@ mod direct;
 mod engine;
 mod fold;
 mod memory;
+mod multiply;
 mod ops;
 mod passes;
 mod product;

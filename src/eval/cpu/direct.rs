@@ -120,9 +120,9 @@ impl Kernel for Band<'_> {
     unsafe fn run<V: Vector, const TILE: usize>(mut self) {
         let pixels = self.pixels();
         for index in 0..self.conv.c_out.div_ceil(self.conv.block) {
-            let mut block = Block { band: &mut self, index };
+            let mut block = Block { band: &mut self, pixels: &pixels, index };
             // SAFETY: the caller vouches for the instruction set.
-            unsafe { in_tiles::<V, TILE, _>(&mut block, &pixels) };
+            unsafe { in_tiles::<V, TILE, _>(&mut block, pixels.len()) };
         }
     }
 }
@@ -130,14 +130,15 @@ impl Kernel for Band<'_> {
 /// One block of output channels.
 struct Block<'a, 'b> {
     band: &'a mut Band<'b>,
+    pixels: &'a [Pixel],
     index: usize,
 }
 
 impl Rows for Block<'_, '_> {
-    type Spot = Pixel;
-
     #[inline(always)]
-    unsafe fn compute<V: Vector, const ROWS: usize>(&mut self, pixels: &[Pixel; ROWS]) {
+    unsafe fn compute<V: Vector, const ROWS: usize>(&mut self, first: usize) {
+        let pixels = &self.pixels[first..];
+        let starts = std::array::from_fn(|row| pixels[row.min(pixels.len() - 1)].from);
         let Direct { kernel, c_in, c_out, block, ref weights, ref bias, .. } = *self.band.conv;
         let (run, first) = (kernel * c_in, self.index * block);
         let stride = self.band.geometry.from.row_len();
@@ -149,8 +150,7 @@ impl Rows for Block<'_, '_> {
         // SAFETY: the caller vouches for the instruction set; `bias` holds two vectors, and so does
         // what a vector is stored to.
         unsafe {
-            // The next weights follow these in memory; none are asked for from further away.
-            let sums = product::<V, ROWS>(left, &pixels.map(|pixel| pixel.from), weights, weights);
+            let sums = product::<V, ROWS>(left, &starts, weights);
             for (pixel, sums) in pixels.iter().zip(sums) {
                 let out = &mut self.band.rows[pixel.to + first..][..channels];
                 for (half, sum) in sums.into_iter().enumerate() {

@@ -86,7 +86,7 @@ impl Stage<'_> {
         team.for_each(bands, |band| {
             let mut own = scratch.own().lock().unwrap_or_else(PoisonError::into_inner);
             let Own { tiles, band: memory } = &mut *own;
-            self.band(src, band, pairs, memory, tiles);
+            self.band(src, band, pairs, (memory, tiles), team);
         });
         for (one, distance) in compared.into_iter().zip(distances) {
             one.finish(self.geometry.to.w, distance);
@@ -128,8 +128,8 @@ impl Stage<'_> {
         src: &Tensor,
         band: Band<'_>,
         pairs: &[Pair],
-        memory: &mut BandMemory,
-        tiles: &mut Floats,
+        (memory, tiles): (&mut BandMemory, &mut Floats),
+        team: &Team,
     ) {
         let Band { tile_rows, rows, pooled, results } = band;
         let to = self.geometry.to;
@@ -143,10 +143,10 @@ impl Stage<'_> {
                 let cut = self.conv.scheme.cut(to.h);
                 let height = cut.start(index + 1).min(to.h) - cut.start(index);
                 let rows = rest.split_off_mut(..height * to.row_len()).unwrap_or_default();
-                TileRow { src: source, index, slots: [0; 2], rows }
+                TileRow { src: source, index, rows }
             });
             let mut split: Vec<TileRow<'_>> = split.collect();
-            self.conv.run_alone(&mut split, geometry, tiles);
+            self.conv.run_alone(&mut split, geometry, tiles, team);
         }
         let row = |image: usize, y: usize| {
             &maps[image * map_len + y * to.row_len() + BEFORE * to.c..][..to.w * to.c]

@@ -1,17 +1,19 @@
 //! The three kernels of minimal filtering, over a strip: some neighbouring columns of tiles.
 #![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::conv::Geometry;
-use super::product::{Ahead, Interleaved, product_interleaved};
 use super::simd::{Kernel, Vector};
 use super::tensor::BEFORE;
-use super::tiles::{Cut, Scheme, is_common};
+use super::tiles::{Cut, Scheme, Slots};
 use super::transform::{F4x3, F4x5, F6x3, INPUT_MAX, Line};
 use super::winograd::Winograd;
 
+/// Floats of a line of the cache.
+const LINE: usize = 16;
 /// Vectors of channels that are transformed side by side: neighbours in memory.
 const CHANNELS: usize = 4;
 
@@ -26,50 +28,6 @@ pub(super) struct Strip<'a> {
     pub(super) tiles: Range<usize>,
 }
 
-/// The order of the tiles of some rows in memory, in which those that have a position are
-/// neighbours: small ones in large rows, large ones in large rows, large ones in small rows, small
-/// ones in small rows.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slots {
-    /// Rows of tiles, large and small.
-    rows: [usize; 2],
-    /// Columns of tiles, large and small.
-    columns: [usize; 2],
-}
-
-impl Slots {
-    pub(super) fn count(&self) -> usize {
-        (self.rows[0] + self.rows[1]) * (self.columns[0] + self.columns[1])
-    }
-
-    /// Where the four kinds begin.
-    fn starts(&self) -> [usize; 4] {
-        let ([large, small], columns) = (self.rows, self.columns);
-        let second = large * columns[1];
-        let third = second + large * columns[0];
-        [0, second, third, third + small * columns[0]]
-    }
-
-    /// The first slots of the large and of the small tiles of a row, before which come `before`
-    /// rows of its kind.
-    pub(super) fn of_row(&self, is_large: bool, before: usize) -> [usize; 2] {
-        let starts = self.starts();
-        let [large, small] = if is_large { [1, 0] } else { [2, 3] };
-        [starts[large] + before * self.columns[0], starts[small] + before * self.columns[1]]
-    }
-
-    /// The tiles that have position (y, x).
-    pub(super) fn of_position(&self, y: usize, x: usize) -> Range<usize> {
-        let [first, second, third, fourth] = self.starts();
-        match (is_common(y), is_common(x)) {
-            (false, false) => second..third,
-            (false, true) => first..third,
-            (true, false) => second..fourth,
-            (true, true) => first..self.count(),
-        }
-    }
-}
-
 impl<'a> Strip<'a> {
     /// All columns.
     pub(super) fn new(conv: &'a Winograd, geometry: Geometry) -> Strip<'a> {
@@ -82,22 +40,16 @@ impl<'a> Strip<'a> {
         Strip { tiles, ..self.clone() }
     }
 
-    pub(super) fn positions(&self) -> usize {
-        self.conv.scheme.side() * self.conv.scheme.side()
-    }
-
     /// Where the tiles of some rows lie.
     pub(super) fn slots(&self, rows: impl Iterator<Item = usize>) -> Slots {
-        let [large, small] = self.columns.split(&self.tiles);
-        let mut counts = [0; 2];
-        rows.for_each(|row| counts[usize::from(!self.rows.is_large(row))] += 1);
-        Slots { rows: counts, columns: [large.len(), small.len()] }
+        let are_large: Vec<bool> = rows.map(|row| self.rows.is_large(row)).collect();
+        Slots::new(&are_large, self.columns.split(&self.tiles).map(|columns| columns.len()))
     }
 
     /// Floats of one position of `tiles` transformed tiles: (chunk of channels, tile, channel). An
     /// odd number of lines, so that the positions of a tile are spread over the sets of a cache.
     pub(super) fn position_len(&self, tiles: usize) -> usize {
-        ((tiles * self.conv.c_in).div_ceil(16) | 1) * 16
+        ((tiles * self.conv.c_in).div_ceil(LINE) | 1) * LINE
     }
 
     /// Floats of the products of one line of positions and one block of channels for `tiles`:
@@ -114,8 +66,8 @@ impl<'a> Strip<'a> {
 
 /// A transform of the tiles of a row, in either direction.
 trait Transform {
-    /// Transforms tiles of one kind, down by `Y` and across by `X`. Must be `#[inline(always)]`, as
-    /// a kernel's `run`.
+    /// Transforms tiles of one kind, which have these slots, down by `Y` and across by `X`. Must
+    /// be `#[inline(always)]`, as a kernel's `run`.
     ///
     /// # Safety
     /// The instruction set of `V` must be available.
@@ -130,7 +82,7 @@ trait Transform {
     >(
         &mut self,
         tiles: Range<usize>,
-        slot: usize,
+        slots: Range<usize>,
     );
 }
 
@@ -143,58 +95,69 @@ unsafe fn transform<V: Vector, T: Transform>(
     target: &mut T,
     strip: &Strip<'_>,
     row: usize,
-    slots: [usize; 2],
+    [large_slots, small_slots]: [Range<usize>; 2],
 ) {
     let [large, small] = strip.columns.split(&strip.tiles);
     // SAFETY: the caller vouches for the instruction set.
     unsafe {
         match strip.conv.scheme {
-            Scheme::F4x3 => target.tiles::<V, F4x3, F4x3, _, _, _, _>(small, slots[1]),
-            Scheme::F4x5 => target.tiles::<V, F4x5, F4x5, _, _, _, _>(large, slots[0]),
+            Scheme::F4x3 => target.tiles::<V, F4x3, F4x3, _, _, _, _>(small, small_slots),
+            Scheme::F4x5 => target.tiles::<V, F4x5, F4x5, _, _, _, _>(large, large_slots),
             Scheme::F6x3 if strip.rows.is_large(row) => {
-                target.tiles::<V, F6x3, F6x3, _, _, _, _>(large, slots[0]);
-                target.tiles::<V, F6x3, F4x3, _, _, _, _>(small, slots[1]);
+                target.tiles::<V, F6x3, F6x3, _, _, _, _>(large, large_slots);
+                target.tiles::<V, F6x3, F4x3, _, _, _, _>(small, small_slots);
             }
             Scheme::F6x3 => {
-                target.tiles::<V, F4x3, F6x3, _, _, _, _>(large, slots[0]);
-                target.tiles::<V, F4x3, F4x3, _, _, _, _>(small, slots[1]);
+                target.tiles::<V, F4x3, F6x3, _, _, _, _>(large, large_slots);
+                target.tiles::<V, F4x3, F4x3, _, _, _, _>(small, small_slots);
             }
         }
     }
 }
 
-/// Transforms one row of tiles to (position, chunk of channels, slot, channel).
+/// Transforms one row of tiles.
 pub(super) struct Input<'a> {
     pub(super) strip: &'a Strip<'a>,
     /// The source image.
     pub(super) src: &'a [f32],
     pub(super) row: usize,
-    pub(super) slots: [usize; 2],
-    /// Of the group.
-    pub(super) tiles: usize,
-    pub(super) out: &'a Inputs<'a>,
+    pub(super) out: RowInputs<'a>,
 }
 
-/// Transformed inputs, which rows of tiles write at the same time.
-pub(super) struct Inputs<'a> {
-    data: *mut f32,
+/// Where the transformed inputs of one row of tiles go among those of its group: (position, chunk
+/// of a vector's channels, slot, channel). The rows of a group lie in one another.
+pub(super) struct RowInputs<'a> {
+    group: *mut f32,
     len: usize,
-    of: std::marker::PhantomData<&'a mut [f32]>,
+    /// All slots of the group.
+    count: usize,
+    /// The large and the small tiles of the row.
+    slots: [Range<usize>; 2],
+    of: PhantomData<&'a mut [f32]>,
 }
 
-impl<'a> Inputs<'a> {
-    pub(super) fn new(data: &'a mut [f32]) -> Inputs<'a> {
-        Inputs { data: data.as_mut_ptr(), len: data.len(), of: std::marker::PhantomData }
+// SAFETY: a row writes nothing but its own slots, which no other row has.
+unsafe impl Send for RowInputs<'_> {}
+
+impl RowInputs<'_> {
+    /// Shares out memory among the rows of a group.
+    pub(super) fn of_rows<'a>(group: &'a mut [f32], slots: &Slots) -> Vec<RowInputs<'a>> {
+        let (len, count, group) = (group.len(), slots.count(), group.as_mut_ptr());
+        let row = |slots: &[Range<usize>; 2]| RowInputs {
+            group,
+            len,
+            count,
+            slots: slots.clone(),
+            of: PhantomData,
+        };
+        slots.rows().iter().map(row).collect()
     }
 }
-
-unsafe impl Sync for Inputs<'_> {}
-unsafe impl Send for Inputs<'_> {}
 
 impl Kernel for Input<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector, const TILE: usize>(mut self) {
-        let (strip, row, slots) = (self.strip, self.row, self.slots);
+        let (strip, row, slots) = (self.strip, self.row, self.out.slots.clone());
         // SAFETY: the caller vouches for the instruction set.
         unsafe { transform::<V, _>(&mut self, strip, row, slots) };
     }
@@ -215,22 +178,23 @@ impl Transform for Input<'_> {
     >(
         &mut self,
         tiles: Range<usize>,
-        slot: usize,
+        slots: Range<usize>,
     ) {
         if tiles.is_empty() {
             return;
         }
         let Strip { conv, geometry, rows, columns, .. } = self.strip;
         let (c_in, side) = (conv.c_in, conv.scheme.side());
-        let (position_len, chunk_len) = (self.strip.position_len(self.tiles), self.tiles * V::LEN);
+        let RowInputs { group, len, count, .. } = self.out;
+        let (position_len, chunk_len) = (self.strip.position_len(count), count * V::LEN);
         let corner = |start: usize| start as isize - geometry.pad as isize;
         let from_row = geometry.from.row_len();
         let top = corner(rows.start(self.row)) - geometry.from_top;
         let start = geometry.from.at(top, corner(columns.start(tiles.start)));
         let end = start + (Y_IN - 1) * from_row + ((tiles.len() - 1) * X_OUT + X_IN) * c_in;
         assert!(end <= self.src.len());
-        let out_end = ((Y_IN - 1) * side + X_IN) * position_len;
-        assert!(out_end <= self.out.len && slot + tiles.len() <= self.tiles);
+        assert!(((Y_IN - 1) * side + X_IN) * position_len <= len);
+        assert!(tiles.len() == slots.len() && slots.end <= count);
         for first_c in (0..c_in).step_by(CHANNELS * V::LEN) {
             let channels = (c_in - first_c).min(CHANNELS * V::LEN) / V::LEN;
             // SAFETY: the last element read and the last element written were asserted to be
@@ -238,7 +202,7 @@ impl Transform for Input<'_> {
             // vouches for the instruction set.
             unsafe {
                 let from = self.src.as_ptr().add(start + first_c);
-                let to = self.out.data.add(first_c / V::LEN * chunk_len + slot * V::LEN);
+                let to = group.add(first_c / V::LEN * chunk_len + slots.start * V::LEN);
                 let mut ring = [[[V::splat(0.0); CHANNELS]; Y_IN]; INPUT_MAX];
                 for tile in 0..tiles.len() {
                     let left = tile * X_OUT;
@@ -277,72 +241,6 @@ impl Transform for Input<'_> {
     }
 }
 
-/// Multiplies one position and one block of channels of all tiles.
-pub(super) struct Multiply<'a> {
-    pub(super) c_in: usize,
-    /// (input channel, channel within the block).
-    pub(super) weights: &'a [f32],
-    /// The weights that are needed next.
-    pub(super) ahead: &'a [f32],
-    /// Transformed inputs of the position.
-    pub(super) inputs: &'a [f32],
-    /// Floats to the next position.
-    pub(super) position_len: usize,
-    /// Of the group.
-    pub(super) tiles: usize,
-    /// Those that are multiplied.
-    pub(super) slots: Range<usize>,
-    /// Products, from the position of the first tile on.
-    pub(super) out: &'a mut [f32],
-    pub(super) out_len: usize,
-}
-
-impl Kernel for Multiply<'_> {
-    #[inline(always)]
-    unsafe fn run<V: Vector, const TILE: usize>(mut self) {
-        let slots = self.slots.clone();
-        let steps = slots.len().div_ceil(TILE) * self.c_in;
-        let step = self.ahead.len().div_ceil(steps.max(1));
-        let mut ahead = Ahead { at: self.ahead.as_ptr(), step };
-        let ahead = &mut ahead;
-        // SAFETY: the caller vouches for the instruction set.
-        unsafe {
-            for slot in slots.clone().step_by(TILE) {
-                match slots.end - slot {
-                    ..=4 => self.compute::<V, 4>(slot, ahead),
-                    ..=6 if TILE > 6 => self.compute::<V, 6>(slot, ahead),
-                    ..=8 if TILE > 8 => self.compute::<V, 8>(slot, ahead),
-                    ..=10 if TILE > 10 => self.compute::<V, 10>(slot, ahead),
-                    _ => self.compute::<V, TILE>(slot, ahead),
-                }
-            }
-        }
-    }
-}
-
-impl Multiply<'_> {
-    #[inline(always)]
-    unsafe fn compute<V: Vector, const ROWS: usize>(&mut self, first: usize, ahead: &mut Ahead) {
-        let last = first + ROWS >= self.slots.end;
-        let left = Interleaved {
-            data: &self.inputs[first * V::LEN..],
-            chunks: self.c_in / V::LEN,
-            chunk_len: self.tiles * V::LEN,
-            next: if last { self.position_len - (first - self.slots.start) * V::LEN } else { ROWS * V::LEN },
-        };
-        // SAFETY: the caller vouches for the instruction set.
-        let sums = unsafe { product_interleaved::<V, ROWS>(left, self.weights, ahead) };
-        for (slot, [low, high]) in (first..self.slots.end).zip(sums) {
-            let out = &mut self.out[slot * self.out_len..][..2 * V::LEN];
-            // SAFETY: `out` holds two vectors; the caller vouches for the instruction set.
-            unsafe {
-                low.store(out.as_mut_ptr());
-                high.store(out.as_mut_ptr().add(V::LEN));
-            }
-        }
-    }
-}
-
 /// Transforms one row of tiles back, adds the bias, cuts off what is negative, and writes.
 pub(super) struct Output<'a> {
     pub(super) strip: &'a Strip<'a>,
@@ -351,8 +249,9 @@ pub(super) struct Output<'a> {
     pub(super) products: &'a [f32],
     /// Floats of one line and one block.
     pub(super) line_len: usize,
-    pub(super) slots: [usize; 2],
     pub(super) row: usize,
+    /// The large and the small tiles of the row.
+    pub(super) slots: [Range<usize>; 2],
     /// The output rows.
     pub(super) rows: &'a mut [f32],
 }
@@ -360,7 +259,7 @@ pub(super) struct Output<'a> {
 impl Kernel for Output<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector, const TILE: usize>(mut self) {
-        let (strip, row, slots) = (self.strip, self.row, self.slots);
+        let (strip, row, slots) = (self.strip, self.row, self.slots.clone());
         // SAFETY: the caller vouches for the instruction set.
         unsafe { transform::<V, _>(&mut self, strip, row, slots) };
     }
@@ -379,21 +278,18 @@ impl Transform for Output<'_> {
     >(
         &mut self,
         tiles: Range<usize>,
-        slot: usize,
+        slots: Range<usize>,
     ) {
         let Strip { conv, geometry, columns, .. } = self.strip;
         let (block, tile_len, to) = (conv.block, self.strip.tile_line_len(), geometry.to);
         let blocks_len = self.blocks.len() * self.line_len;
         let height = (self.rows.len() / to.row_len()).min(Y_OUT);
-        let work = self
-            .blocks
-            .clone()
-            .flat_map(|index| tiles.clone().enumerate().map(move |(at, tile)| (index, at, tile)));
-        for (index, at, tile) in work {
+        let tiles = tiles.zip(slots);
+        let work = self.blocks.clone().flat_map(|index| tiles.clone().map(move |at| (index, at)));
+        for (index, (tile, slot)) in work {
             let start = columns.start(tile);
             let width = (to.w - start).min(X_OUT);
-            let spot = (slot + at) * tile_len;
-            let line = (index - self.blocks.start) * self.line_len + spot;
+            let line = (index - self.blocks.start) * self.line_len + slot * tile_len;
             let corner = (BEFORE + start) * to.c + geometry.c_first;
             for lane in [0, V::LEN] {
                 let (index, c) = (line + lane, index * block + lane);
@@ -432,6 +328,7 @@ impl Transform for Output<'_> {
                             for (x, value) in values {
                                 let at = dst.add(x * to.c);
                                 V::splat(0.0).max(value.add(bias)).store(at);
+                                // The next tile's: lines far from each other come slowly.
                                 V::prefetch_write(at.wrapping_add(X_OUT * to.c));
                             }
                         } else {

@@ -22,10 +22,13 @@ const LOOKS: usize = 1000;
 #[repr(align(128))]
 struct Counter(AtomicUsize);
 
+/// What is done for an item.
+type Work<'a> = &'a (dyn Fn(usize) + Sync);
+
 /// What is done for each of `count` items.
 #[derive(Clone, Copy)]
 struct Task {
-    run: &'static (dyn Fn(usize) + Sync),
+    run: Work<'static>,
     count: usize,
 }
 
@@ -81,8 +84,9 @@ impl Team {
         self.over.store(false, Ordering::Release);
         rayon::in_place_scope(|scope| {
             scope.spawn_broadcast(|_, context| {
-                if Some(context.index()) != leader {
-                    self.help(context.index());
+                let thread = context.index();
+                if Some(thread) != leader && thread < self.threads() {
+                    self.help(thread);
                 }
             });
             let _over = OnDrop(|| self.over.store(true, Ordering::Release));
@@ -100,27 +104,26 @@ impl Team {
         items: impl IntoIterator<Item = T>,
         run: impl Fn(T) + Sync,
     ) {
+        // A phase within a phase is done by the thread that came upon it.
+        if self.threads() == 1 || !self.change(0, OPENING) {
+            return items.into_iter().for_each(run);
+        }
         let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-        let one = |index: usize| {
+        self.share_out(items.len(), &|index: usize| {
             let item = items[index].lock().unwrap_or_else(PoisonError::into_inner).take();
             item.into_iter().for_each(&run);
-        };
-        // A phase within a phase is done by the thread that came upon it.
-        if self.threads() > 1 && items.len() > 1 && self.change(0, OPENING) {
-            self.share_out(items.len(), &one);
-        } else {
-            (0..items.len()).for_each(one);
-        }
+        });
     }
 
     /// Opens a phase, takes part, and closes it. The state must be [`OPENING`].
-    fn share_out(&self, count: usize, run: &(dyn Fn(usize) + Sync)) {
+    fn share_out(&self, count: usize, run: Work<'_>) {
         for (thread, next) in self.next.iter().enumerate() {
             next.0.store(self.share(thread, count), Ordering::Relaxed);
         }
         // SAFETY: only the lifetime changes. Helpers call `run` within this phase alone, which
         // `close` ends before this function returns or unwinds.
-        let task = Task { run: unsafe { std::mem::transmute::<_, &'static _>(run) }, count };
+        let run = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(run) };
+        let task = Task { run, count };
         // SAFETY: as said at `Sync`.
         unsafe { *self.task.get() = Some(task) };
         self.phase.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +137,10 @@ impl Team {
         });
         self.work(rayon::current_thread_index().unwrap_or(0), task);
         drop(close);
-        assert!(!self.has_panicked.load(Ordering::Relaxed), "a computing thread has panicked");
+        assert!(
+            !self.has_panicked.swap(false, Ordering::Relaxed),
+            "a computing thread has panicked"
+        );
     }
 
     /// Takes part in all phases until there are no more.
@@ -202,5 +208,63 @@ struct OnDrop<F: FnMut()>(F);
 impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    fn in_pool(threads: usize, test: impl FnOnce(&Team) + Send) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| test(&Team::new()));
+    }
+
+    #[test]
+    fn every_item_is_done_once_however_many_there_are() {
+        for threads in [1, 2, 5] {
+            in_pool(threads, |team| {
+                for count in (0..40).chain([1000]) {
+                    let mut done = vec![0; count];
+                    team.lead(|| {
+                        for _ in 0..10 {
+                            team.for_each(done.iter_mut().enumerate(), |(index, done)| {
+                                *done += index + 1;
+                            });
+                        }
+                    });
+                    let expected: Vec<usize> = (0..count).map(|index| 10 * (index + 1)).collect();
+                    assert_eq!(done, expected);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_phase_within_a_phase_is_done_as_well() {
+        in_pool(3, |team| {
+            let mut rows = vec![vec![0; 7]; 9];
+            team.lead(|| {
+                team.for_each(rows.iter_mut(), |row| {
+                    team.for_each(row.iter_mut(), |item| *item += 1);
+                });
+            });
+            assert_eq!(rows, vec![vec![1; 7]; 9]);
+        });
+    }
+
+    #[test]
+    fn a_panic_reaches_the_leader_and_the_team_lives_on() {
+        in_pool(3, |team| {
+            for bad in [0, 50, 99] {
+                let all = || team.for_each(0..100, |item| assert!(item != bad, "a bad item"));
+                assert!(catch_unwind(AssertUnwindSafe(|| team.lead(all))).is_err());
+            }
+            let done = AtomicUsize::new(0);
+            team.lead(|| team.for_each(0..100, |_| _ = done.fetch_add(1, Ordering::Relaxed)));
+            assert_eq!(done.into_inner(), 100);
+        });
     }
 }

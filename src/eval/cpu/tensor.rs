@@ -13,6 +13,10 @@ pub(super) const BEFORE: usize = 2;
 /// over the edge.
 pub(super) const AFTER: usize = 5;
 
+/// Floats that a row is longer than its pixels: a line of the cache. Channels are often a power of
+/// two, and the pixels of a tile's rows would share a few sets of the cache.
+const SKEW: usize = 16;
+
 /// Extents of one image, without the border.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Layout {
@@ -32,7 +36,7 @@ impl Layout {
 
     /// Elements from one row to the next.
     pub(super) fn row_len(self) -> usize {
-        (BEFORE + self.w + AFTER) * self.c + 16
+        (BEFORE + self.w + AFTER) * self.c + SKEW
     }
 
     /// Elements from one image to the next.
@@ -71,7 +75,7 @@ impl Tensor {
         self.image_count = image_count;
         self.data.grow(image_count * layout.image_len());
         let row_len = layout.row_len();
-        let (left, right) = (BEFORE * layout.c, AFTER * layout.c);
+        let (left, right) = (BEFORE * layout.c, (BEFORE + layout.w) * layout.c);
         for image in self.images_mut() {
             let (top, rest) = image.split_at_mut(BEFORE * row_len);
             let (inner, bottom) = rest.split_at_mut(layout.h * row_len);
@@ -79,7 +83,7 @@ impl Tensor {
             bottom.fill(0.0);
             for row in inner.chunks_exact_mut(row_len) {
                 row[..left].fill(0.0);
-                row[row_len - right - 16..].fill(0.0);
+                row[right..].fill(0.0);
             }
         }
     }

@@ -120,7 +120,13 @@ fn check_conv(
     let src = random.tensor(2, from);
     let mut dst = random.tensor(2, to);
     let conv = Conv::new(weights.clone(), isa);
-    conv.run(&src, &mut dst, geometry, &mut Scratch::new(rayon::current_num_threads()), &Team::new());
+    conv.run(
+        &src,
+        &mut dst,
+        geometry,
+        &mut Scratch::new(rayon::current_num_threads()),
+        &Team::new(),
+    );
     let algorithm = Algorithm::choose(&weights.spec, geometry, isa);
     for image in 0..2 {
         // Plain loops are slow: all channels of the corners, and a thousand elements anywhere.

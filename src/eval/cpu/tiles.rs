@@ -110,8 +110,63 @@ impl Cut {
 }
 
 /// Whether a point of a line of eight is one that small tiles have as well.
-pub(super) fn is_common(point: usize) -> bool {
+fn is_common(point: usize) -> bool {
     point < SMALL_POINTS
+}
+
+/// The order of the tiles of some rows in memory, in which those that have a position are
+/// neighbours: small tiles of large rows, large tiles of large rows, large tiles of small rows,
+/// small tiles of small rows.
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
+    /// Where the four kinds begin and end.
+    bounds: [usize; 5],
+    /// The large and the small tiles of each row.
+    rows: Vec<[Range<usize>; 2]>,
+}
+
+impl Slots {
+    /// Of rows that are large or small, each of so many large and small tiles.
+    pub(super) fn new(are_large: &[bool], [large, small]: [usize; 2]) -> Slots {
+        let large_rows = are_large.iter().filter(|&&is_large| is_large).count();
+        let small_rows = are_large.len() - large_rows;
+        let mut bounds = [0; 5];
+        let counts =
+            [large_rows * small, large_rows * large, small_rows * large, small_rows * small];
+        for (kind, count) in counts.into_iter().enumerate() {
+            bounds[kind + 1] = bounds[kind] + count;
+        }
+        let mut free = bounds;
+        let mut take = |kind: usize, count: usize| {
+            free[kind] += count;
+            free[kind] - count..free[kind]
+        };
+        let row = |&is_large: &bool| match is_large {
+            true => [take(1, large), take(0, small)],
+            false => [take(2, large), take(3, small)],
+        };
+        Slots { bounds, rows: are_large.iter().map(row).collect() }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.bounds[4]
+    }
+
+    /// The large and the small tiles of each row.
+    pub(super) fn rows(&self) -> &[[Range<usize>; 2]] {
+        &self.rows
+    }
+
+    /// The tiles that have a point down `y` and across `x`.
+    pub(super) fn at(&self, y: usize, x: usize) -> Range<usize> {
+        let first = if is_common(x) { 0 } else { 1 };
+        let end = match (is_common(y), is_common(x)) {
+            (false, _) => 2,
+            (true, false) => 3,
+            (true, true) => 4,
+        };
+        self.bounds[first]..self.bounds[end]
+    }
 }
 
 #[cfg(test)]
@@ -142,5 +197,26 @@ mod tests {
         assert_eq!(Scheme::choose(3, 4, 4), None);
         assert_eq!(Scheme::choose(5, 31, 31), Some(Scheme::F4x5));
         assert_eq!(Scheme::choose(1, 31, 31), None);
+    }
+
+    #[test]
+    fn the_tiles_of_a_position_are_neighbours() {
+        let are_large = [true, false, true, false, false];
+        let columns = [3, 2];
+        let slots = Slots::new(&are_large, columns);
+        assert_eq!(slots.count(), 25);
+        for (y, x) in [(0, 0), (0, 7), (7, 0), (7, 7)] {
+            let mut expected = Vec::new();
+            for (of_row, is_large) in slots.rows().iter().zip(are_large) {
+                for (kind, of_kind) in of_row.iter().enumerate() {
+                    assert_eq!(of_kind.len(), columns[kind]);
+                    if (y == 0 || is_large) && (x == 0 || kind == 0) {
+                        expected.extend(of_kind.clone());
+                    }
+                }
+            }
+            expected.sort_unstable();
+            assert_eq!(slots.at(y, x).collect::<Vec<_>>(), expected, "{y} {x}");
+        }
     }
 }

@@ -2,24 +2,24 @@
 //! arXiv:1509.09308): overlapping input tiles and the filters are transformed, multiplied position
 //! by position as matrices over channels, and transformed back.
 //!
-//! A row of tiles is the unit of both transforms. Where the transformed weights are small, a task
+//! A row of tiles is the unit of both transforms. Where the transformed weights are small, a thread
 //! does everything for its rows of tiles, so that nothing leaves the cache. Where they are large,
 //! all threads transform a group of rows of tiles, then share the products by position and block of
 //! channels, so that every weight is read once for the group. Either way each element has the same
 //! order of summation.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::conv::Geometry;
 use super::memory::Floats;
+use super::multiply::{BEYOND, Multiply};
 use super::product::block_of;
 use super::simd::{Isa, Plain, dispatch, dispatch_plain};
 use super::stage::BandMemory;
-use super::strip::{Input, Inputs, Multiply, Output, Slots, Strip};
+use super::strip::{Input, Output, RowInputs, Strip};
 use super::team::Team;
 use super::tensor::Tensor;
-use super::tiles::Scheme;
+use super::tiles::{Scheme, Slots};
 use super::transform::{FilterTransform, KERNEL_MAX};
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
@@ -87,7 +87,6 @@ impl Scratch {
 pub(super) struct TileRow<'a> {
     pub(super) src: &'a [f32],
     pub(super) index: usize,
-    pub(super) slots: [usize; 2],
     pub(super) rows: &'a mut [f32],
 }
 
@@ -130,13 +129,14 @@ impl Winograd {
             // None is much smaller than the others: it would read as many weights.
             let rows_per_group = rows.len().div_ceil(groups).max(1);
             for rows in rows.chunks_mut(rows_per_group) {
-                self.run_together(rows, &strip, &mut scratch.shared, team);
+                self.group(rows, &strip, &mut scratch.shared, self.blocks(), team);
             }
         } else {
-            let rows_per_task = even_share(rows.len(), (OWN_TILES / columns).max(1), team.threads());
+            let rows_per_task =
+                even_share(rows.len(), (OWN_TILES / columns).max(1), team.threads());
             team.for_each(rows.chunks_mut(rows_per_task), |rows| {
                 let mut own = scratch.own().lock().unwrap_or_else(PoisonError::into_inner);
-                self.run_alone(rows, geometry, &mut own.tiles);
+                self.run_alone(rows, geometry, &mut own.tiles, team);
             });
         }
     }
@@ -147,62 +147,58 @@ impl Winograd {
         rows: &mut [TileRow<'_>],
         geometry: Geometry,
         memory: &mut Floats,
+        team: &Team,
     ) {
         let whole = Strip::new(self, geometry);
         let columns = whole.columns.count();
-        let width = columns.div_ceil(columns.div_ceil(OWN_TILES).max(1));
-        for first in (0..columns).step_by(width.max(1)) {
-            self.strip(rows, &whole.part(first..columns.min(first + width)), memory);
+        let width = columns.div_ceil(columns.div_ceil(OWN_TILES)).max(1);
+        for first in (0..columns).step_by(width) {
+            let strip = whole.part(first..columns.min(first + width));
+            self.group(rows, &strip, memory, 1, team);
         }
     }
 
-    /// A strip, block by block of output channels.
-    fn strip(&self, rows: &mut [TileRow<'_>], strip: &Strip<'_>, memory: &mut Floats) {
-        let side = self.scheme.side();
-        let slots = place(rows, strip);
-        let (tiles, line_len) = (slots.count(), strip.line_len(slots.count()));
-        let position_len = strip.position_len(tiles);
-        let (inputs, products) =
-            split(memory, strip.positions() * position_len + 16 * 16, side * line_len);
-        let out = Inputs::new(inputs);
-        rows.iter().for_each(|row| self.input(row, strip, tiles, &out));
-        let group = Group { conv: self, inputs, position_len, slots };
-        for block in 0..self.c_out / self.block {
-            for (y, out) in products.chunks_exact_mut(line_len).enumerate() {
-                let next = if y + 1 < side { (y + 1, block) } else { (0, block + 1) };
-                group.multiply((y, block), next, out);
-            }
-            for row in rows.iter_mut() {
-                self.output(block..block + 1, products, line_len, row, strip);
-            }
-        }
-    }
-
-    /// All threads share the rows of tiles, then the products, then the rows again.
-    fn run_together(
+    /// Some rows of tiles of a strip, of which there are products of `at_once` blocks of output
+    /// channels at a time. All threads share the rows of tiles, then the products, then the rows
+    /// again, unless they already share the groups.
+    fn group(
         &self,
         rows: &mut [TileRow<'_>],
         strip: &Strip<'_>,
         memory: &mut Floats,
+        at_once: usize,
         team: &Team,
     ) {
-        let side = self.scheme.side();
-        let slots = place(rows, strip);
-        let (tiles, line_len) = (slots.count(), strip.line_len(slots.count()));
-        let position_len = strip.position_len(tiles);
-        let blocks = self.c_out / self.block;
-        let (inputs, products) =
-            split(memory, strip.positions() * position_len + 16 * 16, side * blocks * line_len);
-        let out = Inputs::new(inputs);
-        team.for_each(rows.iter(), |row| self.input(row, strip, tiles, &out));
-        let group = Group { conv: self, inputs, position_len, slots };
-        team.for_each(products.chunks_exact_mut(line_len).enumerate(), |(line, out)| {
-            let at = |line: usize| (line / blocks, line % blocks);
-            group.multiply(at(line), at(line + 1), out);
+        let slots = strip.slots(rows.iter().map(|row| row.index));
+        let (side, tiles) = (self.scheme.side(), slots.count());
+        let (position_len, line_len) = (strip.position_len(tiles), strip.line_len(tiles));
+        let inputs_len = side * side * position_len + BEYOND;
+        let (inputs, products) = split(memory, inputs_len, side * at_once * line_len);
+        let shares = RowInputs::of_rows(inputs, &slots);
+        team.for_each(rows.iter().zip(shares), |(row, out)| {
+            dispatch(self.isa, Input { strip, src: row.src, row: row.index, out });
         });
-        team.for_each(rows.iter_mut(), |row| {
-            self.output(0..blocks, products, line_len, row, strip);
-        });
+        let group = Group { conv: self, inputs, position_len, slots: &slots };
+        for first in (0..self.blocks()).step_by(at_once) {
+            // Lines and blocks in the order in which their products are in memory.
+            let at = |line: usize| match line / at_once {
+                y if y < side => (y, first + line % at_once),
+                _ => (0, first + at_once),
+            };
+            let lines = products.chunks_exact_mut(line_len).enumerate();
+            team.for_each(lines, |(line, out)| group.multiply(at(line), at(line + 1), out));
+            let (blocks, products) = (first..first + at_once, &*products);
+            team.for_each(rows.iter_mut().zip(slots.rows()), |(row, slots)| {
+                let (blocks, slots, rows) = (blocks.clone(), slots.clone(), &mut *row.rows);
+                let row = row.index;
+                dispatch(self.isa, Output { strip, blocks, products, line_len, row, slots, rows });
+            });
+        }
+    }
+
+    /// Blocks of output channels.
+    fn blocks(&self) -> usize {
+        self.c_out / self.block
     }
 
     /// The weights of a position and a block; none beyond the last.
@@ -211,79 +207,39 @@ impl Winograd {
         let plane = block * self.scheme.side() * self.scheme.side() + position;
         self.weights.get(plane * len..(plane + 1) * len).unwrap_or_default()
     }
-
-    /// Transforms a row of tiles to (tile, position, channel).
-    fn input(&self, row: &TileRow<'_>, strip: &Strip<'_>, tiles: usize, out: &Inputs<'_>) {
-        let slots = row.slots;
-        dispatch(self.isa, Input { strip, src: row.src, row: row.index, slots, tiles, out });
-    }
-
-    /// Transforms a row of tiles back and writes its output rows.
-    fn output(
-        &self,
-        blocks: Range<usize>,
-        products: &[f32],
-        line_len: usize,
-        row: &mut TileRow<'_>,
-        strip: &Strip<'_>,
-    ) {
-        let slots = row.slots;
-        let rows = &mut *row.rows;
-        let row = row.index;
-        dispatch(self.isa, Output { strip, blocks, products, line_len, slots, row, rows });
-    }
 }
 
-/// Gives rows of tiles their slots.
-fn place(rows: &mut [TileRow<'_>], strip: &Strip<'_>) -> Slots {
-    let slots = strip.slots(rows.iter().map(|row| row.index));
-    let mut before = [0; 2];
-    for row in rows {
-        let is_large = strip.rows.is_large(row.index);
-        let before = &mut before[usize::from(is_large)];
-        row.slots = slots.of_row(is_large, *before);
-        *before += 1;
-    }
-    slots
-}
-
-/// Some rows of transformed tiles.
+/// The transformed inputs of some rows of tiles.
 struct Group<'a> {
     conv: &'a Winograd,
     inputs: &'a [f32],
     position_len: usize,
-    slots: Slots,
+    slots: &'a Slots,
 }
 
 impl Group<'_> {
     /// Multiplies the positions of line `y` and one block of channels to (tile, position, channel).
     /// Those of the line and the block that are `next` come after them.
     fn multiply(&self, (y, block): (usize, usize), next: (usize, usize), out: &mut [f32]) {
-        let &Group { conv, inputs, position_len, ref slots } = self;
+        let Group { conv, inputs, position_len, slots } = *self;
         let side = conv.scheme.side();
         for x in 0..side {
             let position = y * side + x;
-            let weights = conv.plane(position, block);
-            let ahead = match x + 1 < side {
-                true => conv.plane(position + 1, block),
-                false => conv.plane(next.0 * side, next.1),
-            };
-            let inputs = &inputs[position * position_len..];
-            let out = &mut out[x * conv.block..];
-            dispatch(
-                conv.isa,
-                Multiply {
-                    c_in: conv.c_in,
-                    weights,
-                    ahead,
-                    inputs,
-                    position_len,
-                    slots: slots.of_position(y, x),
-                    tiles: slots.count(),
-                    out,
-                    out_len: side * conv.block,
+            let multiply = Multiply {
+                c_in: conv.c_in,
+                weights: conv.plane(position, block),
+                ahead: match x + 1 < side {
+                    true => conv.plane(position + 1, block),
+                    false => conv.plane(next.0 * side, next.1),
                 },
-            );
+                inputs: &inputs[position * position_len..],
+                position_len,
+                tiles: slots.count(),
+                slots: slots.at(y, x),
+                out: &mut out[x * conv.block..],
+                out_stride: side * conv.block,
+            };
+            dispatch(conv.isa, multiply);
         }
     }
 }
@@ -353,7 +309,7 @@ fn tile_rows<'a>(strip: &Strip<'_>, src: &'a Tensor, dst: &'a mut Tensor) -> Vec
         for index in 0..strip.rows.count() {
             let end = strip.rows.start(index + 1).min(to.h);
             let (rows, later) = rest.split_at_mut((end - strip.rows.start(index)) * to.row_len());
-            all.push(TileRow { src: src.image(image), index, slots: [0; 2], rows });
+            all.push(TileRow { src: src.image(image), index, rows });
             rest = later;
         }
     }
