@@ -73,6 +73,11 @@ pub(super) trait Vector: Copy {
     unsafe fn max(self, other: Self) -> Self;
     /// The sum of all lanes, halves onto halves.
     unsafe fn total(self) -> f32;
+    /// Stores past the caches. `to` must be aligned to a whole vector, and [`Vector::fence`] come
+    /// before another thread reads.
+    unsafe fn stream(self, to: *mut f32);
+    /// Waits until others see what was streamed.
+    unsafe fn fence();
     /// Asks for a line of the cache, near to the registers; any address will do.
     unsafe fn prefetch(at: *const f32);
     /// The same for a line that will be written.
@@ -124,6 +129,13 @@ impl Vector for [f32; 4] {
         (self[0] + self[2]) + (self[1] + self[3])
     }
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { self.store(to) };
+    }
+    #[inline(always)]
+    unsafe fn fence() {}
+    #[inline(always)]
     unsafe fn prefetch(_at: *const f32) {}
     #[inline(always)]
     unsafe fn prefetch_write(_at: *const f32) {}
@@ -133,8 +145,8 @@ impl Vector for [f32; 4] {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86_vector {
-    ($register:ident, $len:expr, $tile:expr, $splat:ident, $load:ident, $store:ident, $fma:ident,
-     $add:ident, $sub:ident, $mul:ident, $max:ident, $total:ident) => {
+    ($register:ident, $len:expr, $tile:expr, $splat:ident, $load:ident, $store:ident, $stream:ident,
+     $fma:ident, $add:ident, $sub:ident, $mul:ident, $max:ident, $total:ident) => {
         impl Vector for std::arch::x86_64::$register {
             const LEN: usize = $len;
             const TILE: usize = $tile;
@@ -182,6 +194,16 @@ macro_rules! x86_vector {
             unsafe fn total(self) -> f32 {
                 // SAFETY: the caller vouches for the instruction set.
                 unsafe { $total(self) }
+            }
+            #[inline(always)]
+            unsafe fn stream(self, to: *mut f32) {
+                // SAFETY: the caller vouches for the instruction set and the pointer.
+                unsafe { std::arch::x86_64::$stream(to, self) }
+            }
+            #[inline(always)]
+            unsafe fn fence() {
+                // SAFETY: every processor with these vectors has it.
+                unsafe { std::arch::x86_64::_mm_sfence() };
             }
             #[inline(always)]
             unsafe fn prefetch(at: *const f32) {
@@ -234,6 +256,7 @@ x86_vector!(
     _mm256_set1_ps,
     _mm256_loadu_ps,
     _mm256_storeu_ps,
+    _mm256_stream_ps,
     _mm256_fmadd_ps,
     _mm256_add_ps,
     _mm256_sub_ps,
@@ -249,6 +272,7 @@ x86_vector!(
     _mm512_set1_ps,
     _mm512_loadu_ps,
     _mm512_storeu_ps,
+    _mm512_stream_ps,
     _mm512_fmadd_ps,
     _mm512_add_ps,
     _mm512_sub_ps,

@@ -13,6 +13,7 @@ use super::direct::Direct;
 use super::memory::Floats;
 use super::ops::PoolRow;
 use super::simd::{Isa, dispatch_plain};
+use super::strip::Strip;
 use super::tap::{Compared, Comparison, RowResult};
 use super::team::Team;
 use super::tensor::{BEFORE, Layout, Tensor};
@@ -146,7 +147,7 @@ impl Stage<'_> {
                 TileRow { src: source, index, rows }
             });
             let mut split: Vec<TileRow<'_>> = split.collect();
-            self.conv.run_alone(&mut split, geometry, tiles, team);
+            self.conv.run_alone(&mut split, &Strip::new(self.conv, geometry), tiles, team);
         }
         let row = |image: usize, y: usize| {
             &maps[image * map_len + y * to.row_len() + BEFORE * to.c..][..to.w * to.c]

@@ -26,13 +26,15 @@ pub(super) struct Strip<'a> {
     pub(super) columns: Cut,
     /// The columns of tiles that are computed.
     pub(super) tiles: Range<usize>,
+    /// Whether outputs go past the caches, where they would be gone before they are read.
+    pub(super) streams: bool,
 }
 
 impl<'a> Strip<'a> {
     /// All columns.
     pub(super) fn new(conv: &'a Winograd, geometry: Geometry) -> Strip<'a> {
         let (rows, columns) = (conv.scheme.cut(geometry.to.h), conv.scheme.cut(geometry.to.w));
-        Strip { conv, geometry, rows, columns, tiles: 0..columns.count() }
+        Strip { conv, geometry, rows, columns, tiles: 0..columns.count(), streams: false }
     }
 
     /// Some of them.
@@ -261,7 +263,12 @@ impl Kernel for Output<'_> {
     unsafe fn run<V: Vector, const TILE: usize>(mut self) {
         let (strip, row, slots) = (self.strip, self.row, self.slots.clone());
         // SAFETY: the caller vouches for the instruction set.
-        unsafe { transform::<V, _>(&mut self, strip, row, slots) };
+        unsafe {
+            transform::<V, _>(&mut self, strip, row, slots);
+            if strip.streams {
+                V::fence();
+            }
+        }
     }
 }
 
@@ -284,6 +291,7 @@ impl Transform for Output<'_> {
         let (block, tile_len, to) = (conv.block, self.strip.tile_line_len(), geometry.to);
         let blocks_len = self.blocks.len() * self.line_len;
         let height = (self.rows.len() / to.row_len()).min(Y_OUT);
+        let streams = self.strip.streams;
         let tiles = tiles.zip(slots);
         let work = self.blocks.clone().flat_map(|index| tiles.clone().map(move |at| (index, at)));
         for (index, (tile, slot)) in work {
@@ -316,6 +324,8 @@ impl Transform for Output<'_> {
                     }
                     let bias = V::load(conv.bias.as_ptr().add(c));
                     let dst = self.rows.as_mut_ptr().add(at);
+                    let is_aligned = dst.cast::<V>().is_aligned();
+                    let streams = streams && is_aligned && to.c.is_multiple_of(V::LEN);
                     for y in 0..height {
                         let mut line = [V::splat(0.0); X_IN];
                         for (value, half) in line.iter_mut().zip(&half) {
@@ -324,7 +334,11 @@ impl Transform for Output<'_> {
                         let dst = dst.add(y * to.row_len());
                         let values = X::output(line).into_iter().enumerate();
                         // Nearly always the number of stores is known, and there is no branch.
-                        if width == X_OUT {
+                        if width == X_OUT && streams {
+                            for (x, value) in values {
+                                V::splat(0.0).max(value.add(bias)).stream(dst.add(x * to.c));
+                            }
+                        } else if width == X_OUT {
                             for (x, value) in values {
                                 let at = dst.add(x * to.c);
                                 V::splat(0.0).max(value.add(bias)).store(at);

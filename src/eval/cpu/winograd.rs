@@ -26,6 +26,9 @@ use crate::net::weights::Conv;
 
 /// Transformed weights of more bytes than this are read once per group by all threads together.
 const SHARED_WEIGHT_BYTES: usize = 6 << 20;
+/// Maps of more bytes than this go past the caches: they would be read from memory anyway, and are
+/// not read into a cache first in order to be written.
+const STREAMED_BYTES: usize = 24 << 20;
 /// Tiles of a strip that one thread computes, nearly: what is transformed stays in its cache. Rows
 /// of tiles are shared out so that no thread is idle while another computes the last ones.
 const OWN_TILES: usize = 24;
@@ -120,7 +123,9 @@ impl Winograd {
         scratch: &mut Scratch,
         team: &Team,
     ) {
-        let strip = Strip::new(self, geometry);
+        let bytes = geometry.to.image_len() * size_of::<f32>();
+        let mut strip = Strip::new(self, geometry);
+        strip.streams = bytes > STREAMED_BYTES;
         let mut rows = tile_rows(&strip, src, dst);
         let columns = strip.columns.count();
         if shared(self.weights.len()) {
@@ -136,7 +141,7 @@ impl Winograd {
                 even_share(rows.len(), (OWN_TILES / columns).max(1), team.threads());
             team.for_each(rows.chunks_mut(rows_per_task), |rows| {
                 let mut own = scratch.own().lock().unwrap_or_else(PoisonError::into_inner);
-                self.run_alone(rows, geometry, &mut own.tiles, team);
+                self.run_alone(rows, &strip, &mut own.tiles, team);
             });
         }
     }
@@ -145,11 +150,10 @@ impl Winograd {
     pub(super) fn run_alone(
         &self,
         rows: &mut [TileRow<'_>],
-        geometry: Geometry,
+        whole: &Strip<'_>,
         memory: &mut Floats,
         team: &Team,
     ) {
-        let whole = Strip::new(self, geometry);
         let columns = whole.columns.count();
         let width = columns.div_ceil(columns.div_ceil(OWN_TILES)).max(1);
         for first in (0..columns).step_by(width) {
