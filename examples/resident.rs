@@ -10,9 +10,10 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
-use lpips::batch::{BatchShape, Depth, Pair, Size};
+use lpips::batch::{BatchShape, Pair};
 use lpips::eval::cpu::{Config, CpuEvaluator};
 use lpips::eval::{Distance, Evaluator as _, Model, Wait};
+use lpips::image::{Depth, Size};
 use lpips::image::{Image, Pixels};
 use lpips::net::Net;
 use lpips::net::weights::{Lin, SearchPath, Trunk, Version};

@@ -11,8 +11,9 @@ pub mod fake;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::choice::Device;
-use crate::batch::{Batch, BatchShape, Row, Size};
+pub use self::choice::{ConvChoice, Device, Gpus};
+use crate::batch::{Batch, BatchShape, Row};
+use crate::image::Size;
 use crate::net::Net;
 use crate::net::plan::TooSmall;
 use crate::net::weights::{Trunk, Version};

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use fs_err::{File, OpenOptions};
 use ureq::Agent;
 
-use crate::net::weights::sha256_hex_of;
+use crate::hash::sha256_hex_of;
 
 /// How long a server may take to be reached and to begin its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -138,7 +138,7 @@ mod tests {
     use std::thread::JoinHandle;
 
     use super::*;
-    use crate::net::weights::sha256_hex;
+    use crate::hash::sha256_hex;
 
     /// Answers one request after the other, on loopback; gives back what was asked.
     fn serve(answers: Vec<Vec<u8>>) -> (String, JoinHandle<Vec<String>>) {

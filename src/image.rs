@@ -10,6 +10,7 @@ mod header;
 mod jpeg;
 mod npy;
 mod other;
+mod size;
 mod stamp;
 
 use std::fs::Metadata;
@@ -22,12 +23,12 @@ use clap::ValueEnum;
 use fs_err::File;
 use serde::Serialize;
 
-use crate::batch::{Depth, Size};
-use crate::error::nearest_file;
+use crate::suggest::nearest_file;
 
 pub use self::crop::SizePolicy;
 pub use self::float::Range;
-pub use self::header::{Difference, Differences, Header, Traits};
+pub use self::header::{Header, Traits};
+pub use self::size::{Depth, Size};
 pub use self::stamp::{Stamp, Verify};
 
 /// Samples of an image: (row, column, RGB).

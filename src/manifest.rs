@@ -19,8 +19,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use self::columns::Columns;
 use self::format::Reader;
 use crate::batch::Row;
-use crate::error::{Refusal, nearest_file};
-use crate::net::weights::sha256_hex_of;
+use crate::error::Refusal;
+use crate::hash::sha256_hex_of;
+use crate::suggest::nearest_file;
 
 pub use self::format::{Fault, Format};
 

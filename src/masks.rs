@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::batch::Size;
 use crate::error::Failure;
+use crate::image::Size;
 use crate::image::{self, ImageError, Pixels, Stamp};
 use crate::metric::Mask;
 

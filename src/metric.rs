@@ -10,8 +10,8 @@ mod resize;
 
 use serde::{Serialize, Serializer};
 
-use crate::batch::Size;
 use crate::eval::{Distance, Map, Wanted};
+use crate::image::Size;
 
 pub use self::preset::Preset;
 use self::resize::Resize;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::error::{Refusal, nearest, quoted};
+use crate::error::{Refusal, quoted};
+use crate::suggest::nearest;
 
 pub use self::all::all_pairs;
 

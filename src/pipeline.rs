@@ -26,10 +26,11 @@ use self::reduce::Reducer;
 use crate::batch::Row;
 use crate::error::{Failure, Refusal};
 use crate::eval::{Evaluator, Scored};
-use crate::image::{self, Differences, Image, Stamp};
+use crate::image;
 use crate::manifest::Manifest;
 use crate::masks::Masks;
 use crate::metric::Output;
+use crate::pair::Files;
 use crate::progress::Progress;
 use crate::run::attempt::Attempt;
 use crate::run::counts::Counts;
@@ -135,20 +136,6 @@ struct Outcomes {
     /// With the files of each pair.
     scored: Vec<(Scored, Vec<Files>)>,
     failed: Vec<Record>,
-}
-
-/// What the journal says of the two files of a pair.
-#[derive(Clone, Copy, Debug)]
-struct Files {
-    differences: Differences,
-    stamps: [Stamp; 2],
-}
-
-impl Files {
-    fn of(reference: &Image, distorted: &Image) -> Files {
-        let differences = reference.traits.differences(distorted.traits);
-        Files { differences, stamps: [reference.stamp, distorted.stamp] }
-    }
 }
 
 /// Where outcomes go.

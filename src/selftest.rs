@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::batch::{Batch, BatchShape, Depth, Pair, Size};
+use crate::batch::{Batch, BatchShape, Pair};
 use crate::eval::{Distance, Evaluator, Model, Precision, Wait};
+use crate::image::{Depth, Size};
 use crate::image::{Image, Pixels};
 use crate::oracle;
 

@@ -13,12 +13,14 @@ mod host_cuda;
 mod machine;
 mod support;
 
-use lpips::batch::{BatchShape, Depth, Pair, Size};
+use lpips::batch::{BatchShape, Pair};
 use lpips::eval::cpu::{self, CpuEvaluator};
-use lpips::eval::cuda::{self, ConvChoice, CudaEvaluator, Gpus};
+use lpips::eval::cuda::{self, CudaEvaluator};
 use lpips::eval::{
-    Affine, Distance, Epsilon, Evaluator, Map, Model, Precision, Unscored, Wait, Wanted,
+    Affine, ConvChoice, Distance, Epsilon, Evaluator, Gpus, Map, Model, Precision, Unscored, Wait,
+    Wanted,
 };
+use lpips::image::{Depth, Size};
 use lpips::image::{Image, Pixels};
 use lpips::net::Net;
 use lpips::net::weights::Version;

@@ -120,7 +120,7 @@ fn attempt(name: &str, bytes: &[u8], read: &dyn Fn(&[u8])) {
         assert!(used < MEMORY_MAX_KIB, "{used} KiB of memory were used");
     }));
     if let Err(panic) = outcome {
-        let hash = &lpips::net::weights::sha256_hex(bytes)[..12];
+        let hash = &lpips::hash::sha256_hex(bytes)[..12];
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{hash}-{name}"));
         fs_err::write(&path, bytes).unwrap();
         eprintln!("the bytes of the case that failed are in {}", path.display());

@@ -7,9 +7,9 @@ mod support;
 
 use std::path::Path;
 
-use lpips::batch::Size;
 use lpips::eval::cpu::{Config, CpuEvaluator};
 use lpips::eval::{Distance, Model, Wanted};
+use lpips::image::Size;
 use lpips::metric::{self, Reduction};
 use lpips::net::Net;
 use lpips::net::weights::{Trunk, Version};

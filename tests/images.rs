@@ -4,8 +4,8 @@
 
 mod support;
 
+use lpips::hash::sha256_hex;
 use lpips::image::{self, Alpha, Image, Pixels, Rules};
-use lpips::net::weights::sha256_hex;
 
 use support::{csv, data};
 

@@ -3,9 +3,9 @@
 
 mod support;
 
-use lpips::batch::Size;
 use lpips::eval::cpu::{Config, CpuEvaluator, Isa};
 use lpips::eval::{self, Affine, Epsilon, Model, Wanted};
+use lpips::image::Size;
 use lpips::image::{Image, Pixels};
 use lpips::net::Net;
 use lpips::net::weights::Version;

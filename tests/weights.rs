@@ -182,7 +182,7 @@ fn exported_weights_give_the_scores_of_the_embedded_ones() {
         lpips(folder.path(), &["weights", "import", "alex.safetensors", "--weights-dir", "w"]);
     assert!(imported.status.success(), "{}", stderr(&imported));
     let bytes = fs_err::read(folder.path().join("w/alex.safetensors")).unwrap();
-    let sha256 = lpips::net::weights::sha256_hex(&bytes);
+    let sha256 = lpips::hash::sha256_hex(&bytes);
     assert_eq!(sha256, lpips::net::weights::ALEX_SHA256);
 
     let [reference, distorted] =

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::image::Difference;
+use crate::pair::Difference;
 
 /// Examples that are kept of one code; all are counted.
 const EXAMPLES_MAX: usize = 1000;

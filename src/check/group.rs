@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::{Question, Work};
-use crate::batch::{BatchShape, Size};
+use crate::batch::BatchShape;
 use crate::error::Failure;
-use crate::image::{self, Difference, Header, Rules};
+use crate::image::Size;
+use crate::image::{self, Header, Rules};
 use crate::manifest::{Entry, Manifest};
 use crate::masks::Masks;
 use crate::net::Net;
 use crate::net::plan::TooSmall;
+use crate::pair::{self, Difference, Differences};
 
 /// Bytes that are compared at a time.
 const COMPARED_BYTES: usize = 1 << 16;
@@ -201,11 +203,11 @@ fn judge(
         let nets = question.nets.iter().filter_map(|&net| too_small(net, reference.size));
         verdict.told.extend(nets.map(|too_small| ("E_TOO_SMALL", too_small.to_string())));
     } else {
-        let message = question.rules.sizes_differ(reference.size, distorted.size);
+        let message = pair::sizes_differ(question.rules, reference.size, distorted.size);
         verdict.told.push(("E_SIZE", message));
     }
     verdict.is_scorable = verdict.told.is_empty();
-    let differences = reference.header.traits.differences(distorted.header.traits);
+    let differences = Differences::between(reference.header.traits, distorted.header.traits);
     let borne = Difference::ALL.into_iter().filter(|&one| differences.contains(one));
     verdict
         .told
@@ -221,8 +223,7 @@ fn too_small(net: Net, size: Size) -> Option<TooSmall> {
 }
 
 fn shape(reference: &Seen, distorted: &Seen) -> BatchShape {
-    let depth = reference.header.depth().max(distorted.header.depth());
-    BatchShape { size: reference.size, depth }
+    pair::shape(reference.size, reference.header.depth(), distorted.header.depth())
 }
 
 /// Whether two files hold the same bytes; stops at the first difference. A file that cannot be read

@@ -131,11 +131,11 @@ fn work_counts_unique_images_by_shape() {
     let manifest = "ref,dist,id\na.pgm,b.pgm,1\na.pgm,c.pgm,2\na.pgm,b.pgm,3\na.pgm,a.pgm,4\n\
                     d.pgm,deep.pgm,5\n";
     let report = examine(at, manifest, &[Net::Alex], &Rules::default());
-    let size = crate::batch::Size { width: 40, height: 40 };
+    let size = crate::image::Size { width: 40, height: 40 };
     let shape = |depth| BatchShape { size, depth };
     let expected = [
-        (shape(crate::batch::Depth::U8), Work { pairs: 4, images: 3 }),
-        (shape(crate::batch::Depth::F32), Work { pairs: 1, images: 2 }),
+        (shape(crate::image::Depth::U8), Work { pairs: 4, images: 3 }),
+        (shape(crate::image::Depth::F32), Work { pairs: 1, images: 2 }),
     ];
     assert_eq!(report.work, expected.into());
     assert_eq!((report.pairs, report.scorable), (5, 5));

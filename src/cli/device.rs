@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::eval::cuda::ConvChoice;
+use crate::eval::ConvChoice;
 use crate::eval::{Device, Precision};
 
 /// What it is computed with.

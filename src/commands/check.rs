@@ -6,13 +6,14 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::evaluator;
-use crate::batch::{BatchShape, Depth, Pair, Size};
+use crate::batch::{BatchShape, Pair};
 use crate::check::{Finding, Question, Report, Severity};
 use crate::cli::CheckArgs;
 use crate::config::Preflight;
 use crate::error::Exit;
 use crate::eval::{Evaluator, Wait};
 use crate::image::{self, Image, Pixels, Rules};
+use crate::image::{Depth, Size};
 use crate::manifest::Manifest;
 use crate::net::Net;
 use crate::net::plan::Plan;

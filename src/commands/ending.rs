@@ -1,7 +1,7 @@
 //! What people are told when a run has ended: the summary as they read it, groups in the order of
 //! their means, then what failed and where the files are.
 
-use crate::image::Difference;
+use crate::pair::Difference;
 use crate::progress::{humanized, tell};
 use crate::run::counts::Counts;
 use crate::run::tables::{GroupColumn, SummaryRow};

@@ -3,9 +3,9 @@
 use crate::config::Compute;
 use crate::error::Refusal;
 use crate::eval::cpu::CpuEvaluator;
+use crate::eval::cuda::CudaEvaluator;
 use crate::eval::cuda::probe::Probe;
-use crate::eval::cuda::{CudaEvaluator, Gpus};
-use crate::eval::{Device, Evaluator, Model};
+use crate::eval::{Device, Evaluator, Gpus, Model};
 use crate::progress::tell;
 use crate::shard;
 

@@ -5,7 +5,8 @@ use std::io::Write as _;
 use clap::{Command, CommandFactory as _};
 
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
-use crate::error::{Exit, Refusal, nearest};
+use crate::error::{Exit, Refusal};
+use crate::suggest::nearest;
 
 /// Prints a completion script on stdout.
 ///

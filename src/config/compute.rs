@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use crate::cli::{BatchSize, DeviceArgs};
 use crate::error::Refusal;
-use crate::eval::cuda::ConvChoice;
-use crate::eval::{Device, Precision, cpu, cuda};
+use crate::eval::{ConvChoice, Device, Gpus, Precision, cpu, cuda};
 
 /// What a job computes with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,7 +74,7 @@ impl Compute {
 
     /// How these GPUs are to be used; `notify` is told of those that are lost.
     #[must_use]
-    pub fn cuda(&self, gpus: cuda::Gpus, notify: fn(&str)) -> cuda::Config {
+    pub fn cuda(&self, gpus: Gpus, notify: fn(&str)) -> cuda::Config {
         cuda::Config {
             gpus,
             precision: self.precision,

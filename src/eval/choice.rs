@@ -1,6 +1,4 @@
-//! Which device people ask for, as they write it.
-
-use super::cuda::Gpus;
+//! The device and the convolution engine that a user asks for, as the command line spells them.
 
 /// `auto`, `cpu`, `cuda`, `cuda:0,2` or `cuda:all`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,6 +9,29 @@ pub enum Device {
     Cpu,
     /// GPUs, and nothing else.
     Cuda(Gpus),
+}
+
+/// Which GPUs to use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Gpus {
+    /// The first that the process sees.
+    First,
+    /// These, by index among those that the process sees.
+    These(Vec<usize>),
+    /// Every one that can be used.
+    All,
+}
+
+/// What convolves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum ConvChoice {
+    /// cuDNN if it is there, else cuBLAS
+    #[default]
+    Auto,
+    /// cuDNN, with bias and ReLU fused
+    Cudnn,
+    /// Matrix products of cuBLAS
+    Cublas,
 }
 
 impl std::str::FromStr for Device {

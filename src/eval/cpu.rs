@@ -36,7 +36,8 @@ use self::engine::{Engine, activation_max, images_at_once};
 use self::passes::{Pass, image_bytes};
 use self::team::Team;
 use super::{Description, Evaluator, Model, PairScore, Scored, Wait, Wanted};
-use crate::batch::{Batch, BatchShape, Extent, Size, Staging};
+use crate::batch::{Batch, BatchShape, Extent, Staging};
+use crate::image::Size;
 use crate::net::Net;
 use crate::net::plan::Plan;
 

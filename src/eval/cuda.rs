@@ -42,7 +42,7 @@ use self::probe::Probe;
 use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rates, resident_rates};
 use self::thread::refusal;
-use super::{Description, Evaluator, Loss, Model, Precision, Scored, Wait};
+use super::{ConvChoice, Description, Evaluator, Gpus, Loss, Model, Precision, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Staging};
 use crate::error::Refusal;
 
@@ -56,29 +56,6 @@ const MICRO_BATCHES_MAX: usize = 4;
 const FREE_PARTS: u64 = 64;
 /// Nor do they take more of the host than this, unless one micro-batch does.
 const STAGING_BYTES_MAX: u64 = 64 << 20;
-
-/// Which GPUs to use.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Gpus {
-    /// The first that the process sees.
-    First,
-    /// These, by index among those that the process sees.
-    These(Vec<usize>),
-    /// Every one that can be used.
-    All,
-}
-
-/// What convolves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum ConvChoice {
-    /// cuDNN if it is there, else cuBLAS
-    #[default]
-    Auto,
-    /// cuDNN, with bias and ReLU fused
-    Cudnn,
-    /// Matrix products of cuBLAS
-    Cublas,
-}
 
 /// An engine that was chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,8 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
+use super::Size;
 use super::{Image, Pixels, Reason, Rules};
-use crate::batch::Size;
 
 /// What is done about sides that are no multiple of a super-resolution factor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,35 +40,6 @@ impl std::fmt::Display for SizePolicy {
 impl Serialize for SizePolicy {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-/// Factors that are offered as a remedy: those of super-resolution, and of networks.
-const FACTORS: [usize; 5] = [2, 3, 4, 8, 16];
-
-impl Rules {
-    /// Says that the sizes of a reference and its distorted image differ, and what would help.
-    #[must_use]
-    pub fn sizes_differ(&self, reference: Size, distorted: Size) -> String {
-        let wider = reference.width.abs_diff(distorted.width);
-        let higher = reference.height.abs_diff(distorted.height);
-        let remedy = self.mending(reference, distorted);
-        let remedy = remedy.map(|policy| format!("; --size-policy {policy} would make them equal"));
-        format!(
-            "ref is {reference}, dist is {distorted}: they differ by {wider}x{higher} pixels{}",
-            remedy.unwrap_or_default()
-        )
-    }
-
-    /// The policy under which two images of different sizes would be of one size.
-    fn mending(&self, a: Size, b: Size) -> Option<SizePolicy> {
-        if self.size_policy != SizePolicy::Error || self.crop_border > 0 {
-            return None;
-        }
-        let cut = |size: Size, n: usize| (size.width / n * n, size.height / n * n);
-        let helps = |&n: &usize| cut(a, n) == cut(b, n) && cut(a, n).0 > 0 && cut(a, n).1 > 0;
-        let factor = FACTORS.into_iter().find(helps)?;
-        Some(SizePolicy::ModCrop(factor))
     }
 }
 
@@ -159,15 +130,6 @@ mod tests {
         let (code, text) = crop(numbered(15, 20), &rules).unwrap_err();
         assert_eq!(code, "E_TOO_SMALL");
         assert!(text.contains("15x20 after --size-policy modcrop:8 and --crop-border 4"), "{text}");
-    }
-
-    #[test]
-    fn the_offered_remedy_makes_sizes_equal() {
-        let size = |width, height| Size { width, height };
-        let rules = Rules::default();
-        assert_eq!(rules.mending(size(2040, 1357), size(2040, 1356)), Some(SizePolicy::ModCrop(2)));
-        assert_eq!(rules.mending(size(67, 65), size(64, 64)), Some(SizePolicy::ModCrop(4)));
-        assert_eq!(rules.mending(size(100, 100), size(25, 25)), None);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{SampleFormat, Tag};
 
+use super::Size;
 use super::{Alpha, Header, Image, Pixels, Reason, Rules, Traits, check_size};
-use crate::batch::Size;
 
 /// What float samples stand for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, ValueEnum)]

@@ -8,8 +8,8 @@ use std::io::BufRead;
 
 use mozjpeg::{ColorSpace, Decompress, Marker};
 
+use super::Size;
 use super::{Header, Image, Pixels, Reason, Rules, Traits, caught, check_size};
-use crate::batch::Size;
 
 const EXIF: Marker = Marker::APP(1);
 const ICC: Marker = Marker::APP(2);

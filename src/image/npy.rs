@@ -5,10 +5,10 @@ use std::io::Read;
 
 use ::image::{DynamicImage, ImageBuffer, Luma, LumaA, Rgb, Rgba};
 
+use super::Size;
 use super::container::Container;
 use super::float::Samples;
 use super::{Header, Image, Reason, Rules, Traits, check_size, other};
-use crate::batch::Size;
 
 /// How every file begins.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";

@@ -6,9 +6,9 @@ use ::image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
 };
 
+use super::Size;
 use super::container::{self, Container, Scale};
 use super::{Alpha, Header, Image, Pixels, Reason, Rules, Traits, check_size};
-use crate::batch::Size;
 
 /// Memory that a decoder may use beside its pixels.
 const DECODER_BYTES: u64 = 64 << 20;

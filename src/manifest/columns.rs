@@ -6,7 +6,8 @@ use std::path::Path;
 use csv::StringRecord;
 
 use super::Entry;
-use crate::error::{Refusal, nearest, quoted};
+use crate::error::{Refusal, quoted};
+use crate::suggest::nearest;
 
 /// Headers that name the reference, the preferred one first.
 const REFERENCE: &[&str] = &["ref", "reference", "gt", "hr"];

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::{ConvSpec, Net};
+use crate::hash::sha256_hex;
 
 pub use self::made::{Given, Random};
 pub use self::recognise::{Recognised, recognise};
@@ -114,31 +114,6 @@ pub struct Lin {
     pub layers: Vec<Vec<f32>>,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-}
-
-/// SHA-256 in hexadecimal.
-#[must_use]
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// SHA-256 of all that `reader` gives, in hexadecimal.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn sha256_hex_of(reader: &mut impl std::io::Read) -> std::io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match reader.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            len => hasher.update(&buffer[..len]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The SHA-256 that the trunk file of `net` must have; `None` where no file is published with the

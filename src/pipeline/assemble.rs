@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use anyhow::Context as _;
 
 use super::decode::{Decoded, Part};
-use super::{Files, Outcomes, failed_rows};
+use super::{Outcomes, failed_rows};
 use crate::batch::{Batch, BatchShape, Extent, Pair, Row};
 use crate::error::Failure;
 use crate::eval::{Evaluator, Wait};
 use crate::image::{Image, Rules};
+use crate::pair::{self, Files};
 use crate::run::journal::Record;
 use crate::signals::Stop;
 
@@ -140,8 +141,7 @@ impl<'a> Assembler<'a> {
             self.outcomes.failed.extend(failed_rows(rows, &failure));
             return Ok(());
         }
-        let depth = reference.depth().max(distorted.depth());
-        let shape = BatchShape { size: reference.size, depth };
+        let shape = pair::shape(reference.size, reference.depth(), distorted.depth());
         for &row in rows {
             self.note_files(row, reference, distorted);
             let mut open = self.open(shape, group, 2)?;
@@ -157,7 +157,7 @@ impl<'a> Assembler<'a> {
         for &row in rows {
             match &group.reference {
                 Ok(image) => {
-                    let shape = BatchShape { size: image.size, depth: image.depth() };
+                    let shape = pair::shape(image.size, image.depth(), image.depth());
                     self.files.insert(row, Files::of(image, image));
                     let mut open = self.open(shape, group, 1)?;
                     let index = open.reference_of(group.number, image);
@@ -230,7 +230,7 @@ impl<'a> Assembler<'a> {
     }
 
     pub(super) fn sizes_differ(&self, reference: &Image, distorted: &Image) -> Failure {
-        Failure::new("E_SIZE", self.rules.sizes_differ(reference.size, distorted.size))
+        Failure::new("E_SIZE", pair::sizes_differ(self.rules, reference.size, distorted.size))
     }
 
     pub(super) fn fail(&mut self, records: Vec<Record>) {

@@ -12,6 +12,7 @@ use super::failed_rows;
 use crate::batch::{Batch, BatchShape, Pair, Row};
 use crate::error::Failure;
 use crate::image::Image;
+use crate::pair;
 
 /// A pair of images of a clique.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,8 +39,7 @@ impl Assembler<'_> {
         for edge in edges {
             match (&images[edge.reference], &images[edge.distorted]) {
                 (Ok(reference), Ok(distorted)) if reference.size == distorted.size => {
-                    let depth = reference.depth().max(distorted.depth());
-                    let shape = BatchShape { size: reference.size, depth };
+                    let shape = pair::shape(reference.size, reference.depth(), distorted.depth());
                     by_shape.entry(shape).or_default().push(*edge);
                 }
                 (Ok(reference), Ok(distorted)) => {

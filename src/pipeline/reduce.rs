@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::Files;
 use crate::batch::Row;
 use crate::error::Failure;
 use crate::eval::{Distance, PairScore, Scored, Unscored};
@@ -10,6 +9,7 @@ use crate::image::Stamp;
 use crate::manifest::{Entry, Manifest};
 use crate::masks::Masks;
 use crate::metric::{self, Output, Reduction, Unreduced};
+use crate::pair::Files;
 use crate::run::journal::Record;
 use crate::run::maps::Maps;
 
@@ -86,7 +86,7 @@ impl Reducer<'_> {
         &self,
         score: &PairScore,
         entry: Option<&Entry>,
-        size: crate::batch::Size,
+        size: crate::image::Size,
         stamps: &mut Vec<Stamp>,
     ) -> Vec<Result<Vec<f64>, Failure>> {
         let mask = self.masks.zip(entry).map(|(masks, entry)| {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::journal::Record;
 use super::tables::RESCORED;
 use crate::error::Failure;
-use crate::image::Difference;
+use crate::pair::Difference;
 
 /// How many rows were scored, and how many failed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

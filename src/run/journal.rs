@@ -18,7 +18,8 @@ use super::owner::Owner;
 use crate::batch::Row;
 use crate::error::{Failure, Refusal};
 use crate::eval::Loss;
-use crate::image::{Differences, Stamp};
+use crate::image::Stamp;
+use crate::pair::Differences;
 use crate::shard::Shard;
 
 /// Version of the format.

@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
 use super::records::Records;
-use super::tables::nine_digits;
 use super::{RunDir, names};
-use crate::batch::{Row, Size};
+use crate::batch::Row;
+use crate::decimal::nine_digits;
 use crate::error::Refusal;
+use crate::image::Size;
 use crate::manifest::Manifest;
 
 /// Name of the list of maps.

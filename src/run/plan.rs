@@ -8,7 +8,7 @@ use super::maps::Kept;
 use super::tables::MetricColumn;
 use super::{Fingerprint, RunDir, names};
 use crate::error::Refusal;
-use crate::net::weights::sha256_hex_of;
+use crate::hash::sha256_hex_of;
 use crate::shard::ArrayBase;
 
 /// Version of the format.

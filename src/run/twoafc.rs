@@ -5,8 +5,9 @@ use std::io::Write;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::tables::{ALL, GroupColumn, Tables, nine_digits};
+use super::tables::{ALL, GroupColumn, Tables};
 use crate::batch::Row;
+use crate::decimal::nine_digits;
 use crate::manifest::{Manifest, triplets};
 use crate::stats::{Observation, Summary, summarize};
 

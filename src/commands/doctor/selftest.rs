@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::batch::Size;
 use crate::cli::DoctorArgs;
 use crate::eval::cpu::{self, CpuEvaluator};
 use crate::eval::cuda::probe::{Library, Probe, Problem};
-use crate::eval::cuda::{self, ConvChoice, CudaEvaluator, Gpus, Rates};
-use crate::eval::{Device, Evaluator, Model, Precision};
+use crate::eval::cuda::{self, CudaEvaluator, Rates};
+use crate::eval::{ConvChoice, Device, Evaluator, Gpus, Model, Precision};
+use crate::image::Size;
 use crate::net::Net;
 use crate::net::weights::{Lin, SearchPath, Trunk, Version};
 use crate::progress::tell;

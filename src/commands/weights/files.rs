@@ -6,10 +6,11 @@ use anyhow::Context as _;
 
 use crate::error::{Exit, Refusal};
 use crate::fetch::{self, Remote};
+use crate::hash::sha256_hex;
 use crate::net::Net;
 use crate::net::weights::{
     self, Lin, Recognised, SearchPath, Source, Trunk, Version, recognise, safetensors_of,
-    sha256_hex, tensors_of,
+    tensors_of,
 };
 use crate::progress::{Download, tell};
 

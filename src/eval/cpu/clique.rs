@@ -76,7 +76,7 @@ impl Cost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Depth, Size};
+    use crate::image::{Depth, Size};
 
     #[test]
     fn images_and_pairs_fit_and_one_more_image_would_not() {

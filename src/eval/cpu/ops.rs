@@ -3,8 +3,9 @@
 use super::simd::{Isa, Plain, dispatch_plain};
 use super::team::Team;
 use super::tensor::{BEFORE, Layout, Tensor};
-use crate::batch::{Batch, Depth};
+use crate::batch::Batch;
 use crate::eval::Affine;
+use crate::image::Depth;
 use crate::net::INPUT_CHANNELS;
 use crate::net::weights::Version;
 

@@ -19,9 +19,10 @@ use super::pass::{Pass, Shape, shown};
 use super::queue::{Message, Opened, Queue};
 use super::walk::{Bench, Micro};
 use super::{ConvEngine, Settings};
-use crate::batch::{Batch, BatchShape, Depth, Pair};
+use crate::batch::{Batch, BatchShape, Pair};
 use crate::eval::chunk::{Chunk, take_chunk};
 use crate::eval::{Model, PairScore, Precision, Scored};
+use crate::image::Depth;
 
 /// Micro-batches whose pixels are uploaded ahead, where memory allows it.
 const SLOTS_MAX: usize = 3;

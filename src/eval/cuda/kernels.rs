@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use self::launch::{Value, extent, internal};
 use super::driver::{DevicePtr, Fault, Function, Module, Stream};
 use super::signature::{ENTRIES, Element, Entry};
-use crate::batch::Depth;
 use crate::eval::Epsilon;
+use crate::image::Depth;
 
 /// PTX of every module, as `scripts/build_kernels` made it.
 const PTX: [(&str, &str); 9] = [

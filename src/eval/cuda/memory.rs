@@ -9,8 +9,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::driver::{Context, DeviceBuffer, Event, Fault, Pinned, Stream};
-use crate::batch::{Batch, Size};
+use crate::batch::Batch;
 use crate::eval::chunk::Chunk;
+use crate::image::Size;
 use crate::net::plan::BUFFERS;
 
 /// Pixels of a micro-batch: enough to keep a large GPU busy, little enough that a lone pair of an

@@ -10,8 +10,8 @@ use super::kernels::Kernels;
 use super::memory::{Needs, Room};
 use super::parameters::Parameters;
 use super::walk::{Bench, Micro, Prepared};
-use crate::batch::Size;
 use crate::eval::{Model, Precision, Unscored};
+use crate::image::Size;
 
 /// Sizes of images whose preparation is kept.
 const SHAPES_MAX: usize = 64;

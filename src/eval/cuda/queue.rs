@@ -94,7 +94,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{BatchShape, Depth, Size};
+    use crate::batch::BatchShape;
+    use crate::image::{Depth, Size};
 
     fn batch(pairs_max: usize) -> Batch {
         let shape = BatchShape { size: Size { width: 1, height: 1 }, depth: Depth::U8 };

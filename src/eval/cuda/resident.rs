@@ -11,8 +11,9 @@ use super::pass::Shape;
 use super::probe::Probe;
 use super::thread::refusal;
 use super::{Config, Settings};
-use crate::batch::{Batch, BatchShape, Depth, Pair, Size};
+use crate::batch::{Batch, BatchShape, Pair};
 use crate::eval::Model;
+use crate::image::{Depth, Size};
 use crate::image::{Image, Pixels};
 
 /// Medians of three rounds.

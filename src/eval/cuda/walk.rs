@@ -7,8 +7,8 @@ use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
 use super::kernels::{Extents, Format, Kernels, PairFeatures, Window};
 use super::memory::{Activations, Needs, Room, aligned};
 use super::parameters::{Parameters, resident};
-use crate::batch::{Depth, Size};
 use crate::eval::{Distance, Map, Unscored, Wanted};
+use crate::image::{Depth, Size};
 use crate::net::plan::{Plan, Shape, Slot, Step, View};
 
 /// Elements of a tensor that the libraries count with 32 bits, sign included.

@@ -8,7 +8,8 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 
 use super::checkpoint::{Checkpoint, Values};
-use super::{Conv, Lin, Trunk, Version, sha256_hex_of};
+use super::{Conv, Lin, Trunk, Version};
+use crate::hash::sha256_hex_of;
 use crate::net::{Net, NetSpec};
 
 /// What training code wraps a state dict in.

@@ -42,8 +42,9 @@ pub fn safetensors_of(tensors: &Tensors) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ALEX_SHA256, Source, sha256_hex};
+    use super::super::{ALEX_SHA256, Source};
     use super::*;
+    use crate::hash::sha256_hex;
     use crate::net::Net;
 
     #[test]
