@@ -15,13 +15,14 @@ use rayon::prelude::*;
 
 use self::group::{Found, Group, Verdict};
 use crate::batch::{BatchShape, Row};
+use crate::code::Code;
 use crate::image::Rules;
 use crate::manifest::{Entry, Faults, Manifest};
 use crate::masks::Masks;
 use crate::net::Net;
 use crate::pairing::Pairing;
 
-pub use self::finding::{Example, Finding, Findings, Severity};
+pub use self::finding::{Example, Finding, Findings};
 
 /// Rows that are looked at together.
 const CHUNK_ROWS: usize = 2048;
@@ -80,9 +81,9 @@ impl Report {
         let mut report = Report { pairs: faults.left_out, ..Report::default() };
         for fault in &faults.kept {
             let message = format!("{}; {}", fault.message, fault.hint);
-            report.findings.add("E_MANIFEST", &fault.place, message);
+            report.findings.add(Code::Manifest, &fault.place, message);
         }
-        report.findings.add_untold("E_MANIFEST", faults.count - faults.kept.len());
+        report.findings.add_untold(Code::Manifest, faults.count - faults.kept.len());
         for problem in pairing.map(|pairing| pairing.problems.as_slice()).unwrap_or_default() {
             report.findings.add(problem.code, "", problem.message.clone());
         }
@@ -128,7 +129,7 @@ impl Report {
             identity.pairs += 1;
             identity.identical += usize::from(verdict.is_identical);
             for (code, message) in &verdict.told {
-                self.findings.add(code, &entry.id, message.clone());
+                self.findings.add(*code, &entry.id, message.clone());
             }
         }
         for (shape, work) in found.work {
@@ -151,7 +152,7 @@ impl Report {
         let of = if method.is_empty() { String::new() } else { format!(" of method `{method}`") };
         let message =
             format!("each of the {pairs} distorted images{of} is its reference, byte for byte");
-        self.findings.add("E_ALL_IDENTICAL", "", message);
+        self.findings.add(Code::AllIdentical, "", message);
     }
 }
 

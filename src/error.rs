@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::{Code, Recorded};
+
 /// What the program's exit code says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -102,17 +104,17 @@ pub fn render(error: &anyhow::Error) -> String {
 /// Why a pair has no score: the `error_code` and `error` cells of its row.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Failure {
-    /// A stable code such as `E_SIZE`.
-    pub code: String,
+    /// Its code.
+    pub code: Recorded,
     /// A sentence for people.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure with a stable code and a sentence.
+    /// A failure with its code and a sentence.
     #[must_use]
-    pub fn new(code: &str, message: impl Into<String>) -> Failure {
-        Failure { code: code.to_owned(), message: message.into() }
+    pub fn new(code: Code, message: impl Into<String>) -> Failure {
+        Failure { code: code.into(), message: message.into() }
     }
 }
 

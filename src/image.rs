@@ -23,6 +23,7 @@ use clap::ValueEnum;
 use fs_err::File;
 use serde::Serialize;
 
+use crate::code::Code;
 use crate::suggest::nearest_file;
 
 pub use self::crop::SizePolicy;
@@ -118,14 +119,14 @@ impl Default for Rules {
 #[error("`{path}`: {reason}")]
 pub struct ImageError {
     path: String,
-    code: &'static str,
+    code: Code,
     reason: String,
 }
 
 impl ImageError {
     /// A stable code such as `E_DECODE`.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.code
     }
 
@@ -137,7 +138,7 @@ impl ImageError {
 }
 
 /// A code and a sentence, to which the path is added.
-type Reason = (&'static str, String);
+type Reason = (Code, String);
 
 impl Image {
     /// An image of which nothing else is known.
@@ -224,14 +225,14 @@ fn refuse_oversized(path: &Path, len: u64, rules: &Rules) -> Result<(), Reason> 
     check_size(width as u64, height as u64, rules)?;
     if len > LEN_UNASKED + LEN_PER_PIXEL * (width as u64 * height as u64) {
         let text = format!("{len} bytes for {width}x{height} pixels: refused as a bomb");
-        return Err(("E_TOO_LARGE", text));
+        return Err((Code::TooLarge, text));
     }
     Ok(())
 }
 
 /// A decoder that panics has met a file that it cannot read, and no more than that.
 fn guarded<T>(read: impl FnOnce() -> Result<T, Reason>) -> Result<T, Reason> {
-    caught(read).unwrap_or_else(|text| Err(("E_DECODE", format!("the decoder gave up: {text}"))))
+    caught(read).unwrap_or_else(|text| Err((Code::Decode, format!("the decoder gave up: {text}"))))
 }
 
 /// What `read` returns, or the text of its panic.
@@ -289,7 +290,7 @@ struct Opened {
 
 fn open(path: &Path) -> Result<Opened, Reason> {
     let file = File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ("E_MISSING", missing(path)),
+        std::io::ErrorKind::NotFound => (Code::Missing, missing(path)),
         _ => unreadable(&error),
     })?;
     let metadata = file.metadata().map_err(|error| unreadable(&error))?;
@@ -306,8 +307,8 @@ fn missing(path: &Path) -> String {
 
 fn unreadable(error: &std::io::Error) -> Reason {
     match error.kind() {
-        std::io::ErrorKind::IsADirectory => ("E_READ", "a folder, not a file".to_owned()),
-        _ => ("E_READ", error.to_string()),
+        std::io::ErrorKind::IsADirectory => (Code::Read, "a folder, not a file".to_owned()),
+        _ => (Code::Read, error.to_string()),
     }
 }
 
@@ -317,7 +318,7 @@ fn located(path: &Path, (code, reason): Reason) -> ImageError {
 
 fn format_of(start: &[u8]) -> Result<Format, Reason> {
     if start.is_empty() {
-        return Err(("E_EMPTY", "the file has no bytes".to_owned()));
+        return Err((Code::Empty, "the file has no bytes".to_owned()));
     }
     if start.starts_with(npy::MAGIC) {
         return Ok(Format::Npy);
@@ -332,11 +333,11 @@ fn format_of(start: &[u8]) -> Result<Format, Reason> {
             | ImageFormat::Tiff),
         ) => Ok(Format::Image(format)),
         Ok(format) => Err((
-            "E_UNSUPPORTED",
+            Code::Unsupported,
             format!("{} files are not supported; convert to PNG", format.to_mime_type()),
         )),
         Err(_) => Err((
-            "E_NOT_IMAGE",
+            Code::NotImage,
             "not an image: expected PNG, JPEG, WebP, BMP, TIFF, PNM or .npy".to_owned(),
         )),
     }
@@ -344,7 +345,7 @@ fn format_of(start: &[u8]) -> Result<Format, Reason> {
 
 fn check_size(width: u64, height: u64, rules: &Rules) -> Result<Size, Reason> {
     if width == 0 || height == 0 {
-        return Err(("E_DECODE", format!("an image of {width}x{height} has no pixels")));
+        return Err((Code::Decode, format!("an image of {width}x{height} has no pixels")));
     }
     if width.saturating_mul(height) > rules.pixels_max {
         let limit = rules.pixels_max;
@@ -352,7 +353,7 @@ fn check_size(width: u64, height: u64, rules: &Rules) -> Result<Size, Reason> {
             "{width}x{height} is more than {limit} pixels: refused as a decompression bomb; \
              raise the limit with --max-pixels if it is none"
         );
-        return Err(("E_TOO_LARGE", text));
+        return Err((Code::TooLarge, text));
     }
     // No more pixels than allowed, so each side fits wherever the image does.
     Ok(Size { width: width as usize, height: height as usize })
@@ -362,27 +363,27 @@ fn check_size(width: u64, height: u64, rules: &Rules) -> Result<Size, Reason> {
 mod tests {
     use super::*;
 
-    fn code(bytes: &[u8]) -> &'static str {
+    fn code(bytes: &[u8]) -> Code {
         decode_bytes(bytes, &Rules::default()).unwrap_err().code()
     }
 
     #[test]
     fn each_fault_has_its_code() {
-        assert_eq!(code(b""), "E_EMPTY");
-        assert_eq!(code(b"hello, this is text"), "E_NOT_IMAGE");
-        assert_eq!(code(b"GIF89a\x01\x00\x01\x00"), "E_UNSUPPORTED");
-        assert_eq!(code(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), "E_DECODE");
-        assert_eq!(code(b"\xff\xd8\xff\xe0\x00\x10JFIF"), "E_DECODE");
-        assert_eq!(code(b"P5 100000 100000 255\n"), "E_TOO_LARGE");
+        assert_eq!(code(b""), Code::Empty);
+        assert_eq!(code(b"hello, this is text"), Code::NotImage);
+        assert_eq!(code(b"GIF89a\x01\x00\x01\x00"), Code::Unsupported);
+        assert_eq!(code(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), Code::Decode);
+        assert_eq!(code(b"\xff\xd8\xff\xe0\x00\x10JFIF"), Code::Decode);
+        assert_eq!(code(b"P5 100000 100000 255\n"), Code::TooLarge);
         let error = decode(Path::new("gone.png"), &Rules::default()).unwrap_err();
         assert_eq!(
             (error.code(), error.to_string().as_str()),
-            ("E_MISSING", "`gone.png`: no such file")
+            (Code::Missing, "`gone.png`: no such file")
         );
         let error = decode(Path::new("."), &Rules::default()).unwrap_err();
         assert_eq!(
             (error.code(), error.to_string().as_str()),
-            ("E_READ", "`.`: a folder, not a file")
+            (Code::Read, "`.`: a folder, not a file")
         );
     }
 
@@ -390,7 +391,7 @@ mod tests {
     fn the_limit_of_pixels_can_be_raised_and_lowered() {
         let bytes = b"P5 2 2 255\n\x01\x02\x03\x04";
         let lowered = Rules { pixels_max: 3, ..Rules::default() };
-        assert_eq!(decode_bytes(bytes, &lowered).unwrap_err().code(), "E_TOO_LARGE");
+        assert_eq!(decode_bytes(bytes, &lowered).unwrap_err().code(), Code::TooLarge);
         let raised = Rules { pixels_max: 4, ..Rules::default() };
         assert!(decode_bytes(bytes, &raised).is_ok());
     }

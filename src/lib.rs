@@ -26,6 +26,7 @@
 pub mod batch;
 pub mod check;
 pub mod cli;
+pub mod code;
 pub mod commands;
 pub mod config;
 pub mod decimal;

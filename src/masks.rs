@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::code::Code;
 use crate::error::Failure;
 use crate::image::Size;
 use crate::image::{self, ImageError, Pixels, Stamp};
@@ -92,7 +93,7 @@ fn shown(stem: &Path) -> String {
 }
 
 fn fault(text: String) -> Failure {
-    Failure::new("E_MASK", text)
+    Failure::new(Code::Mask, text)
 }
 
 /// One value per pixel of RGB samples that are equal in every pixel.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::batch::BatchShape;
+use crate::code::Code;
 use crate::image::{Depth, Header, Image, Rules, Size, SizePolicy, Stamp, Traits};
 
 /// The shape of the batch that holds two images of `size`: the deeper of the two decides.
@@ -48,31 +49,14 @@ impl Difference {
     pub const ALL: [Difference; 4] =
         [Difference::Depth, Difference::Alpha, Difference::Orientation, Difference::Profile];
 
-    /// A stable code.
+    /// Its code.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub fn code(self) -> Code {
         match self {
-            Difference::Depth => "W_DEPTH",
-            Difference::Alpha => "W_ALPHA",
-            Difference::Orientation => "W_EXIF",
-            Difference::Profile => "W_PROFILE",
-        }
-    }
-
-    /// What the two images differ in, and what is done about it.
-    #[must_use]
-    pub fn explanation(self) -> &'static str {
-        match self {
-            Difference::Depth => {
-                "ref and dist differ in bit depth; 16 bits are scaled to 0..1, not clipped"
-            }
-            Difference::Alpha => "only one of ref and dist has alpha; see --alpha",
-            Difference::Orientation => {
-                "ref and dist differ in EXIF orientation, which is ignored as PIL does"
-            }
-            Difference::Profile => {
-                "ref and dist differ in their colour profile, which is ignored as PIL does"
-            }
+            Difference::Depth => Code::Depth,
+            Difference::Alpha => Code::Alpha,
+            Difference::Orientation => Code::Orientation,
+            Difference::Profile => Code::Profile,
         }
     }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use walkdir::{DirEntry, WalkDir};
 
+use crate::code::Code;
 use crate::error::{Refusal, quoted};
 use crate::suggest::nearest;
 
@@ -56,8 +57,8 @@ pub struct Row {
 /// A file that cannot be paired.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// A stable code such as `E_UNMATCHED`.
-    pub code: &'static str,
+    /// Its code.
+    pub code: Code,
     /// Which file, and which one may have been meant.
     pub message: String,
 }
@@ -162,7 +163,7 @@ impl Pairing {
         note
     }
 
-    fn problem(&mut self, code: &'static str, message: String) {
+    fn problem(&mut self, code: Code, message: String) {
         self.problems.push(Problem { code, message });
     }
 
@@ -203,20 +204,20 @@ impl Pairing {
         let relative = path.strip_prefix(folder).unwrap_or(path);
         let whole = path.display();
         let Some(text) = relative.to_str() else {
-            self.problem("E_NAME", format!("`{whole}`: the name is not UTF-8; rename the file"));
+            self.problem(Code::Name, format!("`{whole}`: the name is not UTF-8; rename the file"));
             return;
         };
         let without_extension = relative.with_extension("");
         let key = without_extension.to_string_lossy();
         let Some(key) = key.strip_suffix(suffix) else {
             let message = format!("`{whole}`: the name does not end in `{suffix}`");
-            self.problem("E_UNMATCHED", message);
+            self.problem(Code::Unmatched, message);
             return;
         };
         if let Some(earlier) = keyed.insert(key.to_owned(), text.to_owned()) {
             let earlier = shown(folder, &earlier);
             let message = format!("`{whole}` and `{earlier}` differ in their extension only");
-            self.problem("E_AMBIGUOUS", message);
+            self.problem(Code::Ambiguous, message);
         }
     }
 
@@ -252,7 +253,7 @@ impl Pairing {
                     beside.display(),
                     near.unwrap_or_default()
                 );
-                self.problem("E_UNMATCHED", message);
+                self.problem(Code::Unmatched, message);
             }
         }
     }
@@ -421,8 +422,8 @@ mod tests {
     fn names_that_differ_in_extension_only_and_wrong_suffixes_are_problems() {
         let root = tree(&["hr/1.png", "x4/1_x4.png", "x4/1_x4.jpg", "x4/1.png"]);
         let pairing = pair(&folders(root.path(), &["x4"], "_x4")).unwrap();
-        let codes: Vec<&str> = pairing.problems.iter().map(|problem| problem.code).collect();
-        assert_eq!(codes, ["E_UNMATCHED", "E_AMBIGUOUS"]);
+        let codes: Vec<Code> = pairing.problems.iter().map(|problem| problem.code).collect();
+        assert_eq!(codes, [Code::Unmatched, Code::Ambiguous]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::{Question, Work};
 use crate::batch::BatchShape;
+use crate::code::Code;
 use crate::error::Failure;
 use crate::image::Size;
 use crate::image::{self, Header, Rules};
@@ -33,7 +34,7 @@ pub(super) struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     /// Codes and messages.
-    pub(super) told: Vec<(&'static str, String)>,
+    pub(super) told: Vec<(Code, String)>,
     pub(super) is_scorable: bool,
     pub(super) is_identical: bool,
 }
@@ -56,7 +57,7 @@ struct Seen {
 }
 
 /// The code and the message of a file that cannot be used.
-type Fault = (&'static str, String);
+type Fault = (Code, String);
 
 impl Group {
     pub(super) fn new(manifest: &Manifest, entry: Entry) -> Group {
@@ -126,7 +127,7 @@ impl Group {
         verdict.is_identical = is_own || same;
         if verdict.is_identical {
             let what = if is_own { "is the reference itself" } else { "has the reference's bytes" };
-            verdict.told.push(("W_IDENTICAL", format!("`{}` {what}", path.display())));
+            verdict.told.push((Code::Identical, format!("`{}` {what}", path.display())));
         }
     }
 
@@ -138,7 +139,7 @@ impl Group {
             if let Some(&earlier) = rows_by_path.get(path.as_path()) {
                 let id = &self.entries[earlier].id;
                 let message = format!("`{}` is compared in `{id}` already", path.display());
-                verdicts[row].told.push(("W_DUPLICATE", message));
+                verdicts[row].told.push((Code::Duplicate, message));
                 continue;
             }
             rows_by_path.insert(path, row);
@@ -152,7 +153,7 @@ impl Group {
             if let Some(&twin) = twin {
                 let other = self.distorted[twin].display();
                 let message = format!("`{}` has the bytes of `{other}`", path.display());
-                verdicts[row].told.push(("W_SAME_DIST", message));
+                verdicts[row].told.push((Code::SameDistorted, message));
             } else {
                 same_len.push(row);
             }
@@ -169,7 +170,7 @@ impl<'a> MaskVerdicts<'a> {
         let known = self.0.entry((item, size)).or_insert_with(|| masks.check(item, size));
         if let Err(Failure { message, .. }) = known {
             verdict.is_scorable = false;
-            verdict.told.push(("E_MASK", message.clone()));
+            verdict.told.push((Code::Mask, message.clone()));
         }
     }
 }
@@ -201,10 +202,10 @@ fn judge(
     };
     if reference.size == distorted.size {
         let nets = question.nets.iter().filter_map(|&net| too_small(net, reference.size));
-        verdict.told.extend(nets.map(|too_small| ("E_TOO_SMALL", too_small.to_string())));
+        verdict.told.extend(nets.map(|too_small| (Code::TooSmall, too_small.to_string())));
     } else {
         let message = pair::sizes_differ(question.rules, reference.size, distorted.size);
-        verdict.told.push(("E_SIZE", message));
+        verdict.told.push((Code::Size, message));
     }
     verdict.is_scorable = verdict.told.is_empty();
     let differences = Differences::between(reference.header.traits, distorted.header.traits);

@@ -42,12 +42,12 @@ fn examine_with(
     report
 }
 
-fn counts(report: &Report) -> Vec<(&str, usize)> {
-    report.findings.iter().map(|finding| (finding.code.as_str(), finding.count)).collect()
+fn counts(report: &Report) -> Vec<(Code, usize)> {
+    report.findings.iter().map(|finding| (finding.code, finding.count)).collect()
 }
 
 /// The one example of a code: its place and its message.
-fn told<'a>(report: &'a Report, code: &str) -> (&'a str, &'a str) {
+fn told(report: &Report, code: Code) -> (&str, &str) {
     let finding = report.findings.iter().find(|finding| finding.code == code).unwrap();
     (&finding.examples[0].place, &finding.examples[0].message)
 }
@@ -88,36 +88,36 @@ fn everything_wrong_is_in_one_report() {
         gone.pgm,also_gone.pgm,both\n";
     let report = examine(at, manifest, &[Net::Alex, Net::Vgg], &Rules::default());
     let expected = [
-        ("E_DECODE", 1),
-        ("E_EMPTY", 1),
+        (Code::Decode, 1),
+        (Code::Empty, 1),
         // The empty cell and the id that stands twice.
-        ("E_MANIFEST", 2),
+        (Code::Manifest, 2),
         // Of the last row both files.
-        ("E_MISSING", 3),
-        ("E_NOT_IMAGE", 1),
-        ("E_SIZE", 1),
-        ("E_TOO_LARGE", 1),
-        ("E_TOO_SMALL", 1),
-        ("W_ALPHA", 2),
-        ("W_DEPTH", 1),
-        ("W_DUPLICATE", 2),
-        ("W_IDENTICAL", 1),
-        ("W_SAME_DIST", 1),
+        (Code::Missing, 3),
+        (Code::NotImage, 1),
+        (Code::Size, 1),
+        (Code::TooLarge, 1),
+        (Code::TooSmall, 1),
+        (Code::Alpha, 2),
+        (Code::Depth, 1),
+        (Code::Duplicate, 2),
+        (Code::Identical, 1),
+        (Code::SameDistorted, 1),
     ];
     assert_eq!(counts(&report), expected);
     assert_eq!((report.pairs, report.scorable), (16, 7));
-    let (place, message) = told(&report, "E_MISSING");
+    let (place, message) = told(&report, Code::Missing);
     assert_eq!(place, "missing");
     assert!(message.contains("god.pgm`: no such file; nearest name in its folder: `good.pgm`"));
     let expected = "20x20 is too small: alex needs at least 31 pixels a side";
-    assert_eq!(told(&report, "E_TOO_SMALL"), ("small", expected));
-    let (place, message) = told(&report, "E_SIZE");
+    assert_eq!(told(&report, Code::TooSmall), ("small", expected));
+    let (place, message) = told(&report, Code::Size);
     assert_eq!(place, "size");
     assert!(message.contains("40x40, dist is 42x42") && message.contains("modcrop:4"), "{message}");
-    assert_eq!(told(&report, "W_DEPTH"), ("depth", "ref: 8 bits; dist: 16 bits"));
-    assert!(told(&report, "W_IDENTICAL").1.ends_with("copy.pgm` has the reference's bytes"));
-    assert_eq!(told(&report, "W_SAME_DIST").0, "twin");
-    assert_eq!(told(&report, "W_DUPLICATE").0, "again");
+    assert_eq!(told(&report, Code::Depth), ("depth", "ref: 8 bits; dist: 16 bits"));
+    assert!(told(&report, Code::Identical).1.ends_with("copy.pgm` has the reference's bytes"));
+    assert_eq!(told(&report, Code::SameDistorted).0, "twin");
+    assert_eq!(told(&report, Code::Duplicate).0, "again");
 }
 
 #[test]
@@ -154,11 +154,11 @@ fn a_method_that_is_its_reference_throughout_is_an_error() {
                     r2.pgm,x2.pgm,one\n";
     // x1 has the bytes of r1, so that `one` is a copy, too.
     let report = examine(at, manifest, &[Net::Alex], &Rules::default());
-    assert_eq!(counts(&report), [("E_ALL_IDENTICAL", 2), ("W_IDENTICAL", 4)]);
-    assert!(told(&report, "E_ALL_IDENTICAL").1.contains("of method `one`"));
+    assert_eq!(counts(&report), [(Code::AllIdentical, 2), (Code::Identical, 4)]);
+    assert!(told(&report, Code::AllIdentical).1.contains("of method `one`"));
     write_pgm(at, "x1.pgm", 40, 7, 255);
     let report = examine(at, manifest, &[Net::Alex], &Rules::default());
-    assert_eq!(counts(&report), [("E_ALL_IDENTICAL", 1), ("W_IDENTICAL", 3)]);
+    assert_eq!(counts(&report), [(Code::AllIdentical, 1), (Code::Identical, 3)]);
 }
 
 #[test]
@@ -172,10 +172,10 @@ fn rules_that_cut_decide_the_size_that_is_judged() {
     assert_eq!(examine(folder.path(), manifest, &[Net::Alex], &rules).scorable, 1);
     let rules = Rules { size_policy, crop_border: 8, ..Rules::default() };
     let report = examine(folder.path(), manifest, &[Net::Alex], &rules);
-    assert_eq!(counts(&report), [("E_TOO_SMALL", 1)]);
+    assert_eq!(counts(&report), [(Code::TooSmall, 1)]);
     let rules = Rules { size_policy, crop_border: 20, ..Rules::default() };
     let report = examine(folder.path(), manifest, &[Net::Alex], &rules);
-    assert!(told(&report, "E_TOO_SMALL").1.contains("nothing is left of 42x42"));
+    assert!(told(&report, Code::TooSmall).1.contains("nothing is left of 42x42"));
 }
 
 #[test]
@@ -204,11 +204,11 @@ fn masks_are_looked_at_as_the_images_are() {
     };
     let report = look(&Rules::default());
     let masked = |report: &Report| {
-        report.findings.iter().find(|finding| finding.code == "E_MASK").map(|found| found.count)
+        report.findings.iter().find(|finding| finding.code == Code::Mask).map(|found| found.count)
     };
     // The row without an image is told as such.
     assert_eq!((masked(&report), report.scorable), (Some(4), 2));
-    let finding = report.findings.iter().find(|finding| finding.code == "E_MASK").unwrap();
+    let finding = report.findings.iter().find(|finding| finding.code == Code::Mask).unwrap();
     let example = |place: &str| {
         let found = finding.examples.iter().find(|example| example.place == place);
         found.map(|example| example.message.as_str()).unwrap_or_default()
@@ -257,7 +257,7 @@ fn files_without_partner_are_findings_and_pairs_are_examined() {
     let folders = Folders { reference, distorted, suffix: String::new() };
     let pairing = pairing::pair(&folders).unwrap();
     let report = Report::of_manifest(&Faults::default(), Some(&pairing));
-    assert_eq!(counts(&report), [("E_UNMATCHED", 1)]);
+    assert_eq!(counts(&report), [(Code::Unmatched, 1)]);
     assert_eq!(pairing.rows.len(), 1);
 }
 
@@ -271,8 +271,8 @@ fn orientation_and_profile_are_compared() {
     let manifest = "ref,dist,id\n444_q92_37x23_rgb.jpg,exif.jpg,e\n\
                     444_q92_37x23_rgb.jpg,icc.jpg,p\n";
     let report = examine(folder.path(), manifest, &[Net::Vgg], &Rules::default());
-    assert_eq!(counts(&report), [("W_EXIF", 1), ("W_PROFILE", 1)]);
-    assert_eq!(told(&report, "W_EXIF"), ("e", "ref: orientation 1; dist: orientation 6"));
-    assert!(told(&report, "W_PROFILE").1.starts_with("ref: no profile; dist: profile "));
+    assert_eq!(counts(&report), [(Code::Orientation, 1), (Code::Profile, 1)]);
+    assert_eq!(told(&report, Code::Orientation), ("e", "ref: orientation 1; dist: orientation 6"));
+    assert!(told(&report, Code::Profile).1.starts_with("ref: no profile; dist: profile "));
     assert_eq!(report.scorable, 2);
 }

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::evaluator;
 use crate::batch::{BatchShape, Pair};
-use crate::check::{Finding, Question, Report, Severity};
+use crate::check::{Finding, Question, Report};
 use crate::cli::CheckArgs;
+use crate::code::Severity;
 use crate::config::Preflight;
 use crate::error::Exit;
 use crate::eval::{Evaluator, Wait};
@@ -116,7 +117,7 @@ fn document(report: &Report, estimate: &anyhow::Result<Option<Estimate>>) -> ser
 
 fn text(report: &Report, estimate: Option<&Estimate>) -> String {
     let mut text = String::new();
-    for Finding { severity, code, meaning, count, examples } in report.findings.iter() {
+    for Finding { severity, code, meaning, count, examples, .. } in report.findings.iter() {
         let severity = match severity {
             Severity::Error => "error",
             Severity::Warning => "warning",

@@ -65,7 +65,7 @@ pub(super) fn tell_agreements(agreements: &[Agreement]) {
 pub(super) fn tell_differences(counts: &Counts) {
     for (difference, count) in Difference::ALL.into_iter().zip(counts.differing) {
         if count > 0 {
-            let (code, text) = (difference.code(), difference.explanation());
+            let (code, text) = (difference.code(), difference.code().meaning());
             tell(&format!("warning: {code} in {count} pairs: {text}"));
         }
     }

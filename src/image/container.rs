@@ -9,6 +9,7 @@ use tiff::decoder::Decoder as TiffDecoder;
 use tiff::tags::Tag;
 
 use super::Reason;
+use crate::code::Code;
 
 /// Largest colour profile that is looked at.
 const PROFILE_BYTES_MAX: usize = 16 << 20;
@@ -39,11 +40,11 @@ pub(super) fn look(
 }
 
 fn damaged(error: &dyn std::fmt::Display) -> Reason {
-    ("E_DECODE", error.to_string())
+    (Code::Decode, error.to_string())
 }
 
 fn unsupported(what: &str) -> Reason {
-    ("E_UNSUPPORTED", format!("{what} are not supported; convert to PNG"))
+    (Code::Unsupported, format!("{what} are not supported; convert to PNG"))
 }
 
 /// The first bytes, as far as there are so many.
@@ -105,7 +106,7 @@ fn webp(file: &mut (impl BufRead + Seek)) -> Result<Container, Reason> {
     let found = file.seek(SeekFrom::End(0)).map_err(|error| damaged(&error))?;
     if found < stated {
         let text = format!("WebP: cut short: {found} bytes of {stated}");
-        return Err(("E_DECODE", text));
+        return Err((Code::Decode, text));
     }
     Ok(Container::default())
 }

@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::Size;
 use super::{Image, Pixels, Reason, Rules};
+use crate::code::Code;
 
 /// What is done about sides that are no multiple of a super-resolution factor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,7 +70,7 @@ pub(super) fn window(size: Size, rules: &Rules) -> Result<Window, Reason> {
                 "nothing is left of {size} after --size-policy {size_policy} and \
                  --crop-border {crop_border}"
             );
-            Err(("E_TOO_SMALL", text))
+            Err((Code::TooSmall, text))
         }
     }
 }
@@ -128,7 +129,7 @@ mod tests {
         let rules =
             Rules { size_policy: SizePolicy::ModCrop(8), crop_border: 4, ..Rules::default() };
         let (code, text) = crop(numbered(15, 20), &rules).unwrap_err();
-        assert_eq!(code, "E_TOO_SMALL");
+        assert_eq!(code, Code::TooSmall);
         assert!(text.contains("15x20 after --size-policy modcrop:8 and --crop-border 4"), "{text}");
     }
 

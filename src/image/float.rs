@@ -11,6 +11,7 @@ use tiff::tags::{SampleFormat, Tag};
 
 use super::Size;
 use super::{Alpha, Header, Image, Pixels, Reason, Rules, Traits, check_size};
+use crate::code::Code;
 
 /// What float samples stand for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, ValueEnum)]
@@ -81,7 +82,7 @@ impl Range {
             };
             format!("a sample is {extreme}, outside of {name} (see --range){guess}")
         };
-        Err(("E_RANGE", text))
+        Err((Code::Range, text))
     }
 }
 
@@ -137,9 +138,10 @@ pub(super) fn decode_tiff(bytes: &[u8], rules: &Rules) -> Result<Option<Image>, 
         DecodingResult::F32(values) => {
             Samples { size, channels, values, depth_bits: 32 }.into_image(rules).map(Some)
         }
-        _ => {
-            Err(("E_DECODE", "TIFF: the samples are not the 32-bit floats it promises".to_owned()))
-        }
+        _ => Err((
+            Code::Decode,
+            "TIFF: the samples are not the 32-bit floats it promises".to_owned(),
+        )),
     }
 }
 
@@ -169,7 +171,7 @@ fn start<R: Read + Seek>(file: R) -> Result<Option<(Decoder<R>, Size, usize)>, R
     let orientation = decoder.find_tag_unsigned::<u16>(Tag::Orientation).ok().flatten();
     if orientation.is_some_and(|orientation| orientation != 1) {
         let text = "TIFF: float samples with an orientation; turn the samples instead";
-        return Err(("E_UNSUPPORTED", text.to_owned()));
+        return Err((Code::Unsupported, text.to_owned()));
     }
     let (width, height) = decoder.dimensions().map_err(|error| damaged(&error))?;
     let size = Size { width: width as usize, height: height as usize };
@@ -177,7 +179,7 @@ fn start<R: Read + Seek>(file: R) -> Result<Option<(Decoder<R>, Size, usize)>, R
 }
 
 fn damaged(error: &tiff::TiffError) -> Reason {
-    ("E_DECODE", format!("TIFF: {error}"))
+    (Code::Decode, format!("TIFF: {error}"))
 }
 
 #[cfg(test)]
@@ -212,7 +214,10 @@ mod tests {
     fn a_wrong_range_names_the_extreme_and_the_likely_mistake() {
         let told = |values: &[f32], range| {
             let rules = Rules { range, ..Rules::default() };
-            decoded(1, values, rules).map_err(|(code, text)| format!("{code}: {text}"))
+            decoded(1, values, rules).map_err(|(code, text)| {
+                assert_eq!(code, Code::Range);
+                text
+            })
         };
         let bytes = told(&[0.0, 254.0], Range::Unit).unwrap_err();
         assert!(bytes.contains("a sample is 254, outside of 0..1"), "{bytes}");
@@ -221,7 +226,7 @@ mod tests {
         assert!(signed.contains("is -0.5, outside of 0..1; is it --range=-1..1?"), "{signed}");
         assert!(told(&[-0.5, 0.5], Range::Signed).is_ok());
         let far = told(&[-3.5, 0.5], Range::Signed).unwrap_err();
-        assert!(far.starts_with("E_RANGE: a sample is -3.5"), "{far}");
+        assert!(far.starts_with("a sample is -3.5"), "{far}");
         assert!(told(&[f32::NAN], Range::Signed).is_err());
     }
 
@@ -245,7 +250,7 @@ mod tests {
         let mut encoder = TiffEncoder::new(&mut colour).unwrap();
         encoder.write_image::<colortype::RGB32Float>(1, 1, &[0.25, 0.5, 2.0]).unwrap();
         let error = super::super::decode_bytes(colour.get_ref(), &Rules::default()).unwrap_err();
-        assert_eq!(error.code(), "E_RANGE");
+        assert_eq!(error.code(), Code::Range);
         let header = tiff_header(Cursor::new(colour.get_ref())).unwrap().unwrap();
         assert_eq!((header.size, header.traits.depth_bits), (Size { width: 1, height: 1 }, 32));
     }

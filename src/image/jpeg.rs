@@ -10,6 +10,7 @@ use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::Size;
 use super::{Header, Image, Pixels, Reason, Rules, Traits, caught, check_size};
+use crate::code::Code;
 
 const EXIF: Marker = Marker::APP(1);
 const ICC: Marker = Marker::APP(2);
@@ -44,7 +45,7 @@ fn start<R: BufRead>(file: R) -> Result<Decompress<R>, Reason> {
     let decompress = decompress.map_err(|error| damaged(&error))?;
     if matches!(decompress.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK) {
         let text = "JPEG: CMYK has no agreed conversion to RGB; convert the file to RGB";
-        return Err(("E_UNSUPPORTED", text.to_owned()));
+        return Err((Code::Unsupported, text.to_owned()));
     }
     Ok(decompress)
 }
@@ -55,7 +56,7 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, Reason>) -> Result<T, Reason> {
 }
 
 fn damaged(error: &dyn std::fmt::Display) -> Reason {
-    ("E_DECODE", format!("JPEG: {error}"))
+    (Code::Decode, format!("JPEG: {error}"))
 }
 
 fn traits_of<R>(decompress: &Decompress<R>) -> Traits {

@@ -9,6 +9,7 @@ use super::Size;
 use super::container::Container;
 use super::float::Samples;
 use super::{Header, Image, Reason, Rules, Traits, check_size, other};
+use crate::code::Code;
 
 /// How every file begins.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
@@ -185,7 +186,7 @@ fn kind_of(descr: &str) -> Result<(Kind, bool), Reason> {
         descr.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(name, _)| name);
     let unsupported = |found: &str| {
         let text = format!("elements of type {found}: expected uint8, uint16, float32 or float64");
-        Err(("E_UNSUPPORTED", text))
+        Err((Code::Unsupported, text))
     };
     let Some(name) = name else { return unsupported("of several fields") };
     match name {
@@ -231,11 +232,11 @@ fn no_image(shape: &[usize]) -> Reason {
         "an array of shape {shape:?} is no image: expected (rows, columns), (rows, columns, \
          channels) or (channels, rows, columns) with 1, 3 or 4 channels"
     );
-    ("E_UNSUPPORTED", text)
+    (Code::Unsupported, text)
 }
 
 fn damaged(what: &str) -> Reason {
-    ("E_DECODE", format!("NumPy array: {what}"))
+    (Code::Decode, format!("NumPy array: {what}"))
 }
 
 #[cfg(test)]
@@ -315,13 +316,13 @@ mod tests {
         for (descr, shape) in refused {
             assert_eq!(
                 code(&npy(descr, "False", shape, &[0; 8])),
-                "E_UNSUPPORTED",
+                Code::Unsupported,
                 "{descr} {shape}"
             );
         }
-        assert_eq!(code(&npy("<f4", "False", "(9, 9)", &[0; 8])), "E_DECODE");
-        assert_eq!(code(&npy("<f4", "False", "(90000, 90000)", &[0; 8])), "E_TOO_LARGE");
-        assert_eq!(code(&npy("<f4", "Maybe", "(1, 2)", &[0; 8])), "E_DECODE");
-        assert_eq!(code(b"\x93NUMPY\x01\x00\xff\xff{"), "E_DECODE");
+        assert_eq!(code(&npy("<f4", "False", "(9, 9)", &[0; 8])), Code::Decode);
+        assert_eq!(code(&npy("<f4", "False", "(90000, 90000)", &[0; 8])), Code::TooLarge);
+        assert_eq!(code(&npy("<f4", "Maybe", "(1, 2)", &[0; 8])), Code::Decode);
+        assert_eq!(code(b"\x93NUMPY\x01\x00\xff\xff{"), Code::Decode);
     }
 }

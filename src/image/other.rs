@@ -9,6 +9,7 @@ use ::image::{
 use super::Size;
 use super::container::{self, Container, Scale};
 use super::{Alpha, Header, Image, Pixels, Reason, Rules, Traits, check_size};
+use crate::code::Code;
 
 /// Memory that a decoder may use beside its pixels.
 const DECODER_BYTES: u64 = 64 << 20;
@@ -60,11 +61,11 @@ fn start<'a>(
     let decoder = reader.into_decoder().map_err(|error| damaged(&error))?;
     match decoder.original_color_type() {
         ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16 => Err((
-            "E_UNSUPPORTED",
+            Code::Unsupported,
             "CMYK has no agreed conversion to RGB; convert the file to RGB".to_owned(),
         )),
         ExtendedColorType::Rgb32F | ExtendedColorType::Rgba32F => Err((
-            "E_UNSUPPORTED",
+            Code::Unsupported,
             "float samples have no agreed range; convert the file to 8 or 16 bits".to_owned(),
         )),
         _ => Ok(decoder),
@@ -73,9 +74,9 @@ fn start<'a>(
 
 fn damaged(error: &ImageError) -> Reason {
     match error {
-        ImageError::Unsupported(_) => ("E_UNSUPPORTED", format!("{error}; convert to PNG")),
-        ImageError::IoError(error) => ("E_DECODE", format!("cut short or damaged: {error}")),
-        _ => ("E_DECODE", format!("damaged: {error}")),
+        ImageError::Unsupported(_) => (Code::Unsupported, format!("{error}; convert to PNG")),
+        ImageError::IoError(error) => (Code::Decode, format!("cut short or damaged: {error}")),
+        _ => (Code::Decode, format!("damaged: {error}")),
     }
 }
 

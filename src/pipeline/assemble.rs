@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use super::decode::{Decoded, Part};
 use super::{Outcomes, failed_rows};
 use crate::batch::{Batch, BatchShape, Extent, Pair, Row};
+use crate::code::Code;
 use crate::error::Failure;
 use crate::eval::{Evaluator, Wait};
 use crate::image::{Image, Rules};
@@ -230,7 +231,7 @@ impl<'a> Assembler<'a> {
     }
 
     pub(super) fn sizes_differ(&self, reference: &Image, distorted: &Image) -> Failure {
-        Failure::new("E_SIZE", pair::sizes_differ(self.rules, reference.size, distorted.size))
+        Failure::new(Code::Size, pair::sizes_differ(self.rules, reference.size, distorted.size))
     }
 
     pub(super) fn fail(&mut self, records: Vec<Record>) {

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::batch::Row;
+use crate::code::Code;
 use crate::error::Failure;
 use crate::eval::{Distance, PairScore, Scored, Unscored};
 use crate::image::Stamp;
@@ -108,17 +109,17 @@ impl Reducer<'_> {
 
 fn failure_of(reason: &Unscored) -> Failure {
     let code = match reason {
-        Unscored::TooSmall(_) => "E_TOO_SMALL",
-        Unscored::TooLarge { .. } => "E_TOO_LARGE",
-        Unscored::NotFinite { .. } => "E_NAN",
+        Unscored::TooSmall(_) => Code::TooSmall,
+        Unscored::TooLarge { .. } => Code::TooLarge,
+        Unscored::NotFinite { .. } => Code::NotFinite,
     };
     Failure::new(code, reason.to_string())
 }
 
 fn unreduced(reason: &Unreduced) -> Failure {
     let code = match reason {
-        Unreduced::NoActivity { .. } => "E_NO_ACTIVITY",
-        Unreduced::EmptyMask => "E_MASK",
+        Unreduced::NoActivity { .. } => Code::NoActivity,
+        Unreduced::EmptyMask => Code::Mask,
     };
     Failure::new(code, reason.to_string())
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::batch::Pair;
+use crate::code::Code;
 use crate::eval::fake::FakeEvaluator;
 use crate::manifest::Location;
 use crate::metric::Reduction;
@@ -191,20 +192,23 @@ fn a_pair_that_cannot_be_scored_is_a_row_and_not_the_end() {
     let outcome = run_fake(folder.path(), manifest, 2, &mut fake);
     let counts = outcome.result.unwrap();
     assert_eq!((counts.scored, counts.failed), (3, 4));
-    let codes = [("E_MISSING", 1), ("E_NOT_IMAGE", 2), ("E_SIZE", 1)];
-    assert_eq!(counts.failure_codes(), codes.map(|(code, n)| (code.to_owned(), n)).into());
-    assert!(counts.failures["E_SIZE"].first.starts_with("`1`: ref is 8x8"), "{counts:?}");
+    let codes = [(Code::Missing, 1), (Code::NotImage, 2), (Code::Size, 1)];
+    assert_eq!(counts.failure_codes(), codes.map(|(code, n)| (code.to_string(), n)).into());
+    assert!(
+        counts.failures[Code::Size.as_str()].first.starts_with("`1`: ref is 8x8"),
+        "{counts:?}"
+    );
     let failure = |row: Row| outcome.records[&row].failure.clone().unwrap();
     assert_eq!(
         failure(1),
         Failure::new(
-            "E_SIZE",
+            Code::Size,
             "ref is 8x8, dist is 9x8: they differ by 1x0 pixels; \
              --size-policy modcrop:2 would make them equal"
         )
     );
     assert!(failure(2).message.contains("text.pgm"), "{:?}", failure(2));
-    assert_eq!(failure(3).code, "E_MISSING");
+    assert_eq!(failure(3).code, Code::Missing);
     assert!(failure(4).message.contains("text.pgm"), "{:?}", failure(4));
     for (row, expected) in [(0, 4.0), (5, 4.0), (6, 0.0)] {
         assert_eq!(outcome.records[&row].layers, [Some(vec![expected])]);
@@ -326,7 +330,7 @@ fn larger_cliques_are_cut_into_batches_and_lose_no_pair() {
     let outcome = run_cliques(folder.path(), &manifest, 2, &mut fake);
     let counts = outcome.result.unwrap();
     assert_eq!((counts.scored, outcome.records.len()), (435, 436));
-    assert_eq!(outcome.records[&435].failure.as_ref().unwrap().code, "E_MISSING");
+    assert_eq!(outcome.records[&435].failure.as_ref().unwrap().code, Code::Missing);
     assert_eq!(fake.batches.iter().map(|batch| batch.1).sum::<usize>(), 435);
     // Pair by pair it would be 870 images.
     let images = fake.batches.iter().map(|batch| batch.0).sum::<usize>();

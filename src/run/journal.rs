@@ -289,6 +289,8 @@ pub(crate) use self::tests::{header, record};
 mod tests {
     use std::io::Write as _;
 
+    use crate::code::Code;
+
     use super::*;
 
     pub(crate) fn header(shard: Shard, plan_sha256: &str) -> Header {
@@ -342,7 +344,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
         let mut journal = writer(&path);
-        let failed = Record::failed(0, Failure::new("E_DECODE", "a \"quoted\"\nreason"));
+        let failed = Record::failed(0, Failure::new(Code::Decode, "a \"quoted\"\nreason"));
         journal.append(&[record(2, 1.0 / 3.0), failed.clone()]).unwrap();
         journal.append(&[record(1, 5e-324)]).unwrap();
         let mut found = Vec::new();

@@ -253,6 +253,7 @@ impl RecordReader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::Code;
     use crate::error::Failure;
     use crate::run::attempt::Attempt;
     use crate::run::journal::How;
@@ -281,7 +282,7 @@ mod tests {
     fn rows_are_found_in_whatever_journal_they_are() {
         let (records, read) = records(&[
             (2, vec![record(7, 0.7), record(1, 0.1)]),
-            (0, vec![Record::failed(4, Failure::new("E_X", "no"))]),
+            (0, vec![Record::failed(4, Failure::new(Code::Decode, "no"))]),
             (2, vec![record(3, 0.3)]),
         ])
         .unwrap();
@@ -297,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_later_attempt_knows_better() {
-        let failed = Record::failed(4, Failure::new("E_X", "no"));
+        let failed = Record::failed(4, Failure::new(Code::Decode, "no"));
         let mut changed = record(5, 0.6);
         changed.stamps[1].len += 1;
         let (records, read) = records(&[

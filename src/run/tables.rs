@@ -12,6 +12,7 @@ use super::counts::Counts;
 use super::journal::Record;
 use super::records::Records;
 use crate::batch::Row;
+use crate::code::Code;
 use crate::decimal::nine_digits;
 use crate::error::Refusal;
 use crate::manifest::{Entry, Manifest};
@@ -262,9 +263,6 @@ struct Collected {
     observations: Vec<Observation>,
 }
 
-/// The code of a row whose pair overflowed in a lower precision; it is scored all the same.
-pub const RESCORED: &str = "W_FP16_OVERFLOW";
-
 fn pair_cells(
     entry: Entry,
     record: Option<&Record>,
@@ -288,16 +286,19 @@ fn pair_cells(
     }
     match record.map(|record| &record.failure) {
         Some(None) if record.is_some_and(|record| record.rescored) => {
-            cells.extend(["ok", RESCORED, "overflowed in fp16, scored in fp32"].map(String::from));
+            cells.extend(
+                ["ok", Code::Fp16Overflow.as_str(), "overflowed in fp16, scored in fp32"]
+                    .map(String::from),
+            );
         }
         Some(None) => cells.extend(["ok".to_owned(), String::new(), String::new()]),
         Some(Some(failure)) => {
-            let (code, message) = (failure.code.clone(), failure.message.clone());
+            let (code, message) = (failure.code.to_string(), failure.message.clone());
             cells.extend(["failed".to_owned(), code, message]);
         }
         None => {
             let reason = "the run ended before this pair was scored";
-            cells.extend(["failed", "E_NOT_RUN", reason].map(String::from));
+            cells.extend(["failed", Code::NotRun.as_str(), reason].map(String::from));
         }
     }
     cells
