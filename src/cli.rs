@@ -116,7 +116,7 @@ Examples:
 The inputs are reported whatever else is wrong; if weights are absent or a device cannot be used, \
 that is told after the report.
 
-Exit codes: 0 nothing stands against scoring (there may be warnings); 2 usage; 5 environment, \
+Exit codes: 0 no errors found (there may be warnings); 2 usage; 5 environment, \
 whatever the inputs are like; 6 some pairs cannot be scored, or all would be compared with \
 themselves.";
 

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::code::{Code, Recorded};
 
+/// The hint of an output file that cannot be written.
+pub const DISK_HINT: &str =
+    "check whether the disk is full or over quota, then run the same command again";
+
 /// What the program's exit code says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]

@@ -45,6 +45,7 @@ pub mod pairing;
 pub mod pipeline;
 pub mod progress;
 pub mod run;
+pub mod scheduler;
 pub mod selftest;
 pub mod shard;
 pub mod signals;

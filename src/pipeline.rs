@@ -41,6 +41,10 @@ use crate::signals::Stop;
 /// Images for each decoding thread that are decoded, or being decoded, and not taken yet.
 const QUEUED_PER_THREAD: usize = 3;
 
+/// Decoded images for each decoding thread that may be in memory at once: those of its queue, and
+/// the one that it has just decoded.
+pub const DECODED_PER_THREAD: usize = QUEUED_PER_THREAD + 1;
+
 /// What the flow needs beside its workers.
 #[derive(Debug)]
 pub struct Flow<'a> {

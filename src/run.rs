@@ -26,7 +26,7 @@ use tempfile::TempDir;
 
 use self::attempt::JournalName;
 use self::disk::Disk;
-use crate::error::Refusal;
+use crate::error::{DISK_HINT, Refusal};
 use crate::eval::{Affine, Epsilon, Loss};
 use crate::metric::Reduction;
 use crate::net::Net;
@@ -363,8 +363,7 @@ impl RunDir {
 }
 
 fn cannot_write(path: &Path) -> Refusal {
-    Refusal::environment(format!("cannot write `{}`", path.display()))
-        .hint("see whether the disk is full or over quota, then run the same command again")
+    Refusal::environment(format!("cannot write `{}`", path.display())).hint(DISK_HINT)
 }
 
 #[cfg(test)]

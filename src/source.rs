@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::error::Refusal;
+use crate::error::{DISK_HINT, Refusal};
 use crate::manifest::{Format, Location, triplets};
 use crate::pairing::{self, Folders, Pairing};
 
@@ -142,7 +142,7 @@ fn spool_as(
     write(&mut BufWriter::new(file)).with_context(|| {
         // What could not be written may not be removable either.
         drop(fs_err::remove_file(&path));
-        cannot_write("see whether the disk is full or over quota")
+        cannot_write(DISK_HINT)
     })?;
     Ok(Location { file: path, format, folder: PathBuf::new() })
 }

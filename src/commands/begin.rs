@@ -16,7 +16,8 @@ use crate::run::records::Records;
 use crate::run::resume::{Question, Rest};
 use crate::run::tables::GroupColumn;
 use crate::run::{Fingerprint, RunDir, names};
-use crate::shard::{self, Shard, ShardArg};
+use crate::scheduler;
+use crate::shard::{Shard, ShardArg};
 use crate::source::Located;
 
 /// Name of the variable in which a batch script says how it was called, for `lpips merge`.
@@ -70,7 +71,7 @@ impl Begun {
     ) -> anyhow::Result<Begun> {
         let numbered = Plan::read(run_dir)?.and_then(|frozen| frozen.plan.array);
         let given = config.shard.unwrap_or(ShardArg::Given(Shard::WHOLE));
-        let (shard, array) = shard::resolve(given, &shard::environment, numbered)?;
+        let (shard, array) = scheduler::resolve(given, &scheduler::environment, numbered)?;
         let manifest = &mut inputs.manifest;
         let extension = manifest.format().extension();
         let plan = Plan {
@@ -117,7 +118,7 @@ fn files_of(entry: &Entry, manifest: &Manifest, config: &Config) -> Vec<PathBuf>
 }
 
 fn header(frozen: &Frozen, shard: Shard, on: &Description, owner: Owner) -> Header {
-    let script = shard::environment(SCRIPT_VARIABLE).filter(|script| !script.trim().is_empty());
+    let script = scheduler::environment(SCRIPT_VARIABLE).filter(|script| !script.trim().is_empty());
     Header {
         format: Header::format(),
         plan_sha256: frozen.sha256.clone(),

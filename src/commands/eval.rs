@@ -18,7 +18,8 @@ use crate::run::plan::Frozen;
 use crate::run::records::Records;
 use crate::run::resume::Rest;
 use crate::run::tables::Tables;
-use crate::shard::{self, Shard};
+use crate::scheduler;
+use crate::shard::Shard;
 use crate::signals::{Signal, Stop};
 use crate::source::Source;
 
@@ -36,7 +37,7 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
         None => RunDir::temporary()?,
     };
     let spool = tempfile::tempdir()?;
-    let this = Owner::this_process(&shard::environment);
+    let this = Owner::this_process(&scheduler::environment);
     let begun = Inputs::open(&config, spool.path())
         .and_then(|inputs| Begun::begin(&config, inputs, &run_dir, &evaluator.describe(), this));
     match begun {

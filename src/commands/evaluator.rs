@@ -7,7 +7,7 @@ use crate::eval::cuda::CudaEvaluator;
 use crate::eval::cuda::probe::Probe;
 use crate::eval::{Device, Evaluator, Gpus, Model};
 use crate::progress::tell;
-use crate::shard;
+use crate::scheduler;
 
 /// The evaluator of a job. `speaks`: whether people are told why the CPU is used.
 ///
@@ -55,7 +55,7 @@ fn usable(compute: &Compute) -> Result<(), Refusal> {
 /// The GPU of a process that names none: its own among those that several processes of a job see.
 fn first(compute: &Compute) -> Gpus {
     let visible = Probe::new(&compute.libraries).gpus.len();
-    match shard::local_gpu(&shard::environment, visible) {
+    match scheduler::local_gpu(&scheduler::environment, visible) {
         Some(gpu) => Gpus::These(vec![gpu]),
         None => Gpus::First,
     }

@@ -19,7 +19,8 @@ use crate::run::plan::{Frozen, Plan};
 use crate::run::records::Records;
 use crate::run::tables::{GroupColumn, Tables};
 use crate::run::{RunDir, names};
-use crate::shard::{self, ArrayBase, Shard};
+use crate::scheduler::{self, ArrayBase};
+use crate::shard::Shard;
 
 /// Writes the tables of a complete run.
 ///
@@ -121,7 +122,7 @@ impl Missing {
         let Plan { shards, pairs, array, .. } = &frozen.plan;
         let shown = run_dir.path().display();
         tell(&format!("error: `{shown}` lacks {} of {pairs} pairs", self.count));
-        let this = Owner::this_process(&shard::environment);
+        let this = Owner::this_process(&scheduler::environment);
         let names = run_dir.journal_names()?;
         let mut to_run = Vec::new();
         for (&index, (absent, expected)) in &self.by_shard {

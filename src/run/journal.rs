@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::Disk;
 use super::owner::Owner;
 use crate::batch::Row;
-use crate::error::{Failure, Refusal};
+use crate::error::{DISK_HINT, Failure, Refusal};
 use crate::eval::Loss;
 use crate::image::Stamp;
 use crate::pair::Differences;
@@ -276,8 +276,7 @@ impl Writer {
         }
         written.with_context(|| {
             let path = self.path.display();
-            Refusal::environment(format!("cannot write finished rows to `{path}`"))
-                .hint("see whether the disk is full or over quota, then run the same command again")
+            Refusal::environment(format!("cannot write finished rows to `{path}`")).hint(DISK_HINT)
         })
     }
 }

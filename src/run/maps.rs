@@ -18,7 +18,7 @@ use super::records::Records;
 use super::{RunDir, names};
 use crate::batch::Row;
 use crate::decimal::nine_digits;
-use crate::error::Refusal;
+use crate::error::{DISK_HINT, Refusal};
 use crate::image::Size;
 use crate::manifest::Manifest;
 
@@ -195,8 +195,7 @@ impl Maps {
             self.disk.publish(path, |file| Ok(file.write_all(bytes)?))
         };
         write().with_context(|| {
-            Refusal::environment(format!("cannot write `{}`", path.display()))
-                .hint("see whether the disk is full or over quota, then run the same command again")
+            Refusal::environment(format!("cannot write `{}`", path.display())).hint(DISK_HINT)
         })
     }
 

@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::shard::Environment;
+use crate::scheduler::Environment;
 
 /// Seconds from one sign of life to the next.
 pub const SIGN_EVERY_S: u64 = 20;

@@ -9,7 +9,7 @@ use super::tables::MetricColumn;
 use super::{Fingerprint, RunDir, names};
 use crate::error::Refusal;
 use crate::hash::sha256_hex_of;
-use crate::shard::ArrayBase;
+use crate::scheduler::ArrayBase;
 
 /// Version of the format.
 const FORMAT: u32 = 1;
@@ -107,7 +107,7 @@ impl Plan {
         let [theirs, ours] = [serde_json::to_value(&frozen.plan)?, serde_json::to_value(self)?];
         differences("", &theirs, &ours, &mut found);
         found.retain(|one| {
-            // `shard::resolve` has reconciled it.
+            // `scheduler::resolve` has reconciled it.
             one.field != "array" && !one.field.starts_with("array.")
         });
         if allow_mixed {

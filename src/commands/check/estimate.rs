@@ -1,0 +1,98 @@
+//! What a job takes on a device: time and host memory, from a small batch and a few of its files.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::batch::{BatchShape, Pair};
+use crate::check::Report;
+use crate::eval::{Evaluator, Wait};
+use crate::image::{self, Depth, Image, Pixels, Rules, Size};
+use crate::net::Net;
+use crate::net::plan::Plan;
+use crate::pipeline::DECODED_PER_THREAD;
+
+/// Side of the images that the device is timed with.
+const TIMED_SIDE: usize = 256;
+/// Pairs of the batch that it is timed with: enough for all threads, and soon done.
+const TIMED_PAIRS: usize = 4;
+
+/// What the job would take on the chosen device.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct Estimate {
+    pub(super) device: String,
+    /// Of scoring and decoding; measured with a small batch and a few of the files.
+    pub(super) seconds: f64,
+    /// Of host memory.
+    pub(super) memory_bytes: u64,
+}
+
+/// What decides how long decoding takes, and what rows take.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) threads: usize,
+    pub(super) rows: usize,
+    /// See [`crate::check::Question`].
+    pub(super) are_cliques: bool,
+}
+
+/// Times the device and the decoders with a little work, and scales it to the job's.
+pub(super) fn estimate(
+    report: &Report,
+    job: Job<'_>,
+    nets: &[Net],
+    evaluator: &mut dyn Evaluator,
+) -> anyhow::Result<Estimate> {
+    let flops = |size: Size| -> f64 {
+        let plans =
+            nets.iter().filter_map(|net| Plan::new(net.spec(), size.height, size.width).ok());
+        plans.map(|plan| plan.flops() as f64).sum()
+    };
+    let timed = Size { width: TIMED_SIDE, height: TIMED_SIDE };
+    let seconds_per_flop = time_pair(timed, evaluator)? / (2.0 * flops(timed));
+    let seconds_per_pixel = time_decoding(report, job.rules) / job.threads as f64;
+    let mut seconds = 0.0;
+    let mut memory_bytes = 0;
+    for (shape, work) in &report.work {
+        let pixels = (shape.size.width * shape.size.height) as f64;
+        let per_image = flops(shape.size) * seconds_per_flop + pixels * seconds_per_pixel;
+        seconds += work.images as f64 * per_image;
+        let clique = job.are_cliques.then_some(work.images as usize);
+        let waiting = (DECODED_PER_THREAD * job.threads + clique.unwrap_or(0)) as u64;
+        let waiting = waiting * shape.image_bytes() as u64;
+        memory_bytes = memory_bytes.max(evaluator.memory_bytes(*shape, clique) + waiting);
+    }
+    memory_bytes += 64 * job.rows as u64;
+    Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes })
+}
+
+/// Seconds a pair, of a batch that follows a first one.
+fn time_pair(size: Size, evaluator: &mut dyn Evaluator) -> anyhow::Result<f64> {
+    let samples = (0..size.samples()).map(|index| (index * 31 % 251) as u8).collect();
+    let image = Image::new(size, Pixels::U8(samples));
+    let mut seconds = 0.0;
+    for _ in 0..2 {
+        let shape = BatchShape { size, depth: Depth::U8 };
+        let batch = evaluator.lend(shape)?;
+        let mut batch = batch.ok_or_else(|| anyhow::anyhow!("no staging buffer is free"))?;
+        while batch.pairs().len() < TIMED_PAIRS && batch.has_room(2) {
+            let (reference, distorted) = (batch.push_image(&image), batch.push_image(&image));
+            batch.push_pair(0, Pair { reference, distorted });
+        }
+        let pairs = batch.pairs().len();
+        let started = Instant::now();
+        evaluator.submit(batch)?;
+        evaluator.collect(Wait::Block)?;
+        seconds = started.elapsed().as_secs_f64() / pairs as f64;
+    }
+    Ok(seconds)
+}
+
+/// Seconds per pixel of the sampled files; 0 if none can be decoded after all.
+fn time_decoding(report: &Report, rules: &Rules) -> f64 {
+    let started = Instant::now();
+    let decoded = report.samples.iter().filter_map(|path| image::decode(path, rules).ok());
+    let pixels: usize = decoded.map(|image| image.size.width * image.size.height).sum();
+    if pixels == 0 { 0.0 } else { started.elapsed().as_secs_f64() / pixels as f64 }
+}

@@ -1,0 +1,78 @@
+//! The report of `lpips check`, as text for people and as JSON for programs.
+
+use super::estimate::Estimate;
+use crate::check::{Finding, Report};
+use crate::code::Severity;
+use crate::image::Size;
+use crate::progress::humanized;
+
+/// Examples of one code that the text shows.
+const SHOWN_MAX: usize = 5;
+
+pub(super) fn document(
+    report: &Report,
+    estimate: &anyhow::Result<Option<Estimate>>,
+) -> serde_json::Value {
+    let findings: Vec<&Finding> = report.findings.iter().collect();
+    let sizes = report.work.iter().map(|(shape, work)| {
+        let Size { width, height } = shape.size;
+        serde_json::json!({
+            "width": width, "height": height, "pairs": work.pairs, "images": work.images,
+        })
+    });
+    serde_json::json!({
+        "pairs": report.pairs,
+        "scorable": report.scorable,
+        "errors": report.findings.count(Severity::Error),
+        "warnings": report.findings.count(Severity::Warning),
+        "findings": findings,
+        "sizes": sizes.collect::<Vec<_>>(),
+        "estimate": estimate.as_ref().ok(),
+        "environment": estimate.as_ref().err().map(|error| format!("{error:#}")),
+    })
+}
+
+pub(super) fn text(report: &Report, estimate: Option<&Estimate>) -> String {
+    let mut text = String::new();
+    for Finding { severity, code, meaning, count, examples, .. } in report.findings.iter() {
+        let severity = match severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        text.push_str(&format!("{severity}: {code} ({count}): {meaning}\n"));
+        for example in examples.iter().take(SHOWN_MAX) {
+            let place = match example.place.as_str() {
+                "" => String::new(),
+                place => format!("{place}: "),
+            };
+            text.push_str(&format!("    {place}{}\n", example.message));
+        }
+        if *count > SHOWN_MAX {
+            text.push_str(&format!("    and {} more; see --json\n", count - SHOWN_MAX));
+        }
+    }
+    let images: u64 = report.work.values().map(|work| work.images).sum();
+    text.push_str(&format!("{} of {} pairs can be scored", report.scorable, report.pairs));
+    let sizes: Vec<Size> = report.work.keys().map(|shape| shape.size).collect();
+    match (sizes.first(), sizes.last()) {
+        (Some(first), Some(last)) if first == last => {
+            text.push_str(&format!(": {images} images of {first}"));
+        }
+        (Some(first), Some(last)) => {
+            text.push_str(&format!(": {images} images of {first} to {last}"));
+        }
+        _ => {}
+    }
+    let [errors, warnings] = [Severity::Error, Severity::Warning].map(|s| report.findings.count(s));
+    text.push_str(&match (errors, warnings) {
+        (0, 0) => "; no problems found".to_owned(),
+        (0, warnings) => format!("; {warnings} kinds of warnings, no error"),
+        (errors, warnings) => format!("; {errors} kinds of errors, {warnings} of warnings"),
+    });
+    if let Some(Estimate { device, seconds, memory_bytes }) = estimate {
+        let gigabytes = *memory_bytes as f64 / 1e9;
+        let time = humanized(*seconds);
+        text.push_str(&format!("\n{device}: about {time}, {gigabytes:.1} GB of memory"));
+    }
+    text
+}
