@@ -5,11 +5,14 @@
 
 #[path = "../host_cuda/mod.rs"]
 mod host_cuda;
+#[path = "../kernels/mod.rs"]
+mod kernels;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod allocations;
 mod cliques;
+mod conformance;
 mod faults;
 mod job;
 mod libraries;

@@ -3,7 +3,7 @@
 use half::f16;
 use lpips::eval::cuda::signature::Element::{self, F16, F32, F64, U8, U32};
 
-use crate::case::{Case, Expected, Random, input, number, output, stored};
+use super::case::{Case, Expected, Random, input, number, output, stored};
 use crate::host_cuda::Value;
 
 /// The two layouts: how an element of (image, channel, position) is found.

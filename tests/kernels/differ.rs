@@ -3,7 +3,7 @@
 use lpips::eval::cuda::signature::Element::U32;
 use lpips::eval::cuda::signature::entry;
 
-use crate::case::{Case, Expected, Random, input, number};
+use super::case::{Case, Expected, Random, input, number};
 
 const NAN: u32 = f32::NAN.to_bits();
 const OTHER_NAN: u32 = NAN + 1;

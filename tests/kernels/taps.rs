@@ -7,8 +7,8 @@ use lpips::eval::cuda::signature::entry;
 use lpips::net::Net;
 use lpips::net::plan::Plan;
 
-use crate::case::{Case, Expected, Random, input, number, output, stored};
-use crate::cases::{FEATURES, Layout};
+use super::case::{Case, Expected, Random, input, number, output, stored};
+use super::cases::{FEATURES, Layout};
 use crate::host_cuda::{Runner, Value};
 
 /// Images: 0 to 2 differ much, 3 is a copy of 1, 4 is nearly 0, 5 overflows at one position.

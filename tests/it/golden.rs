@@ -1,9 +1,6 @@
 //! Every golden value, on the CPU, within the promised tolerance of float64.
 //!
 //! tests/data/golden/README.md says how the values were made.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::path::Path;
 
@@ -15,7 +12,7 @@ use lpips::net::Net;
 use lpips::net::weights::{Trunk, Version};
 use serde::Deserialize;
 
-use support::{data, decode, model, score, trunk};
+use crate::support::{data, decode, model, score, trunk};
 
 #[derive(Deserialize)]
 struct Expected {

@@ -1,11 +1,8 @@
 //! Every two images of a folder: how often images go through the trunk, and that it changes no bit.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::path::Path;
 
-use support::{csv, lpips, stderr};
+use crate::support::{csv, lpips, stderr};
 
 const SIDE: usize = 64;
 const IMAGES: usize = 40;

@@ -16,24 +16,15 @@
 //!
 //! `planted_faults_are_caught` plants each of them. What it cannot see: races that no tried order brings
 //! about, the memory model and the arithmetic of a GPU, and faults of the compiler.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "host_cuda/mod.rs"]
-mod host_cuda;
-
-#[path = "kernels/case.rs"]
 mod case;
-#[path = "kernels/cases.rs"]
 mod cases;
-#[path = "kernels/differ.rs"]
 mod differ;
-#[path = "kernels/ptx.rs"]
 mod ptx;
-#[path = "kernels/taps.rs"]
 mod taps;
 
+use crate::host_cuda::{Checks, Sources, signature_of};
 use case::Case;
-use host_cuda::{Checks, Sources, signature_of};
 use lpips::eval::cuda::signature::{ENTRIES, MODULES};
 
 /// Forward, reverse, and one shuffled anew at every wait.

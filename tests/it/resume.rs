@@ -1,13 +1,10 @@
 //! Runs that are stopped, killed, split and joined: the end is the same as if nothing had happened.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::support::{data, lpips, stderr};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{data, lpips, stderr};
 
 /// Rows of [`Set`], and references.
 const ROWS: usize = 96;

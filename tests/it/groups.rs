@@ -1,11 +1,8 @@
 //! Several methods against one reference: how often it goes through the trunk, for the same bits.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::path::Path;
 
-use support::{lpips, stderr};
+use crate::support::{lpips, stderr};
 
 const SIDE: usize = 64;
 const REFERENCES: usize = 6;
@@ -44,7 +41,7 @@ fn score(folder: &Path, manifest: &str, options: &[&str]) -> (usize, Vec<String>
     assert!(output.status.success(), "{told}");
     let passes =
         told.lines().find_map(|line| line.strip_prefix("images that went through a trunk: "));
-    let rows = support::csv(&folder.join(run).join("pairs.csv"));
+    let rows = crate::support::csv(&folder.join(run).join("pairs.csv"));
     let column = rows[0].iter().position(|cell| cell == "lpips_alex").unwrap();
     let distances = rows[1..].iter().map(|row| row[column].clone()).collect();
     (passes.unwrap_or_else(|| panic!("{told}")).parse().unwrap(), distances)

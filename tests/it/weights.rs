@@ -2,9 +2,6 @@
 //!
 //! tests/data/checkpoints holds files of PyTorch itself; scripts/make_checkpoints.py says how they
 //! were made.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +9,9 @@ use half::{bf16, f16};
 use lpips::net::Net;
 use lpips::net::weights::{Lin, Recognised, Trunk, Version, recognise};
 
+use crate::support::{data, lpips, stderr};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use support::{data, lpips, stderr};
 
 fn checkpoint(name: &str) -> PathBuf {
     data("checkpoints").join(name)

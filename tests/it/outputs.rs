@@ -1,12 +1,9 @@
 //! What the program computes beside plain LPIPS, from the command line to the files.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use support::{csv, data, lpips, stderr};
+use crate::support::{csv, data, lpips, stderr};
 
 /// Three golden pairs as a manifest; returns its path.
 fn manifest(folder: &Path) -> String {

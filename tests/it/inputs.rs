@@ -1,13 +1,10 @@
 //! Bad inputs end to end: each has its message, its remedy and its exit code, and nothing is lost.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use support::{csv, data, lpips, stderr};
+use crate::support::{csv, data, lpips, stderr};
 
 /// Folders `hr` and `x4` with two references and what was made of them, and files of every trouble.
 fn set() -> tempfile::TempDir {

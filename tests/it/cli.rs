@@ -1,12 +1,9 @@
 //! The program end to end: files, messages, exit codes.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use support::{csv, data, lpips, stderr};
+use crate::support::{csv, data, lpips, stderr};
 
 const SAMPLES: &str = "tests/data/sr/manifest.csv";
 
@@ -128,7 +125,7 @@ fn one_metric_may_fail_while_another_is_filled() {
     pgm.extend((0..1200).map(|i| (i % 251) as u8));
     fs_err::write(folder.path().join("a.pgm"), pgm).unwrap();
     fs_err::write(folder.path().join("m.csv"), "ref,dist\na.pgm,a.pgm\n").unwrap();
-    support::write_squeeze(folder.path());
+    crate::support::write_squeeze(folder.path());
     let args = ["eval", "m.csv", "-o", "run", "--net", "alex,squeeze", "--weights-dir", "."];
     let output = lpips(folder.path(), &args);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));

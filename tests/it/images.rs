@@ -1,13 +1,10 @@
 //! Decoded pixels equal PIL's, bit for bit. scripts/make_twins.py made the files and the hashes of
 //! what PIL decodes.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use lpips::hash::sha256_hex;
 use lpips::image::{self, Alpha, Image, Pixels, Rules};
 
-use support::{csv, data};
+use crate::support::{csv, data};
 
 /// The samples as expected.csv hashes them: bytes, or little-endian float32.
 fn hash(image: &Image) -> String {

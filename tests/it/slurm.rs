@@ -2,17 +2,14 @@
 //!
 //! Needs root and Debian's slurm-wlm; without them it skips aloud, unless LPIPS_REQUIRE_SLURM=1.
 //! A cluster takes its time, so this test waits for it, but never relies on how long anything takes.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use crate::support::{data, lpips, stderr};
 use rustix::process::{Pid, Signal, kill_process};
-use support::{data, lpips, stderr};
 
 /// References, each with three distorted images.
 const REFERENCES: usize = 60;

@@ -3,7 +3,6 @@
 //! Sources are read as tokens, so that a path counts in whatever form it is written: in nested
 //! `use` groups, after `self`, `super`, `crate` or `lpips`, through a name that is imported or
 //! re-exported, and in bodies and macros.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};

@@ -1,11 +1,8 @@
 //! `lpips doctor`, on the CPU and where there is no GPU.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::process::{Command, Output};
 
-use support::stderr;
+use crate::support::stderr;
 
 /// Runs the program where no GPU can be seen, whatever the machine has.
 fn without_gpu(args: &[&str]) -> Output {

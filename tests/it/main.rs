@@ -1,0 +1,19 @@
+//! The program and the library from outside, in one binary: what needs no stand-ins for CUDA, no
+//! allocator of its own and no memory limit.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod all_pairs;
+mod architecture;
+mod cli;
+mod doctor;
+mod golden;
+mod groups;
+mod images;
+mod inputs;
+mod outputs;
+mod resume;
+mod slurm;
+mod weights;
