@@ -15,8 +15,10 @@ pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// The real trunk, SqueezeNet's formula trunk, or `None` where VGG16's file is absent, which is
-/// said aloud.
+/// The real trunk, SqueezeNet's formula trunk, or `None` where VGG16's file is absent.
+///
+/// # Panics
+/// Under `LPIPS_REQUIRE_VGG=1` instead of `None`.
 pub(crate) fn trunk(net: Net) -> Option<Trunk> {
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
     match net {
@@ -24,6 +26,8 @@ pub(crate) fn trunk(net: Net) -> Option<Trunk> {
         Net::Alex | Net::Vgg => match SearchPath::new(Some(&weights)).find(net) {
             Ok(source) => Some(Trunk::load(net, &source).unwrap()),
             Err(missing) => {
+                let required = std::env::var_os("LPIPS_REQUIRE_VGG").is_some_and(|set| set == "1");
+                assert!(!required, "LPIPS_REQUIRE_VGG=1, but {missing}");
                 eprintln!("SKIPPED: {missing}; run `python3 scripts/fetch_weights.py {net}`");
                 None
             }
