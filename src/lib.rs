@@ -28,6 +28,7 @@ pub mod check;
 pub mod cli;
 pub mod code;
 pub mod commands;
+pub mod compare;
 pub mod config;
 pub mod decimal;
 pub mod error;

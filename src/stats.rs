@@ -104,18 +104,35 @@ fn quantile_of(len: usize, p: f64, sorted: impl Fn(usize) -> f64) -> f64 {
 }
 
 /// Neumaier's compensated sum: exact to the last bits however many values there are.
-fn sum(values: impl Iterator<Item = f64>) -> f64 {
-    let (mut total, mut lost) = (0.0f64, 0.0f64);
-    for value in values {
-        let next = total + value;
-        lost += if total.abs() >= value.abs() {
-            (total - next) + value
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Sum {
+    total: f64,
+    lost: f64,
+}
+
+impl Sum {
+    /// Adds a value.
+    pub fn add(&mut self, value: f64) {
+        let next = self.total + value;
+        self.lost += if self.total.abs() >= value.abs() {
+            (self.total - next) + value
         } else {
-            (value - next) + total
+            (value - next) + self.total
         };
-        total = next;
+        self.total = next;
     }
-    total + lost
+
+    /// The sum.
+    #[must_use]
+    pub fn value(self) -> f64 {
+        if self.total.is_finite() { self.total + self.lost } else { self.total }
+    }
+}
+
+fn sum(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sum = Sum::default();
+    values.for_each(|value| sum.add(value));
+    sum.value()
 }
 
 /// What the bootstrap draws: the sum of the values of an item (or a block of items), and their

@@ -110,6 +110,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("batch", &["image"]),
     ("image", &["code", "suggest"]),
     ("net", &["hash"]),
+    ("compare", &["stats"]),
     ("decimal", &[]),
     ("hash", &[]),
     ("stats", &[]),
