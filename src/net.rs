@@ -151,7 +151,7 @@ impl ConvSpec {
 
 impl NetSpec {
     /// The convolutions in the order of torchvision's parameters; a fire module is three of them.
-    /// The position in this list is the `weight` index of [`plan::Step::Conv`].
+    /// The position in this list is the `weight` index of a [`plan::ConvStep`].
     #[must_use]
     pub fn convs(&self) -> Vec<ConvSpec> {
         let mut convs = Vec::new();

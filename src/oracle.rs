@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::eval::{Affine, Model};
 use crate::image::{Image, Pixels};
-use crate::net::plan::{Plan, Shape, Slot, Step, TooSmall};
+use crate::net::plan::{ConvStep, Plan, Shape, Slot, Step, TooSmall};
 use crate::net::weights::Conv;
 
 /// Values of an activation, or of a map: (channel, row, column).
@@ -101,7 +101,7 @@ pub fn taps(model: &Model, image: &Image) -> Result<Taps, TooSmall> {
     let mut taps = Vec::new();
     for step in &plan.steps {
         let (src, dst) = match *step {
-            Step::Conv { src, dst, .. } | Step::MaxPool { src, dst, .. } => (src, dst),
+            Step::Conv(ConvStep { src, dst, .. }) | Step::MaxPool { src, dst, .. } => (src, dst),
             Step::Tap { src, .. } => (src, src),
         };
         let from: &Values = match src.slot {
@@ -113,7 +113,7 @@ pub fn taps(model: &Model, image: &Image) -> Result<Taps, TooSmall> {
                 taps.push((src.shape, from[..src.shape.len()].to_vec()));
                 continue;
             }
-            Step::Conv { weight, stride, pad, .. } => {
+            Step::Conv(ConvStep { weight, stride, pad, .. }) => {
                 convolve(from, src.shape, dst.shape, (stride, pad), &trunk.convs[weight])
             }
             Step::MaxPool { kernel, stride, .. } => {

@@ -63,20 +63,7 @@ impl View {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Convolution, bias, ReLU.
-    Conv {
-        /// Index into [`NetSpec::convs`].
-        weight: usize,
-        /// Side of the kernel.
-        kernel: usize,
-        /// Step between windows.
-        stride: usize,
-        /// Zeros on each side.
-        pad: usize,
-        /// What is read.
-        src: View,
-        /// What is written.
-        dst: View,
-    },
+    Conv(ConvStep),
     /// Max-pooling without padding; a window may reach over the far edges (PyTorch's ceil mode),
     /// where only the elements inside count.
     MaxPool {
@@ -96,6 +83,23 @@ pub enum Step {
         /// The activation.
         src: View,
     },
+}
+
+/// A square convolution with zero padding, then bias and ReLU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConvStep {
+    /// Index into [`NetSpec::convs`].
+    pub weight: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros on each side.
+    pub pad: usize,
+    /// What is read.
+    pub src: View,
+    /// What is written.
+    pub dst: View,
 }
 
 /// Number of activation buffers that any of the trunks needs.
@@ -162,7 +166,7 @@ impl Plan {
     #[must_use]
     pub fn flops(&self) -> u64 {
         let conv_flops = |step: &Step| match step {
-            Step::Conv { kernel, src, dst, .. } => {
+            Step::Conv(ConvStep { kernel, src, dst, .. }) => {
                 2 * (dst.shape.len() * src.shape.c * kernel * kernel) as u64
             }
             Step::MaxPool { .. } | Step::Tap { .. } => 0,
@@ -201,7 +205,8 @@ impl Builder {
 
     fn conv(&mut self, kernel: usize, stride: usize, pad: usize, src: View, dst: View) {
         debug_assert_ne!(src.slot, dst.slot, "a step must not read the buffer that it writes");
-        self.steps.push(Step::Conv { weight: self.convs, kernel, stride, pad, src, dst });
+        let weight = self.convs;
+        self.steps.push(Step::Conv(ConvStep { weight, kernel, stride, pad, src, dst }));
         self.convs += 1;
     }
 
@@ -293,7 +298,9 @@ mod tests {
                 let plan = Plan::new(net.spec(), side, side + 3).unwrap();
                 for step in &plan.steps {
                     let (src, dst) = match *step {
-                        Step::Conv { src, dst, .. } | Step::MaxPool { src, dst, .. } => (src, dst),
+                        Step::Conv(ConvStep { src, dst, .. }) | Step::MaxPool { src, dst, .. } => {
+                            (src, dst)
+                        }
                         Step::Tap { .. } => continue,
                     };
                     assert_ne!(src.slot, dst.slot);

@@ -1,10 +1,11 @@
 //! How many images of a clique are walked at once: every pair of them is compared while the
 //! activations of all are there, so that each goes through the trunk once.
 
-use super::memory::available_bytes;
+use super::host_memory::available_bytes;
 use super::passes::{Pass, image_bytes};
 use super::simd::Isa;
 use super::stage::{band_bytes, pair_bytes};
+use super::tensor::Layout;
 use crate::batch::BatchShape;
 use crate::eval::Wanted;
 use crate::net::Net;
@@ -49,9 +50,9 @@ impl Cost {
         images * self.image + images * images / 2 * self.pair
     }
 
-    fn of(plan: &Plan, passes: &[Pass], wanted: Wanted, threads: usize) -> Cost {
+    fn of(plan: &Plan, passes: &[Pass<'_>], wanted: Wanted, threads: usize) -> Cost {
         let stages = passes.iter().filter_map(|pass| match pass {
-            Pass::Stage { conv, .. } => Some(conv.geometry().to),
+            Pass::Stage { conv, .. } => Some(Layout::of(conv.dst)),
             _ => None,
         });
         let (mut image, mut pair) = (image_bytes(plan, passes), 0);

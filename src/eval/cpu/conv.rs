@@ -4,29 +4,12 @@ use std::sync::OnceLock;
 
 use super::direct::Direct;
 use super::fold;
+use super::scratch::Scratch;
 use super::simd::Isa;
 use super::team::Team;
-use super::tensor::{Layout, Tensor};
-use super::tiles::Scheme;
-use super::winograd::{Scratch, Winograd};
+use super::tensor::{Geometry, Layout, Tensor};
+use super::winograd::{Scheme, Winograd};
 use crate::net::{ConvSpec, weights};
-
-/// What a convolution does to a map.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Geometry {
-    /// Extents of the source.
-    pub(super) from: Layout,
-    /// The row of the map that the first row of the source is: 0 unless the source is a band.
-    pub(super) from_top: isize,
-    /// Extents of the target.
-    pub(super) to: Layout,
-    /// Step between windows.
-    pub(super) stride: usize,
-    /// Zeros on each side.
-    pub(super) pad: usize,
-    /// First channel of the target that is written.
-    pub(super) c_first: usize,
-}
 
 /// Input channels of a minimal filtering at the least. SqueezeNet's first fire modules have 16 and
 /// 32: sums so short gain little over the transforms, whose rounding grows in the five taps behind

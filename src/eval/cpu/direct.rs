@@ -6,12 +6,11 @@
 //! row, kernel column and input channel, channel within the block).
 #![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
 
-use super::conv::Geometry;
-use super::memory::Floats;
+use super::floats::Floats;
 use super::product::{Left, Rows, block_of, in_tiles, product};
 use super::simd::{Isa, Kernel, Vector, dispatch};
 use super::team::Team;
-use super::tensor::{BEFORE, Tensor};
+use super::tensor::{BEFORE, Geometry, Tensor};
 use crate::net::weights::Conv;
 
 /// Output pixels that one task computes at least, so that a block of weights is used often.

@@ -1,21 +1,21 @@
 //! One model on the CPU: walks the plan for some images at a time.
 
 use super::conv::Conv;
-use super::memory::available_bytes;
+use super::host_memory::available_bytes;
 use super::ops;
 use super::passes::{Pass, image_bytes};
+use super::scratch::Scratch;
 use super::simd::Isa;
 use super::stage::Stage;
 use super::tap::Comparison;
 use super::team::Team;
-use super::tensor::{Layout, Tensor};
-use super::winograd::Scratch;
+use super::tensor::{Geometry, Layout, Tensor};
 use crate::batch::{Batch, Pair};
 use crate::eval::chunk::{Chunk, take_groups};
 use crate::eval::{Affine, Distance, Model, Unscored};
 use crate::image::Size;
 use crate::net::Net;
-use crate::net::plan::{BUFFERS, Plan, Slot, View};
+use crate::net::plan::{BUFFERS, ConvStep, Plan, Slot, View};
 use crate::net::weights::Version;
 
 /// Activations of the images that are walked together stay below this, if two images allow it: far
@@ -53,8 +53,7 @@ impl Engine {
         let comparison = Comparison::new(&model, isa);
         let Model { trunk, input, version, .. } = model;
         let convs = trunk.convs.into_iter().map(|conv| Conv::new(conv, isa)).collect();
-        let scratch = Scratch::new(rayon::current_num_threads());
-        let activations = Activations { scratch, ..Activations::default() };
+        let activations = Activations { scratch: Scratch::new(), ..Activations::default() };
         let net = trunk.net;
         let plan = None;
         Engine { net, input, version, convs, comparison, isa, activation_max, plan, activations }
@@ -95,7 +94,7 @@ impl Engine {
     /// Walks a plan for some images of a batch; `pairs` index into `images`.
     fn walk(
         &mut self,
-        passes: &[Pass],
+        passes: &[Pass<'_>],
         batch: &Batch,
         images: &[usize],
         pairs: &[Pair],
@@ -109,7 +108,7 @@ impl Engine {
                 Pass::Conv(conv) => {
                     let (from, to) = source_and_target(input, buffers, conv.src, conv.dst);
                     to.resize(images.len(), Layout::of(conv.dst));
-                    self.convs[conv.weight].run(from, to, conv.geometry(), scratch, team);
+                    self.convs[conv.weight].run(from, to, Geometry::of(conv), scratch, team);
                 }
                 Pass::Pool { kernel, stride, src, dst } => {
                     let (from, to) = source_and_target(input, buffers, src, dst);
@@ -121,11 +120,14 @@ impl Engine {
                     self.comparison.run(layer, tapped, pairs, &mut distances, team);
                 }
                 Pass::Stage { first, conv, layer, pooled } => {
+                    let geometry = Geometry::of(conv);
+                    let direct = |step: &ConvStep| {
+                        (self.convs[step.weight].direct(team), Geometry::of(step))
+                    };
                     let stage = Stage {
-                        first: first
-                            .map(|first| (self.convs[first.weight].direct(team), first.geometry())),
-                        conv: self.convs[conv.weight].winograd(conv.geometry(), team),
-                        geometry: conv.geometry(),
+                        first: first.map(direct),
+                        conv: self.convs[conv.weight].winograd(geometry, team),
+                        geometry,
                         layer,
                         comparison: &self.comparison,
                         isa: self.isa,

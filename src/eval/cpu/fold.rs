@@ -2,9 +2,8 @@
 //! channels, the pixels of a block of s x s. A kernel of 11 at stride 4 becomes one of 3, which
 //! minimal filtering is for.
 
-use super::conv::Geometry;
 use super::team::Team;
-use super::tensor::{BEFORE, Layout, Tensor};
+use super::tensor::{BEFORE, Geometry, Layout, Tensor};
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
 

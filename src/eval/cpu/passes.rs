@@ -1,98 +1,68 @@
 //! A plan as the CPU walks it: steps that are done at once are one pass.
 
-use super::conv::{Algorithm, Geometry};
+use super::conv::Algorithm;
 use super::simd::Isa;
 use super::stage::POOL;
-use super::tensor::Layout;
-use super::winograd::is_shared;
-use crate::net::plan::{BUFFERS, Plan, Slot, Step, View};
+use super::tensor::{Geometry, Layout};
+use super::winograd::Winograd;
+use crate::net::plan::{BUFFERS, ConvStep, Plan, Slot, Step, View};
 use crate::net::{ConvSpec, NetSpec};
 
-/// A convolution as a plan states it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ConvStep {
-    pub(super) weight: usize,
-    pub(super) stride: usize,
-    pub(super) pad: usize,
-    pub(super) src: View,
-    pub(super) dst: View,
-}
-
-impl ConvStep {
-    fn of(step: &Step) -> Option<ConvStep> {
-        match *step {
-            Step::Conv { weight, stride, pad, src, dst, .. } => {
-                Some(ConvStep { weight, stride, pad, src, dst })
-            }
-            Step::MaxPool { .. } | Step::Tap { .. } => None,
-        }
-    }
-
-    pub(super) fn geometry(self) -> Geometry {
-        let (from, to) = (Layout::of(self.src), Layout::of(self.dst));
-        let (stride, pad, c_first) = (self.stride, self.pad, self.dst.c_first);
-        Geometry { from, from_top: 0, to, stride, pad, c_first }
-    }
-
-    fn algorithm(self, convs: &[ConvSpec], isa: Isa) -> Algorithm {
-        Algorithm::choose(&convs[self.weight], self.geometry(), isa)
-    }
+/// The algorithm of a step.
+fn algorithm(step: &ConvStep, convs: &[ConvSpec], isa: Isa) -> Algorithm {
+    Algorithm::choose(&convs[step.weight], Geometry::of(step), isa)
 }
 
 /// What is done at once: a step, or the steps of a stage.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Pass {
-    Conv(ConvStep),
+pub(super) enum Pass<'p> {
+    Conv(&'p ConvStep),
     Pool { kernel: usize, stride: usize, src: View, dst: View },
     Tap { layer: usize, src: View },
-    Stage { first: Option<ConvStep>, conv: ConvStep, layer: usize, pooled: View },
+    Stage { first: Option<&'p ConvStep>, conv: &'p ConvStep, layer: usize, pooled: View },
 }
 
-impl Pass {
+impl<'p> Pass<'p> {
     /// The first pass of some steps, and the steps after it.
-    fn first<'s>(steps: &'s [Step], convs: &[ConvSpec], isa: Isa) -> Option<(Pass, &'s [Step])> {
+    fn first(steps: &'p [Step], convs: &[ConvSpec], isa: Isa) -> Option<(Pass<'p>, &'p [Step])> {
         let (step, rest) = steps.split_first()?;
-        let of_image = |conv: &ConvStep| {
-            conv.src.slot == Slot::Input && conv.algorithm(convs, isa) == Algorithm::Direct
+        let pass = match step {
+            Step::Conv(conv) => {
+                let reads_image = conv.src.slot == Slot::Input;
+                let is_first = reads_image && algorithm(conv, convs, isa) == Algorithm::Direct;
+                let stage = is_first.then(|| Pass::stage(Some(conv), rest, convs, isa)).flatten();
+                let stage = stage.or_else(|| Pass::stage(None, steps, convs, isa));
+                return Some(stage.unwrap_or((Pass::Conv(conv), rest)));
+            }
+            &Step::MaxPool { kernel, stride, src, dst } => Pass::Pool { kernel, stride, src, dst },
+            &Step::Tap { layer, src } => Pass::Tap { layer, src },
         };
-        let first = ConvStep::of(step).filter(of_image);
-        let stage = first.and_then(|first| Pass::stage(Some(first), rest, convs, isa));
-        let stage = stage.or_else(|| Pass::stage(None, steps, convs, isa));
-        stage.or_else(|| {
-            let pass = match *step {
-                Step::Conv { weight, stride, pad, src, dst, .. } => {
-                    Pass::Conv(ConvStep { weight, stride, pad, src, dst })
-                }
-                Step::MaxPool { kernel, stride, src, dst } => {
-                    Pass::Pool { kernel, stride, src, dst }
-                }
-                Step::Tap { layer, src } => Pass::Tap { layer, src },
-            };
-            Some((pass, rest))
-        })
+        Some((pass, rest))
     }
 
     /// A stage, if the steps begin with one and its convolution works on its own in each thread.
-    fn stage<'s>(
-        first: Option<ConvStep>,
-        steps: &'s [Step],
+    fn stage(
+        first: Option<&'p ConvStep>,
+        steps: &'p [Step],
         convs: &[ConvSpec],
         isa: Isa,
-    ) -> Option<(Pass, &'s [Step])> {
-        let [conv, Step::Tap { layer, .. }, pool, rest @ ..] = steps else { return None };
+    ) -> Option<(Pass<'p>, &'p [Step])> {
+        let [Step::Conv(conv), Step::Tap { layer, .. }, pool, rest @ ..] = steps else {
+            return None;
+        };
         let Step::MaxPool { kernel: POOL, stride: POOL, dst: pooled, .. } = *pool else {
             return None;
         };
-        let conv = ConvStep::of(conv).filter(|conv| {
-            let algorithm = conv.algorithm(convs, isa);
-            matches!(algorithm, Algorithm::Winograd(scheme)
-                if !is_shared(&convs[conv.weight], scheme))
-        })?;
-        Some((Pass::Stage { first, conv, layer: *layer, pooled }, rest))
+        match algorithm(conv, convs, isa) {
+            Algorithm::Winograd(scheme) if !Winograd::is_shared(&convs[conv.weight], scheme) => {
+                Some((Pass::Stage { first, conv, layer: *layer, pooled }, rest))
+            }
+            _ => None,
+        }
     }
 
     /// A plan as the CPU walks it.
-    pub(super) fn all(plan: &Plan, spec: &NetSpec, isa: Isa) -> Vec<Pass> {
+    pub(super) fn all(plan: &'p Plan, spec: &NetSpec, isa: Isa) -> Vec<Pass<'p>> {
         let (mut steps, convs) = (plan.steps.as_slice(), spec.convs());
         let next = || {
             let (pass, rest) = Pass::first(steps, &convs, isa)?;
@@ -105,7 +75,7 @@ impl Pass {
     /// Where the pass leaves a map, and its shape.
     fn output(&self) -> Option<(Slot, Layout)> {
         match *self {
-            Pass::Conv(ConvStep { dst, .. }) | Pass::Pool { dst, .. } => {
+            Pass::Conv(&ConvStep { dst, .. }) | Pass::Pool { dst, .. } => {
                 Some((dst.slot, Layout::of(dst)))
             }
             Pass::Stage { conv, pooled, .. } => Some((conv.dst.slot, Layout::of(pooled))),
@@ -115,7 +85,7 @@ impl Pass {
 }
 
 /// Bytes of the activations of one image.
-pub(super) fn image_bytes(plan: &Plan, passes: &[Pass]) -> usize {
+pub(super) fn image_bytes(plan: &Plan, passes: &[Pass<'_>]) -> usize {
     let input = Layout { c: plan.input.c, h: plan.input.h, w: plan.input.w };
     let largest = |buffer: usize| {
         let outputs = passes.iter().filter_map(Pass::output);

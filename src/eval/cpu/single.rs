@@ -1,11 +1,11 @@
 //! One operation by itself, for benchmarks (`cargo bench --bench ops`); nothing else uses it.
 #![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
 
-use super::conv::{Conv, Geometry};
+use super::conv::Conv;
+use super::scratch::Scratch;
 use super::simd::{Isa, Kernel, Vector, dispatch};
 use super::team::Team;
-use super::tensor::{Layout, Tensor};
-use super::winograd::Scratch;
+use super::tensor::{Geometry, Layout, Tensor};
 use crate::net::{ConvSpec, weights};
 
 /// What is convolved.
@@ -73,7 +73,7 @@ impl Single {
             geometry: Geometry { from, from_top: 0, to, stride, pad, c_first: 0 },
             src,
             dst,
-            scratch: Scratch::new(rayon::current_num_threads()),
+            scratch: Scratch::new(),
             team: Team::new(),
         }
     }

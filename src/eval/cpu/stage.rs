@@ -6,18 +6,15 @@
 //! size of the map alone, and every element is computed as without them.
 
 use std::ops::Range;
-use std::sync::PoisonError;
 
-use super::conv::Geometry;
 use super::direct::Direct;
-use super::memory::Floats;
 use super::ops::PoolRow;
+use super::scratch::{BandScratch, Scratch, ThreadScratch};
 use super::simd::{Isa, dispatch_plain};
-use super::strip::Strip;
 use super::tap::{Compared, Comparison, RowResult};
 use super::team::Team;
-use super::tensor::{BEFORE, Layout, Tensor};
-use super::winograd::{Own, Scratch, TileRow, Winograd};
+use super::tensor::{BEFORE, Geometry, Layout, Tensor};
+use super::winograd::{TileRow, Winograd};
 use crate::batch::Pair;
 use crate::eval::Distance;
 
@@ -50,15 +47,6 @@ pub(super) struct Stage<'a> {
     pub(super) isa: Isa,
 }
 
-/// What a thread needs for a band.
-#[derive(Debug, Default)]
-pub(super) struct BandMemory {
-    /// Output of the first convolution, for one image.
-    first: Tensor,
-    /// Output of the second, image by image.
-    maps: Floats,
-}
-
 /// One band and where its results go.
 struct Band<'a> {
     tile_rows: Range<usize>,
@@ -85,9 +73,7 @@ impl Stage<'_> {
         let mut compared: Vec<Compared> = pairs.iter().map(start).collect();
         let bands = self.bands(dst, &mut compared);
         team.for_each(bands, |band| {
-            let mut own = scratch.own().lock().unwrap_or_else(PoisonError::into_inner);
-            let Own { tiles, band: memory } = &mut *own;
-            self.band(src, band, pairs, (memory, tiles), team);
+            self.band(src, band, pairs, &mut scratch.of_thread(), team);
         });
         for (one, distance) in compared.into_iter().zip(distances) {
             one.finish(self.geometry.to.w, distance);
@@ -97,7 +83,7 @@ impl Stage<'_> {
     fn bands<'b>(&self, dst: &'b mut Tensor, compared: &'b mut [Compared]) -> Vec<Band<'b>> {
         let pooled = dst.layout();
         let Layout { h, .. } = self.geometry.to;
-        let cut = self.conv.scheme.cut(h);
+        let cut = self.conv.cut(h);
         let mut images: Vec<&mut [f32]> =
             dst.images_mut().map(|image| pooled.inner(image)).collect();
         let mut results: Vec<_> = compared.iter_mut().map(|one| one.rows().into_iter()).collect();
@@ -129,25 +115,25 @@ impl Stage<'_> {
         src: &Tensor,
         band: Band<'_>,
         pairs: &[Pair],
-        (memory, tiles): (&mut BandMemory, &mut Floats),
+        scratch: &mut ThreadScratch,
         team: &Team,
     ) {
         let Band { tile_rows, rows, pooled, results } = band;
         let to = self.geometry.to;
         let map_len = rows.len() * to.row_len();
-        let BandMemory { first, maps } = memory;
+        let ThreadScratch { tiles, band: BandScratch { first, maps } } = scratch;
         let maps = maps.grow(map_len * src.image_count());
         for (image, map) in maps.chunks_exact_mut(map_len).take(src.image_count()).enumerate() {
             let (source, geometry) = self.source(src.image(image), &rows, first);
             let mut rest = map;
             let split = tile_rows.clone().map(|index| {
-                let cut = self.conv.scheme.cut(to.h);
+                let cut = self.conv.cut(to.h);
                 let height = cut.start(index + 1).min(to.h) - cut.start(index);
                 let rows = rest.split_off_mut(..height * to.row_len()).unwrap_or_default();
                 TileRow { src: source, index, rows }
             });
             let mut split: Vec<TileRow<'_>> = split.collect();
-            self.conv.run_alone(&mut split, &Strip::new(self.conv, geometry), tiles, team);
+            self.conv.run_alone(&mut split, geometry, tiles, team);
         }
         let row = |image: usize, y: usize| {
             &maps[image * map_len + y * to.row_len() + BEFORE * to.c..][..to.w * to.c]

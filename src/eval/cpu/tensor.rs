@@ -4,8 +4,8 @@
 //! stands for the padding of the next convolution, and for what the last tiles of minimal filtering
 //! read beyond it.
 
-use super::memory::Floats;
-use crate::net::plan::View;
+use super::floats::Floats;
+use crate::net::plan::{ConvStep, View};
 
 /// Rows and columns of zeros above and on the left: the largest padding of any trunk.
 pub(super) const BEFORE: usize = 2;
@@ -53,6 +53,32 @@ impl Layout {
     /// The rows of an image without the borders above and below.
     pub(super) fn inner(self, image: &mut [f32]) -> &mut [f32] {
         &mut image[BEFORE * self.row_len()..][..self.h * self.row_len()]
+    }
+}
+
+/// What a convolution reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Geometry {
+    /// Extents of the source.
+    pub(super) from: Layout,
+    /// The row of the map that is the source's first row: 0 unless the source is a band.
+    pub(super) from_top: isize,
+    /// Extents of the target.
+    pub(super) to: Layout,
+    /// Step between windows.
+    pub(super) stride: usize,
+    /// Zeros on each side.
+    pub(super) pad: usize,
+    /// First channel of the target that is written.
+    pub(super) c_first: usize,
+}
+
+impl Geometry {
+    /// The geometry of a step whose source is a whole map.
+    pub(super) fn of(step: &ConvStep) -> Geometry {
+        let &ConvStep { stride, pad, src, dst, .. } = step;
+        let (from, to) = (Layout::of(src), Layout::of(dst));
+        Geometry { from, from_top: 0, to, stride, pad, c_first: dst.c_first }
     }
 }
 

@@ -3,15 +3,15 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use super::conv::{Algorithm, Conv, Geometry};
+use super::conv::{Algorithm, Conv};
 use super::ops::max_pool;
+use super::scratch::Scratch;
 use super::simd::Isa;
 use super::stage::{POOL, Stage};
 use super::tap::Comparison;
 use super::team::Team;
-use super::tensor::{Layout, Tensor};
-use super::tiles::Scheme;
-use super::winograd::Scratch;
+use super::tensor::{Geometry, Layout, Tensor};
+use super::winograd::Scheme;
 use crate::batch::Pair;
 use crate::eval::{Affine, Distance, Epsilon, Model, Wanted};
 use crate::net::weights::{self, Trunk, Version};
@@ -120,13 +120,7 @@ fn check_conv(
     let src = random.tensor(2, from);
     let mut dst = random.tensor(2, to);
     let conv = Conv::new(weights.clone(), isa);
-    conv.run(
-        &src,
-        &mut dst,
-        geometry,
-        &mut Scratch::new(rayon::current_num_threads()),
-        &Team::new(),
-    );
+    conv.run(&src, &mut dst, geometry, &mut Scratch::new(), &Team::new());
     let algorithm = Algorithm::choose(&weights.spec, geometry, isa);
     for image in 0..2 {
         // Plain loops are slow: all channels of the corners, and a thousand elements anywhere.
@@ -265,7 +259,7 @@ fn a_stage_has_the_bits_of_its_steps() {
                 Pair { reference: 0, distorted: 2 },
                 Pair { reference: 1, distorted: 1 },
             ];
-            let mut scratch = Scratch::new(rayon::current_num_threads());
+            let mut scratch = Scratch::new();
             let team = Team::new();
 
             let mut between = random.tensor(3, map);

@@ -9,7 +9,7 @@ use super::memory::{Activations, Needs, Room, aligned};
 use super::parameters::{Parameters, resident};
 use crate::eval::{Distance, Map, Unscored, Wanted};
 use crate::image::{Depth, Size};
-use crate::net::plan::{Plan, Shape, Slot, Step, View};
+use crate::net::plan::{ConvStep, Plan, Shape, Slot, Step, View};
 
 /// Elements of a tensor that the libraries count with 32 bits, sign included.
 const ELEMENTS_MAX: usize = i32::MAX as usize;
@@ -118,7 +118,7 @@ impl Prepared {
         let images_per_conv = if images * largest > ELEMENTS_MAX { 1 } else { images };
         let mut convs = Vec::new();
         for step in &plan.steps {
-            if let Step::Conv { kernel, stride, pad, src, dst, .. } = *step {
+            if let Step::Conv(ConvStep { kernel, stride, pad, src, dst, .. }) = *step {
                 let window = Window { kernel, stride, pad };
                 let geometry = parameters.geometry(images_per_conv, src, dst, window);
                 convs.push(engine.prepare(geometry, precision)?);
@@ -174,7 +174,7 @@ impl Prepared {
         let mut partial_at = 0;
         for step in &self.plan.steps {
             match *step {
-                Step::Conv { weight, src, dst, .. } => {
+                Step::Conv(ConvStep { weight, src, dst, .. }) => {
                     let conv = convs.next().expect("a convolution for each of the plan's");
                     self.convolve(&**conv, parameters, weight, bench, (src, dst))?;
                 }

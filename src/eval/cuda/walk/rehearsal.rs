@@ -12,7 +12,7 @@ use crate::eval::cuda::conv::{Conv, to_bytes};
 use crate::eval::cuda::driver::{Fault, FaultKind};
 use crate::eval::cuda::kernels::Window;
 use crate::eval::cuda::parameters::Parameters;
-use crate::net::plan::{Step, View};
+use crate::net::plan::{ConvStep, Step, View};
 
 impl Prepared {
     /// Rehearses on the bench's stream, in its buffers, and waits.
@@ -31,7 +31,7 @@ impl Prepared {
         let mut convs = self.convs.iter();
         for step in &self.plan.steps {
             match *step {
-                Step::Conv { weight, src, dst, .. } => {
+                Step::Conv(ConvStep { weight, src, dst, .. }) => {
                     let conv = &**convs.next().expect("a convolution for each of the plan's");
                     while !self.treats_alike(conv, parameters, weight, bench, (src, dst))? {
                         if !conv.turn()? {

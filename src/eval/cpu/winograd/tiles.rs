@@ -16,7 +16,7 @@ const WEIGHT_COST: usize = 16;
 
 /// An algorithm of minimal filtering, named after the outputs and the kernel along a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Scheme {
+pub(in crate::eval::cpu) enum Scheme {
     /// 4x4 tiles, kernel 3, filters at six points.
     F4x3,
     /// 6x6 tiles, kernel 3, filters at eight points; at the far edges 4x4, 4x6 and 6x4 tiles where
@@ -30,7 +30,7 @@ impl Scheme {
     /// The cheapest algorithm for a `kernel` at stride 1 and an output of `h` x `w`:
     /// multiplications for two images plus the reading of weights, both per pair of channels.
     /// `None` is the direct one.
-    pub(super) fn choose(kernel: usize, h: usize, w: usize) -> Option<Scheme> {
+    pub(in crate::eval::cpu) fn choose(kernel: usize, h: usize, w: usize) -> Option<Scheme> {
         let schemes: &[Scheme] = match kernel {
             3 => &[Scheme::F4x3, Scheme::F6x3],
             5 => &[Scheme::F4x5],
@@ -48,7 +48,7 @@ impl Scheme {
     }
 
     /// Points at which filters are evaluated along a line.
-    pub(super) fn side(self) -> usize {
+    pub(in crate::eval::cpu) fn side(self) -> usize {
         match self {
             Scheme::F4x3 => SMALL_POINTS,
             Scheme::F6x3 | Scheme::F4x5 => 8,
@@ -56,7 +56,7 @@ impl Scheme {
     }
 
     /// Cuts a line of `len` outputs with the fewest points.
-    pub(super) fn cut(self, len: usize) -> Cut {
+    pub(in crate::eval::cpu) fn cut(self, len: usize) -> Cut {
         let large_out = match self {
             Scheme::F4x3 => return Cut { large: 0, large_out: 0, small: len.div_ceil(SMALL) },
             Scheme::F4x5 => {
@@ -76,29 +76,29 @@ impl Scheme {
 /// A line cut into large tiles, then small ones. The last may reach at most `SMALL - 1` elements
 /// over the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Cut {
+pub(in crate::eval::cpu) struct Cut {
     large: usize,
     large_out: usize,
     small: usize,
 }
 
 impl Cut {
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::eval::cpu) fn count(&self) -> usize {
         self.large + self.small
     }
 
-    pub(super) fn is_large(&self, tile: usize) -> bool {
+    pub(in crate::eval::cpu) fn is_large(&self, tile: usize) -> bool {
         tile < self.large
     }
 
     /// First output of a tile.
-    pub(super) fn start(&self, tile: usize) -> usize {
+    pub(in crate::eval::cpu) fn start(&self, tile: usize) -> usize {
         let large = tile.min(self.large);
         large * self.large_out + (tile - large) * SMALL
     }
 
     /// The large and the small ones of some tiles.
-    pub(super) fn split(&self, tiles: &Range<usize>) -> [Range<usize>; 2] {
+    pub(in crate::eval::cpu) fn split(&self, tiles: &Range<usize>) -> [Range<usize>; 2] {
         let middle = self.large.clamp(tiles.start, tiles.end);
         [tiles.start..middle, middle..tiles.end]
     }

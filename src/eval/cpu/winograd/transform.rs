@@ -6,7 +6,7 @@
 //! sums over even and over odd elements, which is what the formulas below make use of.
 #![expect(unsafe_code, reason = "vector operations are unsafe without their instruction set")]
 
-use super::simd::Vector;
+use crate::eval::cpu::simd::Vector;
 
 /// Side of the largest input tile.
 pub(super) const INPUT_MAX: usize = 8;

@@ -5,12 +5,11 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::conv::Geometry;
-use super::simd::{Kernel, Vector};
-use super::tensor::BEFORE;
+use super::filters::Filters;
 use super::tiles::{Cut, Scheme, Slots};
 use super::transform::{F4x3, F4x5, F6x3, INPUT_MAX, Line};
-use super::winograd::Winograd;
+use crate::eval::cpu::simd::{Kernel, Vector};
+use crate::eval::cpu::tensor::{BEFORE, Geometry};
 
 /// Floats of a line of the cache.
 const LINE: usize = 16;
@@ -20,7 +19,7 @@ const CHANNELS: usize = 4;
 /// Some columns of tiles of a map.
 #[derive(Clone, Debug)]
 pub(super) struct Strip<'a> {
-    conv: &'a Winograd,
+    filters: &'a Filters,
     geometry: Geometry,
     pub(super) rows: Cut,
     pub(super) columns: Cut,
@@ -32,9 +31,10 @@ pub(super) struct Strip<'a> {
 
 impl<'a> Strip<'a> {
     /// All columns.
-    pub(super) fn new(conv: &'a Winograd, geometry: Geometry) -> Strip<'a> {
-        let (rows, columns) = (conv.scheme.cut(geometry.to.h), conv.scheme.cut(geometry.to.w));
-        Strip { conv, geometry, rows, columns, tiles: 0..columns.count(), streams: false }
+    pub(super) fn new(filters: &'a Filters, geometry: Geometry) -> Strip<'a> {
+        let (rows, columns) =
+            (filters.scheme.cut(geometry.to.h), filters.scheme.cut(geometry.to.w));
+        Strip { filters, geometry, rows, columns, tiles: 0..columns.count(), streams: false }
     }
 
     /// Some of them.
@@ -51,7 +51,7 @@ impl<'a> Strip<'a> {
     /// Floats of one position of `tiles` transformed tiles: (chunk of channels, tile, channel). An
     /// odd number of lines, so that the positions of a tile are spread over the sets of a cache.
     pub(super) fn position_len(&self, tiles: usize) -> usize {
-        ((tiles * self.conv.c_in).div_ceil(LINE) | 1) * LINE
+        ((tiles * self.filters.c_in).div_ceil(LINE) | 1) * LINE
     }
 
     /// Floats of the products of one line of positions and one block of channels for `tiles`:
@@ -62,7 +62,7 @@ impl<'a> Strip<'a> {
 
     /// Floats of the products of one tile therein.
     pub(super) fn tile_line_len(&self) -> usize {
-        self.conv.scheme.side() * self.conv.block
+        self.filters.scheme.side() * self.filters.block
     }
 }
 
@@ -102,7 +102,7 @@ unsafe fn transform<V: Vector, T: Transform>(
     let [large, small] = strip.columns.split(&strip.tiles);
     // SAFETY: the caller vouches for the instruction set.
     unsafe {
-        match strip.conv.scheme {
+        match strip.filters.scheme {
             Scheme::F4x3 => target.tiles::<V, F4x3, F4x3, _, _, _, _>(small, small_slots),
             Scheme::F4x5 => target.tiles::<V, F4x5, F4x5, _, _, _, _>(large, large_slots),
             Scheme::F6x3 if strip.rows.is_large(row) => {
@@ -185,8 +185,8 @@ impl Transform for Input<'_> {
         if tiles.is_empty() {
             return;
         }
-        let Strip { conv, geometry, rows, columns, .. } = self.strip;
-        let (c_in, side) = (conv.c_in, conv.scheme.side());
+        let Strip { filters, geometry, rows, columns, .. } = self.strip;
+        let (c_in, side) = (filters.c_in, filters.scheme.side());
         let RowInputs { group, len, count, .. } = self.out;
         let (position_len, chunk_len) = (self.strip.position_len(count), count * V::LEN);
         let corner = |start: usize| start as isize - geometry.pad as isize;
@@ -200,7 +200,7 @@ impl Transform for Input<'_> {
         for first_c in (0..c_in).step_by(CHANNELS * V::LEN) {
             let channels = (c_in - first_c).min(CHANNELS * V::LEN) / V::LEN;
             // SAFETY: the last element read and the last element written were asserted to be
-            // inside; `c_in` is a multiple of the vector's length ([`Winograd::fits`]); the caller
+            // inside; `c_in` is a multiple of the vector's length (`Winograd::fits`); the caller
             // vouches for the instruction set.
             unsafe {
                 let from = self.src.as_ptr().add(start + first_c);
@@ -287,8 +287,8 @@ impl Transform for Output<'_> {
         tiles: Range<usize>,
         slots: Range<usize>,
     ) {
-        let Strip { conv, geometry, columns, .. } = self.strip;
-        let (block, tile_len, to) = (conv.block, self.strip.tile_line_len(), geometry.to);
+        let Strip { filters, geometry, columns, .. } = self.strip;
+        let (block, tile_len, to) = (filters.block, self.strip.tile_line_len(), geometry.to);
         let blocks_len = self.blocks.len() * self.line_len;
         let height = (self.rows.len() / to.row_len()).min(Y_OUT);
         let streams = self.strip.streams;
@@ -305,7 +305,7 @@ impl Transform for Output<'_> {
                 let at = corner + c;
                 let write_end = at + (height - 1) * to.row_len() + (width - 1) * to.c + V::LEN;
                 assert!(read_end <= self.products.len());
-                assert!(write_end <= self.rows.len() && c + V::LEN <= conv.bias.len());
+                assert!(write_end <= self.rows.len() && c + V::LEN <= filters.bias.len());
                 // SAFETY: the last element read and the last element written were asserted to be
                 // inside; every line of `half` is written before it is read; the caller vouches for
                 // the instruction set.
@@ -322,7 +322,7 @@ impl Transform for Output<'_> {
                         }
                         half.write(Y::output(line));
                     }
-                    let bias = V::load(conv.bias.as_ptr().add(c));
+                    let bias = V::load(filters.bias.as_ptr().add(c));
                     let dst = self.rows.as_mut_ptr().add(at);
                     let is_aligned = dst.cast::<V>().is_aligned();
                     let streams = streams && is_aligned && to.c.is_multiple_of(V::LEN);

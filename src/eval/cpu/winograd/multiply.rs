@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use super::product::{Rows, in_tiles, prefetch_weights};
-use super::simd::{Kernel, Vector};
+use crate::eval::cpu::product::{Rows, in_tiles, prefetch_weights};
+use crate::eval::cpu::simd::{Kernel, Vector};
 
 /// Floats that the last rows of a product may read beyond their tiles, in vain.
 pub(super) const BEYOND: usize = 16 * 16;
