@@ -16,7 +16,7 @@ pub use self::weights::{WeightsArgs, WeightsCommand};
 use crate::image::{Alpha, Range, SizePolicy};
 use crate::metric::Preset;
 use crate::net::Net;
-use crate::net::weights::{Given, Version, embedded};
+use crate::net::weights::{CustomWeights, Version, embedded};
 use crate::pipeline::OnError;
 use crate::progress::Style;
 use crate::shard::ShardArg;
@@ -190,11 +190,11 @@ pub struct MetricArgs {
 
     /// Trunk of another training: a checkpoint (.pth, .safetensors), or random:SEED
     #[arg(long, value_name = "FILE|random:SEED")]
-    pub trunk: Option<Given>,
+    pub trunk: Option<CustomWeights>,
 
     /// Lin weights of another training: a checkpoint (.pth, .safetensors), or random:SEED
     #[arg(long, value_name = "FILE|random:SEED", conflicts_with = "baseline")]
-    pub lin: Option<Given>,
+    pub lin: Option<CustomWeights>,
 
     /// The only folder to take trunk weights from
     #[arg(long, value_name = "DIR")]

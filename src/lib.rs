@@ -45,6 +45,7 @@ pub mod pair;
 pub mod pairing;
 pub mod pipeline;
 pub mod progress;
+pub mod random;
 pub mod run;
 pub mod scheduler;
 pub mod selftest;

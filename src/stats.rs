@@ -3,6 +3,8 @@
 //! Pure arithmetic: it knows numbers and refuses to know of files, columns and devices. Nothing
 //! here depends on the order in which scores are given.
 
+use crate::random::SplitMix64;
+
 /// Resamples of the bootstrap.
 const RESAMPLES: u64 = 10_000;
 /// Seed of the bootstrap: the same scores give the same interval on every machine.
@@ -181,7 +183,7 @@ fn interval(observations: &[Observation], units_max: usize) -> Option<(f64, f64)
 /// Each resample has a generator of its own, so threads decide nothing but the time it takes.
 fn resampled_means(units: &[Unit]) -> Vec<f64> {
     let mean = |resample: u64| {
-        let mut random = SplitMix64(SEED ^ resample.wrapping_mul(0xD134_2543_DE82_EF95));
+        let mut random = SplitMix64::new(SEED ^ resample.wrapping_mul(0xD134_2543_DE82_EF95));
         let (mut sum, mut count) = (0.0, 0.0);
         for _ in 0..units.len() {
             let unit = units[random.below(units.len())];
@@ -203,24 +205,6 @@ fn resampled_means(units: &[Unit]) -> Vec<f64> {
     })
 }
 
-/// Steele, Lea and Flood's generator: small, seedable with anything, good enough for a bootstrap.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in `0..len` (Lemire's multiplication; its bias is below len / 2^64).
-    fn below(&mut self, len: usize) -> usize {
-        ((u128::from(self.next()) * len as u128) >> 64) as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,8 +215,8 @@ mod tests {
 
     /// Sums of twelve uniform numbers: nearly normal, standard deviation 1.
     fn normal(count: usize) -> Vec<f64> {
-        let mut random = SplitMix64(7);
-        let mut uniform = move || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+        let mut random = SplitMix64::new(7);
+        let mut uniform = move || random.unit();
         (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0).collect()
     }
 
@@ -263,7 +247,7 @@ mod tests {
             .map(|(index, value)| Observation { item: index as u64 % 300, group: 0, value })
             .collect();
         let expected = summarize(&mut given.clone());
-        let mut random = SplitMix64(3);
+        let mut random = SplitMix64::new(3);
         for _ in 0..3 {
             for index in (1..given.len()).rev() {
                 given.swap(index, random.below(index + 1));

@@ -11,7 +11,7 @@ use crate::eval::{Affine, Epsilon, Model, Wanted};
 use crate::image::Range;
 use crate::metric::{Output, Preset, Reduction};
 use crate::net::Net;
-use crate::net::weights::{Given, Lin, Recognised, SearchPath, Trunk, Version, recognise};
+use crate::net::weights::{CustomWeights, Lin, Recognised, SearchPath, Trunk, Version, recognise};
 use crate::run::{Metric, Mode};
 
 /// What is kept of the maps beside the metric itself.
@@ -128,7 +128,7 @@ impl Choice {
             false => unique(&args.net),
         };
         for (option, given) in [("--trunk", &args.trunk), ("--lin", &args.lin)] {
-            if matches!(given, Some(Given::File(_))) && nets.len() > 1 {
+            if matches!(given, Some(CustomWeights::File(_))) && nets.len() > 1 {
                 let text = format!(
                     "`{option}` holds weights of one net, and `--net` names {}",
                     nets.len()
@@ -193,14 +193,14 @@ impl Weights {
     ) -> anyhow::Result<Weights> {
         let trunk = match &args.trunk {
             None => published(net, search)?,
-            Some(Given::Random(seed)) => Trunk::random(net, *seed),
-            Some(Given::File(path)) => given(net, "--trunk", path, |found| found.trunk)?,
+            Some(CustomWeights::Random(seed)) => Trunk::random(net, *seed),
+            Some(CustomWeights::File(path)) => given(net, "--trunk", path, |found| found.trunk)?,
         };
         let lin = match (protocol.mode, &args.lin) {
             (Mode::Baseline, _) => None,
             (Mode::Lpips, None) => Some(Lin::load(net, protocol.version)?),
-            (Mode::Lpips, Some(Given::Random(seed))) => Some(Lin::random(net, *seed)),
-            (Mode::Lpips, Some(Given::File(path))) => {
+            (Mode::Lpips, Some(CustomWeights::Random(seed))) => Some(Lin::random(net, *seed)),
+            (Mode::Lpips, Some(CustomWeights::File(path))) => {
                 Some(given(net, "--lin", path, |found| found.lin)?)
             }
         };

@@ -6,7 +6,7 @@
 
 mod checkpoint;
 mod float;
-mod made;
+mod generated;
 mod recognise;
 mod write;
 
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{ConvSpec, Net};
 use crate::hash::sha256_hex;
 
-pub use self::made::{Given, Random};
+pub use self::generated::CustomWeights;
 pub use self::recognise::{Recognised, recognise};
 pub use self::write::{Tensors, safetensors_of, tensors_of};
 
