@@ -243,8 +243,11 @@ fn what_overflows_in_fp16_is_scored_again_in_fp32() {
 
 #[test]
 fn the_cpu_conforms_with_every_instruction_set() {
+    let required = std::env::var("LPIPS_REQUIRE_ISA").unwrap_or_default();
     for isa in Isa::ALL {
         if !isa.is_available() {
+            let is_required = required.split(',').any(|name| name == isa.to_string());
+            assert!(!is_required, "LPIPS_REQUIRE_ISA: this processor lacks {isa}");
             eprintln!("SKIPPED: this processor lacks {isa}");
             continue;
         }

@@ -1,5 +1,5 @@
-//! How many images of a clique are walked at once: every pair of them is compared while the
-//! activations of all are there, so that each goes through the trunk once.
+//! The number of images of a clique that are walked at once. All pairs of them are compared while
+//! the activations of all are in memory, so that each image goes through the trunk once.
 
 use super::host_memory::available_bytes;
 use super::passes::{Pass, image_bytes};
@@ -11,14 +11,14 @@ use crate::eval::Wanted;
 use crate::net::Net;
 use crate::net::plan::{Plan, Shape};
 
-/// Images at the most, unless `--batch` says otherwise: more of them save little, and no row is
-/// safe before all pairs of a batch are compared.
+/// Largest number of images, unless `--batch` sets another: more of them save little, and no row is
+/// saved before all pairs of a batch are compared.
 const IMAGES_MAX: usize = 256;
-/// A clique takes at most this part of the memory that is available.
+/// A clique takes at most 1/4 of the memory that is available.
 const AVAILABLE_PARTS: u64 = 4;
-/// Nor does it take more than this.
+/// It also takes at most this many bytes.
 const BYTES_MAX: u64 = 4 << 30;
-/// What a pair takes beside its maps: distances, its record, what is known of its files.
+/// Bytes of a pair other than its maps: distances, its record, and the facts about its files.
 const PAIR_BYTES: usize = 1 << 10;
 
 /// Bytes that a clique takes for each image and for each pair.
@@ -29,7 +29,7 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// That of images of `shape`, walked by `threads` threads.
+    /// The cost for images of `shape`, walked by `threads` threads.
     pub(super) fn new(nets: &[(Net, Wanted)], shape: BatchShape, threads: usize, isa: Isa) -> Cost {
         let costs = nets.iter().filter_map(|&(net, wanted)| {
             let plan = Plan::new(net.spec(), shape.size.height, shape.size.width).ok()?;
@@ -45,7 +45,7 @@ impl Cost {
         self.images(bytes).clamp(2, IMAGES_MAX)
     }
 
-    /// What so many images take.
+    /// Bytes of a clique of so many images.
     pub(super) fn bytes(self, images: usize) -> usize {
         images * self.image + images * images / 2 * self.pair
     }
@@ -66,7 +66,7 @@ impl Cost {
         Cost { image, pair: pair + maps.chain(sum).sum::<usize>() }
     }
 
-    /// The most images whose [`bytes`](Self::bytes) are at most `bytes`.
+    /// The largest number of images whose [`bytes`](Self::bytes) are at most `bytes`.
     fn images(self, bytes: u64) -> usize {
         let (image, pair) = (self.image as f64, self.pair as f64);
         let root = (image * image + 2.0 * pair * bytes as f64).sqrt();
@@ -80,7 +80,7 @@ mod tests {
     use crate::image::{Depth, Size};
 
     #[test]
-    fn images_and_pairs_fit_and_one_more_image_would_not() {
+    fn the_largest_clique_fits_and_a_larger_one_does_not() {
         for (image, pair, bytes) in [(1000, 1000, 1 << 30), (22_000_000, 350_000, 4 << 30)] {
             let cost = Cost { image, pair };
             let count = cost.images(bytes);
@@ -88,9 +88,9 @@ mod tests {
         }
     }
 
-    /// Maps of every pair are kept until a batch is done, so fewer images are walked at once.
+    /// The maps of every pair are kept until a batch is done, so fewer images are walked at once.
     #[test]
-    fn what_is_kept_of_pairs_bounds_the_images() {
+    fn kept_maps_of_pairs_limit_the_images() {
         let size = Size { width: 256, height: 256 };
         let shape = BatchShape { size, depth: Depth::U8 };
         let images = |nets: &[(Net, Wanted)]| Cost::new(nets, shape, 2, Isa::best()).images_max();

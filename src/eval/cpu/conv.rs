@@ -1,4 +1,4 @@
-//! One convolution of a trunk, by the algorithm that suits the size of its map.
+//! One convolution of a trunk, computed by the algorithm that is fastest for the size of its map.
 
 use std::sync::OnceLock;
 
@@ -11,9 +11,10 @@ use super::tensor::{Geometry, Layout, Tensor};
 use super::winograd::{Scheme, Winograd};
 use crate::net::{ConvSpec, weights};
 
-/// Input channels of a minimal filtering at the least. SqueezeNet's first fire modules have 16 and
-/// 32: sums so short gain little over the transforms, whose rounding grows in the five taps behind
-/// (layers of a 48x40 pair were off by 4e-5 of their value).
+/// Least number of input channels for minimal filtering. SqueezeNet's first fire modules have 16
+/// and 32: with sums so short, the products gain little over the cost of the transforms, and the
+/// transforms' rounding error grows through the five taps behind (layers of a 48x40 pair were off
+/// by 4e-5 of their value).
 const FILTERED_C_IN_MIN: usize = 48;
 
 /// How a convolution is computed.
@@ -21,12 +22,12 @@ const FILTERED_C_IN_MIN: usize = 48;
 pub(super) enum Algorithm {
     Direct,
     Winograd(Scheme),
-    /// Minimal filtering of the map whose blocks of `stride` x `stride` pixels became channels.
+    /// Minimal filtering after blocks of `stride` x `stride` pixels were folded into channels.
     Folded(Scheme),
 }
 
 impl Algorithm {
-    /// The one for a map, whose size alone decides.
+    /// Chooses by the shape of the convolution and the size of the map alone.
     pub(super) fn choose(spec: &ConvSpec, geometry: Geometry, isa: Isa) -> Algorithm {
         let Geometry { to: Layout { h, w, .. }, stride, .. } = geometry;
         let fits = |c_in: usize| Winograd::fits(c_in, spec.c_out, isa);
@@ -42,8 +43,8 @@ impl Algorithm {
     }
 }
 
-/// A convolution whose weights are transformed and packed when they are first needed, once for each
-/// algorithm: sizes of images decide which, and most runs need one.
+/// A convolution. Its weights are transformed and packed when they are first needed, once for each
+/// algorithm: the sizes of the images decide which algorithms run, and most runs need one.
 #[derive(Debug)]
 pub(super) struct Conv {
     weights: weights::Conv,
@@ -82,12 +83,13 @@ impl Conv {
         }
     }
 
-    /// Packed for the direct algorithm.
+    /// The convolution with weights packed for the direct algorithm.
     pub(super) fn direct(&self, team: &Team) -> &Direct {
         self.direct.get_or_init(|| Direct::new(&self.weights, self.isa, team))
     }
 
-    /// Transformed for minimal filtering of a map that [`Algorithm::choose`] gave it to.
+    /// The convolution with weights transformed for minimal filtering, which must be what
+    /// [`Algorithm::choose`] chooses.
     pub(super) fn winograd(&self, geometry: Geometry, team: &Team) -> &Winograd {
         let (scheme, stride) = match Algorithm::choose(&self.weights.spec, geometry, self.isa) {
             Algorithm::Winograd(scheme) => (scheme, 1),

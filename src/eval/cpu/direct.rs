@@ -1,19 +1,19 @@
 //! Convolution + bias + ReLU as an implicit matrix product, for any kernel and stride.
 //!
 //! With channels innermost, the part of a window in one input row is `kernel * c_in` contiguous
-//! floats, so some output pixels times a block of output channels is a small matrix product whose
-//! left side is read in place: there is no im2col buffer. Weights are packed once: (block, kernel
+//! floats. So some output pixels times a block of output channels is a small matrix product whose
+//! left side is read in place, without an im2col buffer. Weights are packed once: (block, kernel
 //! row, kernel column and input channel, channel within the block).
-#![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
+#![expect(unsafe_code, reason = "results are stored by pointer")]
 
 use super::floats::Floats;
 use super::product::{Left, Rows, block_of, in_tiles, product};
-use super::simd::{Isa, Kernel, Vector, dispatch};
+use super::simd::{Isa, Kernel, Simd, Vector, dispatch};
 use super::team::Team;
 use super::tensor::{BEFORE, Geometry, Tensor};
 use crate::net::weights::Conv;
 
-/// Output pixels that one task computes at least, so that a block of weights is used often.
+/// Least number of output pixels of a task, so that each block of weights is reused often.
 const TASK_PIXELS: usize = 240;
 
 /// Packed weights.
@@ -74,12 +74,12 @@ impl Direct {
         first_row: usize,
         rows: &mut [f32],
     ) {
-        dispatch(self.isa, Band { conv: self, src, geometry, first_row, rows });
+        dispatch(self.isa, OutputRows { conv: self, src, geometry, first_row, rows });
     }
 }
 
 /// Some output rows of one image.
-struct Band<'a> {
+struct OutputRows<'a> {
     conv: &'a Direct,
     src: &'a [f32],
     geometry: Geometry,
@@ -94,7 +94,7 @@ struct Pixel {
     to: usize,
 }
 
-impl Band<'_> {
+impl OutputRows<'_> {
     fn pixels(&self) -> Vec<Pixel> {
         let Geometry { from, to, stride, pad, c_first, .. } = self.geometry;
         let corner = |position: usize| (position * stride) as isize - pad as isize;
@@ -114,53 +114,51 @@ impl Band<'_> {
     }
 }
 
-impl Kernel for Band<'_> {
+impl Kernel for OutputRows<'_> {
     #[inline(always)]
-    unsafe fn run<V: Vector, const TILE: usize>(mut self) {
+    fn run<S: Simd, const TILE: usize>(mut self, simd: S) {
         let pixels = self.pixels();
         for index in 0..self.conv.c_out.div_ceil(self.conv.block) {
-            let mut block = Block { band: &mut self, pixels: &pixels, index };
-            // SAFETY: the caller vouches for the instruction set.
-            unsafe { in_tiles::<V, TILE, _>(&mut block, pixels.len()) };
+            let mut block = Block { rows: &mut self, pixels: &pixels, index };
+            in_tiles::<S, TILE, _>(simd, &mut block, pixels.len());
         }
     }
 }
 
 /// One block of output channels.
 struct Block<'a, 'b> {
-    band: &'a mut Band<'b>,
+    rows: &'a mut OutputRows<'b>,
     pixels: &'a [Pixel],
     index: usize,
 }
 
 impl Rows for Block<'_, '_> {
     #[inline(always)]
-    unsafe fn compute<V: Vector, const ROWS: usize>(&mut self, first: usize) {
+    fn compute<S: Simd, const ROWS: usize>(&mut self, simd: S, first: usize) {
         let pixels = &self.pixels[first..];
         let starts = std::array::from_fn(|row| pixels[row.min(pixels.len() - 1)].from);
-        let Direct { kernel, c_in, c_out, block, ref weights, ref bias, .. } = *self.band.conv;
+        let Direct { kernel, c_in, c_out, block, ref weights, ref bias, .. } = *self.rows.conv;
         let (run, first) = (kernel * c_in, self.index * block);
-        let stride = self.band.geometry.from.row_len();
-        let left = Left { data: self.band.src, segments: kernel, stride, run };
+        let stride = self.rows.geometry.from.row_len();
+        let left = Left { data: self.rows.src, segments: kernel, stride, run };
         let len = kernel * run * block;
         let weights = &weights[self.index * len..][..len];
         let bias = &bias[first..][..block];
         let channels = block.min(c_out - first);
-        // SAFETY: the caller vouches for the instruction set; `bias` holds two vectors, and so does
-        // what a vector is stored to.
+        let sums = product::<S, ROWS>(simd, left, &starts, weights);
+        // SAFETY: `bias` holds two vectors, and whatever a vector is stored to holds one.
         unsafe {
-            let sums = product::<V, ROWS>(left, &starts, weights);
             for (pixel, sums) in pixels.iter().zip(sums) {
-                let out = &mut self.band.rows[pixel.to + first..][..channels];
+                let out = &mut self.rows.rows[pixel.to + first..][..channels];
                 for (half, sum) in sums.into_iter().enumerate() {
-                    let bias = V::load(bias.as_ptr().add(half * V::LEN));
-                    let value = V::splat(0.0).max(sum.add(bias));
-                    if (half + 1) * V::LEN <= channels {
-                        value.store(out.as_mut_ptr().add(half * V::LEN));
-                    } else if half * V::LEN < channels {
+                    let bias = simd.load(bias.as_ptr().add(half * S::LEN));
+                    let value = simd.splat(0.0).max(sum.add(bias));
+                    if (half + 1) * S::LEN <= channels {
+                        value.store(out.as_mut_ptr().add(half * S::LEN));
+                    } else if half * S::LEN < channels {
                         let mut some = [0.0; 16];
                         value.store(some.as_mut_ptr());
-                        let rest = &mut out[half * V::LEN..];
+                        let rest = &mut out[half * S::LEN..];
                         rest.copy_from_slice(&some[..rest.len()]);
                     }
                 }

@@ -1,4 +1,4 @@
-//! One model on the CPU: walks the plan for some images at a time.
+//! One model on the CPU: walks its plan, some images at a time.
 
 use super::conv::Conv;
 use super::host_memory::available_bytes;
@@ -18,10 +18,11 @@ use crate::net::Net;
 use crate::net::plan::{BUFFERS, ConvStep, Plan, Slot, View};
 use crate::net::weights::Version;
 
-/// Activations of the images that are walked together stay below this, if two images allow it: far
-/// more than lets a batch of small images share what is read of the weights.
+/// Limit for the activations of the images that are walked together, unless two images need more.
+/// Small images stay far below it: their batches are large enough to share each read of the
+/// weights.
 const ACTIVATION_BYTES: u64 = 256 << 20;
-/// Nor do they take more than this part of the memory that is available.
+/// They also take at most 1/8 of the memory that is available.
 const AVAILABLE_PARTS: u64 = 8;
 
 /// One model, ready to be walked.
@@ -39,7 +40,7 @@ pub(super) struct Engine {
     activations: Activations,
 }
 
-/// What a walk reads and writes; the memory is kept from batch to batch.
+/// What a walk reads and writes. The memory is reused from batch to batch.
 #[derive(Debug, Default)]
 struct Activations {
     input: Tensor,
@@ -48,7 +49,7 @@ struct Activations {
 }
 
 impl Engine {
-    /// Takes the weights as they are; they are transformed when they are first needed.
+    /// Keeps the weights unchanged. They are transformed when they are first needed.
     pub(super) fn new(model: Model, isa: Isa, activation_max: usize) -> Engine {
         let comparison = Comparison::new(&model, isa);
         let Model { trunk, input, version, .. } = model;
@@ -59,7 +60,8 @@ impl Engine {
         Engine { net, input, version, convs, comparison, isa, activation_max, plan, activations }
     }
 
-    /// Scores all pairs of a batch; images that went through the trunk are added to `passes_done`.
+    /// Scores all pairs of a batch, and adds the images that went through the trunk to
+    /// `passes_done`.
     pub(super) fn score(
         &mut self,
         batch: &Batch,
@@ -75,7 +77,7 @@ impl Engine {
             },
         };
         let passes = Pass::all(&plan, self.net.spec(), self.isa);
-        // A clique was lent with the memory of all its images in mind.
+        // The memory for all images of a clique was planned when the batch was handed out.
         let image_max = match batch.is_clique() {
             true => usize::MAX,
             false => images_at_once(self.activation_max, image_bytes(&plan, &passes)),
@@ -132,8 +134,9 @@ impl Engine {
                         comparison: &self.comparison,
                         isa: self.isa,
                     };
-                    // The pooled maps take the place of the map, which a plan never puts where its
-                    // source is; then they go where the plan looks for them.
+                    // The stage writes the pooled maps to the buffer of the unpooled map, which is
+                    // never the buffer of the source. The swap moves them to where the plan has
+                    // them.
                     let src = first.map_or(conv.src, |first| first.src);
                     let (from, to) = source_and_target(input, buffers, src, conv.dst);
                     to.resize(images.len(), Layout::of(pooled));
@@ -146,12 +149,12 @@ impl Engine {
     }
 }
 
-/// Bytes of the activations of images that are walked together, at the most.
+/// Limit for the activations of the images that are walked together, in bytes.
 pub(super) fn activation_max() -> usize {
     ACTIVATION_BYTES.min(available_bytes() / AVAILABLE_PARTS) as usize
 }
 
-/// Images that are walked together at the most.
+/// Largest number of images that are walked together.
 pub(super) fn images_at_once(activation_max: usize, image_bytes: usize) -> usize {
     (activation_max / image_bytes).max(2)
 }

@@ -11,9 +11,9 @@ use std::ops::{Deref, DerefMut, RangeInclusive};
 const LINE: usize = 64;
 /// Bytes of a huge page.
 const HUGE_PAGE: usize = 2 << 20;
-/// Arrays of these sizes, in bytes, are aligned to a huge page even if smaller than one: the working
-/// set of a thread is about one page and all of it is touched. Larger arrays contain whole huge
-/// pages anyway, and rounding them up would waste memory.
+/// Arrays of these sizes, in bytes, are aligned to a huge page even if smaller than one: a thread's
+/// working set is about one page, and all of it is touched. Larger arrays contain whole huge pages
+/// anyway, and rounding them up would waste memory.
 const ON_HUGE_PAGES: RangeInclusive<usize> = HUGE_PAGE / 8..=4 * HUGE_PAGE;
 
 /// An array of floats whose first element is aligned.

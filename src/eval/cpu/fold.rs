@@ -1,13 +1,13 @@
-//! Space to depth: a convolution of stride s over c channels is one of stride 1 over s*s*c
-//! channels, the pixels of a block of s x s. A kernel of 11 at stride 4 becomes one of 3, which
-//! minimal filtering is for.
+//! Space to depth: a convolution of stride s over c channels equals one of stride 1 over s*s*c
+//! channels, which are the pixels of a block of s x s. A kernel of 11 at stride 4 becomes one of 3,
+//! for which minimal filtering works.
 
 use super::team::Team;
 use super::tensor::{BEFORE, Geometry, Layout, Tensor};
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
 
-/// The folded filters; what a block has beyond the kernel is zero.
+/// The folded filters. Elements of a block that lie outside the kernel are zero.
 pub(super) fn weights(conv: &Conv, stride: usize) -> Conv {
     let [c_out, c_in, kernel, _] = conv.spec.weight_shape();
     let folded = kernel.div_ceil(stride);
@@ -24,7 +24,7 @@ pub(super) fn weights(conv: &Conv, stride: usize) -> Conv {
     Conv { spec, weight, bias: conv.bias.clone() }
 }
 
-/// The folded source of a convolution, padding included. All images of `src`.
+/// Folds all images of `src`, the source of a convolution, with its padding.
 pub(super) fn input(src: &Tensor, folded: &mut Tensor, geometry: Geometry, team: &Team) {
     let Geometry { from, to, stride, pad, .. } = geometry;
     // The kernel has three blocks: two more than there are outputs.

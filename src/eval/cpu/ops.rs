@@ -1,4 +1,4 @@
-//! What a walk does beside convolutions and taps: input and pooling.
+//! The operations of a walk other than convolutions and taps: normalising the input, and pooling.
 
 use super::simd::{Isa, Plain, dispatch_plain};
 use super::team::Team;
@@ -9,8 +9,8 @@ use crate::image::Depth;
 use crate::net::INPUT_CHANNELS;
 use crate::net::weights::Version;
 
-/// Samples -> what the trunk expects (`affine`, then [`Version::scaling`]), one rounding after the
-/// other as PyTorch does it.
+/// Converts samples to the trunk's input: `affine`, then [`Version::scaling`]. Every operation is
+/// rounded to float32 on its own, as in PyTorch.
 pub(super) fn normalise(
     batch: &Batch,
     images: &[usize],
@@ -60,7 +60,7 @@ pub(super) fn normalise(
     });
 }
 
-/// Max-pooling; windows that reach over the far edges see only what is inside.
+/// Max-pooling. Windows that extend over the far edges use only the pixels inside.
 pub(super) fn max_pool(
     src: &Tensor,
     dst: &mut Tensor,
@@ -85,7 +85,7 @@ pub(super) fn max_pool(
     });
 }
 
-/// Channels that are pooled side by side; those of every pooled map are a multiple of it.
+/// Channels that are pooled together. The channels of every pooled map are a multiple of it.
 const LANES: usize = 16;
 
 /// One row of pooled pixels from the rows of their windows.

@@ -1,4 +1,4 @@
-//! A plan as the CPU walks it: steps that are done at once are one pass.
+//! A plan as the CPU walks it. Steps that are computed together are one pass.
 
 use super::conv::Algorithm;
 use super::simd::Isa;
@@ -8,12 +8,12 @@ use super::winograd::Winograd;
 use crate::net::plan::{BUFFERS, ConvStep, Plan, Slot, Step, View};
 use crate::net::{ConvSpec, NetSpec};
 
-/// The algorithm of a step.
+/// The algorithm that computes a step.
 fn algorithm(step: &ConvStep, convs: &[ConvSpec], isa: Isa) -> Algorithm {
     Algorithm::choose(&convs[step.weight], Geometry::of(step), isa)
 }
 
-/// What is done at once: a step, or the steps of a stage.
+/// Steps that are computed together: a single step, or those of a stage.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pass<'p> {
     Conv(&'p ConvStep),
@@ -40,7 +40,8 @@ impl<'p> Pass<'p> {
         Some((pass, rest))
     }
 
-    /// A stage, if the steps begin with one and its convolution works on its own in each thread.
+    /// A stage, if `first` and the steps form one and threads need not share its convolution's
+    /// weights.
     fn stage(
         first: Option<&'p ConvStep>,
         steps: &'p [Step],
@@ -61,7 +62,7 @@ impl<'p> Pass<'p> {
         }
     }
 
-    /// A plan as the CPU walks it.
+    /// The passes of a plan.
     pub(super) fn all(plan: &'p Plan, spec: &NetSpec, isa: Isa) -> Vec<Pass<'p>> {
         let (mut steps, convs) = (plan.steps.as_slice(), spec.convs());
         let next = || {
@@ -72,7 +73,7 @@ impl<'p> Pass<'p> {
         std::iter::from_fn(next).collect()
     }
 
-    /// Where the pass leaves a map, and its shape.
+    /// The buffer in which the pass leaves a map, and its shape.
     fn output(&self) -> Option<(Slot, Layout)> {
         match *self {
             Pass::Conv(&ConvStep { dst, .. }) | Pass::Pool { dst, .. } => {

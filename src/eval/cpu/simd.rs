@@ -1,13 +1,19 @@
-//! The few vector operations that the kernels are written in, for each instruction set.
+//! The vector operations that kernels are written in, for each instruction set.
 //!
-//! A kernel is one generic function; [`dispatch`] compiles it for the instruction set that was
-//! chosen at run time. Nothing here knows what is computed.
-#![expect(unsafe_code, reason = "vector loads and stores take pointers")]
+//! A kernel is one generic function, compiled once per instruction set; [`dispatch`] runs the
+//! version for the set that was chosen at run time. The kernel receives a token ([`Simd`]) that can
+//! only be made where the processor has the instruction set, and every vector comes from a token.
+//! So arithmetic is safe, and only accesses by pointer are not. This module does not depend on what
+//! is computed.
+#![expect(unsafe_code, reason = "intrinsics, and loads and stores by pointer")]
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
 
 /// An instruction set that kernels are compiled for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Isa {
-    /// What every processor of the architecture has.
+    /// The baseline of the architecture.
     Portable,
     /// x86-64 with AVX2 and FMA.
     Avx2,
@@ -19,7 +25,7 @@ impl Isa {
     /// Every instruction set, the best first.
     pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Portable];
 
-    /// The best that this processor has.
+    /// The best one that this processor has.
     #[must_use]
     pub fn best() -> Isa {
         Isa::ALL.into_iter().find(|isa| isa.is_available()).unwrap_or(Isa::Portable)
@@ -50,206 +56,276 @@ impl std::fmt::Display for Isa {
     }
 }
 
-/// A vector register of float32.
+/// Proof that the processor has an instruction set, and the operations that need no vector yet.
 ///
-/// # Safety
-/// All methods must only be called where the instruction set of the implementation is available;
-/// pointers must be valid for [`Self::LEN`] floats, of any alignment.
-pub(super) trait Vector: Copy {
-    /// Number of floats.
+/// Kernels compute several output pixels at once, each with two vectors of output channels.
+pub(super) trait Simd: Copy {
+    /// The vector register.
+    type Vector: Vector<Simd = Self>;
+    /// Floats of a vector.
     const LEN: usize;
-    /// Output pixels of a convolution's tile: with two vectors of output channels for each, the
-    /// sums fill the registers and leave some for the operands.
+    /// Output pixels that a kernel computes at once: their sums fill the registers, but for a few
+    /// that hold the operands.
     const TILE: usize;
-    unsafe fn splat(value: f32) -> Self;
-    unsafe fn load(from: *const f32) -> Self;
-    unsafe fn store(self, to: *mut f32);
-    /// `self * factor + sum`, fused where the instruction set has it.
-    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self;
-    unsafe fn add(self, other: Self) -> Self;
-    unsafe fn sub(self, other: Self) -> Self;
-    unsafe fn mul(self, other: Self) -> Self;
-    /// The larger of the two, lane by lane.
-    unsafe fn max(self, other: Self) -> Self;
-    /// The sum of all lanes, halves onto halves.
-    unsafe fn total(self) -> f32;
-    /// Stores past the caches. `to` must be aligned to a whole vector, and [`Vector::fence`] come
-    /// before another thread reads.
-    unsafe fn stream(self, to: *mut f32);
-    /// Waits until others see what was streamed.
-    unsafe fn fence();
-    /// Asks for a line of the cache, near to the registers; any address will do.
-    unsafe fn prefetch(at: *const f32);
-    /// The same for a line that will be written.
-    unsafe fn prefetch_write(at: *const f32);
-    /// Asks for a line of the cache, into the second level; any address will do.
-    unsafe fn prefetch_far(at: *const f32);
+
+    /// A vector whose lanes all have this value.
+    fn splat(self, value: f32) -> Self::Vector;
+
+    /// The vector at an address.
+    ///
+    /// # Safety
+    /// `from` must be valid for reads of [`Self::LEN`] floats; it need not be aligned.
+    unsafe fn load(self, from: *const f32) -> Self::Vector;
+
+    /// Makes what was [streamed](Vector::stream) visible to other threads.
+    fn fence(self);
+
+    /// Prefetches a cache line into the first level. Any address is allowed.
+    fn prefetch(self, at: *const f32);
+
+    /// Prefetches a cache line that will be written. Any address is allowed.
+    fn prefetch_write(self, at: *const f32);
+
+    /// Prefetches a cache line into the second level. Any address is allowed.
+    fn prefetch_far(self, at: *const f32);
 }
 
-/// Four lanes that any compiler turns into the vectors of the architecture.
-impl Vector for [f32; 4] {
+/// A vector register of float32. Whoever has one has proof of its instruction set.
+pub(super) trait Vector: Copy {
+    type Simd: Simd<Vector = Self>;
+
+    /// The token of the instruction set.
+    fn simd(self) -> Self::Simd;
+
+    /// Stores all lanes.
+    ///
+    /// # Safety
+    /// `to` must be valid for writes of [`Simd::LEN`] floats; it need not be aligned.
+    unsafe fn store(self, to: *mut f32);
+
+    /// Stores all lanes with a non-temporal store. [`Simd::fence`] must run before another thread
+    /// reads them.
+    ///
+    /// # Safety
+    /// As [`Self::store`], and `to` must be aligned to the vector.
+    unsafe fn stream(self, to: *mut f32);
+
+    /// `self * factor + sum`, fused where the instruction set has it.
+    fn mul_add(self, factor: Self, sum: Self) -> Self;
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+
+    /// The larger of the two, lane by lane.
+    fn max(self, other: Self) -> Self;
+
+    /// The sum of all lanes: the upper half is added to the lower half until one lane is left.
+    fn total(self) -> f32;
+}
+
+/// The token of the baseline.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Portable;
+
+impl Simd for Portable {
+    /// Four lanes, which compilers turn into the vectors of the architecture.
+    type Vector = [f32; 4];
     const LEN: usize = 4;
     const TILE: usize = 4;
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
+    fn splat(self, value: f32) -> [f32; 4] {
         [value; 4]
     }
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller vouches for the pointer.
-        unsafe { from.cast::<Self>().read_unaligned() }
+    unsafe fn load(self, from: *const f32) -> [f32; 4] {
+        // SAFETY: the caller guarantees four valid floats.
+        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn fence(self) {}
+    #[inline(always)]
+    fn prefetch(self, _at: *const f32) {}
+    #[inline(always)]
+    fn prefetch_write(self, _at: *const f32) {}
+    #[inline(always)]
+    fn prefetch_far(self, _at: *const f32) {}
+}
+
+impl Vector for [f32; 4] {
+    type Simd = Portable;
+    #[inline(always)]
+    fn simd(self) -> Portable {
+        Portable
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller vouches for the pointer.
-        unsafe { to.cast::<Self>().write_unaligned(self) }
-    }
-    #[inline(always)]
-    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-        std::array::from_fn(|lane| self[lane] * factor[lane] + sum[lane])
-    }
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        std::array::from_fn(|lane| self[lane] + other[lane])
-    }
-    #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        std::array::from_fn(|lane| self[lane] - other[lane])
-    }
-    #[inline(always)]
-    unsafe fn mul(self, other: Self) -> Self {
-        std::array::from_fn(|lane| self[lane] * other[lane])
-    }
-    #[inline(always)]
-    unsafe fn max(self, other: Self) -> Self {
-        std::array::from_fn(|lane| if self[lane] > other[lane] { self[lane] } else { other[lane] })
-    }
-    #[inline(always)]
-    unsafe fn total(self) -> f32 {
-        (self[0] + self[2]) + (self[1] + self[3])
+        // SAFETY: the caller guarantees four valid floats.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(self) }
     }
     #[inline(always)]
     unsafe fn stream(self, to: *mut f32) {
-        // SAFETY: the caller vouches for the pointer.
+        // SAFETY: the caller guarantees four valid floats.
         unsafe { self.store(to) };
     }
     #[inline(always)]
-    unsafe fn fence() {}
+    fn mul_add(self, factor: Self, sum: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] * factor[lane] + sum[lane])
+    }
     #[inline(always)]
-    unsafe fn prefetch(_at: *const f32) {}
+    fn add(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] + other[lane])
+    }
     #[inline(always)]
-    unsafe fn prefetch_write(_at: *const f32) {}
+    fn sub(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] - other[lane])
+    }
     #[inline(always)]
-    unsafe fn prefetch_far(_at: *const f32) {}
+    fn mul(self, other: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] * other[lane])
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        std::array::from_fn(|lane| if self[lane] > other[lane] { self[lane] } else { other[lane] })
+    }
+    #[inline(always)]
+    fn total(self) -> f32 {
+        (self[0] + self[2]) + (self[1] + self[3])
+    }
 }
 
+/// A token and its vector. The fields are private, so other modules get a token from [`dispatch`]
+/// alone, and a vector from a token.
 #[cfg(target_arch = "x86_64")]
-macro_rules! x86_vector {
-    ($register:ident, $len:expr, $tile:expr, $splat:ident, $load:ident, $store:ident, $stream:ident,
-     $fma:ident, $add:ident, $sub:ident, $mul:ident, $max:ident, $total:ident) => {
-        impl Vector for std::arch::x86_64::$register {
+macro_rules! x86_simd {
+    ($token:ident, $isa:expr, $vector:ident, $register:ident, $len:expr, $tile:expr, $splat:ident,
+     $load:ident, $store:ident, $stream:ident, $fma:ident, $add:ident, $sub:ident, $mul:ident,
+     $max:ident, $total:ident) => {
+        #[derive(Clone, Copy, Debug)]
+        pub(super) struct $token(());
+
+        impl $token {
+            /// # Panics
+            /// When the processor lacks the instruction set.
+            fn new() -> $token {
+                assert!($isa.is_available(), "this processor has no {}", $isa);
+                $token(())
+            }
+        }
+
+        impl Simd for $token {
+            type Vector = $vector;
             const LEN: usize = $len;
             const TILE: usize = $tile;
             #[inline(always)]
-            unsafe fn splat(value: f32) -> Self {
-                // SAFETY: the caller vouches for the instruction set.
-                unsafe { std::arch::x86_64::$splat(value) }
+            fn splat(self, value: f32) -> $vector {
+                // SAFETY: the token proves the instruction set.
+                $vector(unsafe { $splat(value) })
             }
             #[inline(always)]
-            unsafe fn load(from: *const f32) -> Self {
-                // SAFETY: the caller vouches for the instruction set and the pointer.
-                unsafe { std::arch::x86_64::$load(from) }
+            unsafe fn load(self, from: *const f32) -> $vector {
+                // SAFETY: the token proves the instruction set; the caller guarantees the pointer.
+                $vector(unsafe { $load(from) })
             }
             #[inline(always)]
-            unsafe fn store(self, to: *mut f32) {
-                // SAFETY: the caller vouches for the instruction set and the pointer.
-                unsafe { std::arch::x86_64::$store(to, self) }
+            fn fence(self) {
+                // SAFETY: every processor of this architecture has the instruction.
+                unsafe { _mm_sfence() };
             }
             #[inline(always)]
-            unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
-                // SAFETY: the caller vouches for the instruction set.
-                unsafe { std::arch::x86_64::$fma(self, factor, sum) }
-            }
-            #[inline(always)]
-            unsafe fn add(self, other: Self) -> Self {
-                // SAFETY: the caller vouches for the instruction set.
-                unsafe { std::arch::x86_64::$add(self, other) }
-            }
-            #[inline(always)]
-            unsafe fn sub(self, other: Self) -> Self {
-                // SAFETY: the caller vouches for the instruction set.
-                unsafe { std::arch::x86_64::$sub(self, other) }
-            }
-            #[inline(always)]
-            unsafe fn mul(self, other: Self) -> Self {
-                // SAFETY: the caller vouches for the instruction set.
-                unsafe { std::arch::x86_64::$mul(self, other) }
-            }
-            #[inline(always)]
-            unsafe fn max(self, other: Self) -> Self {
-                // SAFETY: the caller vouches for the instruction set.
-                unsafe { std::arch::x86_64::$max(self, other) }
-            }
-            #[inline(always)]
-            unsafe fn total(self) -> f32 {
-                // SAFETY: the caller vouches for the instruction set.
-                unsafe { $total(self) }
-            }
-            #[inline(always)]
-            unsafe fn stream(self, to: *mut f32) {
-                // SAFETY: the caller vouches for the instruction set and the pointer.
-                unsafe { std::arch::x86_64::$stream(to, self) }
-            }
-            #[inline(always)]
-            unsafe fn fence() {
-                // SAFETY: every processor with these vectors has it.
-                unsafe { std::arch::x86_64::_mm_sfence() };
-            }
-            #[inline(always)]
-            unsafe fn prefetch(at: *const f32) {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                // SAFETY: any address may be asked for.
+            fn prefetch(self, at: *const f32) {
+                // SAFETY: a prefetch accesses no memory as far as the program can observe.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
             #[inline(always)]
-            unsafe fn prefetch_write(at: *const f32) {
-                use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-                // SAFETY: any address may be asked for.
+            fn prefetch_write(self, at: *const f32) {
+                // SAFETY: a prefetch accesses no memory as far as the program can observe.
                 unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
             }
             #[inline(always)]
-            unsafe fn prefetch_far(at: *const f32) {
-                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-                // SAFETY: any address may be asked for.
+            fn prefetch_far(self, at: *const f32) {
+                // SAFETY: a prefetch accesses no memory as far as the program can observe.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+            }
+        }
+
+        #[derive(Clone, Copy)]
+        #[repr(transparent)]
+        pub(super) struct $vector($register);
+
+        impl Vector for $vector {
+            type Simd = $token;
+            #[inline(always)]
+            fn simd(self) -> $token {
+                $token(())
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32) {
+                // SAFETY: the vector proves the instruction set; the caller guarantees the pointer.
+                unsafe { $store(to, self.0) }
+            }
+            #[inline(always)]
+            unsafe fn stream(self, to: *mut f32) {
+                // SAFETY: the vector proves the instruction set; the caller guarantees the pointer.
+                unsafe { $stream(to, self.0) }
+            }
+            #[inline(always)]
+            fn mul_add(self, factor: Self, sum: Self) -> Self {
+                // SAFETY: the vector proves the instruction set.
+                $vector(unsafe { $fma(self.0, factor.0, sum.0) })
+            }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                // SAFETY: the vector proves the instruction set.
+                $vector(unsafe { $add(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                // SAFETY: the vector proves the instruction set.
+                $vector(unsafe { $sub(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                // SAFETY: the vector proves the instruction set.
+                $vector(unsafe { $mul(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                // SAFETY: the vector proves the instruction set.
+                $vector(unsafe { $max(self.0, other.0) })
+            }
+            #[inline(always)]
+            fn total(self) -> f32 {
+                // SAFETY: the vector proves the instruction set.
+                unsafe { $total(self.0) }
             }
         }
     };
 }
 
-/// The sum of eight lanes, halves onto halves.
+/// The sum of eight lanes, as [`Vector::total`] defines it.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn total_256(lanes: std::arch::x86_64::__m256) -> f32 {
-    use std::arch::x86_64::*;
+fn total_256(lanes: __m256) -> f32 {
     let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
 
-/// The sum of sixteen lanes, halves onto halves.
+/// The sum of sixteen lanes, as [`Vector::total`] defines it.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn total_512(lanes: std::arch::x86_64::__m512) -> f32 {
-    use std::arch::x86_64::*;
+fn total_512(lanes: __m512) -> f32 {
     let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(lanes)));
     total_256(_mm256_add_ps(_mm512_castps512_ps256(lanes), high))
 }
 
 #[cfg(target_arch = "x86_64")]
-x86_vector!(
+x86_simd!(
+    Avx2,
+    Isa::Avx2,
+    F32x8,
     __m256,
     8,
     6,
@@ -265,7 +341,10 @@ x86_vector!(
     total_256
 );
 #[cfg(target_arch = "x86_64")]
-x86_vector!(
+x86_simd!(
+    Avx512,
+    Isa::Avx512,
+    F32x16,
     __m512,
     16,
     12,
@@ -282,17 +361,14 @@ x86_vector!(
 );
 
 /// A computation that is written once for all instruction sets. `run` must be `#[inline(always)]`,
-/// so that it is compiled for the caller's instruction set.
+/// so that it is compiled for the instruction set of its caller.
 pub(super) trait Kernel {
-    /// Computes with vectors `V`, `TILE` of which is `V::TILE`.
-    ///
-    /// # Safety
-    /// The instruction set of `V` must be available.
-    unsafe fn run<V: Vector, const TILE: usize>(self);
+    /// Computes with the vectors of `simd`; `TILE` is `S::TILE`.
+    fn run<S: Simd, const TILE: usize>(self, simd: S);
 }
 
-/// A computation in ordinary code, which the compiler turns into vectors by itself. `run` must be
-/// `#[inline(always)]`: a closure would be compiled for what every processor has.
+/// A computation in ordinary code, which the compiler vectorizes. `run` must be
+/// `#[inline(always)]`. (A closure would be compiled for the baseline.)
 pub(super) trait Plain {
     /// Computes.
     fn run(self);
@@ -307,7 +383,7 @@ pub(super) fn dispatch_plain(isa: Isa, plain: impl Plain) {
 
     impl<P: Plain> Kernel for Wrapped<P> {
         #[inline(always)]
-        unsafe fn run<V: Vector, const TILE: usize>(self) {
+        fn run<S: Simd, const TILE: usize>(self, _simd: S) {
             self.0.run();
         }
     }
@@ -322,27 +398,22 @@ pub(super) fn dispatch_plain(isa: Isa, plain: impl Plain) {
 pub(super) fn dispatch(isa: Isa, kernel: impl Kernel) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{__m256, __m512};
-
         #[target_feature(enable = "avx512f")]
-        fn avx512(kernel: impl Kernel) {
-            // SAFETY: this function is only called where AVX-512 F is available.
-            unsafe { kernel.run::<__m512, { <__m512 as Vector>::TILE }>() }
+        fn avx512(simd: Avx512, kernel: impl Kernel) {
+            kernel.run::<_, { Avx512::TILE }>(simd);
         }
         #[target_feature(enable = "avx2,fma")]
-        fn avx2(kernel: impl Kernel) {
-            // SAFETY: this function is only called where AVX2 and FMA are available.
-            unsafe { kernel.run::<__m256, { <__m256 as Vector>::TILE }>() }
+        fn avx2(simd: Avx2, kernel: impl Kernel) {
+            kernel.run::<_, { Avx2::TILE }>(simd);
         }
-        assert!(isa.is_available(), "this processor has no {isa}");
         match isa {
-            // SAFETY: asserted above.
-            Isa::Avx512 => return unsafe { avx512(kernel) },
-            // SAFETY: asserted above.
-            Isa::Avx2 => return unsafe { avx2(kernel) },
+            // SAFETY: the token proves the instruction set.
+            Isa::Avx512 => return unsafe { avx512(Avx512::new(), kernel) },
+            // SAFETY: the token proves the instruction set.
+            Isa::Avx2 => return unsafe { avx2(Avx2::new(), kernel) },
             Isa::Portable => {}
         }
     }
-    // SAFETY: arrays need no instruction set.
-    unsafe { kernel.run::<[f32; 4], { <[f32; 4] as Vector>::TILE }>() }
+    assert!(isa == Isa::Portable, "this processor has no {isa}");
+    kernel.run::<_, { Portable::TILE }>(Portable);
 }

@@ -1,14 +1,14 @@
-//! One operation by itself, for benchmarks (`cargo bench --bench ops`); nothing else uses it.
-#![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
+//! A single operation, for benchmarks (`cargo bench --bench ops`) only.
+#![expect(unsafe_code, reason = "a vector is stored by pointer")]
 
 use super::conv::Conv;
 use super::scratch::Scratch;
-use super::simd::{Isa, Kernel, Vector, dispatch};
+use super::simd::{Isa, Kernel, Simd, Vector as _, dispatch};
 use super::team::Team;
 use super::tensor::{Geometry, Layout, Tensor};
 use crate::net::{ConvSpec, weights};
 
-/// What is convolved.
+/// The shape of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Input channels.
@@ -49,8 +49,8 @@ pub struct Single {
 }
 
 impl Single {
-    /// Some weights and images, for the threads of the current rayon pool; the first run transforms
-    /// the weights.
+    /// With weights and images from a formula, for the threads of the current rayon pool. The first
+    /// run transforms the weights.
     #[must_use]
     pub fn new(shape: Shape, image_count: usize, isa: Isa) -> Single {
         let Shape { c_in, c_out, kernel, stride, pad, side } = shape;
@@ -85,11 +85,11 @@ impl Single {
     }
 }
 
-/// Sums that are independent of each other: enough to hide the latency of an addition.
+/// Independent sums: enough to hide the latency of an addition.
 const SUMS: usize = 12;
 
-/// Does nothing but multiply and add, `rounds` times; returns how many of both it did. What a core
-/// reaches here is the ceiling of every convolution.
+/// Multiplies and adds in registers, `rounds` times, and returns the number of both operations. The
+/// rate that a core reaches here is the upper bound for every convolution.
 #[must_use]
 pub fn multiply_add(isa: Isa, rounds: usize) -> usize {
     let mut total = 0.0;
@@ -107,27 +107,25 @@ struct MultiplyAdd<'a> {
 
 impl Kernel for MultiplyAdd<'_> {
     #[inline(always)]
-    unsafe fn run<V: Vector, const TILE: usize>(self) {
-        *self.lanes = V::LEN;
+    fn run<S: Simd, const TILE: usize>(self, simd: S) {
+        *self.lanes = S::LEN;
         let mut lanes = [0.0; 16];
-        // SAFETY: the caller vouches for the instruction set; `lanes` holds the longest vector.
-        unsafe {
-            let (factor, summand) = (V::splat(0.999), V::splat(0.001));
-            // Each begins with what the compiler does not know: it would compute equal sums once,
-            // and a known result only before the clock starts.
-            let mut sums = [V::splat(0.0); SUMS];
-            for (index, sum) in sums.iter_mut().enumerate() {
-                *sum = V::splat(std::hint::black_box(index as f32));
+        let (factor, summand) = (simd.splat(0.999), simd.splat(0.001));
+        // The first value is opaque to the compiler, which would otherwise compute equal sums once,
+        // or all of them before the clock starts.
+        let mut sums = [simd.splat(0.0); SUMS];
+        for (index, sum) in sums.iter_mut().enumerate() {
+            *sum = simd.splat(std::hint::black_box(index as f32));
+        }
+        for _ in 0..self.rounds {
+            for sum in &mut sums {
+                *sum = sum.mul_add(factor, summand);
             }
-            for _ in 0..self.rounds {
-                for sum in &mut sums {
-                    *sum = sum.mul_add(factor, summand);
-                }
-            }
-            for sum in sums {
-                sum.store(lanes.as_mut_ptr());
-                *self.total += lanes[0];
-            }
+        }
+        for sum in sums {
+            // SAFETY: `lanes` holds the longest vector.
+            unsafe { sum.store(lanes.as_mut_ptr()) };
+            *self.total += lanes[0];
         }
     }
 }

@@ -1,9 +1,9 @@
-//! A stage computed in bands: convolution, tap and pooling of some rows at a time, and the
-//! convolution of the image before it where there is one.
+//! A stage: a convolution, the tap and the pooling that follow it and, if there is one, the
+//! convolution of the image before it, all computed together in bands of a few rows.
 //!
 //! The first maps of a trunk are the largest. In bands they never exist as a whole: a band of all
-//! images stays in a thread's cache until it has been compared and pooled. Bands follow from the
-//! size of the map alone, and every element is computed as without them.
+//! images stays in a thread's cache until it has been compared and pooled. The bands depend on the
+//! size of the map alone, and every element is computed exactly as without them.
 
 use std::ops::Range;
 
@@ -11,21 +11,21 @@ use super::direct::Direct;
 use super::ops::PoolRow;
 use super::scratch::{BandScratch, Scratch, ThreadScratch};
 use super::simd::{Isa, dispatch_plain};
-use super::tap::{Compared, Comparison, RowResult};
+use super::tap::{Comparison, LayerResult, RowResult};
 use super::team::Team;
 use super::tensor::{BEFORE, Geometry, Layout, Tensor};
 use super::winograd::{TileRow, Winograd};
 use crate::batch::Pair;
 use crate::eval::Distance;
 
-/// Rows of a band, nearly.
+/// Least number of rows of a band, the last one excepted.
 const BAND_ROWS: usize = 6;
-/// Rows by which a band may exceed that: those of a tile.
+/// A band ends with a whole tile, so it may have this many rows more.
 const TILE_MAX: usize = 6;
-/// Side and stride of the pooling.
+/// Side and stride of the pooling window.
 pub(super) const POOL: usize = 2;
 
-/// Bytes that a thread needs of a map for a band of one image, nearly.
+/// Upper estimate of the bytes that a thread needs for a band of one image's map.
 pub(super) fn band_bytes(map: Layout) -> usize {
     size_of::<f32>() * (BAND_ROWS + TILE_MAX) * map.row_len()
 }
@@ -37,8 +37,8 @@ pub(super) fn pair_bytes(map: Layout) -> usize {
 
 /// The steps of a stage.
 pub(super) struct Stage<'a> {
-    /// The convolution of the image, computed anew for each band with the rows that its neighbours
-    /// need too: cheap, since an image has three channels.
+    /// The convolution of the image. Each band computes all the rows that it needs, so neighbouring
+    /// bands compute some rows twice, which is cheap for three channels.
     pub(super) first: Option<(&'a Direct, Geometry)>,
     pub(super) conv: &'a Winograd,
     pub(super) geometry: Geometry,
@@ -47,7 +47,7 @@ pub(super) struct Stage<'a> {
     pub(super) isa: Isa,
 }
 
-/// One band and where its results go.
+/// One band, and where its results go.
 struct Band<'a> {
     tile_rows: Range<usize>,
     rows: Range<usize>,
@@ -58,8 +58,8 @@ struct Band<'a> {
 }
 
 impl Stage<'_> {
-    /// Reads `src`, writes the pooled maps to `dst`, whose shape is set, and adds what the layer
-    /// says of each pair to its distance.
+    /// Reads `src`, writes the pooled maps to `dst`, whose shape is set, and adds the results of
+    /// the layer to the distance of each pair.
     pub(super) fn run(
         &self,
         src: &Tensor,
@@ -70,23 +70,24 @@ impl Stage<'_> {
         team: &Team,
     ) {
         let start = |_: &Pair| self.comparison.start(self.layer, self.geometry.to);
-        let mut compared: Vec<Compared> = pairs.iter().map(start).collect();
-        let bands = self.bands(dst, &mut compared);
+        let mut results: Vec<LayerResult> = pairs.iter().map(start).collect();
+        let bands = self.bands(dst, &mut results);
         team.for_each(bands, |band| {
             self.band(src, band, pairs, &mut scratch.of_thread(), team);
         });
-        for (one, distance) in compared.into_iter().zip(distances) {
-            one.finish(self.geometry.to.w, distance);
+        for (result, distance) in results.into_iter().zip(distances) {
+            result.finish(self.geometry.to.w, distance);
         }
     }
 
-    fn bands<'b>(&self, dst: &'b mut Tensor, compared: &'b mut [Compared]) -> Vec<Band<'b>> {
+    fn bands<'b>(&self, dst: &'b mut Tensor, results: &'b mut [LayerResult]) -> Vec<Band<'b>> {
         let pooled = dst.layout();
         let Layout { h, .. } = self.geometry.to;
         let cut = self.conv.cut(h);
         let mut images: Vec<&mut [f32]> =
             dst.images_mut().map(|image| pooled.inner(image)).collect();
-        let mut results: Vec<_> = compared.iter_mut().map(|one| one.rows().into_iter()).collect();
+        let mut results: Vec<_> =
+            results.iter_mut().map(|result| result.rows().into_iter()).collect();
         let mut bands = Vec::new();
         let mut first = 0;
         while first < cut.count() {
@@ -94,7 +95,7 @@ impl Stage<'_> {
             let is_full = |&tile: &usize| cut.start(tile) >= top + BAND_ROWS;
             let end = (first + 1..cut.count()).find(is_full).unwrap_or(cut.count());
             let rows = top..cut.start(end).min(h);
-            // Tiles are of even height, so no window of the pooling is in two bands.
+            // The height of a tile is even, so no pooling window lies in two bands.
             let pooled_rows = rows.end / POOL - rows.start / POOL;
             let mut take = |image: &mut &'b mut [f32]| {
                 image.split_off_mut(..pooled_rows * pooled.row_len()).unwrap_or_default()
@@ -155,22 +156,22 @@ impl Stage<'_> {
         }
     }
 
-    /// What the convolution of a band reads: the source itself, or a band of the first convolution.
+    /// The source of the band's convolution: `src` itself, or a band of the first convolution.
     fn source<'s>(
         &self,
         src: &'s [f32],
         rows: &Range<usize>,
-        memory: &'s mut Tensor,
+        scratch: &'s mut Tensor,
     ) -> (&'s [f32], Geometry) {
         let Some((first, geometry)) = &self.first else { return (src, self.geometry) };
         let Layout { c, h, w } = geometry.to;
         let pad = self.geometry.pad;
         let layout = Layout { c, h: rows.len() + 2 * pad, w };
-        memory.resize(1, layout);
+        scratch.resize(1, layout);
         let top = rows.start as isize - pad as isize;
-        // Rows of the band that are rows of the map; the others are its padding.
+        // Rows of the band that are rows of the map; the others are padding.
         let known = rows.start.saturating_sub(pad)..(rows.end + pad).min(h);
-        for image in memory.images_mut() {
+        for image in scratch.images_mut() {
             let len = layout.row_len();
             let inner = layout.inner(image);
             let (above, rest) = inner.split_at_mut((known.start as isize - top) as usize * len);
@@ -179,6 +180,6 @@ impl Stage<'_> {
             below.fill(0.0);
             first.run_rows(src, *geometry, known.start, known_rows);
         }
-        (memory.image(0), Geometry { from: layout, from_top: top, ..self.geometry })
+        (scratch.image(0), Geometry { from: layout, from_top: top, ..self.geometry })
     }
 }

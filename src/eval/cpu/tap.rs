@@ -1,19 +1,19 @@
-//! Taps: the two images of a pair compared at one layer, row by row.
-#![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
+//! Taps: compares the two images of a pair at one layer, row by row.
+#![expect(unsafe_code, reason = "vectors are loaded by pointer")]
 
-use super::simd::{Isa, Kernel, Vector, dispatch};
+use super::simd::{Isa, Kernel, Simd, Vector, dispatch};
 use super::team::Team;
 use super::tensor::{Layout, Tensor};
 use crate::batch::Pair;
 use crate::eval::{Distance, Epsilon, Map, Model, Wanted};
 
-/// Lanes of the tap's sums: a fixed order whatever the instruction set's width. Channels of every
-/// tap are a multiple of it.
+/// Partial sums of a tap. The number is fixed, so that the order of summation does not depend on
+/// the width of the instruction set. The channels of every tap are a multiple of it.
 const LANES: usize = 16;
-/// Vectors that hold the lanes, at the most.
+/// Largest number of vectors that hold the lanes.
 const VECTORS_MAX: usize = 4;
 
-/// How one model compares its taps, and what it keeps of them.
+/// How one model compares its taps, and which maps it keeps.
 #[derive(Debug)]
 pub(super) struct Comparison {
     /// Channel weights per layer.
@@ -23,9 +23,10 @@ pub(super) struct Comparison {
     isa: Isa,
 }
 
-/// What one layer says of one pair, in the making. Rows are summed on their own and added in order,
-/// in float64, so that it does not matter who computes which.
-pub(super) struct Compared {
+/// The results of one layer for one pair, while they are computed. Each row has a sum of its own,
+/// and the sums are added in order, in float64, so the result does not depend on which thread
+/// computes which row.
+pub(super) struct LayerResult {
     row_sums: Vec<f64>,
     map: Option<Map>,
     reference_sum: Option<Map>,
@@ -38,8 +39,8 @@ pub(super) struct RowResult<'a> {
     reference_sum: Option<&'a mut [f32]>,
 }
 
-impl Compared {
-    /// One for each row of the map.
+impl LayerResult {
+    /// Where the results of each row of the map go.
     pub(super) fn rows(&mut self) -> Vec<RowResult<'_>> {
         fn of(map: &mut Option<Map>) -> impl Iterator<Item = Option<&mut [f32]>> {
             let rows = map.iter_mut().flat_map(|map| map.values.chunks_exact_mut(map.width));
@@ -49,7 +50,7 @@ impl Compared {
         rows.map(|((sum, map), reference_sum)| RowResult { sum, map, reference_sum }).collect()
     }
 
-    /// Adds the layer to the distance of the pair; `width` is that of the map.
+    /// Adds the layer to the distance of the pair; `width` is the map's.
     pub(super) fn finish(self, width: usize, distance: &mut Distance) {
         let positions = (self.row_sums.len() * width) as f64;
         distance.layers.push(self.row_sums.iter().sum::<f64>() / positions);
@@ -65,7 +66,7 @@ impl Comparison {
         Comparison { lin, epsilon: model.epsilon, wanted: model.wanted, isa }
     }
 
-    /// Adds what `layer` says of each pair to its distance; `src` holds the layer's activations.
+    /// Adds the results of `layer` to the distance of each pair; `src` holds the activations.
     pub(super) fn run(
         &self,
         layer: usize,
@@ -76,20 +77,20 @@ impl Comparison {
     ) {
         let layout = src.layout();
         for (pair, distance) in pairs.iter().zip(distances) {
-            let mut compared = self.start(layer, layout);
-            team.for_each(compared.rows().into_iter().enumerate(), |(y, result)| {
+            let mut result = self.start(layer, layout);
+            team.for_each(result.rows().into_iter().enumerate(), |(y, of_row)| {
                 let row = |image: usize| &src.image(image)[layout.at(y as isize, 0)..];
-                self.row(layer, row(pair.reference), row(pair.distorted), layout, result);
+                self.row(layer, row(pair.reference), row(pair.distorted), layout, of_row);
             });
-            compared.finish(layout.w, distance);
+            result.finish(layout.w, distance);
         }
     }
 
-    /// Room for the results of one pair.
-    pub(super) fn start(&self, layer: usize, Layout { h, w, .. }: Layout) -> Compared {
+    /// Memory for the results of one pair.
+    pub(super) fn start(&self, layer: usize, Layout { h, w, .. }: Layout) -> LayerResult {
         let map =
             |wanted: bool| wanted.then(|| Map { height: h, width: w, values: vec![0.0; h * w] });
-        Compared {
+        LayerResult {
             row_sums: vec![0.0; h],
             map: map(self.wanted.layers),
             reference_sum: map(self.wanted.reference_sum == Some(layer)),
@@ -111,7 +112,7 @@ impl Comparison {
     }
 }
 
-/// A row of both images.
+/// A row of both activations.
 struct Row<'a> {
     a: &'a [f32],
     b: &'a [f32],
@@ -122,20 +123,18 @@ struct Row<'a> {
 
 impl Kernel for Row<'_> {
     #[inline(always)]
-    unsafe fn run<V: Vector, const TILE: usize>(self) {
+    fn run<S: Simd, const TILE: usize>(self, simd: S) {
         let Row { a, b, lin, epsilon, mut result } = self;
         let c = lin.len();
         let mut sum = 0.0;
         for (x, (a, b)) in a.chunks_exact(c).zip(b.chunks_exact(c)).enumerate() {
-            // SAFETY: the caller vouches for the instruction set.
-            let value = unsafe { position::<V>(a, b, lin, epsilon) };
+            let value = position(simd, a, b, lin, epsilon);
             sum += f64::from(value);
             if let Some(map) = &mut result.map {
                 map[x] = value;
             }
             if let Some(map) = &mut result.reference_sum {
-                // SAFETY: the caller vouches for the instruction set.
-                map[x] = unsafe { in_lanes::<V, _>([a], |sum, [a]| sum.add(a)) };
+                map[x] = in_lanes(simd, [a], |sum, [a]| sum.add(a));
             }
         }
         *result.sum = sum;
@@ -144,55 +143,47 @@ impl Kernel for Row<'_> {
 
 /// The map D_l at one position: `sum over channels of lin (a/|a| - b/|b|)^2`, with the norms of
 /// [`Epsilon`].
-///
-/// # Safety
-/// The instruction set of `V` must be available.
 #[inline(always)]
-unsafe fn position<V: Vector>(a: &[f32], b: &[f32], lin: &[f32], epsilon: Epsilon) -> f32 {
-    // SAFETY: the caller vouches for the instruction set.
-    unsafe {
-        let scale = |values| {
-            let squares = in_lanes::<V, _>([values], |sum, [value]| value.mul_add(value, sum));
-            V::splat(1.0 / ((squares + epsilon.inside).sqrt() + epsilon.outside))
-        };
-        let (scale_a, scale_b) = (scale(a), scale(b));
-        in_lanes::<V, _>([a, b, lin], |sum, [a, b, lin]| {
-            // Both products are rounded alike, so that equal features differ by exactly nothing.
-            let difference = a.mul(scale_a).sub(b.mul(scale_b));
-            lin.mul_add(difference.mul(difference), sum)
-        })
-    }
+fn position<S: Simd>(simd: S, a: &[f32], b: &[f32], lin: &[f32], epsilon: Epsilon) -> f32 {
+    let scale = |values| {
+        let squares = in_lanes(simd, [values], |sum, [value]| value.mul_add(value, sum));
+        simd.splat(1.0 / ((squares + epsilon.inside).sqrt() + epsilon.outside))
+    };
+    let (scale_a, scale_b) = (scale(a), scale(b));
+    in_lanes(simd, [a, b, lin], |sum, [a, b, lin]| {
+        // Both products are rounded alike, so that equal features differ by exactly 0.
+        let difference = a.mul(scale_a).sub(b.mul(scale_b));
+        lin.mul_add(difference.mul(difference), sum)
+    })
 }
 
-/// What `add` makes of all channels, in [`LANES`] sums that are added halves onto halves.
-///
-/// # Safety
-/// The instruction set of `V` must be available.
+/// Folds all channels with `add` into [`LANES`] sums, then adds the upper half of the sums to the
+/// lower half until one is left.
 #[inline(always)]
-unsafe fn in_lanes<V: Vector, const N: usize>(
+fn in_lanes<S: Simd, const N: usize>(
+    simd: S,
     values: [&[f32]; N],
-    mut add: impl FnMut(V, [V; N]) -> V,
+    mut add: impl FnMut(S::Vector, [S::Vector; N]) -> S::Vector,
 ) -> f32 {
-    const { assert!(LANES.is_multiple_of(V::LEN) && LANES / V::LEN <= VECTORS_MAX) };
+    const { assert!(LANES.is_multiple_of(S::LEN) && LANES / S::LEN <= VECTORS_MAX) };
     let len = values[0].len();
     assert!(values.iter().all(|values| values.len() == len));
-    // SAFETY: a vector that begins below `len`, which is a multiple of its length, is inside; the
-    // caller vouches for the instruction set.
-    unsafe {
-        let mut sums = [V::splat(0.0); VECTORS_MAX];
-        for first in (0..len / LANES * LANES).step_by(LANES) {
-            for (vector, sum) in sums.iter_mut().enumerate().take(LANES / V::LEN) {
-                let at = first + vector * V::LEN;
-                *sum = add(*sum, values.map(|values| V::load(values.as_ptr().add(at))));
-            }
+    let mut sums = [simd.splat(0.0); VECTORS_MAX];
+    for first in (0..len / LANES * LANES).step_by(LANES) {
+        for (vector, sum) in sums.iter_mut().enumerate().take(LANES / S::LEN) {
+            let at = first + vector * S::LEN;
+            // SAFETY: the group of lanes that begins at `first` ends within all of the values, and
+            // the vector ends within the group.
+            let load = |values: &[f32]| unsafe { simd.load(values.as_ptr().add(at)) };
+            *sum = add(*sum, values.map(load));
         }
-        let mut count = LANES / V::LEN;
-        while count > 1 {
-            count /= 2;
-            for vector in 0..count {
-                sums[vector] = sums[vector].add(sums[vector + count]);
-            }
-        }
-        sums[0].total()
     }
+    let mut count = LANES / S::LEN;
+    while count > 1 {
+        count /= 2;
+        for vector in 0..count {
+            sums[vector] = sums[vector].add(sums[vector + count]);
+        }
+    }
+    sums[0].total()
 }

@@ -1,54 +1,55 @@
-//! The computing threads of a batch: while one of them walks a net, none of the others sleeps.
+//! The computing threads of a batch. They stay awake while one of them walks a net.
 //!
-//! A walk is some tens of phases, each shared out among all threads and over in a fraction of a
-//! millisecond. A pool puts threads to sleep between phases, and to wake them took a tenth of an
-//! AlexNet pair. Here they wait awake, let others have the core if that lasts, and sleep between
-//! batches. This module knows nothing of what is computed.
+//! A walk has some tens of phases. Each is divided among all threads and takes a fraction of a
+//! millisecond. A pool puts threads to sleep between phases, and waking them took a tenth of the
+//! time of an AlexNet pair. Here a waiting thread spins, then yields its core, and sleeps only
+//! between batches. This module does not depend on what is computed.
 #![expect(unsafe_code, reason = "helpers run a closure that borrows from the leader's stack")]
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Says that the leader is about to open a phase.
+/// State: the leader is about to open a phase.
 const OPENING: usize = 1 << 31;
-/// Says that a phase may be joined.
+/// State: helpers may join the phase.
 const OPEN: usize = 1 << 30;
-/// Times that a waiting thread looks again at once, before it lets others have the core.
-const LOOKS: usize = 1000;
+/// Number of times that a waiting thread spins before it yields.
+const SPINS: usize = 1000;
 
-/// A number in lines of the cache of its own.
+/// A counter that shares no cache line with other data.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Counter(AtomicUsize);
 
-/// What is done for an item.
+/// What is done with an item.
 type Work<'a> = &'a (dyn Fn(usize) + Sync);
 
-/// What is done for each of `count` items.
+/// What is done with each of `count` items.
 #[derive(Clone, Copy)]
 struct Task {
     run: Work<'static>,
     count: usize,
 }
 
-/// The threads of a rayon pool, of which one leads and the others help.
+/// The threads of a rayon pool: one leads, the others help.
 pub(super) struct Team {
     /// [`OPENING`], [`OPEN`] or neither, plus the number of helpers within the phase.
     state: AtomicUsize,
-    /// Number of the phase.
+    /// Serial number of the phase.
     phase: AtomicUsize,
-    /// What the phase is about: written by the leader while it is [`OPENING`].
+    /// The work of the phase, written by the leader while the state is [`OPENING`].
     task: UnsafeCell<Option<Task>>,
     /// The next item of each thread's share.
     next: Vec<Counter>,
-    /// Whether there will be no other phase.
-    over: AtomicBool,
+    /// Whether the leader has finished, so that no phase follows.
+    is_over: AtomicBool,
     has_panicked: AtomicBool,
 }
 
-// SAFETY: `task` is written by whoever turned `state` from 0 to `OPENING`, and read by those who
-// then entered an open phase. A phase ends, and `state` is 0 again, when all of them have left.
+// SAFETY: `task` is written only by the thread that changed `state` from 0 to `OPENING`, and read
+// only by threads that then joined the open phase. `state` is 0 again only when all of them have
+// left.
 unsafe impl Sync for Team {}
 
 impl std::fmt::Debug for Team {
@@ -58,7 +59,7 @@ impl std::fmt::Debug for Team {
 }
 
 impl Team {
-    /// Of all threads of the current pool.
+    /// A team of all threads of the current pool.
     pub(super) fn new() -> Team {
         let counter = |_| Counter::default();
         Team {
@@ -66,7 +67,7 @@ impl Team {
             phase: AtomicUsize::new(0),
             task: UnsafeCell::new(None),
             next: (0..rayon::current_num_threads()).map(counter).collect(),
-            over: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
             has_panicked: AtomicBool::new(false),
         }
     }
@@ -75,13 +76,13 @@ impl Team {
         self.next.len()
     }
 
-    /// Runs `work` on this thread, while the others wait for what it shares out.
+    /// Runs `work` on this thread, while the others wait for the phases that it opens.
     pub(super) fn lead<R>(&self, work: impl FnOnce() -> R) -> R {
         if self.threads() == 1 {
             return work();
         }
         let leader = rayon::current_thread_index();
-        self.over.store(false, Ordering::Release);
+        self.is_over.store(false, Ordering::Release);
         rayon::in_place_scope(|scope| {
             scope.spawn_broadcast(|_, context| {
                 let thread = context.index();
@@ -89,50 +90,51 @@ impl Team {
                     self.help(thread);
                 }
             });
-            let _over = OnDrop(|| self.over.store(true, Ordering::Release));
+            let _over = OnDrop(|| self.is_over.store(true, Ordering::Release));
             work()
         })
     }
 
-    /// Runs `run` for each item, on all threads. A thread begins with its own share of neighbours,
-    /// the same in every phase of as many items, and goes on with the others'.
+    /// Runs `run` for each item, on all threads. Each thread starts with its own share, a range of
+    /// items that is the same in every phase with as many items, and then helps with the other
+    /// shares.
     ///
     /// # Panics
-    /// When `run` does.
+    /// When `run` panics.
     pub(super) fn for_each<T: Send>(
         &self,
         items: impl IntoIterator<Item = T>,
         run: impl Fn(T) + Sync,
     ) {
-        // A phase within a phase is done by the thread that came upon it.
+        // A thread runs a phase within a phase alone.
         if self.threads() == 1 || !self.change(0, OPENING) {
             return items.into_iter().for_each(run);
         }
         let items: Vec<_> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-        self.share_out(items.len(), &|index: usize| {
+        self.run_phase(items.len(), &|index: usize| {
             let item = items[index].lock().unwrap_or_else(PoisonError::into_inner).take();
             item.into_iter().for_each(&run);
         });
     }
 
-    /// Opens a phase, takes part, and closes it. The state must be [`OPENING`].
-    fn share_out(&self, count: usize, run: Work<'_>) {
+    /// Opens a phase, takes part in it, and closes it. The state must be [`OPENING`].
+    fn run_phase(&self, count: usize, run: Work<'_>) {
         for (thread, next) in self.next.iter().enumerate() {
             next.0.store(self.share(thread, count), Ordering::Relaxed);
         }
-        // SAFETY: only the lifetime changes. Helpers call `run` within this phase alone, which
-        // `close` ends before this function returns or unwinds.
+        // SAFETY: only the lifetime changes. Helpers call `run` within this phase only, and `close`
+        // ends the phase before this function returns or unwinds.
         let run = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(run) };
         let task = Task { run, count };
-        // SAFETY: as said at `Sync`.
+        // SAFETY: see the implementation of `Sync`.
         unsafe { *self.task.get() = Some(task) };
         self.phase.fetch_add(1, Ordering::Relaxed);
         self.state.store(OPEN, Ordering::Release);
         let close = OnDrop(|| {
             self.state.fetch_and(!OPEN, Ordering::Relaxed);
-            let mut looks = 0;
+            let mut spins = 0;
             while self.state.load(Ordering::Acquire) != 0 {
-                wait(&mut looks);
+                wait(&mut spins);
             }
         });
         self.work(rayon::current_thread_index().unwrap_or(0), task);
@@ -143,15 +145,15 @@ impl Team {
         );
     }
 
-    /// Takes part in all phases until there are no more.
+    /// Takes part in all phases until the leader has finished.
     fn help(&self, thread: usize) {
-        let (mut last, mut looks) = (None, 0);
-        while !self.over.load(Ordering::Acquire) {
+        let (mut last, mut spins) = (None, 0);
+        while !self.is_over.load(Ordering::Acquire) {
             let state = self.state.load(Ordering::Relaxed);
             let phase = self.phase.load(Ordering::Relaxed);
             let is_new = state & OPEN != 0 && last != Some(phase);
             if !is_new || !self.change(state, state + 1) {
-                wait(&mut looks);
+                wait(&mut spins);
                 continue;
             }
             let _leave = OnDrop(|| {
@@ -160,20 +162,20 @@ impl Team {
                 }
                 self.state.fetch_sub(1, Ordering::Release);
             });
-            // SAFETY: as said at `Sync`.
+            // SAFETY: see the implementation of `Sync`.
             if let Some(task) = unsafe { *self.task.get() } {
                 self.work(thread, task);
             }
-            (last, looks) = (Some(phase), 0);
+            (last, spins) = (Some(phase), 0);
         }
     }
 
-    /// Changes the state, if it is still what it was.
+    /// Changes the state if it is still `from`, and reports whether it was.
     fn change(&self, from: usize, to: usize) -> bool {
         self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Does items until none is left, first those of the own share.
+    /// Runs items until none is left, those of the thread's own share first.
     fn work(&self, thread: usize, Task { run, count }: Task) {
         let threads = self.threads();
         for owner in (thread..threads).chain(0..thread) {
@@ -187,22 +189,22 @@ impl Team {
         }
     }
 
-    /// Where the share of a thread begins.
+    /// First item of a thread's share.
     fn share(&self, thread: usize, count: usize) -> usize {
         thread * count / self.threads()
     }
 }
 
-fn wait(looks: &mut usize) {
-    *looks += 1;
-    if *looks < LOOKS {
+fn wait(spins: &mut usize) {
+    *spins += 1;
+    if *spins < SPINS {
         std::hint::spin_loop();
     } else {
         std::thread::yield_now();
     }
 }
 
-/// Does something when it is dropped, a panic or not.
+/// Runs a closure when it is dropped, also during a panic.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn every_item_is_done_once_however_many_there_are() {
+    fn every_item_runs_exactly_once() {
         for threads in [1, 2, 5] {
             in_pool(threads, |team| {
                 for count in (0..40).chain([1000]) {
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phase_within_a_phase_is_done_as_well() {
+    fn a_phase_within_a_phase_runs_all_its_items() {
         in_pool(3, |team| {
             let mut rows = vec![vec![0; 7]; 9];
             team.lead(|| {
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_the_leader_and_the_team_lives_on() {
+    fn a_panic_reaches_the_leader_and_the_team_stays_usable() {
         in_pool(3, |team| {
             for bad in [0, 50, 99] {
                 let all = || team.for_each(0..100, |item| assert!(item != bad, "a bad item"));

@@ -1,20 +1,20 @@
 //! Activations of several images: (image, row, column, channel) with a border of zeros.
 //!
 //! Channels are innermost, so a row of a convolution's window is one contiguous run. The border
-//! stands for the padding of the next convolution, and for what the last tiles of minimal filtering
-//! read beyond it.
+//! provides the padding of the next convolution, and what the last tiles of minimal filtering read
+//! beyond it.
 
 use super::floats::Floats;
 use crate::net::plan::{ConvStep, View};
 
 /// Rows and columns of zeros above and on the left: the largest padding of any trunk.
 pub(super) const BEFORE: usize = 2;
-/// Rows and columns of zeros below and on the right: that padding, and three more that tiles reach
-/// over the edge.
+/// Rows and columns of zeros below and on the right: the same padding, and three more by which
+/// tiles extend over the edge.
 pub(super) const AFTER: usize = 5;
 
-/// Floats that a row is longer than its pixels: a line of the cache. Channels are often a power of
-/// two, and the pixels of a tile's rows would share a few sets of the cache.
+/// Floats added to each row: one cache line. The number of channels is often a power of two, and
+/// without it the rows of a tile would fall into a few sets of the cache.
 const SKEW: usize = 16;
 
 /// Extents of one image, without the border.
@@ -29,7 +29,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Of the whole activation that `view` is a part of.
+    /// The extents of the whole activation that `view` is a part of.
     pub(super) fn of(view: View) -> Layout {
         Layout { c: view.c_slot, h: view.shape.h, w: view.shape.w }
     }
@@ -44,7 +44,7 @@ impl Layout {
         (BEFORE + self.h + AFTER) * self.row_len()
     }
 
-    /// Where column `x` of row `y` starts within an image; negative positions are in the border.
+    /// Offset of column `x` of row `y` within an image. Negative positions lie in the border.
     pub(super) fn at(self, y: isize, x: isize) -> usize {
         let before = BEFORE as isize;
         (y + before) as usize * self.row_len() + (x + before) as usize * self.c
@@ -91,8 +91,8 @@ pub(super) struct Tensor {
 }
 
 impl Tensor {
-    /// Gives the tensor another shape, with zeros in the border and anything inside. Its memory
-    /// stays, and grows if it must.
+    /// Changes the shape. The border is zeroed, the values inside are unspecified. The memory is
+    /// reused if it is large enough.
     pub(super) fn resize(&mut self, image_count: usize, layout: Layout) {
         if self.layout == layout && self.image_count == image_count {
             return;
@@ -128,7 +128,7 @@ impl Tensor {
         &self.data[index * len..][..len]
     }
 
-    /// The images, one after the other, with their borders.
+    /// All images in order, with their borders.
     pub(super) fn images_mut(&mut self) -> std::slice::ChunksExactMut<'_, f32> {
         let len = self.layout.image_len();
         self.data[..self.image_count * len].chunks_exact_mut(len)

@@ -1,7 +1,5 @@
-//! Every fast operation against plain loops in float64, on shapes and values that are new in every
-//! run, for every instruction set that is present. A failure names its seed.
-
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+//! Compares every fast operation with plain loops in float64, for every instruction set of the
+//! processor, on shapes and values from a fixed seed. `LPIPS_TEST_SEED=N` tests others.
 
 use super::conv::{Algorithm, Conv};
 use super::ops::max_pool;
@@ -16,31 +14,28 @@ use crate::batch::Pair;
 use crate::eval::{Affine, Distance, Epsilon, Model, Wanted};
 use crate::net::weights::{self, Trunk, Version};
 use crate::net::{ConvSpec, Net};
+use crate::random::SplitMix64;
 
-/// SplitMix64.
-struct Random(u64);
+/// Shapes and values, and the seed that they follow from.
+struct Random {
+    seed: u64,
+    generator: SplitMix64,
+}
 
 impl Random {
-    /// A seed of its own, unless `LPIPS_TEST_SEED` names one to repeat.
     fn new() -> Random {
-        let repeated = std::env::var("LPIPS_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        Random(repeated.unwrap_or_else(|| RandomState::new().build_hasher().finish()))
+        let seed = std::env::var("LPIPS_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
+        Random { seed, generator: SplitMix64::new(seed) }
     }
 
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
+    /// From 1 to `max`.
     fn up_to(&mut self, max: usize) -> usize {
-        1 + (self.next() % max as u64) as usize
+        1 + self.generator.below(max)
     }
 
     /// In [-1, 1).
     fn value(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+        (self.generator.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
     fn values(&mut self, len: usize) -> Vec<f32> {
@@ -66,8 +61,18 @@ impl Random {
     }
 }
 
+/// The instruction sets of this processor. The others are reported, and fail the test if
+/// `LPIPS_REQUIRE_ISA` (names separated by commas) asks for them.
 fn available() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+    let required = std::env::var("LPIPS_REQUIRE_ISA").unwrap_or_default();
+    Isa::ALL.into_iter().filter(move |isa| {
+        let is_required = required.split(',').any(|name| name == isa.to_string());
+        assert!(isa.is_available() || !is_required, "LPIPS_REQUIRE_ISA: this processor lacks {isa}");
+        if !isa.is_available() {
+            eprintln!("SKIPPED: this processor lacks {isa}");
+        }
+        isa.is_available()
+    })
 }
 
 fn at(tensor: &Tensor, image: usize, [y, x, c]: [usize; 3]) -> f32 {
@@ -78,9 +83,9 @@ fn positions([a, b, c]: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
     (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).map(move |k| [i, j, k])))
 }
 
-/// One element of convolution + bias + ReLU, and a bound of the absolute values of the terms that
-/// any element of its channel has: sources are at most 1. (Minimal filtering mixes an element with
-/// its neighbours, so an element at the edge is no more exact than those inside.)
+/// One element of convolution + bias + ReLU, and an upper bound for the sum of the absolute values
+/// of the terms of any element of its channel: sources are at most 1. (Minimal filtering mixes an
+/// element with its neighbours, so an element at the edge is no more exact than those inside.)
 fn plain_conv(
     conv: &weights::Conv,
     src: &Tensor,
@@ -103,14 +108,14 @@ fn plain_conv(
     (sum.max(0.0), size)
 }
 
-/// Runs one convolution and compares it; returns how it was computed.
+/// Runs one convolution and compares it with plain loops. Returns the algorithm.
 fn check_conv(
     random: &mut Random,
     isa: Isa,
     [c_in, c_out, kernel, stride, pad]: [usize; 5],
     [h, w]: [usize; 2],
 ) -> Algorithm {
-    let seed = random.0;
+    let seed = random.seed;
     let weights = random.conv(c_in, c_out, kernel);
     let length = |len: usize| (len + 2 * pad - kernel) / stride + 1;
     let c_first = 16 * (random.up_to(2) - 1);
@@ -123,7 +128,8 @@ fn check_conv(
     conv.run(&src, &mut dst, geometry, &mut Scratch::new(), &Team::new());
     let algorithm = Algorithm::choose(&weights.spec, geometry, isa);
     for image in 0..2 {
-        // Plain loops are slow: all channels of the corners, and a thousand elements anywhere.
+        // Plain loops are slow, so compare all channels of the corners and a thousand other
+        // elements.
         let corners = positions([2, 2, c_out]).map(|[y, x, o]| [y * (to.h - 1), x * (to.w - 1), o]);
         let mut places: Vec<[usize; 3]> = corners.collect();
         let extents = [to.h, to.w, c_out];
@@ -131,7 +137,7 @@ fn check_conv(
         for [y, x, o] in places {
             let (expected, size) = plain_conv(&weights, &src, image, geometry, [y, x, o]);
             let found = f64::from(at(&dst, image, [y, x, c_first + o]));
-            // Some tens of float32's rounding error, by which minimal filtering enlarges it.
+            // Some tens of float32 roundings: minimal filtering amplifies the error.
             let bound = 3e-6 * size;
             assert!(
                 (found - expected).abs() <= bound,
@@ -160,17 +166,17 @@ fn convolutions_agree_with_plain_loops() {
             seen.push(check_conv(&mut random, isa, [3, 32, 11, 4, 2], sides));
             seen.push(check_conv(&mut random, isa, [3, 64, 3, 2, 0], sides));
         }
-        // Maps around one tile, below and above.
+        // Maps smaller and larger than one tile.
         for len in 1..14 {
             let other = random.up_to(14);
             seen.push(check_conv(&mut random, isa, [48, 32, 3, 1, 1], [len, other]));
         }
-        // Each algorithm once at least, whatever the seed.
+        // Each algorithm at least once, whatever the seed.
         seen.push(check_conv(&mut random, isa, [16, 32, 3, 1, 1], [33, 47]));
         seen.push(check_conv(&mut random, isa, [48, 32, 3, 1, 1], [12, 12]));
         seen.push(check_conv(&mut random, isa, [48, 32, 3, 1, 1], [33, 47]));
         seen.push(check_conv(&mut random, isa, [48, 32, 5, 1, 2], [33, 47]));
-        // A map that goes past the caches.
+        // A map that is written with non-temporal stores.
         let large = check_conv(&mut random, isa, [48, 32, 3, 1, 1], [451, 449]);
         assert_eq!(large, Algorithm::Winograd(Scheme::F6x3));
         for algorithm in [
@@ -179,17 +185,17 @@ fn convolutions_agree_with_plain_loops() {
             Algorithm::Winograd(Scheme::F6x3),
             Algorithm::Winograd(Scheme::F4x5),
         ] {
-            assert!(seen.contains(&algorithm), "{isa}: {algorithm:?} was not met");
+            assert!(seen.contains(&algorithm), "{isa}: {algorithm:?} was not used");
         }
         assert!(seen.iter().any(|one| matches!(one, Algorithm::Folded(_))), "{isa}");
     }
 }
 
 #[test]
-fn weights_shared_by_all_threads_make_no_difference() {
+fn weights_that_all_threads_share_give_the_same_results() {
     let mut random = Random::new();
     for isa in available() {
-        // 64 * 160 * 192 transformed weights are more than one thread keeps for itself.
+        // 64 * 160 * 192 transformed weights exceed the limit for one thread.
         let algorithm = check_conv(&mut random, isa, [160, 192, 3, 1, 1], [21, 31]);
         assert_eq!(algorithm, Algorithm::Winograd(Scheme::F6x3));
     }
@@ -217,7 +223,7 @@ fn pooling_agrees_with_plain_loops() {
     }
 }
 
-/// A comparison of AlexNet's first layer (64 channels) that keeps its map.
+/// A comparison of AlexNet's first layer (64 channels) that keeps the map.
 fn comparison(random: &mut Random, isa: Isa) -> Comparison {
     let trunk = Trunk::formula(Net::Alex);
     let lin = trunk.net.spec().tap_channels().into_iter().map(|c| random.values(c)).collect();
@@ -233,11 +239,11 @@ fn comparison(random: &mut Random, isa: Isa) -> Comparison {
 }
 
 #[test]
-fn a_stage_has_the_bits_of_its_steps() {
+fn a_stage_gives_the_same_bits_as_its_steps() {
     let mut random = Random::new();
     for isa in available() {
         for with_first in [true, false] {
-            let seed = random.0;
+            let seed = random.seed;
             let (h, w) = (20 + random.up_to(30), 20 + random.up_to(30));
             let image = Layout { c: if with_first { 3 } else { 64 }, h, w };
             let map = Layout { c: 64, h, w };

@@ -2,11 +2,11 @@
 //! arXiv:1509.09308): overlapping input tiles and the filters are transformed, multiplied position
 //! by position as matrices over channels, and transformed back.
 //!
-//! A row of tiles is the unit of both transforms. Where the transformed weights are small, a thread
-//! does everything for its rows of tiles, so that nothing leaves the cache. Where they are large,
-//! all threads transform a group of rows of tiles, then share the products by position and block of
-//! channels, so that every weight is read once for the group. Either way each element has the same
-//! order of summation.
+//! A row of tiles is the unit of both transforms. Where the transformed weights are small, one
+//! thread does all the work for its rows of tiles, so that the data stay in its cache. Where they
+//! are large, all threads transform a group of rows of tiles, then divide the products by position
+//! and block of channels, so that each weight is read once for the group. Either way each element
+//! has the same order of summation.
 
 mod filters;
 mod multiply;
@@ -28,13 +28,13 @@ use super::tensor::{Geometry, Tensor};
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
 
-/// Maps of more bytes than this go past the caches: they would be read from memory anyway, and are
-/// not read into a cache first in order to be written.
+/// Maps of more bytes than this are written with non-temporal stores: they are too large to be read
+/// from a cache later, and an ordinary store would first read the cache line.
 const STREAMED_BYTES: usize = 24 << 20;
-/// Tiles of a strip that one thread computes, nearly: what is transformed stays in its cache. Rows
-/// of tiles are shared out so that no thread is idle while another computes the last ones.
-const OWN_TILES: usize = 24;
-/// Tiles of a group that all threads compute, nearly.
+/// Approximate number of tiles that one thread computes at once: their transformed inputs fit into
+/// its cache.
+const THREAD_TILES: usize = 24;
+/// Approximate number of tiles of a group that all threads compute together.
 const GROUP_TILES: usize = 88;
 
 /// A convolution by minimal filtering.
@@ -44,7 +44,7 @@ pub(super) struct Winograd {
     isa: Isa,
 }
 
-/// A row of tiles of one image, what it is read from, and the output rows that it becomes.
+/// A row of tiles of one image: its source, its index, and its output rows.
 pub(super) struct TileRow<'a> {
     pub(super) src: &'a [f32],
     pub(super) index: usize,
@@ -89,7 +89,7 @@ impl Winograd {
         if is_shared(self.filters.weights.len()) {
             let wanted = (GROUP_TILES / columns).max(1);
             let groups = ((rows.len() + wanted / 2) / wanted).max(1);
-            // None is much smaller than the others: it would read as many weights.
+            // Groups of about the same size: a small one would read as many weights as the others.
             let rows_per_group = rows.len().div_ceil(groups).max(1);
             for rows in rows.chunks_mut(rows_per_group) {
                 let blocks = self.filters.blocks();
@@ -97,7 +97,7 @@ impl Winograd {
             }
         } else {
             let rows_per_task =
-                even_share(rows.len(), (OWN_TILES / columns).max(1), team.threads());
+                even_share(rows.len(), (THREAD_TILES / columns).max(1), team.threads());
             team.for_each(rows.chunks_mut(rows_per_task), |rows| {
                 self.strips(rows, &strip, &mut scratch.of_thread().tiles, team);
             });
@@ -115,7 +115,7 @@ impl Winograd {
         self.strips(rows, &Strip::new(&self.filters, geometry), memory, team);
     }
 
-    /// One thread does everything for some rows of tiles, strip by strip.
+    /// Computes some rows of tiles in the calling thread, strip by strip.
     fn strips(
         &self,
         rows: &mut [TileRow<'_>],
@@ -124,16 +124,16 @@ impl Winograd {
         team: &Team,
     ) {
         let columns = whole.columns.count();
-        let width = columns.div_ceil(columns.div_ceil(OWN_TILES)).max(1);
+        let width = columns.div_ceil(columns.div_ceil(THREAD_TILES)).max(1);
         for first in (0..columns).step_by(width) {
             let strip = whole.part(first..columns.min(first + width));
             self.group(rows, &strip, memory, 1, team);
         }
     }
 
-    /// Some rows of tiles of a strip, of which there are products of `at_once` blocks of output
-    /// channels at a time. All threads share the rows of tiles, then the products, then the rows
-    /// again, unless they already share the groups.
+    /// Computes some rows of tiles of a strip, with the products of `at_once` blocks of output
+    /// channels at a time. All threads divide the rows of tiles, then the products, then the rows
+    /// again, unless this call is itself part of a phase.
     fn group(
         &self,
         rows: &mut [TileRow<'_>],
@@ -153,7 +153,7 @@ impl Winograd {
         });
         let group = Group { filters: &self.filters, inputs, position_len, slots: &slots };
         for first in (0..self.filters.blocks()).step_by(at_once) {
-            // Lines and blocks in the order in which their products are in memory.
+            // Lines and blocks in the order of their products in memory.
             let at = |line: usize| match line / at_once {
                 y if y < side => (y, first + line % at_once),
                 _ => (0, first + at_once),
@@ -181,8 +181,8 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// Multiplies the positions of line `y` and one block of channels to (tile, position, channel).
-    /// Those of the line and the block that are `next` come after them.
+    /// Multiplies the positions of line `y` with one block of channels, giving (tile, position,
+    /// channel). `next` is the line and the block that are multiplied afterwards.
     fn multiply(
         &self,
         isa: Isa,
@@ -213,13 +213,14 @@ impl Group<'_> {
     }
 }
 
-/// How many of `count` rows a task gets, near `wanted`: every thread gets as many tasks.
+/// How many of `count` rows a task gets: about `wanted`, such that all threads get equally many
+/// tasks, and none is idle while another computes the last rows.
 fn even_share(count: usize, wanted: usize, threads: usize) -> usize {
     let tasks = (count / wanted).max(1).next_multiple_of(threads);
     count.div_ceil(tasks).max(1)
 }
 
-/// Splits memory, which grows if it must, into two parts.
+/// Splits memory into two parts of these lengths; it grows if it is too small.
 fn split(memory: &mut Floats, first: usize, second: usize) -> (&mut [f32], &mut [f32]) {
     let (first, rest) = memory.grow(first + second).split_at_mut(first);
     (first, &mut rest[..second])

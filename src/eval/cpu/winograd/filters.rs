@@ -77,8 +77,8 @@ impl Plain for Block<'_> {
 }
 
 impl Block<'_> {
-    /// Transforms and packs them, `LANES` at once: as many as fill a line of the cache, since what
-    /// is written next to it is far away.
+    /// Transforms and packs them, `LANES` at once: as many as fill a cache line, because the next
+    /// position is written far away.
     #[inline(always)]
     fn transform<const LANES: usize>(self) {
         let Block { conv, transform, first, block, packed } = self;

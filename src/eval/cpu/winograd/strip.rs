@@ -1,5 +1,5 @@
-//! The three kernels of minimal filtering, over a strip: some neighbouring columns of tiles.
-#![expect(unsafe_code, reason = "kernels are unsafe to run without their instruction set")]
+//! The transforms of minimal filtering, over a strip: some neighbouring columns of tiles.
+#![expect(unsafe_code, reason = "tiles are read and written by pointer")]
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -8,12 +8,12 @@ use std::ops::Range;
 use super::filters::Filters;
 use super::tiles::{Cut, Scheme, Slots};
 use super::transform::{F4x3, F4x5, F6x3, INPUT_MAX, Line};
-use crate::eval::cpu::simd::{Kernel, Vector};
+use crate::eval::cpu::simd::{Kernel, Simd, Vector};
 use crate::eval::cpu::tensor::{BEFORE, Geometry};
 
-/// Floats of a line of the cache.
+/// Floats of a cache line.
 const LINE: usize = 16;
-/// Vectors of channels that are transformed side by side: neighbours in memory.
+/// Vectors of channels, neighbours in memory, that are transformed together.
 const CHANNELS: usize = 4;
 
 /// Some columns of tiles of a map.
@@ -25,7 +25,8 @@ pub(super) struct Strip<'a> {
     pub(super) columns: Cut,
     /// The columns of tiles that are computed.
     pub(super) tiles: Range<usize>,
-    /// Whether outputs go past the caches, where they would be gone before they are read.
+    /// Whether outputs are written with non-temporal stores: a cache would evict them before they
+    /// are read.
     pub(super) streams: bool,
 }
 
@@ -49,7 +50,7 @@ impl<'a> Strip<'a> {
     }
 
     /// Floats of one position of `tiles` transformed tiles: (chunk of channels, tile, channel). An
-    /// odd number of lines, so that the positions of a tile are spread over the sets of a cache.
+    /// odd number of cache lines, so that the positions of a tile are spread over the cache's sets.
     pub(super) fn position_len(&self, tiles: usize) -> usize {
         ((tiles * self.filters.c_in).div_ceil(LINE) | 1) * LINE
     }
@@ -60,7 +61,7 @@ impl<'a> Strip<'a> {
         (tiles | 1) * self.tile_line_len()
     }
 
-    /// Floats of the products of one tile therein.
+    /// Floats of the products of one tile in such a line.
     pub(super) fn tile_line_len(&self) -> usize {
         self.filters.scheme.side() * self.filters.block
     }
@@ -69,12 +70,9 @@ impl<'a> Strip<'a> {
 /// A transform of the tiles of a row, in either direction.
 trait Transform {
     /// Transforms tiles of one kind, which have these slots, down by `Y` and across by `X`. Must
-    /// be `#[inline(always)]`, as a kernel's `run`.
-    ///
-    /// # Safety
-    /// The instruction set of `V` must be available.
-    unsafe fn tiles<
-        V: Vector,
+    /// be `#[inline(always)]`, like the `run` of a kernel.
+    fn tiles<
+        S: Simd,
         Y: Line<Y_IN, Y_OUT>,
         X: Line<X_IN, X_OUT>,
         const Y_IN: usize,
@@ -83,36 +81,32 @@ trait Transform {
         const X_OUT: usize,
     >(
         &mut self,
+        simd: S,
         tiles: Range<usize>,
         slots: Range<usize>,
     );
 }
 
 /// Transforms the tiles of a row, kind by kind.
-///
-/// # Safety
-/// The instruction set of `V` must be available.
 #[inline(always)]
-unsafe fn transform<V: Vector, T: Transform>(
+fn transform<S: Simd, T: Transform>(
+    simd: S,
     target: &mut T,
     strip: &Strip<'_>,
     row: usize,
     [large_slots, small_slots]: [Range<usize>; 2],
 ) {
     let [large, small] = strip.columns.split(&strip.tiles);
-    // SAFETY: the caller vouches for the instruction set.
-    unsafe {
-        match strip.filters.scheme {
-            Scheme::F4x3 => target.tiles::<V, F4x3, F4x3, _, _, _, _>(small, small_slots),
-            Scheme::F4x5 => target.tiles::<V, F4x5, F4x5, _, _, _, _>(large, large_slots),
-            Scheme::F6x3 if strip.rows.is_large(row) => {
-                target.tiles::<V, F6x3, F6x3, _, _, _, _>(large, large_slots);
-                target.tiles::<V, F6x3, F4x3, _, _, _, _>(small, small_slots);
-            }
-            Scheme::F6x3 => {
-                target.tiles::<V, F4x3, F6x3, _, _, _, _>(large, large_slots);
-                target.tiles::<V, F4x3, F4x3, _, _, _, _>(small, small_slots);
-            }
+    match strip.filters.scheme {
+        Scheme::F4x3 => target.tiles::<S, F4x3, F4x3, _, _, _, _>(simd, small, small_slots),
+        Scheme::F4x5 => target.tiles::<S, F4x5, F4x5, _, _, _, _>(simd, large, large_slots),
+        Scheme::F6x3 if strip.rows.is_large(row) => {
+            target.tiles::<S, F6x3, F6x3, _, _, _, _>(simd, large, large_slots);
+            target.tiles::<S, F6x3, F4x3, _, _, _, _>(simd, small, small_slots);
+        }
+        Scheme::F6x3 => {
+            target.tiles::<S, F4x3, F6x3, _, _, _, _>(simd, large, large_slots);
+            target.tiles::<S, F4x3, F4x3, _, _, _, _>(simd, small, small_slots);
         }
     }
 }
@@ -127,7 +121,7 @@ pub(super) struct Input<'a> {
 }
 
 /// Where the transformed inputs of one row of tiles go among those of its group: (position, chunk
-/// of a vector's channels, slot, channel). The rows of a group lie in one another.
+/// of a vector's channels, slot, channel). The rows of a group are interleaved.
 pub(super) struct RowInputs<'a> {
     group: *mut f32,
     len: usize,
@@ -138,11 +132,11 @@ pub(super) struct RowInputs<'a> {
     of: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a row writes nothing but its own slots, which no other row has.
+// SAFETY: a row writes only its own slots, which no other row has.
 unsafe impl Send for RowInputs<'_> {}
 
 impl RowInputs<'_> {
-    /// Shares out memory among the rows of a group.
+    /// Divides memory among the rows of a group.
     pub(super) fn of_rows<'a>(group: &'a mut [f32], slots: &Slots) -> Vec<RowInputs<'a>> {
         let (len, count, group) = (group.len(), slots.count(), group.as_mut_ptr());
         let row = |slots: &[Range<usize>; 2]| RowInputs {
@@ -158,19 +152,18 @@ impl RowInputs<'_> {
 
 impl Kernel for Input<'_> {
     #[inline(always)]
-    unsafe fn run<V: Vector, const TILE: usize>(mut self) {
+    fn run<S: Simd, const TILE: usize>(mut self, simd: S) {
         let (strip, row, slots) = (self.strip, self.row, self.out.slots.clone());
-        // SAFETY: the caller vouches for the instruction set.
-        unsafe { transform::<V, _>(&mut self, strip, row, slots) };
+        transform(simd, &mut self, strip, row, slots);
     }
 }
 
 impl Transform for Input<'_> {
-    // Neighbours share the columns that they overlap in, which a ring keeps.
+    // A ring keeps the columns in which neighbouring tiles overlap.
     #[expect(clippy::needless_range_loop, reason = "the ring is filled and read across its axes")]
     #[inline(always)]
-    unsafe fn tiles<
-        V: Vector,
+    fn tiles<
+        S: Simd,
         Y: Line<Y_IN, Y_OUT>,
         X: Line<X_IN, X_OUT>,
         const Y_IN: usize,
@@ -179,6 +172,7 @@ impl Transform for Input<'_> {
         const X_OUT: usize,
     >(
         &mut self,
+        simd: S,
         tiles: Range<usize>,
         slots: Range<usize>,
     ) {
@@ -188,7 +182,7 @@ impl Transform for Input<'_> {
         let Strip { filters, geometry, rows, columns, .. } = self.strip;
         let (c_in, side) = (filters.c_in, filters.scheme.side());
         let RowInputs { group, len, count, .. } = self.out;
-        let (position_len, chunk_len) = (self.strip.position_len(count), count * V::LEN);
+        let (position_len, chunk_len) = (self.strip.position_len(count), count * S::LEN);
         let corner = |start: usize| start as isize - geometry.pad as isize;
         let from_row = geometry.from.row_len();
         let top = corner(rows.start(self.row)) - geometry.from_top;
@@ -197,15 +191,14 @@ impl Transform for Input<'_> {
         assert!(end <= self.src.len());
         assert!(((Y_IN - 1) * side + X_IN) * position_len <= len);
         assert!(tiles.len() == slots.len() && slots.end <= count);
-        for first_c in (0..c_in).step_by(CHANNELS * V::LEN) {
-            let channels = (c_in - first_c).min(CHANNELS * V::LEN) / V::LEN;
+        for first_c in (0..c_in).step_by(CHANNELS * S::LEN) {
+            let channels = (c_in - first_c).min(CHANNELS * S::LEN) / S::LEN;
             // SAFETY: the last element read and the last element written were asserted to be
-            // inside; `c_in` is a multiple of the vector's length (`Winograd::fits`); the caller
-            // vouches for the instruction set.
+            // inside; `c_in` is a multiple of the vector's length (`Winograd::fits`).
             unsafe {
                 let from = self.src.as_ptr().add(start + first_c);
-                let to = group.add(first_c / V::LEN * chunk_len + slots.start * V::LEN);
-                let mut ring = [[[V::splat(0.0); CHANNELS]; Y_IN]; INPUT_MAX];
+                let to = group.add(first_c / S::LEN * chunk_len + slots.start * S::LEN);
+                let mut ring = [[[simd.splat(0.0); CHANNELS]; Y_IN]; INPUT_MAX];
                 for tile in 0..tiles.len() {
                     let left = tile * X_OUT;
                     let known = if tile == 0 { 0 } else { X_IN - X_OUT };
@@ -213,9 +206,9 @@ impl Transform for Input<'_> {
                         let column = from.add(x * c_in);
                         let kept = &mut ring[x % INPUT_MAX];
                         for c in 0..channels {
-                            let mut line = [V::splat(0.0); Y_IN];
+                            let mut line = [simd.splat(0.0); Y_IN];
                             for (y, value) in line.iter_mut().enumerate() {
-                                *value = V::load(column.add(y * from_row + c * V::LEN));
+                                *value = simd.load(column.add(y * from_row + c * S::LEN));
                             }
                             for (kept, value) in kept.iter_mut().zip(Y::input(line)) {
                                 kept[c] = value;
@@ -223,17 +216,17 @@ impl Transform for Input<'_> {
                         }
                     }
                     for y in 0..Y_IN {
-                        let to = to.add(tile * V::LEN + y * side * position_len);
+                        let to = to.add(tile * S::LEN + y * side * position_len);
                         for c in 0..channels {
-                            let mut line = [V::splat(0.0); X_IN];
+                            let mut line = [simd.splat(0.0); X_IN];
                             for (x, value) in line.iter_mut().enumerate() {
                                 *value = ring[(left + x) % INPUT_MAX][y][c];
                             }
                             for (x, value) in X::input(line).into_iter().enumerate() {
                                 let at = to.add(x * position_len + c * chunk_len);
                                 value.store(at);
-                                // The next tile's.
-                                V::prefetch_write(at.wrapping_add(V::LEN));
+                                // For the next tile.
+                                simd.prefetch_write(at.wrapping_add(S::LEN));
                             }
                         }
                     }
@@ -243,7 +236,7 @@ impl Transform for Input<'_> {
     }
 }
 
-/// Transforms one row of tiles back, adds the bias, cuts off what is negative, and writes.
+/// Transforms one row of tiles back, adds the bias, applies the ReLU, and writes.
 pub(super) struct Output<'a> {
     pub(super) strip: &'a Strip<'a>,
     /// Blocks of channels that `products` has, line by line of positions.
@@ -260,22 +253,19 @@ pub(super) struct Output<'a> {
 
 impl Kernel for Output<'_> {
     #[inline(always)]
-    unsafe fn run<V: Vector, const TILE: usize>(mut self) {
+    fn run<S: Simd, const TILE: usize>(mut self, simd: S) {
         let (strip, row, slots) = (self.strip, self.row, self.slots.clone());
-        // SAFETY: the caller vouches for the instruction set.
-        unsafe {
-            transform::<V, _>(&mut self, strip, row, slots);
-            if strip.streams {
-                V::fence();
-            }
+        transform(simd, &mut self, strip, row, slots);
+        if strip.streams {
+            simd.fence();
         }
     }
 }
 
 impl Transform for Output<'_> {
     #[inline(always)]
-    unsafe fn tiles<
-        V: Vector,
+    fn tiles<
+        S: Simd,
         Y: Line<Y_IN, Y_OUT>,
         X: Line<X_IN, X_OUT>,
         const Y_IN: usize,
@@ -284,6 +274,7 @@ impl Transform for Output<'_> {
         const X_OUT: usize,
     >(
         &mut self,
+        simd: S,
         tiles: Range<usize>,
         slots: Range<usize>,
     ) {
@@ -299,55 +290,55 @@ impl Transform for Output<'_> {
             let width = (to.w - start).min(X_OUT);
             let line = (index - self.blocks.start) * self.line_len + slot * tile_len;
             let corner = (BEFORE + start) * to.c + geometry.c_first;
-            for lane in [0, V::LEN] {
+            for lane in [0, S::LEN] {
                 let (index, c) = (line + lane, index * block + lane);
-                let read_end = index + (Y_IN - 1) * blocks_len + (X_IN - 1) * block + V::LEN;
+                let read_end = index + (Y_IN - 1) * blocks_len + (X_IN - 1) * block + S::LEN;
                 let at = corner + c;
-                let write_end = at + (height - 1) * to.row_len() + (width - 1) * to.c + V::LEN;
+                let write_end = at + (height - 1) * to.row_len() + (width - 1) * to.c + S::LEN;
                 assert!(read_end <= self.products.len());
-                assert!(write_end <= self.rows.len() && c + V::LEN <= filters.bias.len());
+                assert!(write_end <= self.rows.len() && c + S::LEN <= filters.bias.len());
                 // SAFETY: the last element read and the last element written were asserted to be
-                // inside; every line of `half` is written before it is read; the caller vouches for
-                // the instruction set.
+                // inside; every line of `half` is written before it is read.
                 unsafe {
                     let from = self.products.as_ptr().add(index);
-                    let mut half = [const { MaybeUninit::<[V; Y_OUT]>::uninit() }; X_IN];
+                    let mut half = [const { MaybeUninit::<[S::Vector; Y_OUT]>::uninit() }; X_IN];
                     for (x, half) in half.iter_mut().enumerate() {
-                        let mut line = [V::splat(0.0); Y_IN];
+                        let mut line = [simd.splat(0.0); Y_IN];
                         for (y, value) in line.iter_mut().enumerate() {
                             let at = from.add(y * blocks_len + x * block);
-                            *value = V::load(at);
-                            // The next tile's.
-                            V::prefetch(at.wrapping_add(tile_len));
+                            *value = simd.load(at);
+                            // For the next tile.
+                            simd.prefetch(at.wrapping_add(tile_len));
                         }
                         half.write(Y::output(line));
                     }
-                    let bias = V::load(filters.bias.as_ptr().add(c));
+                    let bias = simd.load(filters.bias.as_ptr().add(c));
                     let dst = self.rows.as_mut_ptr().add(at);
-                    let is_aligned = dst.cast::<V>().is_aligned();
-                    let streams = streams && is_aligned && to.c.is_multiple_of(V::LEN);
+                    let is_aligned = dst.cast::<S::Vector>().is_aligned();
+                    let streams = streams && is_aligned && to.c.is_multiple_of(S::LEN);
                     for y in 0..height {
-                        let mut line = [V::splat(0.0); X_IN];
+                        let mut line = [simd.splat(0.0); X_IN];
                         for (value, half) in line.iter_mut().zip(&half) {
                             *value = half.assume_init_ref()[y];
                         }
                         let dst = dst.add(y * to.row_len());
                         let values = X::output(line).into_iter().enumerate();
-                        // Nearly always the number of stores is known, and there is no branch.
+                        // Most tiles are whole: their number of stores is constant, without
+                        // branches.
                         if width == X_OUT && streams {
                             for (x, value) in values {
-                                V::splat(0.0).max(value.add(bias)).stream(dst.add(x * to.c));
+                                simd.splat(0.0).max(value.add(bias)).stream(dst.add(x * to.c));
                             }
                         } else if width == X_OUT {
                             for (x, value) in values {
                                 let at = dst.add(x * to.c);
-                                V::splat(0.0).max(value.add(bias)).store(at);
-                                // The next tile's: lines far from each other come slowly.
-                                V::prefetch_write(at.wrapping_add(X_OUT * to.c));
+                                simd.splat(0.0).max(value.add(bias)).store(at);
+                                // For the next tile: stores to lines far from each other are slow.
+                                simd.prefetch_write(at.wrapping_add(X_OUT * to.c));
                             }
                         } else {
                             for (x, value) in values.take(width) {
-                                V::splat(0.0).max(value.add(bias)).store(dst.add(x * to.c));
+                                simd.splat(0.0).max(value.add(bias)).store(dst.add(x * to.c));
                             }
                         }
                     }

@@ -1,7 +1,8 @@
-//! How a map is cut into tiles for Winograd's minimal filtering, and which algorithm a map gets.
+//! The division of a map into tiles for Winograd's minimal filtering, and the choice of the
+//! algorithm for a map.
 //!
-//! Everything here depends on the size of the map alone, so that a pair's bits do not depend on its
-//! batch.
+//! Everything here depends on the size of the map alone, so that the bits of a pair do not depend
+//! on its batch.
 
 use std::ops::Range;
 
@@ -9,27 +10,27 @@ use std::ops::Range;
 const SMALL: usize = 4;
 /// Points of a small tile along a line.
 const SMALL_POINTS: usize = 6;
-/// What it costs to bring one transformed weight from memory, in multiplications: a weight is used
-/// once for each tile of the images that are walked together, and those of two images (a lone pair)
-/// are too few to hide the reading in the late layers.
+/// Cost of reading one transformed weight from memory, in multiplications. A weight is used once
+/// for each tile of the images that are walked together. In the late layers, the tiles of two
+/// images (a single pair) are too few to hide the read.
 const WEIGHT_COST: usize = 16;
 
-/// An algorithm of minimal filtering, named after the outputs and the kernel along a line.
+/// An algorithm of minimal filtering, named after the number of outputs and the kernel of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::eval::cpu) enum Scheme {
     /// 4x4 tiles, kernel 3, filters at six points.
     F4x3,
-    /// 6x6 tiles, kernel 3, filters at eight points; at the far edges 4x4, 4x6 and 6x4 tiles where
-    /// they cover the rest of the map with fewer multiplications.
+    /// 6x6 tiles, kernel 3, filters at eight points. At the far edges, tiles of 4x4, 4x6 and 6x4
+    /// where these cover the rest of the map with fewer multiplications.
     F6x3,
     /// 4x4 tiles, kernel 5, filters at eight points.
     F4x5,
 }
 
 impl Scheme {
-    /// The cheapest algorithm for a `kernel` at stride 1 and an output of `h` x `w`:
-    /// multiplications for two images plus the reading of weights, both per pair of channels.
-    /// `None` is the direct one.
+    /// The cheapest algorithm for a `kernel` at stride 1 and an output of `h` x `w`, or `None` for
+    /// the direct one. The cost is multiplications for two images plus reads of weights, per pair
+    /// of channels.
     pub(in crate::eval::cpu) fn choose(kernel: usize, h: usize, w: usize) -> Option<Scheme> {
         let schemes: &[Scheme] = match kernel {
             3 => &[Scheme::F4x3, Scheme::F6x3],
@@ -55,7 +56,7 @@ impl Scheme {
         }
     }
 
-    /// Cuts a line of `len` outputs with the fewest points.
+    /// Divides a line of `len` outputs into the tiles with the fewest points in total.
     pub(in crate::eval::cpu) fn cut(self, len: usize) -> Cut {
         let large_out = match self {
             Scheme::F4x3 => return Cut { large: 0, large_out: 0, small: len.div_ceil(SMALL) },
@@ -73,8 +74,8 @@ impl Scheme {
     }
 }
 
-/// A line cut into large tiles, then small ones. The last may reach at most `SMALL - 1` elements
-/// over the end.
+/// A line divided into large tiles, then small ones. The last may extend at most `SMALL - 1`
+/// elements over the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::eval::cpu) struct Cut {
     large: usize,
@@ -91,13 +92,13 @@ impl Cut {
         tile < self.large
     }
 
-    /// First output of a tile.
+    /// The first output of a tile.
     pub(in crate::eval::cpu) fn start(&self, tile: usize) -> usize {
         let large = tile.min(self.large);
         large * self.large_out + (tile - large) * SMALL
     }
 
-    /// The large and the small ones of some tiles.
+    /// Splits a range of tiles into the large and the small ones.
     pub(in crate::eval::cpu) fn split(&self, tiles: &Range<usize>) -> [Range<usize>; 2] {
         let middle = self.large.clamp(tiles.start, tiles.end);
         [tiles.start..middle, middle..tiles.end]
@@ -109,24 +110,24 @@ impl Cut {
     }
 }
 
-/// Whether a point of a line of eight is one that small tiles have as well.
+/// Whether a point of the eight is one that small tiles have, too.
 fn is_common(point: usize) -> bool {
     point < SMALL_POINTS
 }
 
-/// The order of the tiles of some rows in memory, in which those that have a position are
-/// neighbours: small tiles of large rows, large tiles of large rows, large tiles of small rows,
-/// small tiles of small rows.
+/// The order of the tiles of some rows in memory. The tiles that have a position are always
+/// neighbours: first the small tiles of large rows, then the large tiles of large rows, the large
+/// tiles of small rows, and the small tiles of small rows.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
-    /// Where the four kinds begin and end.
+    /// Where the four kinds begin, and the end.
     bounds: [usize; 5],
     /// The large and the small tiles of each row.
     rows: Vec<[Range<usize>; 2]>,
 }
 
 impl Slots {
-    /// Of rows that are large or small, each of so many large and small tiles.
+    /// The order for rows that are large or small, each with this many large and small tiles.
     pub(super) fn new(are_large: &[bool], [large, small]: [usize; 2]) -> Slots {
         let large_rows = are_large.iter().filter(|&&is_large| is_large).count();
         let small_rows = are_large.len() - large_rows;
@@ -157,7 +158,7 @@ impl Slots {
         &self.rows
     }
 
-    /// The tiles that have a point down `y` and across `x`.
+    /// The tiles that have the position of point `y` down and point `x` across.
     pub(super) fn at(&self, y: usize, x: usize) -> Range<usize> {
         let first = if is_common(x) { 0 } else { 1 };
         let end = match (is_common(y), is_common(x)) {

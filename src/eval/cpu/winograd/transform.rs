@@ -1,12 +1,11 @@
 //! Winograd's transforms along one line of a tile.
 //!
 //! The points are 0, +-1, +-2, infinity and +-1/2, in this order. Lines of six elements use the
-//! first six. Every point has one scale in the filter's matrix, whatever the line, so that filters
-//! transformed at eight points serve lines of six as well. Points that differ in sign share the
-//! sums over even and over odd elements, which is what the formulas below make use of.
-#![expect(unsafe_code, reason = "vector operations are unsafe without their instruction set")]
+//! first six. Every point has the same scale in the filter's matrix for both lengths, so that
+//! filters transformed at eight points also serve lines of six. Points that differ in sign share
+//! the sums over even and over odd elements, and the formulas below use that.
 
-use crate::eval::cpu::simd::Vector;
+use crate::eval::cpu::simd::{Simd as _, Vector};
 
 /// Side of the largest input tile.
 pub(super) const INPUT_MAX: usize = 8;
@@ -86,14 +85,11 @@ fn add_scaled<const LANES: usize>(sum: &mut [f64; LANES], factor: f64, values: &
 }
 
 /// Filtering along one line: `IN` elements in, `OUT` elements out.
-///
-/// # Safety
-/// Both transforms must only be called where the instruction set of `V` is available.
 pub(super) trait Line<const IN: usize, const OUT: usize> {
     /// B^T d: the input at each point.
-    unsafe fn input<V: Vector>(d: [V; IN]) -> [V; IN];
+    fn input<V: Vector>(d: [V; IN]) -> [V; IN];
     /// A^T m: the output from the products at each point.
-    unsafe fn output<V: Vector>(m: [V; IN]) -> [V; OUT];
+    fn output<V: Vector>(m: [V; IN]) -> [V; OUT];
 }
 
 /// F(6, 3) on eight points.
@@ -105,132 +101,110 @@ pub(super) struct F4x5;
 
 /// `sum + factor * value`.
 #[inline(always)]
-unsafe fn plus<V: Vector>(sum: V, factor: f32, value: V) -> V {
-    // SAFETY: the caller vouches for the instruction set.
-    unsafe { V::splat(factor).mul_add(value, sum) }
+fn plus<V: Vector>(sum: V, factor: f32, value: V) -> V {
+    sum.simd().splat(factor).mul_add(value, sum)
 }
 
 /// `factor * value`.
 #[inline(always)]
-unsafe fn times<V: Vector>(factor: f32, value: V) -> V {
-    // SAFETY: the caller vouches for the instruction set.
-    unsafe { V::splat(factor).mul(value) }
+fn times<V: Vector>(factor: f32, value: V) -> V {
+    value.simd().splat(factor).mul(value)
 }
 
 impl Line<6, 4> for F4x3 {
     #[inline(always)]
-    unsafe fn input<V: Vector>(d: [V; 6]) -> [V; 6] {
-        // SAFETY: the caller vouches for the instruction set.
-        unsafe {
-            let even_1 = plus(times(0.75, d[4]), -3.0, d[2]);
-            let odd_1 = plus(times(0.75, d[3]), -3.0, d[1]);
-            let even_2 = times(3.75, d[4].sub(d[2]));
-            let odd_2 = d[3].sub(d[1]);
-            [
-                plus(plus(d[0], -1.25, d[2]), 0.25, d[4]),
-                even_1.add(odd_1),
-                even_1.sub(odd_1),
-                plus(even_2, 7.5, odd_2),
-                plus(even_2, -7.5, odd_2),
-                plus(plus(d[5], -5.0, d[3]), 4.0, d[1]),
-            ]
-        }
+    fn input<V: Vector>(d: [V; 6]) -> [V; 6] {
+        let even_1 = plus(times(0.75, d[4]), -3.0, d[2]);
+        let odd_1 = plus(times(0.75, d[3]), -3.0, d[1]);
+        let even_2 = times(3.75, d[4].sub(d[2]));
+        let odd_2 = d[3].sub(d[1]);
+        [
+            plus(plus(d[0], -1.25, d[2]), 0.25, d[4]),
+            even_1.add(odd_1),
+            even_1.sub(odd_1),
+            plus(even_2, 7.5, odd_2),
+            plus(even_2, -7.5, odd_2),
+            plus(plus(d[5], -5.0, d[3]), 4.0, d[1]),
+        ]
     }
 
     #[inline(always)]
-    unsafe fn output<V: Vector>(m: [V; 6]) -> [V; 4] {
-        // SAFETY: the caller vouches for the instruction set.
-        unsafe {
-            let (sum_1, difference_1) = (m[1].add(m[2]), m[1].sub(m[2]));
-            let (sum_2, difference_2) = (m[3].add(m[4]), m[3].sub(m[4]));
-            [
-                m[0].add(sum_1).add(sum_2),
-                plus(difference_1, 2.0, difference_2),
-                plus(sum_1, 4.0, sum_2),
-                plus(difference_1, 8.0, difference_2).add(m[5]),
-            ]
-        }
+    fn output<V: Vector>(m: [V; 6]) -> [V; 4] {
+        let (sum_1, difference_1) = (m[1].add(m[2]), m[1].sub(m[2]));
+        let (sum_2, difference_2) = (m[3].add(m[4]), m[3].sub(m[4]));
+        [
+            m[0].add(sum_1).add(sum_2),
+            plus(difference_1, 2.0, difference_2),
+            plus(sum_1, 4.0, sum_2),
+            plus(difference_1, 8.0, difference_2).add(m[5]),
+        ]
     }
 }
 
 /// The input at eight points, for any kernel.
 #[inline(always)]
-unsafe fn input_8<V: Vector>(d: [V; 8]) -> [V; 8] {
-    // SAFETY: the caller vouches for the instruction set.
-    unsafe {
-        let even_1 = plus(d[2].add(d[6]), -4.25, d[4]);
-        let odd_1 = plus(d[1].add(d[5]), -4.25, d[3]);
-        let even_2 = plus(plus(d[6], 0.25, d[2]), -1.25, d[4]);
-        let odd_2 = plus(plus(d[5].add(d[5]), 0.5, d[1]), -2.5, d[3]);
-        let even_half = plus(plus(d[6], 4.0, d[2]), -5.0, d[4]);
-        let odd_half = plus(plus(d[1].add(d[1]), 0.5, d[5]), -2.5, d[3]);
-        [
-            plus(d[0].sub(d[6]), 5.25, d[4].sub(d[2])),
-            even_1.add(odd_1),
-            even_1.sub(odd_1),
-            even_2.add(odd_2),
-            even_2.sub(odd_2),
-            plus(d[7].sub(d[1]), 5.25, d[3].sub(d[5])),
-            even_half.add(odd_half),
-            even_half.sub(odd_half),
-        ]
-    }
+fn input_8<V: Vector>(d: [V; 8]) -> [V; 8] {
+    let even_1 = plus(d[2].add(d[6]), -4.25, d[4]);
+    let odd_1 = plus(d[1].add(d[5]), -4.25, d[3]);
+    let even_2 = plus(plus(d[6], 0.25, d[2]), -1.25, d[4]);
+    let odd_2 = plus(plus(d[5].add(d[5]), 0.5, d[1]), -2.5, d[3]);
+    let even_half = plus(plus(d[6], 4.0, d[2]), -5.0, d[4]);
+    let odd_half = plus(plus(d[1].add(d[1]), 0.5, d[5]), -2.5, d[3]);
+    [
+        plus(d[0].sub(d[6]), 5.25, d[4].sub(d[2])),
+        even_1.add(odd_1),
+        even_1.sub(odd_1),
+        even_2.add(odd_2),
+        even_2.sub(odd_2),
+        plus(d[7].sub(d[1]), 5.25, d[3].sub(d[5])),
+        even_half.add(odd_half),
+        even_half.sub(odd_half),
+    ]
 }
 
 /// Sums and differences of the products at 1, 2 and 1/2 and their negatives.
 #[inline(always)]
-unsafe fn opposites<V: Vector>(m: &[V; 8]) -> ([V; 3], [V; 3]) {
-    // SAFETY: the caller vouches for the instruction set.
-    unsafe {
-        (
-            [m[1].add(m[2]), m[3].add(m[4]), m[6].add(m[7])],
-            [m[1].sub(m[2]), m[3].sub(m[4]), m[6].sub(m[7])],
-        )
-    }
+fn opposites<V: Vector>(m: &[V; 8]) -> ([V; 3], [V; 3]) {
+    (
+        [m[1].add(m[2]), m[3].add(m[4]), m[6].add(m[7])],
+        [m[1].sub(m[2]), m[3].sub(m[4]), m[6].sub(m[7])],
+    )
 }
 
 impl Line<8, 6> for F6x3 {
     #[inline(always)]
-    unsafe fn input<V: Vector>(d: [V; 8]) -> [V; 8] {
-        // SAFETY: the caller vouches for the instruction set.
-        unsafe { input_8(d) }
+    fn input<V: Vector>(d: [V; 8]) -> [V; 8] {
+        input_8(d)
     }
 
     #[inline(always)]
-    unsafe fn output<V: Vector>(m: [V; 8]) -> [V; 6] {
-        // SAFETY: the caller vouches for the instruction set.
-        unsafe {
-            let (sum, difference) = opposites(&m);
-            [
-                m[0].add(sum[0]).add(sum[1].add(sum[2])),
-                plus(plus(difference[0], 2.0, difference[1]), 0.5, difference[2]),
-                plus(plus(sum[0], 4.0, sum[1]), 0.25, sum[2]),
-                plus(plus(difference[0], 8.0, difference[1]), 0.125, difference[2]),
-                plus(plus(sum[0], 16.0, sum[1]), 0.0625, sum[2]),
-                plus(plus(difference[0], 32.0, difference[1]), 0.03125, difference[2]).add(m[5]),
-            ]
-        }
+    fn output<V: Vector>(m: [V; 8]) -> [V; 6] {
+        let (sum, difference) = opposites(&m);
+        [
+            m[0].add(sum[0]).add(sum[1].add(sum[2])),
+            plus(plus(difference[0], 2.0, difference[1]), 0.5, difference[2]),
+            plus(plus(sum[0], 4.0, sum[1]), 0.25, sum[2]),
+            plus(plus(difference[0], 8.0, difference[1]), 0.125, difference[2]),
+            plus(plus(sum[0], 16.0, sum[1]), 0.0625, sum[2]),
+            plus(plus(difference[0], 32.0, difference[1]), 0.03125, difference[2]).add(m[5]),
+        ]
     }
 }
 
 impl Line<8, 4> for F4x5 {
     #[inline(always)]
-    unsafe fn input<V: Vector>(d: [V; 8]) -> [V; 8] {
-        // SAFETY: the caller vouches for the instruction set.
-        unsafe { input_8(d) }
+    fn input<V: Vector>(d: [V; 8]) -> [V; 8] {
+        input_8(d)
     }
 
     #[inline(always)]
-    unsafe fn output<V: Vector>(m: [V; 8]) -> [V; 4] {
-        // SAFETY: the caller vouches for the instruction set.
-        unsafe {
-            let (sum, difference) = opposites(&m);
-            [
-                m[0].add(sum[0]).add(sum[1].add(sum[2])),
-                plus(plus(difference[0], 2.0, difference[1]), 0.5, difference[2]),
-                plus(plus(sum[0], 4.0, sum[1]), 0.25, sum[2]),
-                plus(plus(difference[0], 8.0, difference[1]), 0.125, difference[2]).add(m[5]),
-            ]
-        }
+    fn output<V: Vector>(m: [V; 8]) -> [V; 4] {
+        let (sum, difference) = opposites(&m);
+        [
+            m[0].add(sum[0]).add(sum[1].add(sum[2])),
+            plus(plus(difference[0], 2.0, difference[1]), 0.5, difference[2]),
+            plus(plus(sum[0], 4.0, sum[1]), 0.25, sum[2]),
+            plus(plus(difference[0], 8.0, difference[1]), 0.125, difference[2]).add(m[5]),
+        ]
     }
 }
