@@ -31,7 +31,7 @@ fn libraries_that_are_newer_than_the_driver_are_left_alone() {
     for engine in ["cublas", "cudnn"] {
         let machine = of_13(old()).set("FAKE_CUDNN_CUDA", 13000);
         let told = refused(&job, &machine, engine);
-        let expected = "is for CUDA 13, and the driver supports CUDA 12 at the most";
+        let expected = "is for CUDA 13, but the driver supports at most CUDA 12";
         assert!(told.contains(expected) && told.contains("-cu12"), "{engine}: {told}");
     }
     // Where only one of the two is too new, the other one convolves.
@@ -74,7 +74,7 @@ fn a_cudnn_of_several_versions_is_never_called() {
         ),
     ];
     // Names that tell versions: those of the parts differ, or cuDNN tells another one.
-    for (of_cnn, found) in [("9.0.0", "is 9.0.0, `libcudnn.so.9` 9.1.0"), ("9.1.0", "say 9.2.0")] {
+    for (of_cnn, found) in [("9.0.0", "is 9.0.0, `libcudnn.so.9` 9.1.0"), ("9.1.0", "report 9.2.0")] {
         let mut machine = Machine::new().set("FAKE_CUDNN_VERSION", 90_200);
         let parts = CUDNN_PARTS.map(|part| format!("libcudnn_{part}.so.9"));
         for library in parts.iter().map(String::as_str).chain(["libcudnn.so.9"]) {

@@ -1,10 +1,10 @@
 //! Convolution, bias and ReLU behind one small interface, with two engines.
 //!
-//! An [`Engine`] says how it wants activations and weights to lie, and prepares a convolution of
-//! one shape; a prepared [`Conv`] runs. Which algorithm runs follows from the shape, the precision,
-//! the model of the GPU and the version of the library, never from a race of timings or from what
-//! memory is free: bits depend on it. Whether it treats all images of a batch alike is tried out
-//! before any is scored (`walk::rehearsal`).
+//! An [`Engine`] chooses the layout of activations and weights, and prepares a convolution of one
+//! shape; a prepared [`Conv`] runs. The algorithm depends on the shape, the precision, the model of
+//! the GPU and the version of the library, never on timings or on free memory, because the bits
+//! depend on the algorithm. `walk::rehearsal` tests whether it treats all images of a batch alike
+//! before any is scored.
 
 mod cublas;
 mod cudnn;
@@ -20,20 +20,21 @@ use crate::net::weights;
 
 /// Prepares convolutions on one GPU.
 pub(super) trait Engine {
-    /// How activations must lie.
+    /// The layout of activations.
     fn format(&self, precision: Precision) -> Format;
 
-    /// Channels of the trunk's input: the three of the pixels, and others that are zeros.
+    /// Channels of the trunk's input: three of the pixels, and padding channels of zeros.
     fn input_channels(&self, precision: Precision) -> usize;
 
-    /// Parameters as the engine reads them, for an input of `c_in` channels, which may be more than
-    /// the weights have: the others are zeros.
+    /// Parameters in the layout that the engine reads, for an input of `c_in` channels. Channels
+    /// beyond those of the weights are zeros.
     fn pack(&self, conv: &weights::Conv, c_in: usize, precision: Precision) -> Packed;
 
     /// A convolution of one shape.
     ///
     /// # Errors
-    /// [`FaultKind::Unsupported`](super::driver::FaultKind) when the library has none.
+    /// [`FaultKind::Unsupported`](super::driver::FaultKind) when the library has no algorithm for
+    /// it.
     fn prepare(&self, geometry: Geometry, precision: Precision) -> Result<Box<dyn Conv>, Fault>;
 }
 
@@ -45,12 +46,13 @@ pub(super) trait Conv {
     /// Queues convolution, bias and ReLU.
     fn run(&self, call: Call<'_>) -> Result<(), Fault>;
 
-    /// Leaves the present way to compute for the next one, as it was found to treat images by their
-    /// place in the batch. False where there is no other.
-    fn turn(&self) -> Result<bool, Fault>;
+    /// Switches to the next algorithm, because the current one treats images differently by their
+    /// position in the batch. Returns false if there is no other.
+    fn switch_to_next(&self) -> Result<bool, Fault>;
 }
 
-/// What is convolved: `from` is whole, `out` may be a part of the channels of its buffer.
+/// Shapes of a convolution. The source is a whole buffer; `out` may be a part of the channels of
+/// its buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Geometry {
     pub(super) from: Extents,
@@ -79,7 +81,7 @@ pub(super) struct Filter {
     pub(super) bias: DeviceBuffer,
 }
 
-/// Parameters as bytes of the device.
+/// Parameters as bytes, ready for upload.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Packed {
     pub(super) weight: Vec<u8>,
@@ -123,7 +125,7 @@ mod tests {
     use crate::net::ConvSpec;
 
     #[test]
-    fn weights_are_packed_with_channels_last_and_zeros_where_there_are_none() {
+    fn weights_are_packed_with_channels_last_and_padded_with_zeros() {
         let spec = ConvSpec { name: "c".to_owned(), c_in: 2, c_out: 2, kernel: 2 };
         let weight = (0..16u8).map(f32::from).collect();
         let conv = weights::Conv { spec, weight, bias: vec![0.0; 2] };

@@ -1,9 +1,9 @@
 //! One GPU: its context, streams, handles and memory, and how it scores batches.
 //!
-//! A batch is cut into micro-batches. Each takes a [`Slot`]: its pixels go up on the copy stream,
-//! the compute stream waits for them, walks every net and sends the results down; the host reads
-//! them once the slot's last event is reached, and only then is the slot used again. So uploads run
-//! ahead of computing by as many micro-batches as there are slots.
+//! A batch is divided into micro-batches. Each occupies a [`Slot`]: the copy stream uploads its
+//! pixels; the compute stream waits for them, walks every net and downloads the results. When the
+//! slot's last event is reached, the host reads the results and the slot becomes free. So uploads
+//! run ahead of computation by as many micro-batches as there are slots.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -14,10 +14,10 @@ use super::conv::{Cublas, Cudnn, Engine};
 use super::driver::{Context, Fault, FaultKind, Gpu, Stream};
 use super::kernels::Kernels;
 use super::memory::{Activations, Needs, Slot};
-use super::open::{Open, Which};
-use super::pass::{Pass, Shape, shown};
+use super::nets::{Nets, PreparedSize, shown};
+use super::open_batch::{OpenBatch, ScoringPass};
 use super::queue::{Message, Opened, Queue};
-use super::walk::{Bench, Micro};
+use super::walk::{MicroBatch, Resources};
 use super::{ConvEngine, Settings};
 use crate::batch::{Batch, BatchShape, Pair};
 use crate::eval::chunk::{Chunk, take_chunk};
@@ -28,32 +28,32 @@ use crate::image::Depth;
 const SLOTS_MAX: usize = 3;
 
 /// A micro-batch in flight.
-struct Flight {
+struct InFlight {
     slot: Slot,
     batch: u64,
-    which: Which,
-    shape: Rc<Shape>,
+    pass: ScoringPass,
+    shape: Rc<PreparedSize>,
     /// Indices into the batch's pairs.
     pairs: Vec<usize>,
 }
 
 /// One GPU. Fields are dropped in order: what uses the device first, the context last.
 pub(super) struct Device {
-    flights: VecDeque<Flight>,
+    in_flight: VecDeque<InFlight>,
     pub(super) slots: Vec<Slot>,
     pub(super) activations: Activations,
-    pub(super) first: Pass,
-    again: Option<Pass>,
+    pub(super) nets: Nets,
+    fp32_nets: Option<Nets>,
     engine: Box<dyn Engine>,
     pub(super) kernels: Kernels,
     copy: Stream,
     pub(super) compute: Stream,
-    pub(super) open: VecDeque<Open>,
-    taken: u64,
+    pub(super) open: VecDeque<OpenBatch>,
+    batches_taken: u64,
     slots_max: usize,
-    /// What there is memory for, and what was asked for last.
+    /// The needs that the allocated memory meets, and those that were requested last.
     needs: Needs,
-    asked: Needs,
+    requested: Needs,
     models: Arc<Vec<Model>>,
     gpu: Gpu,
     pub(super) context: Arc<Context>,
@@ -72,24 +72,24 @@ impl Device {
             ConvEngine::Cudnn => Box::new(Cudnn::new(&compute)?),
             ConvEngine::Cublas => Box::new(Cublas::new(&compute)?),
         };
-        let first = Pass::upload(&models, &*engine, settings.precision, &compute)?;
+        let nets = Nets::upload(&models, &*engine, settings.precision, &compute)?;
         let (free_bytes, _) = context.memory()?;
         let opened = Opened { gpu: gpu.clone(), free_bytes };
         let device = Device {
-            flights: VecDeque::new(),
+            in_flight: VecDeque::new(),
             slots: Vec::new(),
             activations: Activations::EMPTY,
-            first,
-            again: None,
+            nets,
+            fp32_nets: None,
             engine,
             kernels,
             copy,
             compute,
             open: VecDeque::new(),
-            taken: 0,
+            batches_taken: 0,
             slots_max: SLOTS_MAX,
             needs: Needs::default(),
-            asked: Needs::default(),
+            requested: Needs::default(),
             models,
             gpu,
             context,
@@ -104,51 +104,57 @@ impl Device {
             match next {
                 Some(batch) => self.take(batch)?,
                 None if self.open.is_empty() => return Ok(()),
-                None => self.land()?,
+                None => self.finish_oldest()?,
             }
             self.send_finished(sender)?;
         }
     }
 
-    /// Queues all of a batch; may wait for earlier micro-batches.
+    /// Queues a whole batch. Waits for earlier micro-batches where slots are short.
     pub(super) fn take(&mut self, batch: Batch) -> Result<(), Fault> {
-        let number = self.taken;
-        self.taken += 1;
+        let number = self.batches_taken;
+        self.batches_taken += 1;
         let count = batch.pairs().len();
         let scores = vec![PairScore::new(); count];
-        let open = Open { number, batch, scores, again: Vec::new(), pending: 0, passes: 0 };
+        let open =
+            OpenBatch { number, batch, scores, to_rescore: Vec::new(), pending: 0, passes: 0 };
         self.open.push_back(open);
-        self.launch(number, (0..count).collect(), Which::First)
+        self.queue_pairs(number, (0..count).collect(), ScoringPass::First)
     }
 
-    /// Sends the oldest batches that are done; starts the second pass of those that need one.
+    /// Sends the oldest batches that are done, and starts the second pass of one that needs it.
     fn send_finished(&mut self, sender: &Sender<Message>) -> Result<(), Fault> {
         while let Some(open) = self.open.front_mut() {
             if open.pending > 0 {
                 return Ok(());
             }
-            if !open.again.is_empty() {
-                let (number, pairs) = (open.number, std::mem::take(&mut open.again));
-                return self.launch(number, pairs, Which::Again);
+            if !open.to_rescore.is_empty() {
+                let (number, pairs) = (open.number, std::mem::take(&mut open.to_rescore));
+                return self.queue_pairs(number, pairs, ScoringPass::Rescore);
             }
-            let Some(Open { batch, scores, passes, .. }) = self.open.pop_front() else {
+            let Some(OpenBatch { batch, scores, passes, .. }) = self.open.pop_front() else {
                 return Ok(());
             };
             let size = batch.shape().size;
             let (rows, staging) = batch.into_parts();
             let scored = Scored { rows, size, scores };
-            // Nobody listens when the program is about to end.
+            // The receiver is gone only when the program is about to end.
             drop(sender.send(Message::Done { scored, staging, passes }));
         }
         Ok(())
     }
 
-    /// Cuts pairs of a batch into micro-batches and queues them.
-    fn launch(&mut self, number: u64, pairs: Vec<usize>, which: Which) -> Result<(), Fault> {
+    /// Divides pairs of a batch into micro-batches and queues them.
+    fn queue_pairs(
+        &mut self,
+        number: u64,
+        pairs: Vec<usize>,
+        pass: ScoringPass,
+    ) -> Result<(), Fault> {
         let batch = &self.open_batch(number).batch;
         let (shape, is_clique) = (batch.shape(), batch.is_clique());
         let prepared =
-            self.with_less_memory(shape, |device| device.prepare(shape, is_clique, which))?;
+            self.with_less_memory(shape, |device| device.prepare(shape, is_clique, pass))?;
         if prepared.nets.iter().all(Result::is_err) {
             // Nothing to compute.
             for pair in pairs {
@@ -162,17 +168,17 @@ impl Device {
         let mut rest = chosen.as_slice();
         let mut done = 0;
         while !rest.is_empty() {
-            let chunk = take_chunk(&mut rest, prepared.room.images, prepared.room.pairs);
+            let chunk = take_chunk(&mut rest, prepared.capacity.images, prepared.capacity.pairs);
             let pairs = pairs[done..][..chunk.pairs.len()].to_vec();
             done += pairs.len();
             self.with_less_memory(shape, |device| {
-                device.fly(number, &chunk, pairs.clone(), which, &prepared)
+                device.queue_micro_batch(number, &chunk, pairs.clone(), pass, &prepared)
             })?;
         }
         Ok(())
     }
 
-    /// Tries, and after each shortage of memory tries again with fewer slots.
+    /// Runs `attempt`. Each time that memory is short, runs it again with one slot less.
     fn with_less_memory<T>(
         &mut self,
         shape: BatchShape,
@@ -181,9 +187,9 @@ impl Device {
         loop {
             match attempt(self) {
                 Err(fault) if fault.kind == FaultKind::OutOfMemory => {
-                    self.land_all()?;
+                    self.finish_all()?;
                     if self.slots_max == 1 {
-                        return Err(self.too_little(shape, &fault));
+                        return Err(self.out_of_memory(shape, &fault));
                     }
                     self.slots_max -= 1;
                     self.slots.clear();
@@ -193,8 +199,8 @@ impl Device {
         }
     }
 
-    fn too_little(&self, shape: BatchShape, fault: &Fault) -> Fault {
-        let needed = shown(self.asked.total());
+    fn out_of_memory(&self, shape: BatchShape, fault: &Fault) -> Fault {
+        let needed = shown(self.requested.total());
         let free = self.context.memory().map_or_else(|_| "?".to_owned(), |(free, _)| shown(free));
         let call = format!(
             "images of {} need {needed} of GPU memory, {free} are free on CUDA {}",
@@ -203,47 +209,47 @@ impl Device {
         Fault::new(call, fault.to_string(), FaultKind::OutOfMemory)
     }
 
-    /// Everything for images of `shape`: nets, activations, at least one slot.
+    /// Prepares everything for images of `shape`: nets, activations, at least one slot.
     pub(super) fn prepare(
         &mut self,
         shape: BatchShape,
         is_clique: bool,
-        which: Which,
-    ) -> Result<Rc<Shape>, Fault> {
-        if which == Which::Again && self.again.is_none() {
+        pass: ScoringPass,
+    ) -> Result<Rc<PreparedSize>, Fault> {
+        if pass == ScoringPass::Rescore && self.fp32_nets.is_none() {
             let (models, engine) = (&self.models, &*self.engine);
-            let pass = Pass::upload(models, engine, Precision::Fp32, &self.compute)?;
-            self.again = Some(pass);
+            let nets = Nets::upload(models, engine, Precision::Fp32, &self.compute)?;
+            self.fp32_nets = Some(nets);
         }
-        let pass = match (which, &mut self.again) {
-            (Which::Again, Some(again)) => again,
-            _ => &mut self.first,
+        let nets = match (pass, &mut self.fp32_nets) {
+            (ScoringPass::Rescore, Some(fp32_nets)) => fp32_nets,
+            _ => &mut self.nets,
         };
         let (on, total_bytes) = ((&self.kernels, &self.compute), self.gpu.total_bytes);
-        let prepared = pass.shape((shape.size, is_clique), &*self.engine, on, total_bytes)?;
-        let pixels = prepared.room.images * shape.image_bytes();
+        let prepared = nets.shape((shape.size, is_clique), &*self.engine, on, total_bytes)?;
+        let pixels = prepared.capacity.images * shape.image_bytes();
         let needs = self.needs.max(Needs { pixels, ..prepared.needs });
-        let has_slots = !(self.slots.is_empty() && self.flights.is_empty());
+        let has_slots = !(self.slots.is_empty() && self.in_flight.is_empty());
         if needs != self.needs || !has_slots {
-            self.make_room(needs)?;
+            self.allocate(needs)?;
         }
         let Device { compute: stream, kernels, activations, .. } = &*self;
-        let bench = Bench { stream, kernels, activations };
-        chosen(which, &self.first, &self.again).rehearse(&prepared, bench)?;
+        let resources = Resources { stream, kernels, activations };
+        nets_of(pass, &self.nets, &self.fp32_nets).rehearse(&prepared, resources)?;
         Ok(prepared)
     }
 
-    /// Activations, at least one slot.
-    fn make_room(&mut self, needs: Needs) -> Result<(), Fault> {
-        self.asked = needs;
-        self.land_all()?;
+    /// Allocates activations and slots, at least one.
+    fn allocate(&mut self, needs: Needs) -> Result<(), Fault> {
+        self.requested = needs;
+        self.finish_all()?;
         self.slots.clear();
         self.activations.grow(&needs, &self.compute)?;
         self.slots.push(Slot::new(&self.context, &needs)?);
         while self.slots.len() < self.slots_max {
             match Slot::new(&self.context, &needs) {
                 Ok(slot) => self.slots.push(slot),
-                // More were welcome, not needed.
+                // One slot is enough; more only speed things up.
                 Err(fault) if fault.kind == FaultKind::OutOfMemory => break,
                 Err(fault) => return Err(fault),
             }
@@ -252,29 +258,29 @@ impl Device {
         Ok(())
     }
 
-    /// Queues one micro-batch, in a slot that is free or becomes so.
-    fn fly(
+    /// Queues one micro-batch. Waits for a slot if none is free.
+    fn queue_micro_batch(
         &mut self,
         number: u64,
         chunk: &Chunk,
         pairs: Vec<usize>,
-        which: Which,
-        shape: &Rc<Shape>,
+        pass: ScoringPass,
+        shape: &Rc<PreparedSize>,
     ) -> Result<(), Fault> {
-        if self.slots.is_empty() && !self.flights.is_empty() {
-            self.land()?;
+        if self.slots.is_empty() && !self.in_flight.is_empty() {
+            self.finish_oldest()?;
         }
         if self.slots.is_empty() {
             let batch = &self.open_batch(number).batch;
-            self.prepare(batch.shape(), batch.is_clique(), which)?;
+            self.prepare(batch.shape(), batch.is_clique(), pass)?;
         }
         let Some(slot) = self.slots.pop() else {
             return Err(Fault::new("a micro-batch", "no slot", FaultKind::Fatal));
         };
-        self.flights.push_back(Flight {
+        self.in_flight.push_back(InFlight {
             slot,
             batch: number,
-            which,
+            pass,
             shape: Rc::clone(shape),
             pairs,
         });
@@ -288,46 +294,47 @@ impl Device {
                 Ok(())
             }
             Err(fault) => {
-                // What was queued of it must end before its slot is used or freed.
+                // Whatever was queued for it must end before its slot is used again or freed.
                 self.context.synchronize().map_err(|_| fault.clone())?;
-                let flight = self.flights.pop_back();
+                let flight = self.in_flight.pop_back();
                 self.slots.extend(flight.map(|flight| flight.slot));
                 Err(fault)
             }
         }
     }
 
-    /// Queues uploads, walks and downloads of the youngest flight.
+    /// Queues uploads, walks and downloads of the youngest micro-batch in flight.
     #[expect(unsafe_code, reason = "copies between pinned memory and the device")]
     fn queue_last(&mut self, chunk: &Chunk) -> Result<(), Fault> {
-        let Some(flight) = self.flights.back_mut() else { return Ok(()) };
-        let Flight { slot, batch: number, shape, which, pairs } = flight;
+        let Some(flight) = self.in_flight.back_mut() else { return Ok(()) };
+        let InFlight { slot, batch: number, shape, pass, pairs } = flight;
         let batch = self.open.iter().find(|open| open.number == *number).map(|open| &open.batch);
         let Some(batch) = batch else { return Ok(()) };
-        // SAFETY: the batch stays in `open` until the flight has landed, and its slot is in use.
+        // SAFETY: the batch stays in `open` until the micro-batch is finished, and its slot is used
+        // by no other.
         unsafe { slot.upload(&self.copy, batch, chunk)? };
         slot.uploaded.record(&self.copy)?;
         self.compute.wait(&slot.uploaded)?;
         let counts = (chunk.images.len(), pairs.len());
         let device = (&self.compute, &self.kernels, &self.activations);
-        let pass = chosen(*which, &self.first, &self.again);
-        let (bench, micro) = bench_of(slot, device, batch.shape().depth, counts);
-        pass.walk(shape, bench, micro)?;
+        let nets = nets_of(*pass, &self.nets, &self.fp32_nets);
+        let (resources, micro) = micro_batch_of(slot, device, batch.shape().depth, counts);
+        nets.walk(shape, resources, micro)?;
         let results = &mut slot.results_host.bytes_mut()[..shape.needs.results];
-        // SAFETY: as above; the host reads the results after `done`.
+        // SAFETY: as above; the host reads the results only after `done`.
         unsafe { self.compute.download(results, slot.results.ptr())? };
         slot.done.record(&self.compute)
     }
 
     /// Waits for the oldest micro-batch and reads its results.
-    fn land(&mut self) -> Result<(), Fault> {
-        let Some(flight) = self.flights.front() else { return Ok(()) };
+    fn finish_oldest(&mut self) -> Result<(), Fault> {
+        let Some(flight) = self.in_flight.front() else { return Ok(()) };
         flight.slot.done.synchronize()?;
-        let Some(flight) = self.flights.pop_front() else { return Ok(()) };
-        let Flight { slot, batch, which, shape, pairs } = flight;
-        let nets = self.first.nets.iter().map(|parameters| parameters.net);
+        let Some(flight) = self.in_flight.pop_front() else { return Ok(()) };
+        let InFlight { slot, batch, pass, shape, pairs } = flight;
+        let nets = self.nets.parameters.iter().map(|parameters| parameters.net);
         let nets: Vec<_> = nets.zip(&shape.nets).collect();
-        let can_overflow = self.first.precision == Precision::Fp16;
+        let can_overflow = self.nets.precision == Precision::Fp16;
         let results = slot.results_host.bytes();
         let open = self.open.iter_mut().find(|open| open.number == batch);
         if let Some(open) = open {
@@ -337,44 +344,44 @@ impl Device {
                     Ok(prepared) => prepared.distance(results, index).finite(*net),
                     Err(unscored) => Err(unscored.clone()),
                 });
-                open.settle(pair, found.collect(), which, can_overflow);
+                open.record(pair, found.collect(), pass, can_overflow);
             }
         }
         self.slots.push(slot);
         Ok(())
     }
 
-    pub(super) fn land_all(&mut self) -> Result<(), Fault> {
-        while !self.flights.is_empty() {
-            self.land()?;
+    pub(super) fn finish_all(&mut self) -> Result<(), Fault> {
+        while !self.in_flight.is_empty() {
+            self.finish_oldest()?;
         }
         Ok(())
     }
 
-    fn open_batch(&self, number: u64) -> &Open {
+    fn open_batch(&self, number: u64) -> &OpenBatch {
         let open = self.open.iter().find(|open| open.number == number);
         open.expect("a batch is open until it is sent")
     }
 
-    fn open_batch_mut(&mut self, number: u64) -> &mut Open {
+    fn open_batch_mut(&mut self, number: u64) -> &mut OpenBatch {
         let open = self.open.iter_mut().find(|open| open.number == number);
         open.expect("a batch is open until it is sent")
     }
 }
 
-/// The pass that a micro-batch is of.
-fn chosen<'a>(which: Which, first: &'a Pass, again: &'a Option<Pass>) -> &'a Pass {
-    again.as_ref().filter(|_| which == Which::Again).unwrap_or(first)
+/// The nets of a pass.
+fn nets_of<'a>(pass: ScoringPass, nets: &'a Nets, fp32_nets: &'a Option<Nets>) -> &'a Nets {
+    fp32_nets.as_ref().filter(|_| pass == ScoringPass::Rescore).unwrap_or(nets)
 }
 
-/// What a walk over the (images, pairs) of a slot works with.
-pub(super) fn bench_of<'a>(
+/// The resources and the micro-batch of a walk over the (images, pairs) of a slot.
+pub(super) fn micro_batch_of<'a>(
     slot: &Slot,
     (stream, kernels, activations): (&'a Stream, &'a Kernels, &'a Activations),
     depth: Depth,
     (images, pairs): (usize, usize),
-) -> (Bench<'a>, Micro) {
-    let micro = Micro {
+) -> (Resources<'a>, MicroBatch) {
+    let micro = MicroBatch {
         pixels: slot.pixels.ptr(),
         depth,
         images,
@@ -382,5 +389,5 @@ pub(super) fn bench_of<'a>(
         pairs,
         results: slot.results.ptr(),
     };
-    (Bench { stream, kernels, activations }, micro)
+    (Resources { stream, kernels, activations }, micro)
 }

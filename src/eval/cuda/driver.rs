@@ -1,13 +1,12 @@
-//! Ownership over the CUDA driver's handles: context, streams, events, memory, modules.
+//! Owners of the CUDA driver's handles: context, streams, events, memory, modules.
 //!
-//! cudarc's `result` layer is used and not its `safe` one, for reasons that decide how a run ends:
-//! the safe layer tracks every buffer with two events (several driver calls per launch), keeps
-//! errors to return them from a later, unrelated call, and panics when a handle of a lost device is
-//! dropped. Here nothing is tracked: whoever orders streams does it with [`Event`]s of their own,
-//! and frees memory only after synchronising. Dropping never fails; a lost device's handles are
-//! gone with its context.
+//! This module uses cudarc's `result` layer, not its `safe` layer, which tracks every buffer with
+//! two events (several driver calls per launch), returns some errors only from a later, unrelated
+//! call, and panics when a handle of a lost device is dropped. Here nothing is tracked: callers
+//! order streams with their own [`Event`]s, and free memory only after synchronising. Dropping
+//! never fails: the handles of a lost device vanish with its context.
 //!
-//! Everything but [`Context`] belongs to the thread that made it.
+//! Everything except [`Context`] belongs to the thread that made it.
 #![expect(unsafe_code, reason = "calls of the CUDA driver")]
 
 mod module;
@@ -26,22 +25,22 @@ pub(super) use self::storage::{DeviceBuffer, Pinned};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{call}: {reason}")]
 pub(super) struct Fault {
-    /// What was called, with what matters of its arguments.
+    /// The call, with the arguments that matter.
     pub(super) call: String,
-    /// The library's name for the reason.
+    /// The reason as the library names it.
     pub(super) reason: String,
-    /// What it means for the device.
+    /// The consequence for the device.
     pub(super) kind: FaultKind,
 }
 
 /// What a [`Fault`] means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum FaultKind {
-    /// Memory of the device is short; everything that was done before stands.
+    /// Device memory is short; everything done before remains valid.
     OutOfMemory,
     /// The library has no such operation for these shapes and types.
     Unsupported,
-    /// The device or its context cannot be relied on any more.
+    /// The device or its context is no longer usable.
     Fatal,
 }
 
@@ -54,15 +53,15 @@ impl Fault {
         Fault { call: call.into(), reason: reason.into(), kind }
     }
 
-    /// Puts the place before the call.
+    /// Prefixes the call with its place.
     pub(super) fn at(mut self, place: &str) -> Fault {
         self.call = format!("{place}: {}", self.call);
         self
     }
 }
 
-/// Names the call in the error. The name of a code is its Rust name: the driver is not asked, since
-/// it may be what is broken.
+/// Names the call in the error. A code is shown by its Rust name, without asking the driver, which
+/// may be what is broken.
 pub(super) fn check(call: &str, result: Result<(), DriverError>) -> Result<(), Fault> {
     result.map_err(|DriverError(code)| {
         let kind = match code {
@@ -85,7 +84,7 @@ fn checked<T>(call: &str, result: Result<T, DriverError>) -> Result<T, Fault> {
 pub(super) struct DevicePtr(pub(super) sys::CUdeviceptr);
 
 impl DevicePtr {
-    /// The address `bytes` further on.
+    /// The address `bytes` bytes further.
     pub(super) fn offset(self, bytes: usize) -> DevicePtr {
         DevicePtr(self.0 + bytes as u64)
     }
@@ -99,7 +98,7 @@ impl DevicePtr {
     }
 }
 
-/// The primary context of a GPU, retained until the last owner lets it go.
+/// The primary context of a GPU, retained until the last owner drops it.
 #[derive(Debug)]
 pub(super) struct Context {
     device: sys::CUdevice,
@@ -111,10 +110,10 @@ unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
 
-/// What is known of a GPU.
+/// The properties of a GPU.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gpu {
-    /// Its index among those that this process sees.
+    /// Its index among the GPUs that this process sees.
     pub ordinal: usize,
     /// Name of the model.
     pub name: String,
@@ -125,7 +124,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Asks the driver, which must be initialised.
+    /// Queries the driver, which must be initialised.
     pub(super) fn query(ordinal: usize) -> Result<Gpu, Fault> {
         use sys::CUdevice_attribute::{
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
@@ -171,7 +170,7 @@ impl Context {
         Ok(context)
     }
 
-    /// Makes this context the one that calls of this thread work in.
+    /// Makes this context current on the calling thread.
     pub(super) fn make_current(&self) -> Result<(), Fault> {
         // SAFETY: the context is retained.
         check("cuCtxSetCurrent", unsafe { result::ctx::set_current(self.handle) })
@@ -210,7 +209,7 @@ impl Stream {
         self.0
     }
 
-    /// What is queued from here on starts after `event`'s last record is reached.
+    /// Everything queued from now on starts after the last record of `event` is reached.
     pub(super) fn wait(&self, event: &Event) -> Result<(), Fault> {
         let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
         // SAFETY: both are alive.
@@ -226,10 +225,10 @@ impl Stream {
     /// Queues a copy from pinned memory.
     ///
     /// # Safety
-    /// `source` stays alive and unchanged until the copy is done, and `target` has room for it and
-    /// stays allocated.
+    /// `source` must stay alive and unchanged until the copy is done; `target` must be large enough
+    /// and stay allocated.
     pub(super) unsafe fn upload(&self, target: DevicePtr, source: &[u8]) -> Result<(), Fault> {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let copied = unsafe { result::memcpy_htod_async(target.0, source, self.0) };
         check("cuMemcpyHtoDAsync", copied)
     }
@@ -237,14 +236,14 @@ impl Stream {
     /// Queues a copy to pinned memory.
     ///
     /// # Safety
-    /// `target` stays alive and unread until the copy is done, and `source` holds as many bytes and
-    /// stays allocated.
+    /// `target` must stay alive and unread until the copy is done; `source` must hold as many bytes
+    /// and stay allocated.
     pub(super) unsafe fn download(
         &self,
         target: &mut [u8],
         source: DevicePtr,
     ) -> Result<(), Fault> {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let copied = unsafe { result::memcpy_dtoh_async(target, source.0, self.0) };
         check("cuMemcpyDtoHAsync", copied)
     }
@@ -252,9 +251,9 @@ impl Stream {
     /// Queues zeroing of `bytes` bytes.
     ///
     /// # Safety
-    /// They are allocated and stay so until it is done.
+    /// They must be allocated, and stay so until it is done.
     pub(super) unsafe fn zero(&self, target: DevicePtr, bytes: usize) -> Result<(), Fault> {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let zeroed = unsafe { result::memset_d8_async(target.0, 0, bytes, self.0) };
         check("cuMemsetD8Async", zeroed)
     }
@@ -263,7 +262,7 @@ impl Stream {
     /// `pitch` bytes apart in `target`.
     ///
     /// # Safety
-    /// All of them are allocated and stay so until it is done.
+    /// All of them must be allocated, and stay so until it is done.
     pub(super) unsafe fn scatter(
         &self,
         target: DevicePtr,
@@ -290,7 +289,7 @@ impl Stream {
             WidthInBytes: row_bytes,
             Height: rows,
         };
-        // SAFETY: the caller's promise; the driver reads the descriptor before it returns.
+        // SAFETY: guaranteed by the caller; the driver reads the descriptor before it returns.
         let code = unsafe { sys::cuMemcpy2DAsync_v2(&raw const copy, self.0) };
         check("cuMemcpy2DAsync", code.result())
     }
@@ -303,8 +302,8 @@ impl Drop for Stream {
     }
 }
 
-/// A point in a stream. Without times: asking for them needs a newer driver than we do. Waiting
-/// sleeps, since decoding needs every core.
+/// A point in a stream, without timing, which would need a newer driver than the rest. Waiting for
+/// it sleeps, because decoding needs every core.
 #[derive(Debug)]
 pub(super) struct Event(sys::CUevent);
 
@@ -319,7 +318,7 @@ impl Event {
         Ok(Event(event))
     }
 
-    /// The point is now behind everything that was queued on `stream`.
+    /// Moves the point behind everything that was queued on `stream`.
     pub(super) fn record(&self, stream: &Stream) -> Result<(), Fault> {
         // SAFETY: both are alive.
         check("cuEventRecord", unsafe { result::event::record(self.0, stream.0) })

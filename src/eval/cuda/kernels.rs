@@ -1,7 +1,8 @@
-//! Our own kernels on one GPU: compiled at start, launched by one checked method each.
+//! This program's kernels on one GPU. They are compiled at start; each is launched by a method that
+//! checks its arguments.
 //!
-//! [`super::signature`] is the table of entries; `kernels/README.md` says what each computes. A
-//! launch compares its arguments with the table, one by one, and computes its grid from it.
+//! [`super::signature`] is the table of entries; `kernels/README.md` states what each computes. A
+//! launch compares its arguments with the table one by one, and computes its grid from the table.
 
 mod launch;
 
@@ -26,7 +27,7 @@ const PTX: [(&str, &str); 9] = [
     ("differ", include_str!("../../../kernels/differ.ptx")),
 ];
 
-/// How activations lie in memory.
+/// The layout and the element type of activations.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Format {
     /// (image, channel, row, column), float32.
@@ -38,7 +39,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// What one element is.
+    /// The type of an element.
     pub(super) fn element(self) -> Element {
         match self {
             Format::NchwF32 | Format::NhwcF32 => Element::F32,
@@ -55,7 +56,7 @@ impl Format {
     }
 }
 
-/// What becomes of a sample before the trunk: `((gain * x + bias) - shift) / scale`.
+/// The trunk's input for a sample x: `((gain * x + bias) - shift) / scale`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Scaling {
     pub(super) gain: f32,
@@ -113,16 +114,16 @@ pub(super) struct PairFeatures {
     pub(super) positions: usize,
 }
 
-/// Every entry, ready to be launched on the GPU of the current context.
+/// All entries, ready to launch on the GPU of the current context.
 #[derive(Debug)]
 pub(super) struct Kernels {
     functions: HashMap<&'static str, (&'static Entry, Function)>,
-    /// Unloaded last; functions point into them.
+    /// Unloaded last, because functions point into them.
     _modules: Vec<Module>,
 }
 
 impl Kernels {
-    /// Has the driver compile every module (it keeps a cache of its own on disk).
+    /// Lets the driver compile every module. (The driver caches the result on disk.)
     pub(super) fn compile() -> Result<Kernels, Fault> {
         let mut functions = HashMap::new();
         let mut modules = Vec::new();
@@ -165,7 +166,7 @@ impl Kernels {
         self.launch(stream, &format!("normalise_{from}_{}", format.suffix()), 1, pixels, &args)
     }
 
-    /// In place: adds the bias (f32, one per channel) and cuts below 0.
+    /// Adds the bias (f32, one per channel) and applies the ReLU, in place.
     pub(super) fn bias_relu(
         &self,
         stream: &Stream,
@@ -189,7 +190,7 @@ impl Kernels {
     }
 
     /// Max-pooling from `from` to `h_out` x `w_out`.
-    #[expect(clippy::too_many_arguments, reason = "the kernel has as many")]
+    #[expect(clippy::too_many_arguments, reason = "the kernel has as many arguments")]
     pub(super) fn max_pool(
         &self,
         stream: &Stream,
@@ -216,8 +217,8 @@ impl Kernels {
         self.launch(stream, &format!("max_pool_{}", format.suffix()), 1, items, &args)
     }
 
-    /// Rows of the patch matrix, each `k_dst` elements long.
-    #[expect(clippy::too_many_arguments, reason = "the kernel has as many")]
+    /// Writes rows of the patch matrix, each `k_dst` elements long.
+    #[expect(clippy::too_many_arguments, reason = "the kernel has as many arguments")]
     pub(super) fn im2col(
         &self,
         stream: &Stream,
@@ -253,8 +254,8 @@ impl Kernels {
         self.launch(stream, entry, 1, rows.count, &args)
     }
 
-    /// Partial sums of the map D of one layer, and the map where it is wanted.
-    #[expect(clippy::too_many_arguments, reason = "the kernel has as many")]
+    /// Writes partial sums of the map D of one layer and, if `map` is there, the map.
+    #[expect(clippy::too_many_arguments, reason = "the kernel has as many arguments")]
     pub(super) fn tap(
         &self,
         stream: &Stream,
@@ -279,7 +280,7 @@ impl Kernels {
         self.launch(stream, &tap_entry(format, of.c), of.pairs, of.positions, &args)
     }
 
-    /// Partial sums that [`Self::tap`] writes for one pair.
+    /// The number of partial sums that [`Self::tap`] writes for one pair.
     pub(super) fn tap_tiles(
         &self,
         format: Format,
@@ -290,7 +291,7 @@ impl Kernels {
         Ok(entry.tiles(positions as u64) as usize)
     }
 
-    /// The sum over channels of the reference's features.
+    /// Writes the sum over channels of the reference's features.
     pub(super) fn channel_sum(
         &self,
         stream: &Stream,
@@ -310,7 +311,7 @@ impl Kernels {
         self.launch(stream, &entry, of.pairs, of.positions, &args)
     }
 
-    /// Means of all layers: `out` f64 (pair, layer).
+    /// Writes the means of all layers to `out`, f64 (pair, layer).
     pub(super) fn finish(
         &self,
         stream: &Stream,
@@ -331,8 +332,8 @@ impl Kernels {
         self.launch(stream, "finish", pairs, layers, &args)
     }
 
-    /// Sets `flag` (u32) to 1 if an image of `data` has other bits than the first; otherwise it
-    /// stays as it is. An image has `words` words of 32 bits.
+    /// Sets `flag` (u32) to 1 if any image of `data` has other bits than the first; otherwise
+    /// `flag` is unchanged. An image has `words` words of 32 bits.
     pub(super) fn differ(
         &self,
         stream: &Stream,
@@ -353,7 +354,7 @@ impl Kernels {
     }
 }
 
-/// Channels that a thread handles at once.
+/// Channels that a thread computes together.
 fn vector(format: Format) -> usize {
     match format {
         Format::NchwF32 => 1,

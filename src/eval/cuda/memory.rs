@@ -1,9 +1,9 @@
-//! Memory of one GPU: what a shape needs, and buffers that only ever grow.
+//! Memory of one GPU: what each shape needs, and buffers that only ever grow.
 //!
-//! A micro-batch is what runs through a trunk at once. Its size is a function of the images' size
-//! alone, and every micro-batch is treated as if it were full, so that a pair's bits do not depend
-//! on how many others there are. What may vary with the memory that is free is only how many
-//! [`Slot`]s there are, micro-batches whose pixels are uploaded while others are computed.
+//! A micro-batch is a set of images that go through a trunk together. Its size depends on the size
+//! of the images alone, and every micro-batch is computed as if it were full, so that the bits of a
+//! pair do not depend on the number of other pairs. Free memory decides only the number of
+//! [`Slot`]s: micro-batches whose pixels are uploaded while others are computed.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,48 +14,48 @@ use crate::eval::chunk::Chunk;
 use crate::image::Size;
 use crate::net::plan::BUFFERS;
 
-/// Pixels of a micro-batch: enough to keep a large GPU busy, little enough that a lone pair of an
-/// odd size wastes little.
+/// Pixels of a micro-batch: enough to keep a large GPU busy, and few enough that a single pair of
+/// an unusual size wastes little.
 const MICRO_PIXELS: usize = 2 << 20;
-/// Images of a micro-batch at the most, however small they are.
+/// Largest number of images of a micro-batch, however small they are.
 const MICRO_IMAGES_MAX: usize = 512;
 /// Device addresses within a buffer are multiples of this.
 const ALIGNMENT: usize = 256;
 
-/// Images of a micro-batch of images of `size`: even, so that pairs fill it.
+/// The number of images of a micro-batch, for images of `size`. It is even, so that pairs fill it.
 #[must_use]
 pub fn micro_images(size: Size) -> usize {
     let fitting = MICRO_PIXELS / (size.width * size.height).max(1);
     (fitting / 2 * 2).clamp(2, MICRO_IMAGES_MAX)
 }
 
-/// What the results of a clique's pairs may take in each slot, unless a pair for each image takes
-/// more.
+/// Limit for the results of a clique's pairs in each slot, in bytes, unless one pair for each image
+/// needs more.
 const CLIQUE_RESULT_BYTES: usize = 64 << 20;
 
-/// Images and pairs that a micro-batch has room for.
+/// Images and pairs that a micro-batch has capacity for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Room {
+pub(super) struct Capacity {
     pub(super) images: usize,
     pub(super) pairs: usize,
 }
 
-impl Room {
-    /// In a clique every two images may be a pair; `pair_bytes` are the results of one.
-    pub(super) fn new(size: Size, is_clique: bool, pair_bytes: usize) -> Room {
+impl Capacity {
+    /// In a clique every two images may be a pair. `pair_bytes` is the size of one pair's results.
+    pub(super) fn new(size: Size, is_clique: bool, pair_bytes: usize) -> Capacity {
         let images = micro_images(size);
         let fitting = CLIQUE_RESULT_BYTES / pair_bytes.max(1);
         let pairs = if is_clique { fitting.min(images * (images - 1) / 2) } else { images };
-        Room { images, pairs: pairs.max(images) }
+        Capacity { images, pairs: pairs.max(images) }
     }
 }
 
-/// `bytes` rounded up so that what follows is aligned.
+/// `bytes` rounded up to the alignment.
 pub(super) fn aligned(bytes: usize) -> usize {
     bytes.div_ceil(ALIGNMENT) * ALIGNMENT
 }
 
-/// Bytes that are needed for micro-batches of one shape.
+/// The memory that micro-batches of one shape need, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Needs {
     /// The trunk's input.
@@ -75,7 +75,7 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    /// What serves both.
+    /// The needs that meet both.
     pub(super) fn max(self, other: Needs) -> Needs {
         let mut buffers = self.buffers;
         for (bytes, other) in buffers.iter_mut().zip(other.buffers) {
@@ -92,7 +92,7 @@ impl Needs {
         }
     }
 
-    /// Device memory with one slot.
+    /// Device memory in total, with one slot.
     pub(super) fn total(self) -> u64 {
         let Needs { input, buffers, workspace, partial, pixels, indices, results } = self;
         let bytes = [input, workspace, partial, pixels, indices, results].iter().sum::<usize>();
@@ -100,7 +100,7 @@ impl Needs {
     }
 }
 
-/// What a walk reads and writes. One walk runs at a time, so there is one of each.
+/// The buffers that a walk reads and writes. One walk runs at a time, so there is one of each.
 #[derive(Debug)]
 pub(super) struct Activations {
     pub(super) input: DeviceBuffer,
@@ -117,11 +117,11 @@ impl Activations {
         partial: DeviceBuffer::EMPTY,
     };
 
-    /// Makes everything large enough. Nothing on the device may be using it.
+    /// Makes every buffer large enough. Nothing on the device may be using them.
     pub(super) fn grow(&mut self, needs: &Needs, stream: &Stream) -> Result<(), Fault> {
         if grow(&mut self.input, needs.input)? {
-            // A micro-batch that is not full walks with what is there: let it be numbers.
-            // SAFETY: allocated just now, and kept until the device was synchronised.
+            // A micro-batch that is not full reads leftovers here; zeros keep NaN out of them.
+            // SAFETY: the buffer was just allocated, and is kept until the device was synchronised.
             #[expect(unsafe_code, reason = "a call of the driver")]
             unsafe {
                 stream.zero(self.input.ptr(), self.input.len_bytes())?;
@@ -136,7 +136,7 @@ impl Activations {
     }
 }
 
-/// Replaces a buffer that is too small; the old one is freed first. Whether it was.
+/// Replaces a buffer that is too small, freeing the old one first. Returns whether it did.
 fn grow(buffer: &mut DeviceBuffer, len_bytes: usize) -> Result<bool, Fault> {
     if buffer.len_bytes() >= len_bytes {
         return Ok(false);
@@ -146,19 +146,19 @@ fn grow(buffer: &mut DeviceBuffer, len_bytes: usize) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// A micro-batch on its way: its pixels, and what comes back.
+/// The buffers of one micro-batch in flight: its pixels, its pairs and its results.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) pixels: DeviceBuffer,
-    /// u32 [pair][reference, distorted], and where they come from.
+    /// u32 [pair][reference, distorted], and its source on the host.
     pub(super) indices: DeviceBuffer,
     pub(super) indices_host: Pinned,
-    /// What the walks give back, and where it goes.
+    /// The results of the walks, and their copy on the host.
     pub(super) results: DeviceBuffer,
     pub(super) results_host: Pinned,
     /// Pixels and indices are on the device.
     pub(super) uploaded: Event,
-    /// Results are on the host, and nothing uses the slot any more.
+    /// Results are on the host, and the slot is free.
     pub(super) done: Event,
 }
 
@@ -177,8 +177,8 @@ impl Slot {
     /// Queues pixels of the chunk's images and indices of its pairs.
     ///
     /// # Safety
-    /// Nothing uses the slot, and it serves the chunk; it and `batch` stay until the copies are
-    /// done.
+    /// The slot must be free and large enough for the chunk. The slot and `batch` must live,
+    /// unchanged, until the copies are done.
     #[expect(unsafe_code, reason = "copies from pinned memory")]
     pub(super) unsafe fn upload(
         &mut self,
@@ -190,7 +190,7 @@ impl Slot {
         for (place, images) in runs(&chunk.images) {
             let target = self.pixels.ptr().offset(place * image_bytes);
             let source = &batch.bytes()[images.start * image_bytes..images.end * image_bytes];
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { stream.upload(target, source)? };
         }
         let indices = chunk.pairs.iter().flat_map(|pair| [pair.reference, pair.distorted]);
@@ -199,7 +199,7 @@ impl Slot {
         for (four, index) in host.chunks_exact_mut(size_of::<u32>()).zip(indices) {
             four.copy_from_slice(&(index as u32).to_ne_bytes());
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { stream.upload(self.indices.ptr(), &self.indices_host.bytes()[..bytes]) }
     }
 }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_clique_has_room_for_all_pairs_whose_results_are_small() {
         let size = Size { width: 256, height: 256 };
-        let pairs = |is_clique, pair_bytes| Room::new(size, is_clique, pair_bytes).pairs;
+        let pairs = |is_clique, pair_bytes| Capacity::new(size, is_clique, pair_bytes).pairs;
         assert_eq!(pairs(false, 256), 32);
         assert_eq!(pairs(true, 256), 32 * 31 / 2);
         assert_eq!(pairs(true, 1 << 20), 64);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn images_that_follow_each_other_are_copied_at_once() {
+    fn consecutive_images_are_copied_together() {
         assert_eq!(runs(&[0, 1, 2]), [(0, 0..3)]);
         assert_eq!(runs(&[4, 5, 0, 2, 1]), [(0, 4..6), (2, 0..1), (3, 2..3), (4, 1..2)]);
         assert!(runs(&[]).is_empty());

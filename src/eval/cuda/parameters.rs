@@ -1,4 +1,4 @@
-//! A model's parameters on one GPU.
+//! The parameters of a model on one GPU.
 
 use super::conv::{Engine, Filter, Geometry, to_bytes};
 use super::driver::{DeviceBuffer, Fault, Stream};
@@ -8,13 +8,13 @@ use crate::eval::{Epsilon, Model, Precision, Wanted};
 use crate::net::plan::{Shape, Slot, View};
 use crate::net::{Net, weights};
 
-/// A model's parameters on one GPU, in one precision.
+/// The parameters of a model on one GPU, in one precision.
 #[derive(Debug)]
 pub(super) struct Parameters {
     pub(super) net: Net,
     pub(super) precision: Precision,
     pub(super) format: Format,
-    /// Of the trunk's input, as they lie.
+    /// Channels of the trunk's input in memory, padding included.
     pub(super) input_channels: usize,
     pub(super) convs: Vec<Filter>,
     /// Channel weights per layer, ones without lin; f32.
@@ -25,7 +25,7 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
-    /// Uploads; waits until it is done.
+    /// Uploads the parameters, and waits until that is done.
     pub(super) fn upload(
         model: &Model,
         engine: &dyn Engine,
@@ -62,12 +62,12 @@ impl Parameters {
         })
     }
 
-    /// Net and convolution, for errors.
+    /// The net and the convolution, for error messages.
     pub(super) fn conv_name(&self, weight: usize) -> String {
         format!("{} {}", self.net, self.net.spec().convs()[weight].name)
     }
 
-    /// Channels as they lie: those of the trunk's input may be padded.
+    /// Channels in memory: the trunk's input may have padding channels.
     pub(super) fn channels(&self, src: View) -> usize {
         match src.slot {
             Slot::Input => self.input_channels,
@@ -88,13 +88,13 @@ impl Parameters {
     }
 }
 
-/// Bytes on the device; waits until they are there.
+/// Copies bytes to the device, and waits until that is done.
 pub(super) fn resident(bytes: &[u8], stream: &Stream) -> Result<DeviceBuffer, Fault> {
     let buffer = DeviceBuffer::new(bytes.len())?;
     // SAFETY: the source outlives the copy, which is waited for; the buffer has its length.
     #[expect(unsafe_code, reason = "a call of the driver")]
     let queued = unsafe { stream.upload(buffer.ptr(), bytes) };
-    // Even if queueing failed: nothing may be under way when the buffer is dropped.
+    // Also if queueing failed: no copy may be running when the buffer is dropped.
     queued.and(stream.synchronize())?;
     Ok(buffer)
 }

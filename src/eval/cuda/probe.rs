@@ -1,8 +1,8 @@
-//! Which of CUDA's libraries and GPUs there are, where, and why not.
+//! Finds CUDA's libraries and the GPUs, and reports why one cannot be used.
 //!
 //! Never panics and never ends the process, whatever is missing: a library is opened before cudarc
-//! asks for it, every symbol is looked up before it is called, and `cudnn`, which can end the
-//! process, is asked in a way of its own.
+//! needs it, and every symbol is looked up before it is called. cuDNN, which can end the process,
+//! is probed by a module of its own (`cudnn`).
 #![expect(unsafe_code, reason = "opens shared libraries and looks symbols up")]
 
 mod cublas;
@@ -29,12 +29,12 @@ const CAPABILITY_MIN: (i32, i32) = (7, 0);
 /// Environment variable that names folders of libraries, separated by colons.
 pub const LIBRARIES_VARIABLE: &str = "LPIPS_CUDA_LIBS";
 
-/// Something that cannot be used.
+/// Why something cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// What is the matter.
+    /// The reason.
     pub reason: String,
-    /// What helps.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -53,11 +53,11 @@ impl Problem {
 pub struct Library {
     /// Its own version, such as `9.1.0`.
     pub version: String,
-    /// The file that is really used.
+    /// The file that is in use.
     pub path: PathBuf,
 }
 
-/// What there is.
+/// The libraries and GPUs that were found.
 #[derive(Clone, Debug)]
 pub struct Probe {
     /// The driver; its version is the newest CUDA that it supports.
@@ -71,8 +71,8 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Looks everywhere; `explicit` folders come first, then those of the environment variable.
-    /// What is found at first stays for the life of the process.
+    /// Searches all places: `explicit` folders first, then those of the environment variable.
+    /// Libraries stay open for the life of the process, so later probes find the same ones.
     #[must_use]
     pub fn new(explicit: &[PathBuf]) -> Probe {
         let places = Places::new(explicit);
@@ -93,7 +93,8 @@ impl Probe {
             Ok(gpus) => (driver, gpus),
             Err(problem) => (Err(problem), Vec::new()),
         };
-        // cuDNN uses what was opened before it: cuBLAS, and the compiler for some of its kernels.
+        // cuDNN uses libraries that were opened before it: cuBLAS, and the compiler for some
+        // kernels.
         let newest = driver.as_ref().map_or(i32::MAX, |library| major(&library.version));
         let cublas = cublas::find(&places, newest);
         places.compiler(newest).iter().for_each(|file| drop(preload(file)));
@@ -129,7 +130,7 @@ impl Probe {
             let alike = chosen.iter().filter(|gpu| gpu.name == first.name);
             let alike: Vec<String> = alike.map(|gpu| gpu.ordinal.to_string()).collect();
             return Err(Refusal::environment(format!(
-                "GPU {} is a {}, GPU {} a {}: bits differ between models, and one run has one \
+                "GPU {} is a {}, GPU {} a {}: bits differ between models, and a run has one \
                  numerics class",
                 first.ordinal, first.name, other.ordinal, other.name
             ))
@@ -163,10 +164,10 @@ impl Probe {
         Ok(gpu)
     }
 
-    /// The engine that convolves, and its name with its version.
+    /// The convolution engine, and its name with the version.
     ///
     /// # Errors
-    /// A [`Refusal`] when the library is not there.
+    /// A [`Refusal`] when the library was not found.
     pub fn engine(&self, wanted: ConvChoice) -> Result<(ConvEngine, String), Refusal> {
         let named = |engine: ConvEngine, library: &Library| {
             (engine, format!("{}-{}", engine.name(), library.version))
@@ -183,7 +184,7 @@ impl Probe {
         }
     }
 
-    /// Free and total bytes of a GPU; makes its context.
+    /// Free and total bytes of a GPU. This creates its context.
     #[must_use]
     pub fn memory(&self, gpu: &Gpu) -> Option<(u64, u64)> {
         Context::new(gpu.ordinal).and_then(|context| context.memory()).ok()
@@ -197,17 +198,17 @@ fn no_device(reason: &str) -> Problem {
         Ok(visible) => format!("CUDA_VISIBLE_DEVICES is `{visible}`; {BROKEN}"),
         Err(_) => format!("{BROKEN}; in a container, start it with access to the GPUs"),
     };
-    Problem::new(format!("the driver is there, but no GPU can be used ({reason})"), hint)
+    Problem::new(format!("the driver was found, but no GPU can be used ({reason})"), hint)
 }
 
-/// Refuses what would change numbers behind our back.
+/// Refuses environment variables that would silently change the numbers.
 ///
 /// # Errors
 /// A [`Refusal`] that names the variable.
 pub fn refuse_environment(precision: Precision) -> Result<(), Refusal> {
     let is_set = |name: &str, off: &str| std::env::var(name).is_ok_and(|value| value != off);
     let set = match precision {
-        // Turns tensor cores off whatever the program asks for.
+        // Overrides the program's choice to use tensor cores.
         Precision::Tf32 if is_set("NVIDIA_TF32_OVERRIDE", "1") => Some("NVIDIA_TF32_OVERRIDE"),
         // Splits float32 products into bfloat16 ones.
         _ if is_set("CUBLAS_EMULATE_SINGLE_PRECISION", "0") => {
@@ -226,8 +227,8 @@ pub fn refuse_environment(precision: Precision) -> Result<(), Refusal> {
 
 /// Opens a file for the life of the process.
 fn preload(path: &Path) -> Result<(), Problem> {
-    // SAFETY: initialisers of NVIDIA's libraries have no preconditions; a file of that name which
-    // is something else is the user's to answer for.
+    // SAFETY: the initialisers of NVIDIA's libraries have no preconditions. If the user names a
+    // folder with other files of that name, they are trusted.
     match unsafe { Handle::new(path) } {
         Ok(library) => {
             std::mem::forget(library);
@@ -241,10 +242,10 @@ fn preload(path: &Path) -> Result<(), Problem> {
     }
 }
 
-/// The file that the loader has under a plain name such as `libcudnn.so`, as packages for
-/// developers install it. cudarc asks for that name first, and no file that was opened by its path
-/// answers to it: so this file is used whatever else there is, and its parts must be its own. Opens
-/// it, for the life of the process.
+/// The file that the loader finds under a plain name such as `libcudnn.so`, which development
+/// packages install. cudarc tries that name first, and a file that was opened by its path does not
+/// match it. So this file is used whatever else there is, and the parts that are opened must belong
+/// to it. Opens it for the life of the process.
 fn plainly_named(name: &str, symbol: &str) -> Option<PathBuf> {
     // SAFETY: as in `preload`.
     let library = unsafe { Handle::new(name) }.ok()?;
@@ -253,15 +254,15 @@ fn plainly_named(name: &str, symbol: &str) -> Option<PathBuf> {
     path
 }
 
-/// The loader took `taken` for a library, and not `opened`.
+/// The loader uses `taken` for a library, not `opened`.
 fn not_opened(taken: &Path, opened: &Path, plain_name: &str) -> Problem {
     let folder = opened.parent().unwrap_or(Path::new("")).display();
     let file = opened.file_name().unwrap_or_default().display();
     Problem::new(
-        format!("the loader takes `{}`, and `{}` was chosen", taken.display(), opened.display()),
+        format!("the loader uses `{}`, but `{}` was chosen", taken.display(), opened.display()),
         format!(
-            "leave `--cuda-libs` and {LIBRARIES_VARIABLE} out to use the first; for the other one, \
-             `ln -s {file} {folder}/{plain_name}`, and start with LD_LIBRARY_PATH={folder}"
+            "omit `--cuda-libs` and {LIBRARIES_VARIABLE} to use the first; to use the other, run \
+             `ln -s {file} {folder}/{plain_name}` and start with LD_LIBRARY_PATH={folder}"
         ),
     )
 }
@@ -271,7 +272,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     real(one).is_some_and(|one| Some(one) == real(other))
 }
 
-/// Whether every symbol is there.
+/// Checks that the library has every symbol.
 fn require(library: &Handle, names: &[&str], path: &Path) -> Result<(), Problem> {
     let missing = names.iter().find(|name| address(library, name).is_none());
     match missing {
@@ -298,7 +299,7 @@ fn find_driver(places: &Places) -> Result<Library, Problem> {
         return Err(Problem::new(
             "no NVIDIA driver was found (libcuda.so.1)",
             "install the driver, version 525 or newer; in a container, start it with access to the \
-             GPUs (docker: --gpus all). `--device cpu` works without",
+             GPUs (docker: --gpus all). `--device cpu` works without it",
         ));
     }
     // SAFETY: it is present.
@@ -321,11 +322,11 @@ fn major(version: &str) -> i32 {
     version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
 }
 
-/// A library that no driver of CUDA `newest` runs.
+/// A library that is too new for a driver of CUDA `newest`.
 fn too_new(path: &Path, cuda: i32, newest: i32) -> Problem {
     let path = path.display();
     Problem::new(
-        format!("`{path}` is for CUDA {cuda}, and the driver supports CUDA {newest} at the most"),
+        format!("`{path}` is for CUDA {cuda}, but the driver supports at most CUDA {newest}"),
         format!(
             "install the library for CUDA {newest} (pip: the package that ends with -cu{newest}), \
              name its folder with `--cuda-libs` and take this one out of LD_LIBRARY_PATH, which \
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn old_gpus_are_passed_over_by_all_and_refused_by_index() {
+    fn old_gpus_are_left_out_of_all_and_refused_by_index() {
         let one = probe(vec![gpu(0, "old", (6, 1)), gpu(1, "new", (7, 0))]);
         assert_eq!(ordinals(one.choose(&Gpus::All)), [1]);
         assert!(one.choose(&Gpus::First).unwrap_err().to_string().contains("capability 6.1"));
@@ -378,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_was_named_does_not_fall_back() {
+    fn a_named_engine_does_not_fall_back() {
         let mut one = probe(Vec::new());
         assert!(one.engine(ConvChoice::Auto).is_err());
         one.cublas = Ok(Library { version: "12.4.5".to_owned(), path: "b".into() });

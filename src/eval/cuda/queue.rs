@@ -1,4 +1,5 @@
-//! Batches that wait for a GPU, and what GPUs answer. All GPUs of a run take from one queue.
+//! The queue of batches that wait for a GPU, shared by all GPUs of a run, and the messages that
+//! GPUs send.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,14 +8,13 @@ use super::driver::{Fault, Gpu};
 use crate::batch::{Batch, Staging};
 use crate::eval::Scored;
 
-/// What a GPU's thread tells.
+/// What the thread of a GPU reports.
 pub(super) enum Message {
-    /// It is ready.
+    /// The GPU is ready.
     Ready(Opened),
-    /// A batch is scored, by as many images on their way through a trunk; the staging memory may be
-    /// lent again.
+    /// A batch is scored; `passes` images went through a trunk. The staging memory is free again.
     Done { scored: Scored, staging: Box<dyn Staging>, passes: u64 },
-    /// It ends.
+    /// The GPU cannot be used any more, and its thread ends.
     Lost(usize, Fault),
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Message {
 #[derive(Clone, Debug)]
 pub(super) struct Opened {
     pub(super) gpu: Gpu,
-    /// Bytes that were free before anything but the parameters was allocated.
+    /// Bytes that were free when only the parameters had been allocated.
     pub(super) free_bytes: u64,
 }
 
@@ -46,7 +46,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Gives batches back that a lost GPU had taken; they come before all others.
+    /// Puts back the batches that a lost GPU had taken, before all others.
     pub(super) fn give_back(&self, batches: impl DoubleEndedIterator<Item = Batch>) {
         let mut state = self.lock();
         for batch in batches.rev() {
@@ -56,7 +56,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Drops what waits here and ends every wait.
+    /// Drops the waiting batches and ends every wait.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
@@ -85,7 +85,7 @@ impl Queue {
         }
     }
 
-    /// Poisoned only by a panic elsewhere; the state is whole between its few statements.
+    /// A panic elsewhere may poison the lock, but cannot leave the state incomplete.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_back_comes_first_and_in_order() {
+    fn batches_that_were_put_back_come_first_and_in_order() {
         let queue = Queue::default();
         queue.push(batch(3));
         let mut lost = vec![batch(1), batch(2)];

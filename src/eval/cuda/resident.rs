@@ -1,13 +1,13 @@
-//! How fast a GPU scores what is in its memory already: walks alone, without uploads and batches;
-//! and how near its taps, which only read, come to copying.
+//! The speed of a GPU with the data already in its memory: of walks without uploads and batches,
+//! and of the taps, which only read, beside that of plain copies.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::device::{Device, bench_of};
+use super::device::{Device, micro_batch_of};
 use super::driver::Fault;
-use super::open::Which;
-use super::pass::Shape;
+use super::nets::PreparedSize;
+use super::open_batch::ScoringPass;
 use super::probe::Probe;
 use super::thread::refusal;
 use super::{Config, Settings};
@@ -21,11 +21,11 @@ use crate::image::{Image, Pixels};
 pub struct Rates {
     /// Pairs of one micro-batch.
     pub pairs: usize,
-    /// Of whole walks.
+    /// Rate of whole walks.
     pub pairs_per_second: f64,
-    /// Features that taps read, by the taps alone.
+    /// Bytes of features that the taps read, when they run alone.
     pub tap_bytes_per_second: f64,
-    /// Bytes that are read and written by copying a large buffer of the device to another one.
+    /// Bytes that are read and written when a large buffer of the device is copied to another.
     pub copy_bytes_per_second: f64,
 }
 
@@ -53,8 +53,8 @@ pub fn resident_rates(
 impl Device {
     fn resident_rates(&mut self, size: Size, round_s: f64) -> Result<Rates, Fault> {
         let shape = BatchShape { size, depth: Depth::U8 };
-        let prepared = self.prepare(shape, false, Which::First)?;
-        let images = prepared.room.images;
+        let prepared = self.prepare(shape, false, ScoringPass::First)?;
+        let images = prepared.capacity.images;
         let staging = vec![0f32; (images * shape.image_bytes()).div_ceil(size_of::<f32>())];
         let mut batch = Batch::new(shape, Box::new(staging), images / 2);
         for index in 0..images {
@@ -66,7 +66,7 @@ impl Device {
             }
         }
         self.take(batch)?;
-        self.land_all()?;
+        self.finish_all()?;
         let walks = times_per_second(round_s, |times| self.walk_again(&prepared, times))?;
         let taps = times_per_second(round_s, |times| self.tap_again(&prepared, times))?;
         let copied_bytes = self.copy_again(0)?;
@@ -80,28 +80,32 @@ impl Device {
         })
     }
 
-    /// Walks the full micro-batch of the last slot again, so many times, and waits.
-    fn walk_again(&self, shape: &Shape, times: usize) -> Result<(), Fault> {
+    /// Walks the full micro-batch of the last slot again `times` times, and waits.
+    fn walk_again(&self, shape: &PreparedSize, times: usize) -> Result<(), Fault> {
         let Some(slot) = self.slots.last() else { return Ok(()) };
         let device = (&self.compute, &self.kernels, &self.activations);
-        let counts = (shape.room.images, shape.room.images / 2);
-        let (bench, micro) = bench_of(slot, device, Depth::U8, counts);
+        let counts = (shape.capacity.images, shape.capacity.images / 2);
+        let (resources, micro) = micro_batch_of(slot, device, Depth::U8, counts);
         for _ in 0..times {
-            self.first.walk(shape, bench, micro)?;
+            self.nets.walk(shape, resources, micro)?;
         }
         self.compute.synchronize()
     }
 
-    /// As above, the taps alone.
-    fn tap_again(&self, shape: &Shape, times: usize) -> Result<(), Fault> {
+    /// As above, with the taps alone.
+    fn tap_again(&self, shape: &PreparedSize, times: usize) -> Result<(), Fault> {
         let Some(slot) = self.slots.last() else { return Ok(()) };
         let device = (&self.compute, &self.kernels, &self.activations);
-        let (bench, micro) =
-            bench_of(slot, device, Depth::U8, (shape.room.images, shape.room.images / 2));
+        let (resources, micro) = micro_batch_of(
+            slot,
+            device,
+            Depth::U8,
+            (shape.capacity.images, shape.capacity.images / 2),
+        );
         for _ in 0..times {
-            for (parameters, prepared) in self.first.nets.iter().zip(&shape.nets) {
+            for (parameters, prepared) in self.nets.parameters.iter().zip(&shape.nets) {
                 if let Ok(prepared) = prepared {
-                    prepared.walk_taps(parameters, bench, micro)?;
+                    prepared.walk_taps(parameters, resources, micro)?;
                 }
             }
         }
@@ -109,22 +113,24 @@ impl Device {
     }
 
     /// Bytes of features that [`Self::tap_again`] reads each time.
-    fn tap_bytes(&self, shape: &Shape) -> usize {
-        let nets = self.first.nets.iter().zip(&shape.nets);
+    fn tap_bytes(&self, shape: &PreparedSize) -> usize {
+        let nets = self.nets.parameters.iter().zip(&shape.nets);
         let bytes = nets.filter_map(|(parameters, prepared)| {
-            Some(prepared.as_ref().ok()?.tap_bytes(parameters, shape.room.images / 2))
+            Some(prepared.as_ref().ok()?.tap_bytes(parameters, shape.capacity.images / 2))
         });
         bytes.sum()
     }
 
-    /// Copies one buffer of activations to another, so many times, and waits. How many bytes.
+    /// Copies one buffer of activations to another `times` times, and waits. Returns the bytes of
+    /// one copy.
     #[expect(unsafe_code, reason = "copies within the device")]
     fn copy_again(&self, times: usize) -> Result<usize, Fault> {
         let mut buffers: Vec<_> = self.activations.buffers.iter().collect();
         buffers.sort_by_key(|buffer| std::cmp::Reverse(buffer.len_bytes()));
         let bytes = buffers[1].len_bytes();
         for _ in 0..times {
-            // SAFETY: both are as long as that, live as long as the device, and are waited for.
+            // SAFETY: both buffers have that length and live as long as the device; the copy is
+            // waited for.
             unsafe { self.compute.scatter(buffers[0].ptr(), bytes, buffers[1].ptr(), bytes, 1)? };
         }
         self.compute.synchronize()?;
@@ -132,8 +138,8 @@ impl Device {
     }
 }
 
-/// How often a second `work` is done, which does it so many times and waits; the first time is not
-/// counted.
+/// How often per second the work is done. `work` does it the given number of times and waits. The
+/// first call is not counted.
 fn times_per_second(
     round_s: f64,
     mut work: impl FnMut(usize) -> Result<(), Fault>,

@@ -1,10 +1,10 @@
 //! The kernels of `kernels/` as data: names, arguments, launch geometry.
 //!
-//! The launcher, the host build of the kernels and the tests all read this one table; the tests
-//! hold it against the committed PTX and against the C++ of every kernel. `kernels/README.md` says
-//! what each kernel computes and what its arguments mean. This module knows nothing of devices.
+//! The launcher, the host build of the kernels and the tests all read this table; the tests compare
+//! it with the committed PTX and with the C++ of every kernel. `kernels/README.md` states what each
+//! kernel computes and what its arguments mean. This module does not depend on devices.
 
-/// What a device buffer holds.
+/// The element type of a device buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Element {
     /// One byte.
@@ -38,7 +38,7 @@ impl Element {
 pub enum Arg {
     /// A buffer that is only written.
     Out(Element),
-    /// A buffer that is written, or null where the result is not wanted.
+    /// A buffer that is only written, or null if the result is not wanted.
     OutOrNull(Element),
     /// A buffer that is read and written.
     InOut(Element),
@@ -64,7 +64,7 @@ impl Arg {
     }
 }
 
-/// Items of one group that a kernel can number with 32 bits, the rounding up to blocks included.
+/// Largest number of items of one group: 32 bits can number them after rounding up to blocks.
 pub const ITEMS_MAX: u64 = 1 << 31;
 
 /// One kernel entry.
@@ -78,7 +78,7 @@ pub struct Entry {
     pub args: &'static [(&'static str, Arg)],
     /// Threads of a block, which is one-dimensional.
     pub threads: u32,
-    /// Items that one block works on; `kernels/README.md` says what an item of a kernel is.
+    /// Items of one block; `kernels/README.md` states what an item of each kernel is.
     pub items_per_block: u32,
 }
 

@@ -1,7 +1,7 @@
 //! The thread of one GPU, which makes and uses everything of that GPU alone.
 //!
 //! A fault that is not a matter of memory gives the GPU up: the thread waits for what is still
-//! running, says why, puts the batches that it had taken back into the queue, and ends.
+//! running, says why, puts the batches that it had batches_taken back into the queue, and ends.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -23,18 +23,18 @@ pub(super) fn serve(
 ) {
     let ordinal = gpu.ordinal;
     // The receiver lives as long as the threads do, unless the program ends.
-    let tell = |message| drop(sender.send(message));
+    let send = |message| drop(sender.send(message));
     let lost = LostByPanic { ordinal, sender };
     match Device::open(gpu, models, settings) {
-        Err(fault) => tell(Message::Lost(ordinal, fault)),
+        Err(fault) => send(Message::Lost(ordinal, fault)),
         Ok((mut device, opened)) => {
-            tell(Message::Ready(opened));
+            send(Message::Ready(opened));
             if let Err(fault) = device.work(queue, sender) {
-                // Nothing may read the batches' memory when others take them. A lost device has
-                // stopped, and says so by an error.
+                // Nothing may still read the memory of the batches when other GPUs take them. A
+                // lost device has stopped; then this call returns an error.
                 drop(device.context.synchronize());
-                // Told before another GPU can finish the run with what this one gives back.
-                tell(Message::Lost(ordinal, fault));
+                // Reported before another GPU can finish the run with the batches of this one.
+                send(Message::Lost(ordinal, fault));
                 let batches = std::mem::take(&mut device.open);
                 queue.give_back(batches.into_iter().map(|open| open.batch));
             }
@@ -43,7 +43,7 @@ pub(super) fn serve(
     std::mem::forget(lost);
 }
 
-/// Says that the thread died, when it unwinds.
+/// Reports the loss of the GPU if the thread panics.
 struct LostByPanic<'a> {
     ordinal: usize,
     sender: &'a Sender<Message>,
@@ -51,12 +51,13 @@ struct LostByPanic<'a> {
 
 impl Drop for LostByPanic<'_> {
     fn drop(&mut self) {
-        let fault = Fault::new("the thread", "died of a fault of this program", FaultKind::Fatal);
+        let fault =
+            Fault::new("the thread", "panicked, which is a bug of this program", FaultKind::Fatal);
         drop(self.sender.send(Message::Lost(self.ordinal, fault)));
     }
 }
 
-/// Why a GPU cannot be used, and what helps.
+/// Why a GPU cannot be used, with a remedy.
 pub(super) fn refusal(ordinal: usize, fault: &Fault) -> Refusal {
     let hint = match fault.kind {
         FaultKind::OutOfMemory => {
@@ -65,7 +66,7 @@ pub(super) fn refusal(ordinal: usize, fault: &Fault) -> Refusal {
         }
         FaultKind::Unsupported => "try the other engine with `--conv cublas`",
         FaultKind::Fatal => {
-            "run `lpips doctor --selftest --device cuda`; `nvidia-smi` and `dmesg` tell of \
+            "run `lpips doctor --selftest --device cuda`; `nvidia-smi` and `dmesg` report \
              faults of the GPU"
         }
     };

@@ -1,36 +1,36 @@
-//! Walks a plan on a GPU: a net prepared for one size, and the walk itself.
+//! A net prepared for one size of images on a GPU, and the walk of its plan.
 
 mod rehearsal;
 
 use super::conv::{Call, Conv, Engine};
 use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
 use super::kernels::{Extents, Format, Kernels, PairFeatures, Window};
-use super::memory::{Activations, Needs, Room, aligned};
+use super::memory::{Activations, Capacity, Needs, aligned};
 use super::parameters::{Parameters, resident};
 use crate::eval::{Distance, Map, Unscored, Wanted};
 use crate::image::{Depth, Size};
 use crate::net::plan::{ConvStep, Plan, Shape, Slot, Step, View};
 
-/// Elements of a tensor that the libraries count with 32 bits, sign included.
+/// Largest number of elements of a tensor: the libraries use signed 32-bit integers.
 const ELEMENTS_MAX: usize = i32::MAX as usize;
 
 impl Parameters {
-    /// Bytes of the results of a pair of images of `size`, nearly.
+    /// Approximate size of the results of one pair of images of `size`, in bytes.
     pub(super) fn pair_bytes(&self, size: Size) -> usize {
         let plan = Plan::new(self.net.spec(), size.height, size.width);
         plan.map_or(0, |plan| Layout::new(0, &plan.taps, 1, self.wanted).end)
     }
 }
 
-/// Where the results of one net lie within a slot's results, for a full micro-batch. All parts
-/// start at aligned offsets.
+/// Offsets of the results of one net within a slot's results, for a full micro-batch. All of them
+/// are aligned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Layout {
     /// f64 (pair, layer).
     means: usize,
     /// f32 (pair, position), per layer.
     maps: Vec<usize>,
-    /// f32 (pair, position), of this layer.
+    /// The layer, and f32 (pair, position).
     reference_sum: Option<(usize, usize)>,
     /// First byte after all of them.
     end: usize,
@@ -59,11 +59,11 @@ pub(super) struct Prepared {
     plan: Plan,
     /// Images of a micro-batch.
     images: usize,
-    /// Images of one convolution; less than all of them where 32 bits cannot count the elements.
+    /// Images of one convolution: fewer than all where 32 bits cannot count the elements.
     images_per_conv: usize,
     /// In the order of the plan's convolutions.
     convs: Vec<Box<dyn Conv>>,
-    /// Partial sums per pair, per layer; on the host, and u32 on the device.
+    /// Partial sums of one pair, per layer; on the host, and as u32 on the device.
     tiles: Vec<usize>,
     tiles_device: DeviceBuffer,
     positions_device: DeviceBuffer,
@@ -71,9 +71,9 @@ pub(super) struct Prepared {
     pub(super) needs: Needs,
 }
 
-/// What a walk works with.
+/// What a walk uses beside the parameters.
 #[derive(Clone, Copy)]
-pub(super) struct Bench<'a> {
+pub(super) struct Resources<'a> {
     pub(super) stream: &'a Stream,
     pub(super) kernels: &'a Kernels,
     pub(super) activations: &'a Activations,
@@ -81,27 +81,27 @@ pub(super) struct Bench<'a> {
 
 /// One micro-batch on the device.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Micro {
+pub(super) struct MicroBatch {
     /// (image, row, column, RGB).
     pub(super) pixels: DevicePtr,
     pub(super) depth: Depth,
-    /// Images that are there; the rest of the micro-batch is padding.
+    /// Images in use; the rest of the micro-batch is padding.
     pub(super) images: usize,
     /// u32 [pair][reference, distorted].
     pub(super) indices: DevicePtr,
     pub(super) pairs: usize,
-    /// A slot's results.
+    /// The results of a slot.
     pub(super) results: DevicePtr,
 }
 
 impl Prepared {
-    /// Prepares `parameters` for micro-batches with this room, with results from byte `start` on.
-    /// `Ok(Err(..))` where a pair of this size has no score.
+    /// Prepares `parameters` for micro-batches of this capacity. Results begin at byte `start`.
+    /// Returns `Ok(Err(..))` where pairs of this size get no score.
     pub(super) fn new(
         parameters: &Parameters,
         engine: &dyn Engine,
         (kernels, stream): (&Kernels, &Stream),
-        (size, Room { images, pairs }): (Size, Room),
+        (size, Capacity { images, pairs }): (Size, Capacity),
         start: usize,
     ) -> Result<Result<Prepared, Unscored>, Fault> {
         let Parameters { net, format, input_channels, precision, wanted, .. } = *parameters;
@@ -156,14 +156,14 @@ impl Prepared {
         }))
     }
 
-    /// Queues everything from pixels to results on the bench's stream.
+    /// Queues everything from pixels to results on the stream.
     pub(super) fn walk(
         &self,
         parameters: &Parameters,
-        bench: Bench<'_>,
-        micro: Micro,
+        resources: Resources<'_>,
+        micro: MicroBatch,
     ) -> Result<(), Fault> {
-        let Bench { stream, kernels, activations } = bench;
+        let Resources { stream, kernels, activations } = resources;
         let Parameters { format, scaling, .. } = *parameters;
         let Shape { h, w, .. } = self.plan.input;
         let input = Extents { images: micro.images, c: parameters.input_channels, h, w };
@@ -176,13 +176,13 @@ impl Prepared {
             match *step {
                 Step::Conv(ConvStep { weight, src, dst, .. }) => {
                     let conv = convs.next().expect("a convolution for each of the plan's");
-                    self.convolve(&**conv, parameters, weight, bench, (src, dst))?;
+                    self.convolve(&**conv, parameters, weight, resources, (src, dst))?;
                 }
                 Step::MaxPool { kernel, stride, src, dst } => {
-                    self.pool(format, bench, (src, dst), Window { kernel, stride, pad: 0 })?;
+                    self.pool(format, resources, (src, dst), Window { kernel, stride, pad: 0 })?;
                 }
                 Step::Tap { layer, src } => {
-                    self.tap(parameters, bench, micro, (layer, src), partial_at)?;
+                    self.tap(parameters, resources, micro, (layer, src), partial_at)?;
                     partial_at += size_of::<f64>() * micro.pairs * self.tiles[layer];
                 }
             }
@@ -193,24 +193,24 @@ impl Prepared {
         kernels.finish(stream, means, activations.partial.ptr(), tiles, positions, counts)
     }
 
-    /// Queues the taps alone, on whatever the last walk left in the buffers.
+    /// Queues the taps alone, on what the last walk left in the buffers.
     pub(super) fn walk_taps(
         &self,
-        of: &Parameters,
-        on: Bench<'_>,
-        micro: Micro,
+        parameters: &Parameters,
+        resources: Resources<'_>,
+        micro: MicroBatch,
     ) -> Result<(), Fault> {
         let mut partial_at = 0;
         for step in &self.plan.steps {
             if let Step::Tap { layer, src } = *step {
-                self.tap(of, on, micro, (layer, src), partial_at)?;
+                self.tap(parameters, resources, micro, (layer, src), partial_at)?;
                 partial_at += size_of::<f64>() * micro.pairs * self.tiles[layer];
             }
         }
         Ok(())
     }
 
-    /// Bytes of features that the taps of so many pairs read.
+    /// Bytes of features that the taps of `pairs` pairs read.
     pub(super) fn tap_bytes(&self, parameters: &Parameters, pairs: usize) -> usize {
         let elements: usize = self.plan.taps.iter().map(|tap| tap.c * tap.h * tap.w).sum();
         2 * pairs * elements * parameters.format.element().bytes()
@@ -221,10 +221,10 @@ impl Prepared {
         conv: &dyn Conv,
         parameters: &Parameters,
         weight: usize,
-        bench: Bench<'_>,
+        resources: Resources<'_>,
         (src, dst): (View, View),
     ) -> Result<(), Fault> {
-        let Bench { stream, kernels, activations } = bench;
+        let Resources { stream, kernels, activations } = resources;
         let element = parameters.format.element().bytes();
         let c_in = parameters.channels(src);
         let src_bytes = element * c_in * src.shape.h * src.shape.w;
@@ -246,11 +246,11 @@ impl Prepared {
     fn pool(
         &self,
         format: Format,
-        bench: Bench<'_>,
+        resources: Resources<'_>,
         (src, dst): (View, View),
         window: Window,
     ) -> Result<(), Fault> {
-        let Bench { stream, kernels, activations } = bench;
+        let Resources { stream, kernels, activations } = resources;
         let Shape { c, h, w } = src.shape;
         let from = Extents { images: self.images, c, h, w };
         let out = (dst.shape.h, dst.shape.w);
@@ -261,12 +261,12 @@ impl Prepared {
     fn tap(
         &self,
         parameters: &Parameters,
-        bench: Bench<'_>,
-        micro: Micro,
+        resources: Resources<'_>,
+        micro: MicroBatch,
         (layer, src): (usize, View),
         partial_at: usize,
     ) -> Result<(), Fault> {
-        let Bench { stream, kernels, activations } = bench;
+        let Resources { stream, kernels, activations } = resources;
         let Shape { c, h, w } = src.shape;
         let features = PairFeatures {
             features: address(activations, src),
@@ -288,7 +288,7 @@ impl Prepared {
         }
     }
 
-    /// Reads what a walk left for one of its pairs in `results`, a copy of the slot's.
+    /// Reads the distance of one pair from `results`, a copy of the slot's results.
     pub(super) fn distance(&self, results: &[u8], pair: usize) -> Distance {
         let layers = self.tiles.len();
         let map = |layer: usize, at: usize| {
@@ -306,7 +306,7 @@ impl Prepared {
     }
 }
 
-/// `count` values from the `first` on of the array that starts at byte `at`.
+/// `count` values, beginning with index `first`, of the array that starts at byte `at`.
 fn values<T: bytemuck::Pod>(bytes: &[u8], at: usize, first: usize, count: usize) -> Vec<T> {
     let start = at + first * size_of::<T>();
     bytemuck::pod_collect_to_vec(&bytes[start..][..count * size_of::<T>()])

@@ -1,9 +1,9 @@
 //! Convolution as matrix products of cuBLAS, for machines without cuDNN.
 //!
-//! A 1x1 convolution is a product as it stands. Any other first becomes a matrix of patches, a row
-//! per output position (im2col), in chunks that fit the workspace. Every image is a product of its
-//! own within a batched call of one fixed size, so that it is treated alike wherever it lies in the
-//! micro-batch.
+//! A 1x1 convolution already is a product. For any other, im2col first writes a matrix of patches,
+//! one row per output position, in chunks that fit into the workspace. Every image is a separate
+//! product within a batched call of fixed size, so that its result does not depend on its position
+//! in the micro-batch.
 #![expect(unsafe_code, reason = "calls of cuBLAS")]
 
 use std::ffi::{c_int, c_longlong, c_void};
@@ -18,11 +18,12 @@ use super::{Call, Conv, Engine, Geometry, Packed, channels_last, rounded_up, to_
 use crate::eval::Precision;
 use crate::net::weights;
 
-/// Scratch of cuBLAS itself. With a fixed one, its choice of algorithm has no history.
+/// Scratch memory of cuBLAS itself. Its size is fixed, so that the choice of algorithm does not
+/// depend on earlier calls.
 const HANDLE_BYTES: usize = 32 << 20;
-/// The matrix of patches stays below this, whatever is free.
+/// Limit for the matrix of patches, independent of free memory.
 const WORKSPACE_BYTES_MAX: usize = 256 << 20;
-/// Elements of a row of the patch matrix come in multiples of this (16 bytes of halves).
+/// The elements of a row of the patch matrix are a multiple of this (16 bytes in fp16).
 const ROW_UNIT: usize = 8;
 
 /// Names the call in the error.
@@ -41,7 +42,7 @@ fn check(call: &str, result: Result<(), CublasError>) -> Result<(), Fault> {
 #[derive(Debug)]
 struct Handle {
     raw: sys::cublasHandle_t,
-    /// Freed after the handle, see drop.
+    /// Freed after the handle, which `drop` destroys first.
     _workspace: DeviceBuffer,
 }
 
@@ -66,12 +67,12 @@ impl Cublas {
             .map_err(|error| check("cublasCreate", Err(error)).expect_err("it is an error"))?;
         let pointer = workspace.ptr().as_mut_ptr();
         let handle = Handle { raw, _workspace: workspace };
-        // SAFETY: the handle and the stream are alive; cudarc's two names are one type of CUDA's.
+        // SAFETY: the handle and the stream are alive; cudarc has two names for one type of CUDA.
         check("cublasSetStream", unsafe { result::set_stream(raw, stream.handle().cast()) })?;
         // SAFETY: the workspace lives as long as the handle.
         let set = unsafe { sys::cublasSetWorkspace_v2(raw, pointer, HANDLE_BYTES) };
         check("cublasSetWorkspace", set.result())?;
-        // SAFETY: the handle is alive. TF32 comes with the compute type of a call, or not at all.
+        // SAFETY: the handle is alive. Only the compute type of a call enables TF32.
         let set = unsafe { sys::cublasSetMathMode(raw, sys::cublasMath_t::CUBLAS_DEFAULT_MATH) };
         check("cublasSetMathMode", set.result())?;
         Ok(Cublas { handle: Rc::new(handle) })
@@ -110,8 +111,8 @@ impl Engine for Cublas {
     }
 }
 
-/// How the patch matrix is cut. Chunks are alike for every image: whole images of a number that
-/// divides the micro-batch, or equal parts of one image.
+/// How the patch matrix is divided. Every image gets the same chunks: either several whole images
+/// at once, a number that divides the micro-batch, or equal parts of one image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Chunks {
     /// Elements of a row.
@@ -120,7 +121,7 @@ struct Chunks {
     images: usize,
     /// Rows of an image at once; all of them if `images` is more than one.
     rows: usize,
-    /// Whether the source is the patch matrix.
+    /// Whether the source itself serves as the patch matrix.
     direct: bool,
 }
 
@@ -185,16 +186,17 @@ impl Conv for Product {
         call.kernels.bias_relu(call.stream, self.format, call.dst, bias, all, out)
     }
 
-    /// Every image is a product of its own already.
-    fn turn(&self) -> Result<bool, Fault> {
+    /// There is no other: every image is a separate product already.
+    fn switch_to_next(&self) -> Result<bool, Fault> {
         Ok(false)
     }
 }
 
 impl Product {
-    /// For each of `images` images: `rows` rows of outputs are rows of patches times the weights.
+    /// Computes `rows` rows of outputs of each of `images` images: rows of patches times the
+    /// weights.
     ///
-    /// cuBLAS counts columns first: a row-major (rows, c) matrix is its (c, rows).
+    /// cuBLAS is column-major: a row-major (rows, c) matrix is a (c, rows) matrix there.
     fn product(
         &self,
         call: Call<'_>,
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_alike_for_every_image_and_fit_the_workspace() {
+    fn chunks_are_the_same_for_every_image_and_fit_the_workspace() {
         for (images, side, kernel) in [(32, 256, 3), (30, 100, 3), (2, 1024, 3), (2, 3000, 5)] {
             let geometry = geometry(images, side, kernel);
             for format in [Format::NhwcF32, Format::NhwcF16] {

@@ -1,13 +1,13 @@
 //! Convolution, bias and ReLU as one call of cuDNN.
 //!
-//! Strict fp32 runs in NCHW with FMA arithmetic, where cuDNN's fp32 kernels are at home; tensor
-//! cores (tf32, fp16) want NHWC. `ways` says which algorithms are tried, in which order and on how
-//! many images at a time; here the first of them runs that the library does not refuse. Where it
-//! refuses to write a part of a buffer's channels, the output goes to scratch and is copied.
+//! Strict fp32 runs in NCHW with FMA arithmetic, for which cuDNN's fp32 kernels are made; tensor
+//! cores (tf32, fp16) need NHWC. `variants` lists the algorithms to try, in order, with the number
+//! of images per call. This module runs the first one that the library accepts. Where the library
+//! cannot write a part of a buffer's channels, the output goes to scratch memory and is copied.
 #![expect(unsafe_code, reason = "calls of cuDNN")]
 
 mod descriptors;
-mod ways;
+mod variants;
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -18,15 +18,15 @@ use cudarc::cudnn::{result, sys};
 use self::descriptors::{
     Activation, Convolution, FilterShape, Handle, Tensor, check, data_type, four, layout,
 };
-use self::ways::{Subject, Target, Way};
+use self::variants::{Problem, Target, Variant};
 use super::super::driver::{DevicePtr, Fault, FaultKind, Stream};
 use super::super::kernels::Format;
 use super::{Call, Conv, Engine, Geometry, Packed, channels_last, rounded_up, to_bytes};
 use crate::eval::Precision;
 use crate::net::weights;
 
-/// Scratch memory that a convolution has at least, so that there is room for another way if the
-/// first is refused.
+/// Least scratch memory of a convolution, so that other variants fit if the library refuses the
+/// first.
 const WORKSPACE_BYTES: usize = 64 << 20;
 /// Parts of the workspace start at multiples of this.
 const ALIGNMENT: usize = 256;
@@ -37,7 +37,7 @@ pub(in crate::eval::cuda) struct Cudnn {
     shared: Rc<Shared>,
 }
 
-/// What all convolutions use.
+/// What all convolutions share.
 #[derive(Debug)]
 struct Shared {
     handle: Handle,
@@ -46,13 +46,13 @@ struct Shared {
 
 impl Cudnn {
     /// Makes a handle that works on `stream`, in the current context. The library must have been
-    /// found complete: a missing part ends the process.
+    /// found complete: a missing part would end the process.
     pub(in crate::eval::cuda) fn new(stream: &Stream) -> Result<Cudnn, Fault> {
         let handle = Handle::new()?;
-        // SAFETY: both are alive; cudarc's two names are one type of CUDA's.
+        // SAFETY: both are alive; cudarc has two names for one type of CUDA.
         check("cudnnSetStream", unsafe { result::set_stream(handle.0, stream.handle().cast()) })?;
         let relu = Activation::new()?;
-        // NaN must survive, or the overflow of a half would vanish in the next layer.
+        // NaN must propagate, or an overflow in fp16 would disappear in the next layer.
         // SAFETY: the descriptor is alive.
         let set = unsafe {
             result::set_activation_descriptor(
@@ -76,7 +76,7 @@ impl Engine for Cudnn {
         }
     }
 
-    /// What cuDNN's kernels for a first layer are fastest with.
+    /// The number with which cuDNN's kernels for a first layer are fastest.
     fn input_channels(&self, precision: Precision) -> usize {
         match precision {
             Precision::Fp32 | Precision::Tf32 => 3,
@@ -105,11 +105,11 @@ impl Engine for Cudnn {
 /// A convolution of one shape.
 #[derive(Debug)]
 struct Fused {
-    subject: Subject,
+    problem: Problem,
     bias: Tensor,
-    /// How it runs, and what is left to try.
-    way: RefCell<Way>,
-    rest: RefCell<std::vec::IntoIter<ways::Attempt>>,
+    /// The variant that runs, and the candidates that were not tried yet.
+    variant: RefCell<Variant>,
+    remaining: RefCell<std::vec::IntoIter<variants::Candidate>>,
     workspace_bytes: usize,
 }
 
@@ -129,46 +129,47 @@ impl Fused {
         };
         check("cudnnSetFilter4dDescriptor", set)?;
         let convolution = Convolution::square(&geometry, precision)?;
-        let subject = Subject { shared, filter, convolution, geometry, format };
-        let mut rest = subject.attempts(precision)?.into_iter();
-        let way = subject.next(&mut rest, ways::WORKSPACE_BYTES_MAX)?.ok_or_else(|| {
-            let call = format!("a convolution of {geometry:?}");
-            Fault::new(call, "cuDNN has no algorithm for it", FaultKind::Unsupported)
-        })?;
+        let problem = Problem { shared, filter, convolution, geometry, format };
+        let mut remaining = problem.candidates(precision)?.into_iter();
+        let variant =
+            problem.next(&mut remaining, variants::WORKSPACE_BYTES_MAX)?.ok_or_else(|| {
+                let call = format!("a convolution of {geometry:?}");
+                Fault::new(call, "cuDNN has no algorithm for it", FaultKind::Unsupported)
+            })?;
         let bias = Tensor::dense(format, [1, out.c, 1, 1])?;
         Ok(Fused {
-            subject,
+            problem,
             bias,
-            workspace_bytes: way.workspace_bytes().max(WORKSPACE_BYTES),
-            way: RefCell::new(way),
-            rest: RefCell::new(rest),
+            workspace_bytes: variant.workspace_bytes().max(WORKSPACE_BYTES),
+            variant: RefCell::new(variant),
+            remaining: RefCell::new(remaining),
         })
     }
 
-    /// The address of the part that is written.
+    /// The address of the channels that are written.
     fn part(&self, dst: DevicePtr) -> DevicePtr {
-        let Geometry { out, h_out, w_out, .. } = self.subject.geometry;
-        let elements = match self.subject.format {
+        let Geometry { out, h_out, w_out, .. } = self.problem.geometry;
+        let elements = match self.problem.format {
             Format::NchwF32 => out.c_first * h_out * w_out,
             Format::NhwcF32 | Format::NhwcF16 => out.c_first,
         };
-        dst.offset(elements * self.subject.format.element().bytes())
+        dst.offset(elements * self.problem.format.element().bytes())
     }
 
-    fn run_way(&self, way: &Way, call: Call<'_>) -> Result<(), Fault> {
-        let Geometry { from, out, h_out, w_out, .. } = self.subject.geometry;
-        let element = self.subject.format.element().bytes();
+    fn run_variant(&self, variant: &Variant, call: Call<'_>) -> Result<(), Fault> {
+        let Geometry { from, out, h_out, w_out, .. } = self.problem.geometry;
+        let element = self.problem.format.element().bytes();
         let (src_bytes, dst_bytes) =
             (element * from.c * from.h * from.w, element * out.c_slot * h_out * w_out);
-        for first in (0..from.images).step_by(way.images) {
+        for first in (0..from.images).step_by(variant.images) {
             let src = call.src.offset(first * src_bytes);
             let place = self.part(call.dst).offset(first * dst_bytes);
-            match way.target {
-                Target::Place => self.forward(way, call, src, place)?,
+            match variant.target {
+                Target::Place => self.forward(variant, call, src, place)?,
                 Target::Scratch => {
-                    let scratch = call.workspace.offset(rounded_up(way.bytes, ALIGNMENT));
-                    self.forward(way, call, src, scratch)?;
-                    self.copy_to_place(way.images, call.stream, place, scratch)?;
+                    let scratch = call.workspace.offset(rounded_up(variant.bytes, ALIGNMENT));
+                    self.forward(variant, call, src, scratch)?;
+                    self.copy_to_place(variant.images, call.stream, place, scratch)?;
                 }
             }
         }
@@ -177,42 +178,42 @@ impl Fused {
 
     fn forward(
         &self,
-        way: &Way,
+        variant: &Variant,
         call: Call<'_>,
         src: DevicePtr,
         target: DevicePtr,
     ) -> Result<(), Fault> {
         let (one, zero) = (1.0f32, 0.0f32);
-        let workspace = match way.bytes {
+        let workspace = match variant.bytes {
             0 => std::ptr::null_mut(),
             _ => call.workspace.as_mut_ptr(),
         };
         // SAFETY: the walk's buffers hold all images of the geometry, the workspace what
         // `workspace_bytes` says; descriptors and the two scalars are read before the call returns.
-        // `z` is the output itself, times zero.
+        // `z` is the output itself, multiplied by zero.
         let ran = unsafe {
             result::convolution_bias_activation_forward(
-                self.subject.shared.handle.0,
+                self.problem.shared.handle.0,
                 (&raw const one).cast::<c_void>(),
-                way.from.0,
+                variant.from.0,
                 src.as_ptr(),
-                self.subject.filter.0,
+                self.problem.filter.0,
                 call.filter.weight.ptr().as_ptr(),
-                self.subject.convolution.0,
-                way.algorithm,
+                self.problem.convolution.0,
+                variant.algorithm,
                 workspace,
-                way.bytes,
+                variant.bytes,
                 (&raw const zero).cast::<c_void>(),
-                way.output.0,
+                variant.output.0,
                 target.as_ptr(),
                 self.bias.0,
                 call.filter.bias.ptr().as_ptr(),
-                self.subject.shared.relu.0,
-                way.output.0,
+                self.problem.shared.relu.0,
+                variant.output.0,
                 target.as_mut_ptr(),
             )
         };
-        let name = format!("cudnnConvolutionBiasActivationForward, {:?}", way.algorithm);
+        let name = format!("cudnnConvolutionBiasActivationForward, {:?}", variant.algorithm);
         check(&name, ran)
     }
 
@@ -223,14 +224,14 @@ impl Fused {
         place: DevicePtr,
         scratch: DevicePtr,
     ) -> Result<(), Fault> {
-        let Geometry { out, h_out, w_out, .. } = self.subject.geometry;
-        let element = self.subject.format.element().bytes();
+        let Geometry { out, h_out, w_out, .. } = self.problem.geometry;
+        let element = self.problem.format.element().bytes();
         let positions = h_out * w_out;
-        let (row, pitch, rows) = match self.subject.format {
+        let (row, pitch, rows) = match self.problem.format {
             Format::NchwF32 => (out.c * positions, out.c_slot * positions, images),
             Format::NhwcF32 | Format::NhwcF16 => (out.c, out.c_slot, images * positions),
         };
-        // SAFETY: the source was written by the call before; the target is the walk's buffer.
+        // SAFETY: the previous call wrote the source; the target is a buffer of the walk.
         unsafe { stream.scatter(place, pitch * element, scratch, row * element, rows) }
     }
 }
@@ -242,17 +243,18 @@ impl Conv for Fused {
 
     fn run(&self, call: Call<'_>) -> Result<(), Fault> {
         loop {
-            let ran = self.run_way(&self.way.borrow(), call);
-            // What a library refuses once it refuses always: the choice stays deterministic.
+            let ran = self.run_variant(&self.variant.borrow(), call);
+            // A library that refuses a variant once always refuses it, so the choice is
+            // deterministic.
             let is_refused = ran.as_ref().is_err_and(|fault| fault.kind == FaultKind::Unsupported);
-            if !is_refused || !self.turn()? {
+            if !is_refused || !self.switch_to_next()? {
                 return ran;
             }
         }
     }
 
-    fn turn(&self) -> Result<bool, Fault> {
-        let next = self.subject.next(&mut *self.rest.borrow_mut(), self.workspace_bytes)?;
-        Ok(next.map(|way| *self.way.borrow_mut() = way).is_some())
+    fn switch_to_next(&self) -> Result<bool, Fault> {
+        let next = self.problem.next(&mut *self.remaining.borrow_mut(), self.workspace_bytes)?;
+        Ok(next.map(|variant| *self.variant.borrow_mut() = variant).is_some())
     }
 }

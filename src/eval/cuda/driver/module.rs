@@ -1,4 +1,4 @@
-//! Kernels: PTX text, compiled by the driver.
+//! Modules of kernels: PTX text that the driver compiles.
 #![expect(unsafe_code, reason = "calls of the CUDA driver")]
 
 use std::ffi::{CString, c_void};
@@ -15,7 +15,7 @@ pub(in crate::eval::cuda) struct Module(sys::CUmodule);
 #[derive(Clone, Copy, Debug)]
 pub(in crate::eval::cuda) struct Function(pub(in crate::eval::cuda) sys::CUfunction);
 
-/// Room for what the compiler has to say.
+/// Bytes of the buffer for the compiler's messages.
 const JIT_LOG_BYTES: usize = 4096;
 
 impl Module {
@@ -50,7 +50,7 @@ impl Module {
         Ok(Module(module))
     }
 
-    /// Looks a kernel up by its entry's name.
+    /// Looks up a kernel by the name of its entry.
     pub(in crate::eval::cuda) fn function(&self, entry: &str) -> Result<Function, Fault> {
         let call = format!("cuModuleGetFunction of `{entry}`");
         let name = CString::new(entry)

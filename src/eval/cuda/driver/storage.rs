@@ -1,4 +1,4 @@
-//! Memory that has an owner: on a device, and page-locked on the host.
+//! Owners of memory: on a device, and page-locked on the host.
 #![expect(unsafe_code, reason = "calls of the CUDA driver")]
 
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use cudarc::driver::{result, sys};
 
 use super::{Context, DevicePtr, Fault, checked};
 
-/// Memory of a device. Whoever drops it has synchronised with all that uses it.
+/// Memory of a device. Before it is dropped, all work that uses it must have been synchronised
+/// with.
 #[derive(Debug)]
 pub(in crate::eval::cuda) struct DeviceBuffer {
     ptr: DevicePtr,
@@ -15,11 +16,11 @@ pub(in crate::eval::cuda) struct DeviceBuffer {
 }
 
 impl DeviceBuffer {
-    /// Nothing.
+    /// No memory.
     pub(in crate::eval::cuda) const EMPTY: DeviceBuffer =
         DeviceBuffer { ptr: DevicePtr(0), len_bytes: 0 };
 
-    /// Allocates; the content is unknown.
+    /// Allocates memory with unspecified content.
     pub(in crate::eval::cuda) fn new(len_bytes: usize) -> Result<DeviceBuffer, Fault> {
         if len_bytes == 0 {
             return Ok(DeviceBuffer::EMPTY);
@@ -56,7 +57,7 @@ pub(in crate::eval::cuda) struct Pinned {
     context: Arc<Context>,
 }
 
-// SAFETY: plain host memory with one owner; freeing makes its context current first.
+// SAFETY: this is plain host memory with one owner; `drop` makes its context current first.
 unsafe impl Send for Pinned {}
 // SAFETY: shared references only read.
 unsafe impl Sync for Pinned {}
@@ -75,7 +76,7 @@ impl Pinned {
         let ptr = checked("cuMemHostAlloc", ptr)
             .map_err(|fault| fault.at(&format!("{len_bytes} bytes")))?
             .cast::<u8>();
-        // SAFETY: `ptr` points to `len_bytes` bytes that nobody else knows.
+        // SAFETY: `ptr` points to `len_bytes` bytes that have no other owner yet.
         unsafe { ptr.write_bytes(0, len_bytes) };
         Ok(Pinned { ptr, len_bytes, context: Arc::clone(context) })
     }

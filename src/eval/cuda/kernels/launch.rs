@@ -1,4 +1,4 @@
-//! The one place where a kernel is launched: arguments are compared with the table of entries.
+//! The only place where a kernel is launched. It compares the arguments with the table of entries.
 #![expect(unsafe_code, reason = "kernel launches")]
 
 use std::ffi::c_void;
@@ -62,7 +62,7 @@ impl Kernels {
             })
             .collect();
         // SAFETY: number and kinds of the arguments were compared with the entry's; the driver
-        // copies their values before it returns. That buffers are large enough is the walk's duty.
+        // copies their values before it returns. The walk guarantees that buffers are large enough.
         let launched = unsafe {
             result::launch_kernel(
                 function.0,
@@ -78,7 +78,7 @@ impl Kernels {
 }
 
 fn fits(value: &Value, kind: Arg) -> Result<(), String> {
-    // Partial sums of layers follow each other without gaps; all else is read in vectors.
+    // Partial sums of layers follow each other without gaps; all other buffers are read in vectors.
     let alignment = match kind.element() {
         Some(Element::F64) => 8,
         _ => 16,

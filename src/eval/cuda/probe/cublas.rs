@@ -1,4 +1,4 @@
-//! Finds cuBLAS, and the library below it.
+//! Finds cuBLAS, and the library that it depends on.
 #![expect(unsafe_code, reason = "calls what shared libraries export")]
 
 use std::ffi::c_int;
@@ -21,7 +21,7 @@ pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
         None => places.cublas(newest),
     };
     chosen.iter().flatten().try_for_each(|file| preload(file))?;
-    // SAFETY: only asks whether the library can be opened.
+    // SAFETY: this only checks whether the library can be opened.
     if !unsafe { sys::is_culib_present() } {
         if let Some([.., newer]) = places.cublas(i32::MAX).as_deref() {
             let named = newer.extension().unwrap_or_default().to_string_lossy();
@@ -55,6 +55,6 @@ pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
             let reason = format!("`{}` is cuBLAS {major}: too old", path.display());
             Err(Problem::new(reason, REMEDY))
         }
-        _ => Err(Problem::new(format!("`{}` does not tell its version", path.display()), REMEDY)),
+        _ => Err(Problem::new(format!("`{}` does not report its version", path.display()), REMEDY)),
     }
 }

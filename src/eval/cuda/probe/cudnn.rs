@@ -1,10 +1,11 @@
-//! Finds cuDNN, which can end the process, without calling it before it is safe.
+//! Finds cuDNN, which can end the process, and calls it only when that is safe.
 //!
-//! `libcudnn.so.9` holds no code. At the first call of a function it opens one of its parts by name
-//! and looks the function up there; where either fails, it calls `abort`. So the parts are opened
-//! here before, all from its own folder and with all their symbols, which fails with a message for
-//! most mixtures of versions; and each part is asked whether it is of one version with those that
-//! it uses. (Tried with every mixture of one part of 9.1.0 or 9.10.2 with the others of the other.)
+//! `libcudnn.so.9` contains no code. At the first call of a function it opens one of its parts by
+//! name and looks up the function there; if either fails, it calls `abort`. So the parts are opened
+//! here first, all from its own folder and with all their symbols, which fails with a message for
+//! most mixtures of versions. Then each part is asked whether its version matches those of the
+//! parts that it uses. (Tested with every mixture of one part of 9.1.0 or 9.10.2 with the others of
+//! the other.)
 #![expect(unsafe_code, reason = "opens shared libraries and calls what they export")]
 
 use std::ffi::c_int;
@@ -22,7 +23,7 @@ use super::{
 const REMEDY: &str = "install cuDNN 9 (pip: nvidia-cudnn-cu12 or -cu13), or name its folder with \
                       `--cuda-libs`; without it `--conv cublas` works, more slowly";
 
-/// Functions of parts that say whether they are of one version with the parts below them.
+/// Functions of parts that report whether their version matches that of the parts below them.
 const VERSION_CHECKS: [(&str, &[u8]); 4] = [
     ("libcudnn_graph.so.9", b"cudnnGraphVersionCheck"),
     ("libcudnn_ops.so.9", b"cudnnOpsVersionCheck"),
@@ -30,8 +31,9 @@ const VERSION_CHECKS: [(&str, &[u8]); 4] = [
     ("libcudnn_adv.so.9", b"cudnnAdvVersionCheck"),
 ];
 
-/// What a newer `libcudnn.so.9` asks of its first part before all else; older parts lack it.
-const ASKED_AT_FIRST: &[u8] = b"cudnnGetLibConfig";
+/// The function of its first part that a newer `libcudnn.so.9` calls before all others. Older parts
+/// lack it.
+const FIRST_CALL: &[u8] = b"cudnnGetLibConfig";
 
 /// cuDNN 9, for CUDA `newest` or older.
 pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
@@ -41,7 +43,7 @@ pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
         None => places.cudnn(),
     };
     found.as_ref().map_or(Ok(()), open)?;
-    // SAFETY: only asks whether the library can be opened.
+    // SAFETY: this only checks whether the library can be opened.
     if !unsafe { sys::is_culib_present() } {
         return Err(Problem::new("cuDNN was not found (libcudnn.so.9)", REMEDY));
     }
@@ -50,12 +52,12 @@ pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
     let path = places::mapped(address(library, "cudnnGetVersion"));
     let path = path.unwrap_or_else(|| "libcudnn.so.9".into());
     match &found {
-        // The loader may find another one first, whose parts are not those that were opened.
+        // The loader may find another library first, whose parts are not those that were opened.
         Some(opened) if !is_same_file(&opened.main, &path) => {
             return Err(not_opened(&path, &opened.main, "libcudnn.so"));
         }
         Some(_) => {}
-        // Where only the loader knows of it.
+        // Only the loader knows where it is.
         None => open(&Cudnn { main: path.clone() })?,
     }
     require(library, symbols::CUDNN, &path)?;
@@ -69,7 +71,7 @@ pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
     let in_name = version_in_name(&path).filter(|name| name.matches('.').count() >= 2);
     if let Some(name) = in_name.filter(|name| !name.starts_with(&text)) {
         let folder = path.parent().unwrap_or(Path::new(""));
-        return Err(not_whole(folder, &format!("its files are named {name}, and say {text}")));
+        return Err(incomplete(folder, &format!("the files are named {name}, but report {text}")));
     }
     if address(library, symbols::CUDNN_IF_PRESENT).is_some() {
         // SAFETY: as above, and the symbol is there.
@@ -85,43 +87,43 @@ pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
 fn open(cudnn: &Cudnn) -> Result<(), Problem> {
     let folder = cudnn.folder();
     if let Some(flaw) = cudnn.flaw() {
-        return Err(not_whole(folder, &flaw));
+        return Err(incomplete(folder, &flaw));
     }
-    let asks = |bytes: Vec<u8>| bytes.windows(ASKED_AT_FIRST.len()).any(|at| at == ASKED_AT_FIRST);
-    let is_newer = fs_err::read(&cudnn.main).is_ok_and(asks);
+    let calls_it = |bytes: Vec<u8>| bytes.windows(FIRST_CALL.len()).any(|at| at == FIRST_CALL);
+    let is_newer = fs_err::read(&cudnn.main).is_ok_and(calls_it);
     for (index, (name, path)) in cudnn.parts().enumerate() {
         // SAFETY: initialisers of cuDNN have no preconditions.
         let opened = unsafe { Part::open(Some(&path), RTLD_NOW | RTLD_LOCAL) };
         let part = opened.map_err(|error| {
             let error = anyhow::Error::from(error);
-            not_whole(folder, &format!("`{name}` cannot be opened: {error:#}"))
+            incomplete(folder, &format!("`{name}` cannot be opened: {error:#}"))
         })?;
         let check = VERSION_CHECKS.iter().find(|(of, _)| *of == name);
-        // SAFETY: a function of cuDNN without arguments that returns a status. What it needs, the
-        // loader has opened with the part.
+        // SAFETY: it is a function of cuDNN without arguments that returns a status. The loader has
+        // opened what it needs together with the part.
         let status = check.and_then(|(_, check)| unsafe {
             part.get::<unsafe extern "C" fn() -> c_int>(*check).ok().map(|check| check())
         });
         if status.is_some_and(|status| status != 0) {
-            return Err(not_whole(
+            return Err(incomplete(
                 folder,
                 &format!("`{name}` is of another version than the parts that it uses"),
             ));
         }
         // SAFETY: the symbol is only looked up.
-        let has_it = unsafe { part.get::<unsafe extern "C" fn()>(ASKED_AT_FIRST).is_ok() };
+        let has_it = unsafe { part.get::<unsafe extern "C" fn()>(FIRST_CALL).is_ok() };
         if index == 0 && is_newer && !has_it {
-            return Err(not_whole(folder, &format!("`libcudnn.so.9` is newer than `{name}`")));
+            return Err(incomplete(folder, &format!("`libcudnn.so.9` is newer than `{name}`")));
         }
         std::mem::forget(part);
     }
     preload(&cudnn.main)
 }
 
-fn not_whole(folder: &Path, found: &str) -> Problem {
+fn incomplete(folder: &Path, found: &str) -> Problem {
     let folder = folder.display();
     Problem::new(
-        format!("cuDNN in `{folder}` is not whole: expected all parts, of one version; {found}"),
+        format!("cuDNN in `{folder}` is incomplete: expected all parts of one version; {found}"),
         "install it again (pip: install --force-reinstall nvidia-cudnn-cu12 or -cu13), or name \
          another folder with `--cuda-libs`; without it `--conv cublas` works, more slowly",
     )

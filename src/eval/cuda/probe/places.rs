@@ -1,13 +1,13 @@
-//! Where people have CUDA's libraries: folders they name, the loader's path, Python environments,
-//! conda, toolkits, the system.
+//! The folders where CUDA's libraries may be: those that the user names, the loader's path, Python
+//! environments, conda, toolkits, the system.
 //!
-//! Only looks at names of files; opens nothing.
+//! Reads only the names of files, and opens none.
 
 use std::path::{Path, PathBuf};
 
 use super::LIBRARIES_VARIABLE;
 
-/// Parts that cuDNN 9 opens by itself. It ends the process when one is missing.
+/// Parts that cuDNN 9 opens itself. It ends the process if one is missing.
 const CUDNN_PARTS: [&str; 7] = [
     "libcudnn_graph.so.9",
     "libcudnn_ops.so.9",
@@ -23,7 +23,7 @@ const CUDNN_PARTS: [&str; 7] = [
 pub(super) struct Places {
     /// Named by the user.
     explicit: Vec<PathBuf>,
-    /// Those and all others.
+    /// Those, then all others.
     all: Vec<PathBuf>,
 }
 
@@ -47,19 +47,19 @@ impl Places {
         Places { explicit, all }
     }
 
-    /// Those alone that the user names.
+    /// Only the folders that the user names.
     pub(super) fn named(&self) -> Places {
         Places { explicit: self.explicit.clone(), all: self.explicit.clone() }
     }
 
-    /// The driver where the user names it. Elsewhere only the loader's own answer counts: toolkits
-    /// carry a stub of that name.
+    /// The driver in a folder that the user names. Other folders are left to the loader: toolkits
+    /// contain a stub of that name.
     pub(super) fn driver(&self) -> Option<PathBuf> {
         let mut candidates = self.explicit.iter().map(|folder| folder.join("libcuda.so.1"));
         candidates.find(|path| path.is_file())
     }
 
-    /// cuBLAS after the library below it, for CUDA `newest` or older.
+    /// cuBLAS, preceded by the library that it depends on, for CUDA `newest` or older.
     pub(super) fn cublas(&self, newest: i32) -> Option<Vec<PathBuf>> {
         let of_folder = |folder: &PathBuf| {
             majors(newest).find_map(|major| {
@@ -71,7 +71,8 @@ impl Places {
         self.all.iter().find_map(of_folder)
     }
 
-    /// CUDA's run-time compiler, which cuDNN opens by name, and what that opens.
+    /// CUDA's run-time compiler, which cuDNN opens by name, and the library that the compiler
+    /// opens.
     pub(super) fn compiler(&self, newest: i32) -> Vec<PathBuf> {
         let of_folder = |folder: &PathBuf| {
             let main = majors(newest).map(|major| folder.join(format!("libnvrtc.so.{major}")));
@@ -85,7 +86,7 @@ impl Places {
         self.all.iter().find_map(of_folder).unwrap_or_default()
     }
 
-    /// cuDNN; one that is not whole only where there is no other.
+    /// cuDNN. An incomplete one is returned only if there is no other.
     pub(super) fn cudnn(&self) -> Option<Cudnn> {
         let of_folder = |folder: &PathBuf| {
             let main = folder.join("libcudnn.so.9");
@@ -102,7 +103,7 @@ fn majors(newest: i32) -> impl Iterator<Item = i32> {
     [13, 12].into_iter().filter(move |&major| major <= newest)
 }
 
-/// The files of a cuDNN: one that programs open, and its parts beside it.
+/// The files of a cuDNN: the one that programs open, and its parts beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Cudnn {
     pub(super) main: PathBuf,
@@ -117,8 +118,8 @@ impl Cudnn {
         CUDNN_PARTS.into_iter().map(|name| (name, self.folder().join(name)))
     }
 
-    /// What the names of the files tell against it, if anything. They tell versions where they are
-    /// links to files that bear them.
+    /// The problem that the names of the files reveal, if any. Where files are links, the names of
+    /// their targets contain versions.
     pub(super) fn flaw(&self) -> Option<String> {
         let expected = version_in_name(&self.main);
         self.parts().find_map(|(name, part)| {
@@ -134,7 +135,7 @@ impl Cudnn {
     }
 }
 
-/// Such as `9.1.0`, or only `9`, in the name of the file that `path` leads to.
+/// The version, such as `9.1.0` or only `9`, in the name of the file that `path` leads to.
 pub(super) fn version_in_name(path: &Path) -> Option<String> {
     let target = fs_err::canonicalize(path).ok()?;
     let name = target.file_name()?.to_str()?.to_owned();
@@ -163,7 +164,7 @@ fn environments() -> Vec<PathBuf> {
     for folder in std::env::split_paths(&path) {
         let python = folder.join("python3");
         if let Ok(python) = fs_err::canonicalize(&python) {
-            // As it is named, and where it really is: an environment links to its Python.
+            // Both the folder and the target of the link: an environment links to its Python.
             roots.extend(folder.parent().map(Path::to_owned));
             roots.extend(python.parent().and_then(Path::parent).map(Path::to_owned));
             break;
@@ -199,7 +200,7 @@ fn toolkits() -> Vec<PathBuf> {
     roots.retain(|path| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cuda"))
     });
-    // The plain name, the one that an administrator chose, is the shortest.
+    // The shortest name is the plain `cuda`, which is the administrator's choice.
     roots.sort_by_key(|path| path.as_os_str().len());
     roots.extend(["CUDA_HOME", "CUDA_PATH"].iter().filter_map(std::env::var_os).map(PathBuf::from));
     let within = |root: &PathBuf| {
@@ -209,7 +210,7 @@ fn toolkits() -> Vec<PathBuf> {
     roots.iter().flat_map(within).filter(|path| path.is_dir()).collect()
 }
 
-/// What a folder holds, by name; nothing where it cannot be read.
+/// The entries of a folder, sorted by name; none if it cannot be read.
 fn children(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs_err::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<PathBuf> =
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_cudnn_is_preferred_to_an_incomplete_one() {
+    fn a_complete_cudnn_is_preferred_to_an_incomplete_one() {
         let folder = tempfile::tempdir().unwrap();
         let first = folder.path().join("nvidia/a/lib");
         let second = folder.path().join("nvidia/cudnn/lib");
@@ -252,7 +253,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn parts_of_another_version_are_seen_by_their_names() {
+    fn parts_of_another_version_are_detected_by_their_names() {
         let folder = tempfile::tempdir().unwrap();
         let link = |name: &str, version: &str| {
             let target = folder.path().join(name.replace(".so.9", version));
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn cublas_needs_the_library_below_it() {
+    fn cublas_needs_the_library_that_it_depends_on() {
         let folder = tempfile::tempdir().unwrap();
         let lib = folder.path().join("nvidia/cu13/lib");
         touch(&lib.join("libcublas.so.13"));

@@ -3,11 +3,10 @@
 //! A pair must get the same bits in whatever company. A library may promise to be deterministic and
 //! still cut the sums of one tile, and not those of another, to employ all processors: of equal
 //! images in one batch some then get other bits. So a micro-batch of one image, repeated, goes
-//! through the trunk once for every size of images; where a convolution's outputs differ, it turns
-//! to another way to compute, and is tried again.
+//! x to compute, and is tried again.
 #![expect(unsafe_code, reason = "copies within the device")]
 
-use super::{Bench, Prepared, address};
+use super::{Prepared, Resources, address};
 use crate::eval::cuda::conv::{Conv, to_bytes};
 use crate::eval::cuda::driver::{Fault, FaultKind};
 use crate::eval::cuda::kernels::Window;
@@ -15,26 +14,26 @@ use crate::eval::cuda::parameters::Parameters;
 use crate::net::plan::{ConvStep, Step, View};
 
 impl Prepared {
-    /// Rehearses on the bench's stream, in its buffers, and waits.
+    /// Rehearses with these buffers, and waits.
     ///
     /// # Errors
-    /// [`FaultKind::Unsupported`] when a convolution has no way that treats all images alike.
+    /// [`FaultKind::Unsupported`] when a convolution has no algorithm that treats all images alike.
     pub(in crate::eval::cuda) fn rehearse(
         &self,
         parameters: &Parameters,
-        bench: Bench<'_>,
+        resources: Resources<'_>,
     ) -> Result<(), Fault> {
         if self.images < 2 {
             return Ok(());
         }
-        self.repeat_an_image(parameters, bench)?;
+        self.repeat_an_image(parameters, resources)?;
         let mut convs = self.convs.iter();
         for step in &self.plan.steps {
             match *step {
                 Step::Conv(ConvStep { weight, src, dst, .. }) => {
                     let conv = &**convs.next().expect("a convolution for each of the plan's");
-                    while !self.treats_alike(conv, parameters, weight, bench, (src, dst))? {
-                        if !conv.turn()? {
+                    while !self.treats_alike(conv, parameters, weight, resources, (src, dst))? {
+                        if !conv.switch_to_next()? {
                             let call = parameters.conv_name(weight);
                             let reason = "equal images of a batch get different bits";
                             return Err(Fault::new(call, reason, FaultKind::Unsupported));
@@ -43,7 +42,7 @@ impl Prepared {
                 }
                 Step::MaxPool { kernel, stride, src, dst } => {
                     let window = Window { kernel, stride, pad: 0 };
-                    self.pool(parameters.format, bench, (src, dst), window)?;
+                    self.pool(parameters.format, resources, (src, dst), window)?;
                 }
                 Step::Tap { .. } => {}
             }
@@ -52,8 +51,12 @@ impl Prepared {
     }
 
     /// Fills the trunk's input with one image of noise, in the range of normalised pixels.
-    fn repeat_an_image(&self, parameters: &Parameters, bench: Bench<'_>) -> Result<(), Fault> {
-        let Bench { stream, activations, .. } = bench;
+    fn repeat_an_image(
+        &self,
+        parameters: &Parameters,
+        resources: Resources<'_>,
+    ) -> Result<(), Fault> {
+        let Resources { stream, activations, .. } = resources;
         let count = parameters.input_channels * self.plan.input.h * self.plan.input.w;
         let mut state = 1u32;
         let noise: Vec<f32> = (0..count)
@@ -79,26 +82,26 @@ impl Prepared {
         Ok(())
     }
 
-    /// Whether a convolution of equal images gives equal images, bit by bit.
+    /// Whether a convolution of equal images gives equal outputs, bit by bit.
     fn treats_alike(
         &self,
         conv: &dyn Conv,
         parameters: &Parameters,
         weight: usize,
-        bench: Bench<'_>,
+        resources: Resources<'_>,
         (src, dst): (View, View),
     ) -> Result<bool, Fault> {
-        let Bench { stream, kernels, activations } = bench;
+        let Resources { stream, kernels, activations } = resources;
         let image_bytes =
             parameters.format.element().bytes() * dst.c_slot * dst.shape.h * dst.shape.w;
         let target = address(activations, dst);
         if dst.c_first == 0 && dst.shape.c != dst.c_slot {
-            // The other parts of the buffer come later; until then they must not differ.
+            // Later steps fill the other parts of the buffer; until then they must not differ.
             // SAFETY: the buffer holds all images of a micro-batch.
             unsafe { stream.zero(target, self.images * image_bytes)? };
         }
-        self.convolve(conv, parameters, weight, bench, (src, dst))?;
-        // The sums of taps are not needed before there are any.
+        self.convolve(conv, parameters, weight, resources, (src, dst))?;
+        // The buffer for the sums of taps is not in use yet.
         let flag = activations.partial.ptr();
         let words = image_bytes / size_of::<u32>();
         let mut found = [0; size_of::<u32>()];

@@ -26,8 +26,8 @@ pub(super) fn check<T>(call: &str, result: Result<T, CudnnError>) -> Result<T, F
     result.map_err(|error| fault(call, error))
 }
 
-/// `None` where the library says that it has no such thing. Any other failure is a fault and not a
-/// reason to choose another algorithm: bits would depend on it.
+/// `None` where the library reports that it does not support the request. Any other failure is a
+/// fault and no reason to choose another algorithm, because bits would depend on it.
 pub(super) fn unless_refused<T>(
     call: &str,
     result: Result<T, CudnnError>,
@@ -39,8 +39,8 @@ pub(super) fn unless_refused<T>(
     }
 }
 
-/// Owners of cuDNN's objects: made by `$create`, destroyed once by `$destroy`. What destroying
-/// returns is of no use: a lost device returns an error, and there is nothing to do about it.
+/// Owners of cuDNN's objects, made by `$create` and destroyed once by `$destroy`. The result of
+/// destroying is ignored: only a lost device returns an error, and nothing can be done about it.
 macro_rules! owner {
     ($name:ident, $raw:ty, $create:path, $destroy:path) => {
         #[derive(Debug)]

@@ -1,11 +1,13 @@
-//! In which ways cuDNN may compute a convolution, most welcome first.
+//! The variants in which cuDNN can compute a convolution, in order of preference: an algorithm, the
+//! number of images per call, and where the output goes.
 //!
-//! Strict fp32 takes Winograd for 3x3 windows, several times as fast as its products of matrices
-//! and as exact as is promised; other windows take what the library's heuristic (a table, not a
-//! measurement) names, as long as it is deterministic and keeps the precision. Tensor cores are
-//! used by one algorithm alone. Then follow products on fewer images at a time: a kernel may treat
-//! the images of a batch according to their place, as where the last tiles' sums are cut to employ
-//! all processors; with one image at a time there is no place. The slowest comes last.
+//! In strict fp32, 3x3 windows use Winograd, which is several times as fast as matrix products and
+//! exact enough for what is promised. Other windows use what the library's heuristic (a table, not
+//! a measurement) names, if it is deterministic and keeps the precision. One algorithm alone uses
+//! tensor cores. Then follow matrix products on fewer images at a time: a kernel may treat images
+//! differently by their position in the batch, for example when it splits the sums of the last
+//! tiles to use all processors, but a single image has no position to depend on. The slowest
+//! variant comes last.
 #![expect(unsafe_code, reason = "calls of cuDNN")]
 
 use std::ffi::c_int;
@@ -27,33 +29,33 @@ use crate::eval::Precision;
 use crate::eval::cuda::driver::Fault;
 use crate::eval::cuda::kernels::{Format, Window};
 
-/// Scratch memory of one convolution stays below this, whatever is free: enough for Winograd on a
-/// good part of a micro-batch.
+/// Limit for the scratch memory of one convolution, independent of free memory: enough for Winograd
+/// on a large part of a micro-batch.
 pub(super) const WORKSPACE_BYTES_MAX: usize = 1 << 30;
-/// Algorithms that cuDNN has, as many as it may name.
+/// Largest number of algorithms that cuDNN may name: as many as it has.
 const ALGORITHMS_MAX: usize = 8;
 
 /// Where the output of the fused call goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Target {
-    /// Where it belongs.
+    /// To its place in the buffer.
     Place,
-    /// To scratch, from where it is copied.
+    /// To scratch memory, from where it is copied.
     Scratch,
 }
 
-/// A way that may be tried.
+/// A variant to try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Attempt {
-    /// At a time; they divide the geometry's.
+pub(super) struct Candidate {
+    /// Images per call, a divisor of the geometry's images.
     images: usize,
     algorithm: Algorithm,
     target: Target,
 }
 
-/// A way that the library says it has.
+/// A variant that the library supports.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct Variant {
     pub(super) images: usize,
     pub(super) algorithm: Algorithm,
     pub(super) target: Target,
@@ -62,12 +64,12 @@ pub(super) struct Way {
     /// Inputs and outputs of one call.
     pub(super) from: Tensor,
     pub(super) output: Tensor,
-    /// Of the outputs in scratch.
+    /// Bytes of the outputs in scratch memory.
     scratch_bytes: usize,
 }
 
-impl Way {
-    /// Of the algorithm, and outputs that go to scratch.
+impl Variant {
+    /// Bytes of the algorithm's workspace, and of outputs that go to scratch memory.
     pub(super) fn workspace_bytes(&self) -> usize {
         match self.target {
             Target::Place => self.bytes,
@@ -76,9 +78,9 @@ impl Way {
     }
 }
 
-/// What the library is asked about.
+/// The convolution, as the library is asked about it.
 #[derive(Debug)]
-pub(super) struct Subject {
+pub(super) struct Problem {
     pub(super) shared: Rc<Shared>,
     pub(super) filter: FilterShape,
     pub(super) convolution: Convolution,
@@ -91,9 +93,9 @@ fn divisors(images: usize) -> impl Iterator<Item = usize> {
     (1..=images).rev().filter(move |&divisor| images.is_multiple_of(divisor))
 }
 
-impl Subject {
-    /// All ways, most welcome first. The last treats every image alike by its nature.
-    pub(super) fn attempts(&self, precision: Precision) -> Result<Vec<Attempt>, Fault> {
+impl Problem {
+    /// All candidates in order of preference. The last one computes one image at a time.
+    pub(super) fn candidates(&self, precision: Precision) -> Result<Vec<Candidate>, Fault> {
         let Geometry { from, window, .. } = self.geometry;
         let mut order: Vec<(usize, Algorithm)> = Vec::new();
         if precision == Precision::Fp32 && matches!(window, Window { kernel: 3, stride: 1, .. }) {
@@ -108,28 +110,31 @@ impl Subject {
         let targets: &[Target] =
             if is_part { &[Target::Place, Target::Scratch] } else { &[Target::Place] };
         let with_targets = |(images, algorithm)| {
-            targets.iter().map(move |&target| Attempt { images, algorithm, target })
+            targets.iter().map(move |&target| Candidate { images, algorithm, target })
         };
         Ok(order.into_iter().flat_map(with_targets).collect())
     }
 
-    /// The first of the `attempts` that the library has and that needs no more than `bytes_max`.
+    /// The first of the `candidates` that the library supports with at most `bytes_max` of
+    /// workspace.
     pub(super) fn next(
         &self,
-        attempts: &mut impl Iterator<Item = Attempt>,
+        candidates: &mut impl Iterator<Item = Candidate>,
         bytes_max: usize,
-    ) -> Result<Option<Way>, Fault> {
-        for attempt in attempts {
-            if let Some(way) = self.way(attempt)?.filter(|way| way.workspace_bytes() <= bytes_max) {
-                return Ok(Some(way));
+    ) -> Result<Option<Variant>, Fault> {
+        for candidate in candidates {
+            if let Some(variant) =
+                self.variant(candidate)?.filter(|variant| variant.workspace_bytes() <= bytes_max)
+            {
+                return Ok(Some(variant));
             }
         }
         Ok(None)
     }
 
-    /// `None` where the library refuses it.
-    fn way(&self, attempt: Attempt) -> Result<Option<Way>, Fault> {
-        let Attempt { images, algorithm, target } = attempt;
+    /// The variant of a candidate, or `None` if the library does not support it.
+    fn variant(&self, candidate: Candidate) -> Result<Option<Variant>, Fault> {
+        let Candidate { images, algorithm, target } = candidate;
         let Geometry { out, h_out, w_out, .. } = self.geometry;
         let (from, output) = self.tensors(images, target)?;
         // SAFETY: descriptors are alive.
@@ -145,14 +150,22 @@ impl Subject {
         };
         let bytes = unless_refused("cudnnGetConvolutionForwardWorkspaceSize", bytes)?;
         let scratch_bytes = images * out.c * h_out * w_out * self.format.element().bytes();
-        Ok(bytes.map(|bytes| Way { images, algorithm, target, bytes, from, output, scratch_bytes }))
+        Ok(bytes.map(|bytes| Variant {
+            images,
+            algorithm,
+            target,
+            bytes,
+            from,
+            output,
+            scratch_bytes,
+        }))
     }
 
-    /// Inputs and outputs of a call with so many images.
+    /// Inputs and outputs of a call with this many images.
     fn tensors(&self, images: usize, target: Target) -> Result<(Tensor, Tensor), Fault> {
         let Geometry { from, out, h_out, w_out, .. } = self.geometry;
         let outputs = [images, out.c, h_out, w_out];
-        // The library knows a whole tensor by its format, which strides may leave open.
+        // A whole tensor is described by its format: strides alone may be ambiguous.
         let output = match target {
             Target::Place if out.c != out.c_slot => Tensor::part(self.format, outputs, out.c_slot)?,
             _ => Tensor::dense(self.format, outputs)?,
@@ -162,7 +175,7 @@ impl Subject {
 
     /// Deterministic algorithms for strict fp32 in the order of cuDNN's heuristic for all images.
     fn named(&self) -> Result<Vec<Algorithm>, Fault> {
-        // FFT loses digits, as Winograd does with windows of 5x5; DIRECT is not there.
+        // FFT loses precision, as does Winograd with 5x5 windows; cuDNN does not implement DIRECT.
         let keeps_precision = [PRECOMPUTED, IMPLICIT, GEMM, WINOGRAD];
         let mut named: Vec<Algorithm> = Vec::new();
         // SAFETY: zeros are valid values of all fields.
@@ -188,7 +201,7 @@ impl Subject {
         for performance in performances.iter().take(count) {
             let is_good = performance.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
                 && performance.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
-                // One may be named once for each kind of arithmetic.
+                // The heuristic may name an algorithm once for each kind of arithmetic.
                 && !named.contains(&performance.algo);
             if is_good && keeps_precision.contains(&performance.algo) {
                 named.push(performance.algo);

@@ -3,47 +3,48 @@
 use crate::batch::Batch;
 use crate::eval::{Distance, PairScore, Unscored};
 
-/// Which pass a micro-batch belongs to.
+/// The pass that a micro-batch belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Which {
+pub(super) enum ScoringPass {
+    /// All pairs, in the precision of the run.
     First,
-    /// In fp32, pairs that overflowed.
-    Again,
+    /// The pairs that overflowed, in fp32.
+    Rescore,
 }
 
-/// A batch of which not all pairs are scored.
-pub(super) struct Open {
+/// A batch whose pairs are not all scored yet.
+pub(super) struct OpenBatch {
     pub(super) number: u64,
     pub(super) batch: Batch,
     pub(super) scores: Vec<PairScore>,
-    /// Pairs that overflowed.
-    pub(super) again: Vec<usize>,
+    /// Pairs that overflowed and are scored again.
+    pub(super) to_rescore: Vec<usize>,
     /// Micro-batches in flight.
     pub(super) pending: usize,
-    /// Images that were sent through a trunk.
+    /// Images that went through a trunk.
     pub(super) passes: u64,
 }
 
-impl Open {
-    /// Takes the scores of one pair.
-    pub(super) fn settle(
+impl OpenBatch {
+    /// Records the scores of one pair.
+    pub(super) fn record(
         &mut self,
         pair: usize,
         found: PairScore,
-        which: Which,
+        pass: ScoringPass,
         can_overflow: bool,
     ) {
         let is_overflow =
             |score: &Result<Distance, Unscored>| matches!(score, Err(Unscored::NotFinite { .. }));
-        match which {
-            Which::First => {
+        match pass {
+            ScoringPass::First => {
                 if can_overflow && found.iter().any(is_overflow) {
-                    self.again.push(pair);
+                    self.to_rescore.push(pair);
                 }
                 self.scores[pair] = found;
             }
-            Which::Again => {
-                // Only what overflowed is replaced: one metric does not depend on the others.
+            ScoringPass::Rescore => {
+                // Only the metrics that overflowed are replaced: none depends on the others.
                 for (score, again) in self.scores[pair].iter_mut().zip(found) {
                     if is_overflow(score) {
                         *score = again.map(|distance| Distance { rescored: true, ..distance });
