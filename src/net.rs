@@ -1,8 +1,8 @@
 //! The three trunks as data: which convolutions, poolings and taps, in which order.
 //!
-//! This module knows the architectures of LPIPS and nothing of images, devices or files (only
-//! [`weights`] reads files). A [`plan::Plan`] resolves a [`NetSpec`] for one input size; the
-//! evaluators walk that plan.
+//! This module holds the architectures of LPIPS. It does not depend on images, devices or files
+//! (only [`weights`] reads files). A [`plan::Plan`] resolves a [`NetSpec`] for one input size, and
+//! the evaluators walk that plan.
 
 pub mod plan;
 pub mod weights;
@@ -35,7 +35,7 @@ pub enum Net {
 }
 
 impl Net {
-    /// Every net, in the order in which they are listed to people.
+    /// Every net, in the order in which they are listed.
     pub const ALL: [Net; 3] = [Net::Alex, Net::Vgg, Net::Squeeze];
 
     /// The name used on the command line, in columns and in file names.
@@ -78,8 +78,8 @@ pub enum Round {
     Ceil,
 }
 
-/// One line of a trunk. Every convolution of the three trunks is followed by a bias and a ReLU, so
-/// `Conv` means all three; no trunk pads its poolings.
+/// One line of a trunk. A bias and a ReLU follow every convolution of the three trunks, so `Conv`
+/// stands for all three. No trunk pads its poolings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layer {
     /// Square convolution with zero padding, bias, ReLU.
@@ -101,7 +101,7 @@ pub enum Layer {
         kernel: usize,
         /// Step between windows.
         stride: usize,
-        /// What becomes of a partial last window.
+        /// Whether a partial last window is kept.
         round: Round,
     },
     /// `squeeze` 1x1 channels, then `expand` 1x1 and `expand` 3x3 ones, concatenated in that order.

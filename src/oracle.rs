@@ -1,8 +1,8 @@
-//! LPIPS in float64, as plainly as it can be written: what evaluators are compared with.
+//! LPIPS in float64, written as plainly as possible: the reference for the evaluators.
 //!
-//! It walks the same plans and shares nothing else with any evaluator. The self-test computes its
-//! expected values with it, and so do the tests. A convolution adds its products in the order
-//! (input channel, kernel row, kernel column); output channels are shared out among threads.
+//! It walks the same plans as the evaluators, and shares nothing else with them. The self-test and
+//! the tests compute their expected values with it. A convolution adds its products in the order
+//! (input channel, kernel row, kernel column); output channels are divided among threads.
 
 use rayon::prelude::*;
 
@@ -71,7 +71,7 @@ pub fn convolve(
     out
 }
 
-/// Max-pooling without padding; only elements inside count.
+/// Max-pooling without padding. Only the elements inside count.
 #[must_use]
 pub fn max_pool(src: &[f64], from: Shape, to: Shape, kernel: usize, stride: usize) -> Values {
     let window = |(c, y, x): (usize, usize, usize)| {

@@ -1,7 +1,7 @@
 //! A trunk resolved for one image size: steps, buffer slots and tap shapes.
 //!
-//! Planning is pure and cannot fail except for an image that is too small. A plan speaks of one
-//! image; the batch is the outermost dimension of every buffer and belongs to the evaluator.
+//! Planning is pure, and fails only for an image that is too small. A plan describes one image; the
+//! batch is the outermost dimension of every buffer, and belongs to the evaluator.
 
 use super::{INPUT_CHANNELS, Layer, NetSpec, Round};
 
@@ -30,7 +30,7 @@ impl Shape {
     }
 }
 
-/// Where an activation lives: the image that came in, or one of the three buffers.
+/// Where an activation is stored: the input image, or one of the three buffers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Slot {
     /// The normalised input image.
@@ -58,13 +58,13 @@ impl View {
     }
 }
 
-/// What an evaluator executes. Fire modules are gone: they were three convolutions, two of them
-/// into one buffer. No step reads the buffer that it writes.
+/// What an evaluator executes. A fire module becomes three convolutions, two of which write to one
+/// buffer. No step reads the buffer that it writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Convolution, bias, ReLU.
     Conv(ConvStep),
-    /// Max-pooling without padding; a window may reach over the far edges (PyTorch's ceil mode),
+    /// Max-pooling without padding. A window may extend over the far edges (PyTorch's ceil mode),
     /// where only the elements inside count.
     MaxPool {
         /// Side of the window.
@@ -76,7 +76,7 @@ pub enum Step {
         /// What is written.
         dst: View,
     },
-    /// Compare the activation of the two images of each pair.
+    /// Compares the activations of the two images of each pair.
     Tap {
         /// Layer of the metric, from 0.
         layer: usize,
@@ -261,15 +261,15 @@ mod tests {
     }
 
     #[test]
-    fn taps_have_torchvisions_sizes_at_224() {
+    fn taps_have_the_sizes_of_torchvision_at_224() {
         assert_eq!(tap_sides(Net::Alex, 224), [55, 27, 13, 13, 13]);
         assert_eq!(tap_sides(Net::Vgg, 224), [224, 112, 56, 28, 14]);
         assert_eq!(tap_sides(Net::Squeeze, 224), [111, 55, 27, 13, 13, 13, 13]);
     }
 
     #[test]
-    fn ceil_pooling_is_pytorchs() {
-        // torch.nn.MaxPool2d(3, 2, ceil_mode=True) on lengths 1 .. 9; 0 stands for its error.
+    fn ceil_pooling_matches_pytorch() {
+        // torch.nn.MaxPool2d(3, 2, ceil_mode=True) on lengths 1 to 9; 0 stands for its error.
         let expected = [0, 1, 1, 2, 2, 3, 3, 4, 4];
         for (len, expected) in (1..).zip(expected) {
             assert_eq!(ceil_len(len, 3, 2).unwrap_or(0), expected, "length {len}");
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn flops_are_the_published_ones() {
-        // 256x256: 40.1 GFLOP for VGG16's convolutions (notes of every framework agree).
+        // 40.1 GFLOP for VGG16's convolutions at 256x256.
         let plan = Plan::new(Net::Vgg.spec(), 256, 256).unwrap();
         assert!((plan.flops() as f64 / 1e9 - 40.1).abs() < 0.1, "{}", plan.flops());
     }

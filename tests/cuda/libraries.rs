@@ -74,7 +74,8 @@ fn a_cudnn_of_several_versions_is_never_called() {
         ),
     ];
     // Names that tell versions: those of the parts differ, or cuDNN tells another one.
-    for (of_cnn, found) in [("9.0.0", "is 9.0.0, `libcudnn.so.9` 9.1.0"), ("9.1.0", "report 9.2.0")] {
+    for (of_cnn, found) in [("9.0.0", "is 9.0.0, `libcudnn.so.9` 9.1.0"), ("9.1.0", "report 9.2.0")]
+    {
         let mut machine = Machine::new().set("FAKE_CUDNN_VERSION", 90_200);
         let parts = CUDNN_PARTS.map(|part| format!("libcudnn_{part}.so.9"));
         for library in parts.iter().map(String::as_str).chain(["libcudnn.so.9"]) {

@@ -67,7 +67,10 @@ fn available() -> impl Iterator<Item = Isa> {
     let required = std::env::var("LPIPS_REQUIRE_ISA").unwrap_or_default();
     Isa::ALL.into_iter().filter(move |isa| {
         let is_required = required.split(',').any(|name| name == isa.to_string());
-        assert!(isa.is_available() || !is_required, "LPIPS_REQUIRE_ISA: this processor lacks {isa}");
+        assert!(
+            isa.is_available() || !is_required,
+            "LPIPS_REQUIRE_ISA: this processor lacks {isa}"
+        );
         if !isa.is_available() {
             eprintln!("SKIPPED: this processor lacks {isa}");
         }
