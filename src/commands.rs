@@ -1,12 +1,12 @@
 //! One module per command: what happens between resolved arguments and an exit code.
 
-mod begin;
 pub mod check;
 pub mod doctor;
-mod ending;
 pub mod eval;
 mod evaluator;
 mod finish;
 pub mod merge;
+mod messages;
 pub mod shell;
+mod start;
 pub mod weights;

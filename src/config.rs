@@ -4,24 +4,23 @@
 mod compute;
 mod metrics;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 
 pub use self::compute::Compute;
 use self::metrics::{Choice, Extras, Metrics};
-use crate::cli::{CheckArgs, DeviceArgs, EvalArgs, InputArgs, PixelArgs};
+use crate::cli::{CheckArgs, EvalArgs, InputArgs, PixelArgs};
+use crate::column::Column;
 use crate::error::Refusal;
 use crate::eval::Model;
 use crate::image::{self, Verify};
 use crate::masks::Masks;
-use crate::metric::{Output, Reduction};
 use crate::net::Net;
 use crate::pairing::{Folders, refuse_repeated};
 use crate::pipeline::OnError;
 use crate::progress::{Style, Verbosity};
-use crate::run::{Metric, maps};
+use crate::run::maps;
 use crate::shard::ShardArg;
 use crate::source::Source;
 
@@ -32,10 +31,8 @@ pub use self::metrics::Protocol;
 pub struct Job {
     /// Where the pairs come from.
     pub source: Source,
-    /// Metric columns.
-    pub metrics: Vec<Metric>,
-    /// What each metric column is made from, in the order of `metrics`.
-    pub outputs: Vec<Output>,
+    /// The metric columns, in the order of pairs.csv.
+    pub columns: Vec<Column>,
     /// What the evaluator computes.
     pub models: Vec<Model>,
     /// What all of them have in common.
@@ -55,8 +52,8 @@ pub struct Config {
     pub output: Option<PathBuf>,
     /// Columns per layer.
     pub per_layer: bool,
-    /// Whether spatial maps are written.
-    pub spatial: Option<Spatial>,
+    /// Which spatial maps are kept, if any are written.
+    pub maps: Option<maps::Kept>,
     /// Where masks are.
     pub masks: Option<Masks>,
     /// Names of columns that the summary is grouped by.
@@ -75,35 +72,28 @@ pub struct Config {
     pub verbosity: Verbosity,
 }
 
-/// Which spatial maps are written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Spatial {
-    /// That of every pair.
-    All,
-    /// Those of the largest distances.
-    Worst(NonZeroUsize),
-}
-
 impl Config {
     /// Resolves the arguments of `lpips eval`.
     ///
     /// # Errors
     /// A [`Refusal`] for whatever would not work: weights, options.
     pub fn resolve(args: EvalArgs) -> anyhow::Result<Config> {
-        let spatial = match args.spatial_worst {
-            Some(count) => Some(Spatial::Worst(count)),
-            None => args.spatial.then_some(Spatial::All),
+        let maps = match args.spatial_worst {
+            Some(count) => Some(maps::Kept { worst: Some(count.get()) }),
+            None => args.spatial.then_some(maps::Kept { worst: None }),
         };
-        let extras = Extras { spatial: spatial.is_some(), masked: args.metric.mask.is_some() };
+        let extras = Extras { spatial: maps.is_some(), masked: args.metric.mask.is_some() };
         let choice = Choice::resolve(&args.metric, args.pixels.range, extras)?;
-        let job =
-            Job::resolve(args.inputs, choice.load(&args.metric)?, &args.pixels, &args.device)?;
+        let (compute, rules) = (Compute::resolve(&args.device)?, rules(&args.pixels));
+        let Metrics { columns, models } = choice.load(&args.metric, &rules, compute.precision)?;
+        let (source, protocol) = (source(args.inputs)?, choice.protocol);
+        let job = Job { source, columns, models, protocol, rules, compute };
         let masks = masks(args.metric.mask, &job.rules)?;
         Ok(Config {
             job,
             output: args.output,
             per_layer: args.per_layer,
-            spatial,
+            maps,
             masks,
             group_by: unique(&args.group_by),
             shard: args.shard,
@@ -123,35 +113,6 @@ impl Config {
     #[must_use]
     pub fn speaks(&self) -> bool {
         self.verbosity >= Verbosity::Normal && self.style != Style::Jsonl
-    }
-
-    /// The spatial maps that are kept: a column per model, in the order of the models.
-    #[must_use]
-    pub fn maps(&self) -> Option<maps::Kept> {
-        let worst = match self.spatial? {
-            Spatial::All => None,
-            Spatial::Worst(count) => Some(count.get()),
-        };
-        let metrics = self.job.metrics.iter().enumerate();
-        let plain = metrics.filter(|(_, metric)| metric.reduction == Reduction::Mean);
-        let column = |(index, metric): (usize, &Metric)| maps::Column {
-            name: metric.name.clone(),
-            metric: index,
-        };
-        Some(maps::Kept { columns: plain.map(column).collect(), worst })
-    }
-}
-
-impl Job {
-    fn resolve(
-        inputs: InputArgs,
-        Metrics { metrics, outputs, models, protocol }: Metrics,
-        pixels: &PixelArgs,
-        device: &DeviceArgs,
-    ) -> anyhow::Result<Job> {
-        let (source, compute) = (source(inputs)?, Compute::resolve(device)?);
-        let rules = rules(pixels);
-        Ok(Job { source, metrics, outputs, models, protocol, rules, compute })
     }
 }
 
@@ -181,15 +142,16 @@ impl Preflight {
         let CheckArgs { inputs, metric, pixels, device, .. } = args;
         let extras = Extras { spatial: false, masked: metric.mask.is_some() };
         let choice = Choice::resolve(&metric, pixels.range, extras)?;
-        let models = choice.load(&metric).map(|metrics| metrics.models);
-        let rules = rules(&pixels);
+        let (compute, rules) = (Compute::resolve(&device)?, rules(&pixels));
+        let loaded = choice.load(&metric, &rules, compute.precision);
+        let models = loaded.map(|metrics| metrics.models);
         Ok(Preflight {
             source: source(inputs)?,
             nets: choice.nets,
             models,
             rules,
             masks: masks(metric.mask, &rules)?,
-            compute: Compute::resolve(&device)?,
+            compute,
         })
     }
 }
@@ -245,3 +207,6 @@ fn unique<T: Clone + PartialEq>(values: &[T]) -> Vec<T> {
     }
     unique
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Numbers as they are written to tables.
 
-/// A value with nine significant digits, which is what it takes to tell two float32 apart.
+/// A value with nine significant digits, which is what it takes to tell two float32 apart. Infinite
+/// values are `inf` and `-inf`.
 #[must_use]
 pub fn nine_digits(value: f64) -> String {
     if value == 0.0 {
@@ -29,6 +30,8 @@ mod tests {
             (1.234_567_891e-5, "0.0000123456789"),
             (1.234_567_891e-7, "1.23456789e-7"),
             (0.999_999_999_9, "1.00000000"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
         ];
         for (value, expected) in cases {
             assert_eq!(nine_digits(value), expected);

@@ -21,7 +21,6 @@ use std::path::Path;
 use ::image::ImageFormat;
 use clap::ValueEnum;
 use fs_err::File;
-use serde::Serialize;
 
 use crate::code::Code;
 use crate::suggest::nearest_file;
@@ -55,8 +54,7 @@ pub struct Image {
 }
 
 /// What becomes of transparency.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum Alpha {
     /// Dropped unblended, as PIL's `convert("RGB")` does
     #[default]
@@ -67,12 +65,22 @@ pub enum Alpha {
     White,
 }
 
-/// How files become samples. Part of a run's fingerprint.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+impl Alpha {
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Alpha::Drop => "drop",
+            Alpha::Black => "black",
+            Alpha::White => "white",
+        }
+    }
+}
+
+/// How files become samples. Part of the fingerprint of a column.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
-    /// What float samples stand for; samples of whole numbers are brought to the same range. (A
-    /// fingerprint names it on its own.)
-    #[serde(skip)]
+    /// What float samples stand for; samples of whole numbers are brought to the same range.
     pub range: Range,
     /// What becomes of transparency.
     pub alpha: Alpha,
@@ -87,7 +95,6 @@ pub struct Rules {
     /// Whose pixels the decoders give.
     pub decoders: &'static str,
     /// Largest image, in pixels, that is decoded.
-    #[serde(skip)]
     pub pixels_max: u64,
 }
 

@@ -27,6 +27,7 @@ pub mod batch;
 pub mod check;
 pub mod cli;
 pub mod code;
+pub mod column;
 pub mod commands;
 pub mod compare;
 pub mod config;

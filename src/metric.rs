@@ -8,7 +8,8 @@
 mod preset;
 mod resize;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::eval::{Distance, Map, Wanted};
 use crate::image::Size;
@@ -57,13 +58,17 @@ impl Serialize for Reduction {
     }
 }
 
-/// One metric column: whose maps, and what becomes of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Output {
-    /// Index among the models that the evaluator was given.
-    pub model: usize,
-    /// What becomes of the maps.
-    pub reduction: Reduction,
+impl<'de> Deserialize<'de> for Reduction {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Reduction, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let tap = text.strip_prefix("semantic").map(str::parse);
+        match (text.as_str(), tap) {
+            ("mean", _) => Ok(Reduction::Mean),
+            ("masked", _) => Ok(Reduction::Masked),
+            (_, Some(Ok(tap))) => Ok(Reduction::Semantic(tap)),
+            _ => Err(D::Error::custom(format!("`{text}` is no reduction of maps"))),
+        }
+    }
 }
 
 /// One value per pixel of an image, by which a [`Reduction::Masked`] weights.

@@ -24,12 +24,12 @@ use self::assemble::Assembler;
 use self::decode::{Feed, decode_all};
 use self::reduce::Reducer;
 use crate::batch::Row;
+use crate::column::{Column, Value};
 use crate::error::{Failure, Refusal};
 use crate::eval::{Evaluator, Scored};
-use crate::image;
+use crate::image::{self, Image};
 use crate::manifest::Manifest;
 use crate::masks::Masks;
-use crate::metric::Output;
 use crate::pair::Files;
 use crate::progress::Progress;
 use crate::run::attempt::Attempt;
@@ -59,7 +59,7 @@ pub struct Flow<'a> {
     /// What a failed pair does.
     pub on_error: OnError,
     /// The metric columns.
-    pub outputs: &'a [Output],
+    pub columns: &'a [Column],
     /// Whether every two images of an item are a pair, row by row.
     pub are_cliques: bool,
     /// Where the masks of [`crate::metric::Reduction::Masked`] are.
@@ -99,8 +99,8 @@ pub fn run(
         flow.rows
     };
     let feed = Mutex::new(Feed::new(flow.manifest, rows, flow.are_cliques)?);
-    let Flow { manifest, outputs, masks, .. } = *flow;
-    let reducer = Reducer { manifest, outputs, masks, maps };
+    let Flow { manifest, columns, masks, .. } = *flow;
+    let reducer = Reducer { manifest, columns, masks, maps };
     let mut sink = Sink { flow, reducer, journal, progress, counts: Counts::default() };
     thread::scope(|scope| {
         let (places, queue) = sync_channel(QUEUED_PER_THREAD * flow.threads);
@@ -110,7 +110,7 @@ pub fn run(
         }
         drop(places); // The loop ends when the last decoder does.
 
-        let mut assembler = Assembler::new(evaluator, flow.rules, flow.stop);
+        let mut assembler = Assembler::new(evaluator, flow);
         for pending in queue {
             if flow.stop.signal().is_some() {
                 break;
@@ -137,9 +137,26 @@ pub fn run(
 /// What has become of some rows.
 #[derive(Debug, Default)]
 struct Outcomes {
-    /// With the files of each pair.
-    scored: Vec<(Scored, Vec<Files>)>,
+    /// With what is known of each pair.
+    scored: Vec<(Scored, Vec<PairFacts>)>,
     failed: Vec<Record>,
+}
+
+/// What is known of a pair from its two decoded images.
+#[derive(Clone, Debug)]
+struct PairFacts {
+    files: Files,
+    /// One for each column, in order; `None` where the column takes a model.
+    values: Vec<Option<Result<Value, Failure>>>,
+}
+
+impl PairFacts {
+    fn of(columns: &[Column], reference: &Image, distorted: &Image) -> PairFacts {
+        PairFacts {
+            files: Files::of(reference, distorted),
+            values: columns.iter().map(|column| column.measure(reference, distorted)).collect(),
+        }
+    }
 }
 
 /// Where outcomes go.
@@ -154,8 +171,8 @@ struct Sink<'a> {
 impl Sink<'_> {
     fn write(&mut self, outcomes: Outcomes) -> anyhow::Result<()> {
         let mut records = outcomes.failed;
-        for (scored, files) in outcomes.scored {
-            records.extend(self.reducer.records(scored, files)?);
+        for (scored, facts) in outcomes.scored {
+            records.extend(self.reducer.records(scored, facts)?);
         }
         if records.is_empty() {
             return Ok(());

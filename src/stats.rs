@@ -1,7 +1,7 @@
 //! Mean, spread, quantiles and the bootstrap interval of a set of scores.
 //!
-//! Pure arithmetic: it knows numbers and refuses to know of files, columns and devices. Nothing
-//! here depends on the order in which scores are given.
+//! Pure arithmetic: it knows numbers and refuses to know of files, columns and devices. No result
+//! depends on the order in which scores are given.
 
 use crate::random::SplitMix64;
 
@@ -9,7 +9,7 @@ use crate::random::SplitMix64;
 const RESAMPLES: u64 = 10_000;
 /// Seed of the bootstrap: the same scores give the same interval on every machine.
 const SEED: u64 = 0x4C50_4950_5300_0001;
-/// Items beyond this many are first dealt into so many blocks; see [`units`].
+/// At most this many units are drawn by the bootstrap; see [`units`].
 const UNITS_MAX: usize = 1 << 16;
 
 /// One score of one pair.
@@ -26,11 +26,12 @@ pub struct Observation {
 /// The statistics of at least one score.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Summary {
-    /// Arithmetic mean.
+    /// Arithmetic mean; infinite if a score is.
     pub mean: f64,
-    /// Standard deviation with n - 1; none for one score.
+    /// Standard deviation with n - 1; none for one score, or if a score is infinite.
     pub std: Option<f64>,
-    /// 95 % percentile-bootstrap interval of the mean over items; none for one item.
+    /// 95 % percentile-bootstrap interval of the mean over items; none for one item, or if a score
+    /// is infinite.
     pub ci95: Option<(f64, f64)>,
     /// 50 % quantile.
     pub median: f64,
@@ -44,15 +45,16 @@ pub struct Summary {
     pub max: f64,
 }
 
-/// Summarizes finite scores; `None` when there are none. Sorts `observations` on the way, and takes
-/// no memory that grows with them: there may be millions.
+/// Summarizes scores, which may be infinite in one direction; `None` when there are none. Sorts
+/// `observations` in place, and takes no memory that grows with them: there may be millions.
 #[must_use]
 pub fn summarize(observations: &mut [Observation]) -> Option<Summary> {
     if observations.is_empty() {
         return None;
     }
     observations.sort_unstable_by(|a, b| a.item.cmp(&b.item).then(a.value.total_cmp(&b.value)));
-    let ci95 = interval(observations, UNITS_MAX);
+    let is_finite = observations.iter().all(|one| one.value.is_finite());
+    let ci95 = if is_finite { interval(observations, UNITS_MAX) } else { None };
 
     observations.sort_unstable_by(|a, b| a.value.total_cmp(&b.value));
     let values = || observations.iter().map(|one| one.value);
@@ -62,7 +64,7 @@ pub fn summarize(observations: &mut [Observation]) -> Option<Summary> {
     let quantile = |p| quantile_of(observations.len(), p, |index| observations[index].value);
     Some(Summary {
         mean,
-        std: (observations.len() > 1).then(|| (squares / (count - 1.0)).sqrt()),
+        std: (is_finite && observations.len() > 1).then(|| (squares / (count - 1.0)).sqrt()),
         ci95,
         median: quantile(0.5),
         p05: quantile(0.05),
@@ -102,10 +104,13 @@ fn quantile_of(len: usize, p: f64, sorted: impl Fn(usize) -> f64) -> f64 {
     let position = (len - 1) as f64 * p;
     let below = position.floor() as usize;
     let above = (below + 1).min(len - 1);
-    sorted(below) + (sorted(above) - sorted(below)) * (position - below as f64)
+    let (share, below, above) = (position - below as f64, sorted(below), sorted(above));
+    // Infinite scores take part where nothing has to be interpolated.
+    if share == 0.0 || below == above { below } else { below + (above - below) * share }
 }
 
-/// Neumaier's compensated sum: exact to the last bits however many values there are.
+/// Neumaier's compensated sum: exact to the last bits however many values there are. Infinite if a
+/// value is.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Sum {
     total: f64,
@@ -137,8 +142,7 @@ fn sum(values: impl Iterator<Item = f64>) -> f64 {
     sum.value()
 }
 
-/// What the bootstrap draws: the sum of the values of an item (or a block of items), and their
-/// count.
+/// What the bootstrap draws: an item or a block of items, as the sum and the number of its values.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Unit {
     sum: f64,
@@ -147,10 +151,10 @@ struct Unit {
 
 /// The items of observations that are sorted by item.
 ///
-/// Beyond `units_max` items, items are dealt in the order of their hashes, which is as good as
-/// random, into `units_max` blocks. Blocks of independent items are independent and equally
-/// distributed, so drawing blocks estimates the same spread of the mean; with this many blocks the
-/// estimate's own error is far below one percent, and the cost of a resample stays bounded.
+/// If there are more than `units_max`, they are dealt to `units_max` blocks in the order of their
+/// hashes, which is as good as random. Blocks of independent items are independent and equally
+/// distributed, so drawing blocks estimates the same spread of the mean. With this many blocks the
+/// error of the estimate is far below one percent, and the cost of a resample stays bounded.
 fn units(observations: &[Observation], units_max: usize) -> Vec<Unit> {
     let item = |same: &[Observation]| Unit {
         sum: sum(same.iter().map(|one| one.value)),
@@ -180,7 +184,7 @@ fn interval(observations: &[Observation], units_max: usize) -> Option<(f64, f64)
     Some((quantile(&means, 0.025), quantile(&means, 0.975)))
 }
 
-/// Each resample has a generator of its own, so threads decide nothing but the time it takes.
+/// Each resample has a generator of its own, so the number of threads changes nothing but the time.
 fn resampled_means(units: &[Unit]) -> Vec<f64> {
     let mean = |resample: u64| {
         let mut random = SplitMix64::new(SEED ^ resample.wrapping_mul(0xD134_2543_DE82_EF95));
@@ -213,7 +217,7 @@ mod tests {
         values.iter().map(|&(item, value)| Observation { item, group: 0, value }).collect()
     }
 
-    /// Sums of twelve uniform numbers: nearly normal, standard deviation 1.
+    /// Sums of twelve uniform numbers: about normal, standard deviation 1.
     fn normal(count: usize) -> Vec<f64> {
         let mut random = SplitMix64::new(7);
         let mut uniform = move || random.unit();
@@ -237,6 +241,15 @@ mod tests {
         let same_item = summarize(&mut observations(&[(1, 0.5), (1, 0.7)])).unwrap();
         assert!(same_item.std.is_some() && same_item.ci95.is_none());
         assert_eq!(summarize(&mut []), None);
+    }
+
+    #[test]
+    fn infinite_scores_are_order_statistics() {
+        let mut given = observations(&[(0, f64::INFINITY), (1, 1.0), (2, 2.0), (3, f64::INFINITY)]);
+        let summary = summarize(&mut given).unwrap();
+        assert_eq!((summary.mean, summary.std, summary.ci95), (f64::INFINITY, None, None));
+        assert_eq!((summary.min, summary.max, summary.median), (1.0, f64::INFINITY, f64::INFINITY));
+        assert!((summary.p05 - 1.15).abs() < 1e-12 && summary.p95 == f64::INFINITY);
     }
 
     #[test]

@@ -14,19 +14,20 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use lpips::column::{Better, Column, Fingerprint, Origin};
 use lpips::eval::fake::FakeEvaluator;
 use lpips::image::Rules;
 use lpips::manifest::{Location, Manifest};
-use lpips::metric::{Output, Reduction};
+use lpips::metric::Reduction;
 use lpips::pipeline::{self, Flow, OnError};
 use lpips::progress::{Progress, Style, Verbosity};
 use lpips::run::RunDir;
 use lpips::run::attempt::Attempt;
-use lpips::run::journal::{Header, How};
+use lpips::run::journal::{EndReason, Header};
 use lpips::run::owner::Owner;
 use lpips::run::plan::Plan;
 use lpips::run::records::Records;
-use lpips::run::tables::{GroupColumn, MetricColumn, Tables, write_summary};
+use lpips::run::tables::{GroupColumn, Tables, write_summary};
 use lpips::shard::Shard;
 use lpips::signals::Stop;
 
@@ -92,25 +93,37 @@ fn write_inputs(folder: &Path, rows: usize) {
     file.flush().unwrap();
 }
 
+/// The column of the fake evaluator's distance.
+fn column() -> Column {
+    Column {
+        name: "lpips_alex".to_owned(),
+        parts: 1,
+        better: Better::Lower,
+        from: Origin::Model { index: 0, reduction: Reduction::Mean },
+        fingerprint: Fingerprint::new("lpips"),
+    }
+}
+
 /// From the manifest to both tables; how many pairs were scored.
 fn run(folder: &Path) -> usize {
     let manifest = Manifest::open(Location::of(&folder.join("m.csv"))).unwrap();
     let run_dir = RunDir::open(&folder.join("run")).unwrap();
     let plan = Plan {
-        format: 1,
+        schema: Plan::schema(),
         shards: 1,
         pairs: manifest.len(),
         manifest: "m.csv".to_owned(),
-        metrics: vec![MetricColumn { name: "lpips_alex".to_owned(), layers: 1 }],
+        manifest_sha256: manifest.sha256().to_owned(),
+        numerics_class: "fake".to_owned(),
+        columns: vec![column()],
         maps: None,
         per_layer: false,
         group_by: Vec::new(),
         array: None,
-        fingerprint: serde_json::json!({ "numerics_class": "fake" }),
     };
     let frozen = plan.freeze(&run_dir, false).unwrap();
     let header = Header {
-        format: 1,
+        format: Header::format(),
         plan_sha256: frozen.sha256.clone(),
         shard: Shard::WHOLE,
         owner: Owner::this_process(&|_: &str| None),
@@ -132,19 +145,19 @@ fn run(folder: &Path) -> usize {
         rules: &Rules::default(),
         threads: 2,
         on_error: OnError::Row,
-        outputs: &[Output { model: 0, reduction: Reduction::Mean }],
+        columns: &frozen.plan.columns,
         are_cliques: false,
         masks: None,
         stop: &Stop::default(),
     };
     let mut fake = FakeEvaluator::new(1024, 2);
     let counts = pipeline::run(&flow, &mut fake, &mut attempt, None, &mut progress).unwrap();
-    attempt.end(How::Finished, 0.0, Vec::new()).unwrap();
+    attempt.end(EndReason::Finished, 0.0, Vec::new()).unwrap();
     let records = Records::open(&run_dir, &frozen, None).unwrap();
     let tables = Tables {
         manifest: &manifest,
         records: &records,
-        metrics: &frozen.plan.metrics,
+        columns: &frozen.plan.columns,
         per_layer: false,
         group_by: &[GroupColumn::Method],
     };

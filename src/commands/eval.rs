@@ -1,9 +1,9 @@
-//! `lpips eval`: resolve, go on where the run stands, score, write, tell.
+//! `lpips eval`: resolve the arguments, start or resume the run, score, write, report.
 
-use super::begin::{Begun, Inputs};
-use super::ending::{closing, ranking, tell_agreements, tell_differences};
 use super::evaluator;
 use super::finish::{Results, finish};
+use super::messages::{closing, ranking, tell_agreements, tell_differences, tell_signatures};
+use super::start::{Inputs, Started};
 use crate::cli::EvalArgs;
 use crate::config::Config;
 use crate::error::{Exit, Refusal};
@@ -12,11 +12,11 @@ use crate::pipeline::{self, Flow};
 use crate::progress::{Progress, Style, Verbosity, tell};
 use crate::run::RunDir;
 use crate::run::counts::Counts;
-use crate::run::journal::How;
+use crate::run::journal::EndReason;
 use crate::run::owner::Owner;
 use crate::run::plan::Frozen;
 use crate::run::records::Records;
-use crate::run::resume::Rest;
+use crate::run::resume::Remaining;
 use crate::run::tables::Tables;
 use crate::scheduler;
 use crate::shard::Shard;
@@ -26,7 +26,7 @@ use crate::source::Source;
 /// Runs the job.
 ///
 /// # Errors
-/// When the run cannot be done or cannot go on, or a signal ended it.
+/// When the run cannot be started or resumed, or an error or a signal ended it.
 pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     let stop = Stop::on_signals()?;
     let mut config = Config::resolve(args)?;
@@ -38,10 +38,10 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     };
     let spool = tempfile::tempdir()?;
     let this = Owner::this_process(&scheduler::environment);
-    let begun = Inputs::open(&config, spool.path())
-        .and_then(|inputs| Begun::begin(&config, inputs, &run_dir, &evaluator.describe(), this));
-    match begun {
-        Ok(begun) => score(begun, &config, &run_dir, &mut *evaluator, &stop),
+    let started = Inputs::open(&config, spool.path())
+        .and_then(|inputs| Started::start(&config, inputs, &run_dir, &evaluator.describe(), this));
+    match started {
+        Ok(started) => score(started, &config, &run_dir, &mut *evaluator, &stop),
         Err(refused) => {
             run_dir.discard();
             Err(refused)
@@ -49,25 +49,25 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// Scores what is left, and ends the run or the shard.
+/// Scores the rows that remain, and finishes the run or the shard.
 fn score(
-    begun: Begun,
+    started: Started,
     config: &Config,
     run_dir: &RunDir,
     evaluator: &mut dyn Evaluator,
     stop: &Stop,
 ) -> anyhow::Result<Exit> {
-    let Begun { inputs, frozen, shard, mut attempt, mut maps, rest } = begun;
-    tell_beginning(config, &rest, &evaluator.describe().device);
+    let Started { inputs, frozen, shard, mut attempt, mut maps, remaining } = started;
+    tell_start(config, &remaining, &evaluator.describe().device);
     let style = if run_dir.is_kept() { config.style } else { Style::Off };
-    let mut progress = Progress::new(rest.rows.len(), style, config.verbosity);
+    let mut progress = Progress::new(remaining.rows.len(), style, config.verbosity);
     let flow = Flow {
         manifest: &inputs.manifest,
-        rows: &rest.rows,
+        rows: &remaining.rows,
         rules: &config.job.rules,
         threads: config.job.compute.threads,
         on_error: config.on_error,
-        outputs: &config.job.outputs,
+        columns: &config.job.columns,
         are_cliques: matches!(config.job.source, Source::AllPairs(_)),
         masks: config.masks.as_ref(),
         stop,
@@ -79,34 +79,37 @@ fn score(
     }
     let elapsed_s = progress.elapsed_s();
     let ended = scored.and_then(|counts| {
-        let is_finished = counts.done() == rest.rows.len();
+        let is_finished = counts.done() == remaining.rows.len();
         let signal = stop.signal().filter(|_| !is_finished);
-        anyhow::ensure!(is_finished || signal.is_some(), "pairs were lost on the way");
-        let how = if signal.is_some() { How::Stopped } else { How::Finished };
+        anyhow::ensure!(
+            is_finished || signal.is_some(),
+            "pairs were lost while the run was scored"
+        );
+        let how = if signal.is_some() { EndReason::Stopped } else { EndReason::Finished };
         attempt.end(how, elapsed_s, evaluator.losses())?;
         match signal {
-            Some(signal) => Err(stopped(signal, run_dir, &rest, &counts).into()),
+            Some(signal) => Err(stopped(signal, run_dir, &remaining, &counts).into()),
             None => Ok(counts),
         }
     });
     let counts = ended.inspect_err(|error| {
         progress.tell_stopped(error);
-        // The run ends with this error, whatever becomes of that line.
-        drop(attempt.end(How::Failed, elapsed_s, evaluator.losses()));
+        // The run ends with this error, whether or not that line can be written.
+        drop(attempt.end(EndReason::Failed, elapsed_s, evaluator.losses()));
     })?;
-    let session = Session { config, run_dir, progress, rest, counts, elapsed_s };
+    let session = Session { config, run_dir, progress, remaining, counts, elapsed_s };
     match shard.count {
         1 => session.finish(&inputs, &frozen),
         _ => Ok(session.leave(shard)),
     }
 }
 
-/// What this process did, once it is done.
+/// What this process has done when all its rows have outcomes.
 struct Session<'a> {
     config: &'a Config,
     run_dir: &'a RunDir,
     progress: Progress,
-    rest: Rest,
+    remaining: Remaining,
     counts: Counts,
     elapsed_s: f64,
 }
@@ -119,7 +122,7 @@ impl Session<'_> {
         let tables = Tables {
             manifest: &inputs.manifest,
             records: &records,
-            metrics: &frozen.plan.metrics,
+            columns: &frozen.plan.columns,
             per_layer: config.per_layer,
             group_by: &inputs.group_by,
         };
@@ -127,6 +130,7 @@ impl Session<'_> {
             let all = tables.write_pairs(&mut std::io::stdout().lock())?;
             if config.speaks() {
                 tell_differences(&all);
+                tell_signatures(tables.columns);
             }
             return Ok(exit_of(all.failed));
         }
@@ -135,18 +139,19 @@ impl Session<'_> {
             tell_differences(&all);
             tell(&ranking(&inputs.group_by, &summary));
             tell_agreements(&agreements);
+            tell_signatures(tables.columns);
             tell(&closing(&all, counts.done(), elapsed_s));
             tell(&files.join("\n"));
         }
         Ok(exit_of(all.failed))
     }
 
-    /// Leaves the tables of a run of several shards to `lpips merge`.
+    /// Ends a shard of several. `lpips merge` writes the tables.
     fn leave(self, shard: Shard) -> Exit {
-        let Session { config, run_dir, progress, rest, counts, elapsed_s } = self;
+        let Session { config, run_dir, progress, remaining, counts, elapsed_s } = self;
         if !progress.tell_finished(&[]) && config.speaks() {
             tell_differences(&counts);
-            let all = Counts { scored: rest.kept + counts.scored, ..counts.clone() };
+            let all = Counts { scored: remaining.kept + counts.scored, ..counts.clone() };
             tell(&format!("shard {shard}: {}", closing(&all, counts.done(), elapsed_s)));
             let shown = run_dir.path().display();
             tell(&format!("when all shards are done: lpips merge {shown}"));
@@ -159,20 +164,20 @@ fn exit_of(failed: usize) -> Exit {
     if failed == 0 { Exit::Complete } else { Exit::PairsFailed }
 }
 
-fn stopped(signal: Signal, run_dir: &RunDir, rest: &Rest, counts: &Counts) -> Refusal {
+fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, counts: &Counts) -> Refusal {
     let shown = run_dir.path().display();
-    let (safe, all) = (rest.kept + counts.done(), rest.kept + rest.rows.len());
+    let (safe, all) = (remaining.kept + counts.done(), remaining.kept + remaining.rows.len());
     Refusal::new(
         signal.exit(),
         format!("stopped by {signal}: {safe} of {all} pairs are safe in `{shown}`"),
     )
-    .hint("run the same command again to go on")
+    .hint("run the same command again to resume")
 }
 
-/// What is there already, if anything is, and what was decided.
-fn tell_beginning(config: &Config, rest: &Rest, device: &str) {
+/// Reports what was decided, and how much of a resumed run is done.
+fn tell_start(config: &Config, remaining: &Remaining, device: &str) {
     if config.verbosity >= Verbosity::Verbose {
-        tell(&format!("scoring {} pairs on {device}", rest.rows.len()));
+        tell(&format!("scoring {} pairs on {device}", remaining.rows.len()));
     }
     if !config.speaks() {
         return;
@@ -180,7 +185,7 @@ fn tell_beginning(config: &Config, rest: &Rest, device: &str) {
     if let Some(warning) = config.job.protocol.preset.warning() {
         tell(&format!("warning: {warning}"));
     }
-    let Rest { rows, kept, failed, changed } = rest;
+    let Remaining { rows, kept, failed, changed } = remaining;
     if kept + failed + changed == 0 {
         return;
     }
@@ -189,9 +194,9 @@ fn tell_beginning(config: &Config, rest: &Rest, device: &str) {
         count => format!(", {count} {what}"),
     };
     tell(&format!(
-        "going on: {kept} of {} pairs are done{}{}",
+        "resuming: {kept} of {} pairs are done{}{}",
         kept + rows.len(),
-        of(*failed, "that failed are tried again"),
+        of(*failed, "that failed are retried"),
         of(*changed, "whose images have changed are scored again"),
     ));
 }

@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use anyhow::Context as _;
-
-use super::ending::{closing, ranking, tell_agreements, tell_differences};
 use super::finish::{Results, finish};
+use super::messages::{closing, ranking, tell_agreements, tell_differences, tell_signatures};
 use crate::batch::Row;
 use crate::cli::MergeArgs;
-use crate::error::{Exit, Refusal};
-use crate::manifest::{Location, Manifest};
+use crate::error::Exit;
+use crate::manifest::Manifest;
 use crate::progress::tell;
-use crate::run::attempt::Last;
-use crate::run::journal::How;
+use crate::run::RunDir;
+use crate::run::attempt::LastAttempt;
+use crate::run::finished::Stored;
+use crate::run::journal::EndReason;
 use crate::run::owner::{Owner, Standing};
 use crate::run::plan::{Frozen, Plan};
 use crate::run::records::Records;
 use crate::run::tables::{GroupColumn, Tables};
-use crate::run::{RunDir, names};
 use crate::scheduler::{self, ArrayBase};
 use crate::shard::Shard;
 
@@ -27,16 +26,7 @@ use crate::shard::Shard;
 /// # Errors
 /// When there is no run, or it cannot be read or written.
 pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
-    let shown = args.run_dir.display();
-    if !args.run_dir.join(names::PLAN).exists() {
-        return Err(Refusal::inputs(format!("`{shown}` holds no run: no `{}`", names::PLAN))
-            .hint("name the folder that was given to `lpips eval` with `-o`")
-            .into());
-    }
-    let run_dir = RunDir::open(&args.run_dir)?;
-    let frozen = Plan::read(&run_dir)?.context("plan.json is gone")?;
-    let manifest = manifest(&run_dir, &frozen)?;
-    let records = Records::open(&run_dir, &frozen, None)?;
+    let Stored { run_dir, frozen, manifest, records } = Stored::open(&args.run_dir)?;
     if !args.quiet {
         tell_notes(&records);
     }
@@ -52,7 +42,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let tables = Tables {
         manifest: &manifest,
         records: &records,
-        metrics: &frozen.plan.metrics,
+        columns: &frozen.plan.columns,
         per_layer: args.per_layer || frozen.plan.per_layer,
         group_by: &group_by,
     };
@@ -61,24 +51,11 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         tell_differences(&counts);
         tell(&ranking(&group_by, &summary));
         tell_agreements(&agreements);
+        tell_signatures(&frozen.plan.columns);
         tell(&closing(&counts, 0, 0.0));
         tell(&files.join("\n"));
     }
     Ok(if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed })
-}
-
-/// The run's own copy.
-fn manifest(run_dir: &RunDir, frozen: &Frozen) -> anyhow::Result<Manifest> {
-    let path = run_dir.file(&frozen.plan.manifest);
-    let manifest = Manifest::open(Location::of(&path))?;
-    let expected = frozen.plan.fingerprint.get("manifest_sha256").and_then(|of| of.as_str());
-    if expected != Some(manifest.sha256()) {
-        let shown = path.display();
-        return Err(Refusal::inputs(format!("`{shown}` has changed since the run began"))
-            .hint("put the manifest that the run was begun with there")
-            .into());
-    }
-    Ok(manifest)
 }
 
 fn tell_notes(records: &Records) {
@@ -128,7 +105,8 @@ impl Missing {
         for (&index, (absent, expected)) in &self.by_shard {
             let shard = Shard { index, count: *shards };
             let last = names.iter().rfind(|name| name.shard == shard);
-            let last = last.map(|&name| Last::look(&run_dir.journals(), name)).transpose()?;
+            let last =
+                last.map(|&name| LastAttempt::read(&run_dir.journals(), name)).transpose()?;
             let (state, is_running) = state(last.as_ref(), &this);
             tell(&format!("  shard {shard}: {absent} of {expected} pairs missing; {state}"));
             if !is_running {
@@ -162,15 +140,15 @@ impl Missing {
 }
 
 /// What became of the last attempt at a shard, and whether it is still going on.
-fn state(last: Option<&Last>, this: &Owner) -> (String, bool) {
+fn state(last: Option<&LastAttempt>, this: &Owner) -> (String, bool) {
     let Some(last) = last else { return ("it never began".to_owned(), false) };
-    let told = last.told();
+    let told = last.description();
     match (&last.end, last.standing(this)) {
         (Some(end), _) => {
             let how = match end.how {
-                How::Finished => "its journal is damaged",
-                How::Stopped => "stopped by a signal",
-                How::Failed => "ended by an error",
+                EndReason::Finished => "its journal is damaged",
+                EndReason::Stopped => "stopped by a signal",
+                EndReason::Failed => "ended by an error",
             };
             (format!("{how} at {}", end.ended), false)
         }

@@ -6,13 +6,13 @@ use anyhow::Context as _;
 
 use super::unique;
 use crate::cli::MetricArgs;
+use crate::column::{Column, Lpips, Mode};
 use crate::error::Refusal;
-use crate::eval::{Affine, Epsilon, Model, Wanted};
-use crate::image::Range;
-use crate::metric::{Output, Preset, Reduction};
+use crate::eval::{Affine, Epsilon, Model, Precision, Wanted};
+use crate::image::{Range, Rules};
+use crate::metric::{Preset, Reduction};
 use crate::net::Net;
 use crate::net::weights::{CustomWeights, Lin, Recognised, SearchPath, Trunk, Version, recognise};
-use crate::run::{Metric, Mode};
 
 /// What is kept of the maps beside the metric itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,10 +26,8 @@ pub(super) struct Extras {
 /// Everything that is computed.
 #[derive(Debug)]
 pub(super) struct Metrics {
-    pub(super) metrics: Vec<Metric>,
-    pub(super) outputs: Vec<Output>,
+    pub(super) columns: Vec<Column>,
     pub(super) models: Vec<Model>,
-    pub(super) protocol: Protocol,
 }
 
 /// What all models of a run have in common.
@@ -98,7 +96,7 @@ impl Protocol {
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     pub(super) nets: Vec<Net>,
-    protocol: Protocol,
+    pub(super) protocol: Protocol,
     extras: Extras,
 }
 
@@ -142,21 +140,25 @@ impl Choice {
         Ok(Choice { nets, protocol, extras })
     }
 
-    /// The columns, with the weights that they need.
+    /// The columns, with the models that they need, for images that are read by `rules`.
     ///
     /// # Errors
     /// A [`Refusal`] when weights are missing or are not what they should be.
-    pub(super) fn load(&self, args: &MetricArgs) -> anyhow::Result<Metrics> {
+    pub(super) fn load(
+        &self,
+        args: &MetricArgs,
+        rules: &Rules,
+        precision: Precision,
+    ) -> anyhow::Result<Metrics> {
         let Choice { protocol, extras, .. } = *self;
         let search = SearchPath::new(args.weights_dir.as_deref());
-        let mut chosen =
-            Metrics { metrics: Vec::new(), outputs: Vec::new(), models: Vec::new(), protocol };
+        let mut chosen = Metrics { columns: Vec::new(), models: Vec::new() };
         for (model, &net) in self.nets.iter().enumerate() {
             let weights = Weights::load(net, protocol, args, &search)?;
             let masked = extras.masked.then_some(Reduction::Masked);
             for reduction in std::iter::once(protocol.reduction).chain(masked) {
-                chosen.metrics.push(weights.metric(protocol.mode, reduction));
-                chosen.outputs.push(Output { model, reduction });
+                let lpips = weights.lpips(protocol, reduction, rules, precision);
+                chosen.columns.push(lpips.column(model));
             }
             let mut wanted = protocol.reduction.wanted();
             wanted.layers |= extras.spatial || extras.masked;
@@ -207,14 +209,25 @@ impl Weights {
         Ok(Weights { trunk, lin })
     }
 
-    fn metric(&self, mode: Mode, reduction: Reduction) -> Metric {
-        let net = self.trunk.net;
-        Metric {
-            name: Metric::column(mode, reduction, net),
-            net,
-            trunk_sha256: self.trunk.sha256.clone(),
-            lin_sha256: self.lin.as_ref().map(|lin| lin.sha256.clone()),
+    fn lpips<'a>(
+        &'a self,
+        protocol: Protocol,
+        reduction: Reduction,
+        rules: &'a Rules,
+        precision: Precision,
+    ) -> Lpips<'a> {
+        let Protocol { version, mode, input, epsilon, .. } = protocol;
+        Lpips {
+            net: self.trunk.net,
+            version,
+            mode,
             reduction,
+            input,
+            epsilon,
+            rules,
+            precision,
+            trunk_sha256: &self.trunk.sha256,
+            lin_sha256: self.lin.as_ref().map(|lin| lin.sha256.as_str()),
         }
     }
 

@@ -9,13 +9,14 @@ use std::collections::HashMap;
 use anyhow::Context as _;
 
 use super::decode::{Decoded, Part};
-use super::{Outcomes, failed_rows};
+use super::{Flow, Outcomes, PairFacts, failed_rows};
 use crate::batch::{Batch, BatchShape, Extent, Pair, Row};
 use crate::code::Code;
+use crate::column::Column;
 use crate::error::Failure;
 use crate::eval::{Evaluator, Wait};
 use crate::image::{Image, Rules};
-use crate::pair::{self, Files};
+use crate::pair;
 use crate::run::journal::Record;
 use crate::signals::Stop;
 
@@ -43,10 +44,11 @@ struct Open {
 /// Puts pairs together and hands batches to the evaluator.
 pub(super) struct Assembler<'a> {
     evaluator: &'a mut dyn Evaluator,
+    columns: &'a [Column],
     rules: &'a Rules,
     stop: &'a Stop,
-    /// The files of rows that are in open batches or in flight.
-    files: HashMap<Row, Files>,
+    /// Of the rows that are in open batches or in flight.
+    facts: HashMap<Row, PairFacts>,
     /// The current one.
     group: Option<Group>,
     /// The images of the current clique until now.
@@ -58,16 +60,13 @@ pub(super) struct Assembler<'a> {
 }
 
 impl<'a> Assembler<'a> {
-    pub(super) fn new(
-        evaluator: &'a mut dyn Evaluator,
-        rules: &'a Rules,
-        stop: &'a Stop,
-    ) -> Assembler<'a> {
+    pub(super) fn new(evaluator: &'a mut dyn Evaluator, flow: &Flow<'a>) -> Assembler<'a> {
         Assembler {
             evaluator,
-            rules,
-            stop,
-            files: HashMap::new(),
+            columns: flow.columns,
+            rules: flow.rules,
+            stop: flow.stop,
+            facts: HashMap::new(),
             group: None,
             clique: Vec::new(),
             open: Vec::new(),
@@ -144,7 +143,7 @@ impl<'a> Assembler<'a> {
         }
         let shape = pair::shape(reference.size, reference.depth(), distorted.depth());
         for &row in rows {
-            self.note_files(row, reference, distorted);
+            self.note_facts(row, reference, distorted);
             let mut open = self.open(shape, group, 2)?;
             let reference = open.reference_of(group.number, reference);
             let distorted = open.batch.push_image(distorted);
@@ -159,7 +158,7 @@ impl<'a> Assembler<'a> {
             match &group.reference {
                 Ok(image) => {
                     let shape = pair::shape(image.size, image.depth(), image.depth());
-                    self.files.insert(row, Files::of(image, image));
+                    self.facts.insert(row, PairFacts::of(self.columns, image, image));
                     let mut open = self.open(shape, group, 1)?;
                     let index = open.reference_of(group.number, image);
                     open.batch.push_pair(row, Pair { reference: index, distorted: index });
@@ -220,9 +219,9 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// Remembers what the two files of a row are.
-    pub(super) fn note_files(&mut self, row: Row, reference: &Image, distorted: &Image) {
-        self.files.insert(row, Files::of(reference, distorted));
+    /// Keeps what is known of a row until its scores come.
+    pub(super) fn note_facts(&mut self, row: Row, reference: &Image, distorted: &Image) {
+        self.facts.insert(row, PairFacts::of(self.columns, reference, distorted));
     }
 
     /// Whether no further batch is to be started.
@@ -260,8 +259,8 @@ impl<'a> Assembler<'a> {
         while self.in_flight > 0 {
             let Some(scored) = self.evaluator.collect(wait)? else { break };
             self.in_flight -= 1;
-            let files = scored.rows.iter().filter_map(|row| self.files.remove(row)).collect();
-            self.outcomes.scored.push((scored, files));
+            let facts = scored.rows.iter().filter_map(|row| self.facts.remove(row)).collect();
+            self.outcomes.scored.push((scored, facts));
             wait = Wait::Poll;
         }
         Ok(())

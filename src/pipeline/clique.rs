@@ -79,7 +79,7 @@ impl Assembler<'_> {
                     open.insert(Open { batch, indices: HashMap::new() })
                 }
             };
-            self.note_files(row, a, b);
+            self.note_facts(row, a, b);
             let pair = Pair {
                 reference: open.index_of(reference, a),
                 distorted: open.index_of(distorted, b),

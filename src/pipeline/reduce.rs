@@ -2,14 +2,16 @@
 
 use rayon::prelude::*;
 
+use super::PairFacts;
 use crate::batch::Row;
 use crate::code::Code;
+use crate::column::{Column, Origin, Value};
 use crate::error::Failure;
 use crate::eval::{Distance, PairScore, Scored, Unscored};
 use crate::image::Stamp;
 use crate::manifest::{Entry, Manifest};
 use crate::masks::Masks;
-use crate::metric::{self, Output, Reduction, Unreduced};
+use crate::metric::{self, Reduction, Unreduced};
 use crate::pair::Files;
 use crate::run::journal::Record;
 use crate::run::maps::Maps;
@@ -18,10 +20,8 @@ use crate::run::maps::Maps;
 #[derive(Debug)]
 pub(super) struct Reducer<'a> {
     pub(super) manifest: &'a Manifest,
-    /// One per metric column.
-    pub(super) outputs: &'a [Output],
+    pub(super) columns: &'a [Column],
     pub(super) masks: Option<&'a Masks>,
-    /// One map per model.
     pub(super) maps: Option<&'a mut Maps>,
 }
 
@@ -33,44 +33,51 @@ impl Reducer<'_> {
     pub(super) fn records(
         &mut self,
         scored: Scored,
-        files: Vec<Files>,
+        facts: Vec<PairFacts>,
     ) -> anyhow::Result<Vec<Record>> {
         let Scored { rows, size, scores } = scored;
         let is_heavy = self.masks.is_some() || self.maps.is_some();
         let entries = if is_heavy { self.entries(&rows)? } else { Vec::new() };
         let record = |index: usize| {
-            let Files { differences, stamps } = files[index];
+            let PairFacts { files, values } = facts[index].clone();
+            let Files { differences, stamps } = files;
             let mut stamps = stamps.to_vec();
-            let layers = self.layers(&scores[index], entries.get(index), size, &mut stamps);
-            let failure = layers.iter().find_map(|one| one.as_ref().err()).cloned();
-            let layers = layers.into_iter().map(Result::ok).collect();
+            let entry = entries.get(index);
+            let values = self.values(values, &scores[index], entry, size, &mut stamps);
+            let failure = values.iter().find_map(|one| one.as_ref().err()).cloned();
+            let values = values.into_iter().map(Result::ok).collect();
             let size = Some((size.width, size.height));
             let rescored = scores[index].iter().flatten().any(|distance| distance.rescored);
             let row = rows[index];
-            Record { row, size, layers, differences, stamps, rescored, failure }
+            Record { row, size, values, differences, stamps, rescored, failure }
         };
-        // Means are there already; everything else is worth a thread.
-        let is_mean = |output: &Output| output.reduction == Reduction::Mean;
-        let records: Vec<Record> = if self.outputs.iter().all(is_mean) {
+        // Means and values of pixels are there already; everything else is worth a thread.
+        let is_there = |column: &Column| match column.from {
+            Origin::Model { reduction, .. } => reduction == Reduction::Mean,
+            Origin::Pixels(_) => true,
+        };
+        let records: Vec<Record> = if self.columns.iter().all(is_there) {
             (0..rows.len()).map(record).collect()
         } else {
             (0..rows.len()).into_par_iter().map(record).collect()
         };
         if let Some(maps) = &mut self.maps {
-            let mut admitted: Vec<(usize, usize)> = Vec::new();
-            for (index, score) in scores.iter().enumerate() {
-                for (model, distance) in score.iter().enumerate() {
-                    let Ok(distance) = distance else { continue };
-                    let id = &entries[index].id;
-                    if maps.admit(model, rows[index], id, distance.total())? {
-                        admitted.push((index, model));
+            let mut admitted: Vec<(&Entry, usize, &Distance)> = Vec::new();
+            for ((entry, record), score) in entries.iter().zip(&records).zip(&scores) {
+                for (index, column) in self.columns.iter().enumerate() {
+                    let distance =
+                        column.mapped_model().and_then(|model| score[model].as_ref().ok());
+                    let (Some(distance), Some(total)) = (distance, record.total(index)) else {
+                        continue;
+                    };
+                    if maps.admit(index, record.row, &entry.id, total)? {
+                        admitted.push((entry, index, distance));
                     }
                 }
             }
-            admitted.into_par_iter().try_for_each(|(index, model)| {
-                let Ok(distance) = &scores[index][model] else { return Ok(()) };
+            admitted.into_par_iter().try_for_each(|(entry, column, distance)| {
                 let map = metric::spatial(&distance.maps, size);
-                maps.write(model, &entries[index].id, size, &map)
+                maps.write(column, &entry.id, size, &map)
             })?;
         }
         Ok(records)
@@ -81,29 +88,36 @@ impl Reducer<'_> {
         rows.iter().map(|&row| reader.read(row)).collect()
     }
 
-    /// What every metric column holds of one pair, or why it holds nothing. Adds the stamp of the
-    /// mask to those of the images.
-    fn layers(
+    /// What every column holds of one pair, or why it holds nothing: `measured` where the value is
+    /// that of pixels, else what the model's distance gives. Adds the stamp of the mask to those of
+    /// the images.
+    fn values(
         &self,
+        measured: Vec<Option<Result<Value, Failure>>>,
         score: &PairScore,
         entry: Option<&Entry>,
         size: crate::image::Size,
         stamps: &mut Vec<Stamp>,
-    ) -> Vec<Result<Vec<f64>, Failure>> {
+    ) -> Vec<Result<Value, Failure>> {
         let mask = self.masks.zip(entry).map(|(masks, entry)| {
             let (mask, stamp) = masks.load(&entry.item, size)?;
             stamps.push(stamp);
             Ok(mask)
         });
-        let of_output = |output: &Output| {
-            let distance: &Distance = score[output.model].as_ref().map_err(failure_of)?;
-            let mask = match (output.reduction, &mask) {
+        let reduced = |model: usize, reduction: Reduction| {
+            let distance: &Distance = score[model].as_ref().map_err(failure_of)?;
+            let mask = match (reduction, &mask) {
                 (Reduction::Masked, Some(mask)) => Some(mask.as_ref().map_err(Clone::clone)?),
                 _ => None,
             };
-            metric::reduce(distance, output.reduction, mask).map_err(|reason| unreduced(&reason))
+            let layers = metric::reduce(distance, reduction, mask);
+            layers.map(Value::sum).map_err(|reason| unreduced(&reason))
         };
-        self.outputs.iter().map(of_output).collect()
+        let value = |(column, measured): (&Column, Option<_>)| match column.from {
+            Origin::Model { index, reduction } => reduced(index, reduction),
+            Origin::Pixels(_) => measured.expect("pixels are measured when a pair is assembled"),
+        };
+        self.columns.iter().zip(measured).map(value).collect()
     }
 }
 

@@ -8,10 +8,9 @@ use crate::batch::Pair;
 use crate::code::Code;
 use crate::eval::fake::FakeEvaluator;
 use crate::manifest::Location;
-use crate::metric::Reduction;
 use crate::progress::{Style, Verbosity};
 use crate::run::RunDir;
-use crate::run::journal::How;
+use crate::run::journal::EndReason;
 use crate::run::journal::header;
 use crate::run::plan::Plan;
 use crate::run::plan::tests::plan;
@@ -67,20 +66,19 @@ fn run_grouped(
     let mut attempt = Attempt::begin(&run_dir, header(Shard::WHOLE, &frozen.sha256)).unwrap();
     let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
     let rules = image::Rules::default();
-    let outputs = [Output { model: 0, reduction: Reduction::Mean }];
     let flow = Flow {
         manifest: &manifest,
         rows: manifest.order(),
         rules: &rules,
         threads,
         on_error: OnError::Row,
-        outputs: &outputs,
+        columns: &frozen.plan.columns,
         are_cliques,
         masks: None,
         stop,
     };
     let result = run(&flow, fake, &mut attempt, None, &mut progress);
-    attempt.end(How::Finished, 0.0, Vec::new()).unwrap();
+    attempt.end(EndReason::Finished, 0.0, Vec::new()).unwrap();
     let records = Records::open(&run_dir, &frozen, None).unwrap();
     let mut reader = records.reader(1);
     let rows = 0..manifest.len() as Row;
@@ -119,7 +117,7 @@ fn every_row_gets_the_score_of_its_own_images() {
             for item in 0..12 {
                 let record = &outcome.records[&(method * 12 + item)];
                 let expected = f64::from(200 + item) - f64::from(10 * method + item);
-                assert_eq!(record.layers, [Some(vec![expected])]);
+                assert_eq!(record.values, [Some(Value::sum(vec![expected]))]);
                 assert_eq!(record.size, Some((8 + item as usize % 3, 4)));
             }
         }
@@ -211,7 +209,7 @@ fn a_pair_that_cannot_be_scored_is_a_row_and_not_the_end() {
     assert_eq!(failure(3).code, Code::Missing);
     assert!(failure(4).message.contains("text.pgm"), "{:?}", failure(4));
     for (row, expected) in [(0, 4.0), (5, 4.0), (6, 0.0)] {
-        assert_eq!(outcome.records[&row].layers, [Some(vec![expected])]);
+        assert_eq!(outcome.records[&row].values, [Some(Value::sum(vec![expected]))]);
     }
 }
 
@@ -315,7 +313,7 @@ fn all_pairs_of_n_images_are_n_images_if_a_batch_holds_them() {
         for i in 0..7 {
             for j in i + 1..7 {
                 let expected = f64::from(i) - f64::from(j);
-                assert_eq!(outcome.records[&row].layers, [Some(vec![expected])]);
+                assert_eq!(outcome.records[&row].values, [Some(Value::sum(vec![expected]))]);
                 row += 1;
             }
         }

@@ -1,9 +1,9 @@
-//! One process's try at a shard. Its journal is also its claim.
+//! One attempt of a process at a shard. Its journal is also its claim on the shard.
 //!
-//! The journals of a shard are numbered, and whoever creates the next one, which only one process
-//! can, has the shard. Nothing is ever removed or taken back, so there is no moment at which two
-//! processes could both believe that a claim was theirs to remove. Before a process creates the
-//! next journal it looks whether the last one is still being written; see [`super::owner`].
+//! The journals of a shard are numbered. The process that creates the next one has the shard, and
+//! only one process can create it. No claim is ever removed, so two processes cannot both remove a
+//! claim that they believe to be stale. Before a process creates the next journal it checks whether
+//! the last one is still being written; see [`super::owner`].
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -13,62 +13,34 @@ use std::time::{Duration, SystemTime};
 use anyhow::{bail, ensure};
 
 use super::RunDir;
-use super::journal::{self, End, Entry, Header, How, Record, Writer};
+use super::journal::{self, End, EndReason, Entry, Header, JournalName, Record, Writer};
 use super::owner::{Owner, SIGN_EVERY_S, Standing};
 use crate::error::{Exit, Refusal};
 use crate::eval::Loss;
 use crate::shard::Shard;
 
-/// Comers that may be faster, one after another.
+/// Races for the next journal that a process may lose before it gives up.
 const RACES_MAX: usize = 100;
 
-/// The place of a journal among those of a run.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct JournalName {
-    /// The shard.
-    pub shard: Shard,
-    /// Counts the attempts at the shard from 1.
-    pub attempt: u32,
-}
-
-impl JournalName {
-    /// Reads a file's name; `None` if it is no journal's.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<JournalName> {
-        let (shard, attempt) = name.split_once(".attempt-")?;
-        let (index, count) = shard.split_once("-of-")?;
-        let shard = Shard { index: index.parse().ok()?, count: count.parse().ok()? };
-        let parsed = JournalName { shard, attempt: attempt.parse().ok()? };
-        (parsed.to_string() == name).then_some(parsed)
-    }
-}
-
-impl std::fmt::Display for JournalName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let JournalName { shard, attempt } = self;
-        write!(f, "{}-of-{}.attempt-{attempt}", shard.index, shard.count)
-    }
-}
-
-/// What is known of the last attempt at a shard.
+/// The last attempt at a shard.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Last {
+pub struct LastAttempt {
     /// Its journal.
     pub name: JournalName,
     /// Who wrote it; `None` if that cannot be read.
     pub header: Option<Header>,
-    /// How it ended, if it said so.
+    /// Its last line, if it ended.
     pub end: Option<End>,
     /// Seconds since its last sign of life, by the file server's clock.
     pub silence_s: u64,
 }
 
-impl Last {
-    /// Looks at the journal `name`.
+impl LastAttempt {
+    /// Reads the journal `name` in `folder`.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn look(folder: &Path, name: JournalName) -> anyhow::Result<Last> {
+    pub fn read(folder: &Path, name: JournalName) -> anyhow::Result<LastAttempt> {
         let path = folder.join(name.to_string());
         let modified = fs_err::metadata(&path)?.modified()?;
         let (mut header, mut end) = (None, None);
@@ -81,30 +53,31 @@ impl Last {
             Ok(())
         })?;
         let silence = server_now(folder)?.duration_since(modified).unwrap_or_default();
-        Ok(Last { name, header, end, silence_s: silence.as_secs() })
+        Ok(LastAttempt { name, header, end, silence_s: silence.as_secs() })
     }
 
-    /// Whether `comer` may take the shard.
+    /// Whether the process `other` may take the shard.
     #[must_use]
-    pub fn standing(&self, comer: &Owner) -> Standing {
+    pub fn standing(&self, other: &Owner) -> Standing {
         match (&self.end, &self.header) {
             (Some(_), _) => Standing::Free("it ended"),
-            (None, Some(header)) => header.owner.standing(comer, self.silence_s, Owner::runs),
-            // Its first line was never whole: it has no rows either.
-            (None, None) => Standing::Free("it never began"),
+            (None, Some(header)) => header.owner.standing(other, self.silence_s, Owner::runs),
+            // Its first line was never complete, so it has no rows either.
+            (None, None) => Standing::Free("it never started"),
         }
     }
 
-    /// Host, job, process and age, for people.
+    /// Host, job, process and age, for messages.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn description(&self) -> String {
         let Some(header) = &self.header else { return "an unknown process".to_owned() };
-        let (owner, started, silence_s) = (header.owner.told(), &header.started, self.silence_s);
+        let (owner, started, silence_s) =
+            (header.owner.description(), &header.started, self.silence_s);
         format!("{owner}, since {started}, last sign of life {silence_s} s ago")
     }
 }
 
-/// The clock of the server that holds `folder`, against which ages of its files are told.
+/// The time on the server that holds `folder`, by which the ages of its files are measured.
 fn server_now(folder: &Path) -> anyhow::Result<SystemTime> {
     Ok(tempfile::tempfile_in(folder)?.metadata()?.modified()?)
 }
@@ -113,7 +86,7 @@ fn server_now(folder: &Path) -> anyhow::Result<SystemTime> {
 #[derive(Debug)]
 pub struct Attempt {
     writer: Writer,
-    /// The journal of whoever takes this process for dead.
+    /// The journal of a process that takes this one for dead.
     successor: PathBuf,
     shard: Shard,
     is_ended: bool,
@@ -128,16 +101,16 @@ impl Attempt {
     pub fn begin(run_dir: &RunDir, header: Header) -> anyhow::Result<Attempt> {
         let shard = header.shard;
         let folder = run_dir.journals();
-        let comer = header.owner.clone();
+        let this = header.owner.clone();
         let first = journal::line(&Entry::Begin(Box::new(header)))?;
-        // A listing of a network file system may be older than what this process knows.
+        // A directory listing of a network file system may be stale.
         let mut known = None;
         for _ in 0..RACES_MAX {
             let names = run_dir.journal_names()?;
             let last = names.into_iter().chain(known).filter(|name| name.shard == shard).max();
             if let Some(name) = last {
-                let last = Last::look(&folder, name)?;
-                if last.standing(&comer) == Standing::Held {
+                let last = LastAttempt::read(&folder, name)?;
+                if last.standing(&this) == Standing::Held {
                     return Err(held(shard, &last).into());
                 }
             }
@@ -155,14 +128,14 @@ impl Attempt {
                 return Ok(Attempt { writer, successor, shard, is_ended: false, _signs: signs });
             }
         }
-        bail!("{RACES_MAX} processes took shard {shard} one after another")
+        bail!("{RACES_MAX} processes took shard {shard} before this one could")
     }
 
     /// Appends records; see [`Writer::append`].
     ///
     /// # Errors
-    /// When they cannot be written, or another process took this one for dead: its rows are safe,
-    /// but two need not do the same work.
+    /// When they cannot be written, or another process took this one for dead. The rows are safe
+    /// then, but two processes need not do the same work.
     pub fn append(&mut self, records: &[Record]) -> anyhow::Result<()> {
         self.writer.append(records)?;
         ensure!(
@@ -175,7 +148,7 @@ impl Attempt {
                     self.successor.display()
                 )
             )
-            .hint("let that one finish; the rows of both count")
+            .hint("let that process finish; the rows of both count")
         );
         Ok(())
     }
@@ -184,7 +157,7 @@ impl Attempt {
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub fn end(&mut self, how: How, elapsed_s: f64, lost: Vec<Loss>) -> anyhow::Result<()> {
+    pub fn end(&mut self, how: EndReason, elapsed_s: f64, lost: Vec<Loss>) -> anyhow::Result<()> {
         if std::mem::replace(&mut self.is_ended, true) {
             return Ok(());
         }
@@ -193,18 +166,19 @@ impl Attempt {
     }
 }
 
-fn held(shard: Shard, last: &Last) -> Refusal {
+fn held(shard: Shard, last: &LastAttempt) -> Refusal {
     let what = match shard {
         Shard::WHOLE => "the run".to_owned(),
         shard => format!("shard {shard} of the run"),
     };
-    Refusal::inputs(format!("{what} is being scored by {}", last.told())).hint(
-        "wait for it or end it; a process that died elsewhere is passed over after two minutes of \
-         silence, a requeued job takes over at once",
+    Refusal::inputs(format!("{what} is being scored by {}", last.description())).hint(
+        "wait for that process or end it; if it died on another machine, its shard is free two \
+         minutes after its last sign of life; a requeued job takes it over at once",
     )
 }
 
-/// Gives signs of life while it lives, however long a batch takes: the journal's time of change.
+/// Updates the modification time of the journal in regular intervals, however long a batch takes:
+/// the process's signs of life.
 #[derive(Debug)]
 struct Signs {
     stop: Option<Sender<()>>,
@@ -216,8 +190,8 @@ impl Signs {
         let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
             while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                // Now by the file server's clock. A server that is away for a moment will hear the
-                // next sign.
+                // The time is the file server's. If the server cannot be reached now, the next sign
+                // reaches it.
                 let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
                 let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
                 let _ = rustix::fs::futimens(&journal, &times);
@@ -274,13 +248,13 @@ mod tests {
         let expected = format!("shard 3/8 of the run is being scored by host {}", owner.host);
         assert!(refused.starts_with(&expected), "{refused}");
         assert!(refused.contains("since today, last sign of life"), "{refused}");
-        first.end(How::Stopped, 0.0, Vec::new()).unwrap();
+        first.end(EndReason::Stopped, 0.0, Vec::new()).unwrap();
         begin(&run_dir, |_| {}).unwrap();
         assert_eq!(run_dir.journal_names().unwrap().len(), 2);
     }
 
     #[test]
-    fn a_process_elsewhere_is_passed_over_when_it_was_silent_for_long() {
+    fn a_shard_is_free_when_its_process_on_another_machine_was_silent_for_long() {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::open(folder.path()).unwrap();
         let elsewhere = |header: &mut Header| header.owner.machine = "elsewhere".to_owned();
@@ -312,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_taken_for_dead_notices_and_keeps_its_rows() {
+    fn a_process_that_was_taken_for_dead_notices_and_keeps_its_rows() {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::open(folder.path()).unwrap();
         let mut first = begin(&run_dir, dead).unwrap();
@@ -335,15 +309,15 @@ mod tests {
     }
 
     #[test]
-    fn of_many_comers_one_gets_the_shard() {
+    fn one_of_many_processes_gets_the_shard() {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::open(folder.path()).unwrap();
         for round in 1..=20 {
-            // All find the last attempt dead, or none.
+            // Each of them finds the last attempt dead, or no attempt.
             let claims: Vec<_> = std::thread::scope(|scope| {
-                let comers: Vec<_> =
+                let processes: Vec<_> =
                     (0..4).map(|_| scope.spawn(|| begin(&run_dir, |_| {}))).collect();
-                comers.into_iter().map(|comer| comer.join().unwrap()).collect()
+                processes.into_iter().map(|process| process.join().unwrap()).collect()
             });
             assert_eq!(claims.iter().filter(|claim| claim.is_ok()).count(), 1);
             assert_eq!(run_dir.journal_names().unwrap().len(), 2 * round - 1);
@@ -351,7 +325,7 @@ mod tests {
             let alive = run_dir.journal_names().unwrap().pop().unwrap();
             let path = run_dir.journals().join(alive.to_string());
             let mut writer = Writer::open(run_dir.disk.clone(), &path).unwrap();
-            let (how, ended) = (How::Stopped, String::new());
+            let (how, ended) = (EndReason::Stopped, String::new());
             let end = End { how, ended, elapsed_s: 0.0, lost: Vec::new() };
             writer.end(end).unwrap();
             begin(&run_dir, dead).unwrap();

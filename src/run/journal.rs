@@ -16,16 +16,47 @@ use serde::{Deserialize, Serialize};
 use super::disk::Disk;
 use super::owner::Owner;
 use crate::batch::Row;
+use crate::column::Value;
 use crate::error::{DISK_HINT, Failure, Refusal};
 use crate::eval::Loss;
 use crate::image::Stamp;
 use crate::pair::Differences;
 use crate::shard::Shard;
 
-/// Version of the format.
-const FORMAT: u32 = 1;
-/// Rows that failed before they reached a batch are made durable after so many.
+/// Version of the format that this program writes. Version 1 had layers in place of values.
+const FORMAT: u32 = 2;
+/// Versions that it reads.
+const FORMATS_READ: std::ops::RangeInclusive<u32> = 1..=FORMAT;
+/// At most this many rows that failed before they reached a batch are not yet durable.
 const UNSYNCED_MAX: usize = 256;
+
+/// The place of a journal among those of a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct JournalName {
+    /// The shard.
+    pub shard: Shard,
+    /// Counts the attempts at the shard from 1.
+    pub attempt: u32,
+}
+
+impl JournalName {
+    /// Reads the name of a file; `None` if it is not a journal's.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<JournalName> {
+        let (shard, attempt) = name.split_once(".attempt-")?;
+        let (index, count) = shard.split_once("-of-")?;
+        let shard = Shard { index: index.parse().ok()?, count: count.parse().ok()? };
+        let parsed = JournalName { shard, attempt: attempt.parse().ok()? };
+        (parsed.to_string() == name).then_some(parsed)
+    }
+}
+
+impl std::fmt::Display for JournalName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let JournalName { shard, attempt } = self;
+        write!(f, "{}-of-{}.attempt-{attempt}", shard.index, shard.count)
+    }
+}
 
 /// What became of one row of the manifest.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -34,8 +65,10 @@ pub struct Record {
     pub row: Row,
     /// Width and height of the pair's images, if they have one size.
     pub size: Option<(usize, usize)>,
-    /// Distances per layer, for each metric of the run that could be computed; empty if none could.
-    pub layers: Vec<Option<Vec<f64>>>,
+    /// The value of each column of the run, `None` where it could not be computed; empty if none
+    /// could.
+    #[serde(alias = "layers")]
+    pub values: Vec<Option<Value>>,
     /// What the two files differ in without failing the pair.
     #[serde(default, skip_serializing_if = "Differences::is_empty")]
     pub differences: Differences,
@@ -57,7 +90,7 @@ impl Record {
         Record {
             row,
             size: None,
-            layers: Vec::new(),
+            values: Vec::new(),
             differences: Differences::default(),
             stamps: Vec::new(),
             rescored: false,
@@ -65,10 +98,16 @@ impl Record {
         }
     }
 
-    /// The total of metric `metric`: the sum of its layers, in order.
+    /// The value of column `column` of the run.
     #[must_use]
-    pub fn total(&self, metric: usize) -> Option<f64> {
-        Some(self.layers.get(metric)?.as_ref()?.iter().sum())
+    pub fn value(&self, column: usize) -> Option<&Value> {
+        self.values.get(column)?.as_ref()
+    }
+
+    /// The total of column `column` of the run.
+    #[must_use]
+    pub fn total(&self, column: usize) -> Option<f64> {
+        self.value(column).map(|value| value.total)
     }
 }
 
@@ -99,13 +138,13 @@ pub struct Header {
     pub started: String,
 }
 
-/// How an attempt ended.
+/// Why an attempt ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum How {
+pub enum EndReason {
     /// Every row of the shard has an outcome.
     Finished,
-    /// A signal asked for it.
+    /// A signal stopped it.
     Stopped,
     /// An error ended it.
     Failed,
@@ -115,7 +154,7 @@ pub enum How {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct End {
     /// Why.
-    pub how: How,
+    pub how: EndReason,
     /// UTC.
     pub ended: String,
     /// Seconds from the first decoded image to the last score.
@@ -177,12 +216,12 @@ pub fn scan(
             return Ok(torn);
         }
         match parse(&line) {
-            Some(Entry::Begin(header)) if header.format != FORMAT => {
+            Some(Entry::Begin(header)) if !FORMATS_READ.contains(&header.format) => {
                 let (path, found) = (path.display(), header.format);
                 return Err(Refusal::inputs(format!(
-                    "`{path}` has format {found}, this program reads format {FORMAT}"
+                    "`{path}` has format {found}, this program reads formats 1 to {FORMAT}"
                 ))
-                .hint("go on with the program that began the run, or name another folder with `-o`")
+                .hint("use the version of lpips that wrote it, or name another folder with `-o`")
                 .into());
             }
             Some(entry) => visit(offset, entry)?,
@@ -255,7 +294,7 @@ impl Writer {
             lines.push_str(&line(&Entry::Pair(record.clone()))?);
         }
         self.unsynced += records.len();
-        let has_scores = records.iter().any(|record| !record.layers.is_empty());
+        let has_scores = records.iter().any(|record| !record.values.is_empty());
         self.write(&lines, has_scores || self.unsynced >= UNSYNCED_MAX)
     }
 
@@ -313,7 +352,7 @@ mod tests {
         Record {
             row,
             size: Some((4, 3)),
-            layers: vec![Some(vec![value, 0.1]), None],
+            values: vec![Some(Value::sum(vec![value, 0.1])), None],
             differences: Differences::default(),
             stamps: vec![stamp, stamp],
             rescored: false,
@@ -395,7 +434,8 @@ mod tests {
         let mut journal = Writer::open(Disk::with_fault(Fault::Tear, 0), &path).unwrap();
         assert!(journal.append(&[record(0, 0.5)]).is_err());
         assert!(journal.append(&[record(1, 0.5)]).is_err());
-        let end = End { how: How::Failed, ended: String::new(), elapsed_s: 0.0, lost: Vec::new() };
+        let end =
+            End { how: EndReason::Failed, ended: String::new(), elapsed_s: 0.0, lost: Vec::new() };
         journal.end(end).unwrap();
         assert_eq!(rows(&path), (vec![], 1));
     }

@@ -17,6 +17,7 @@ use super::disk::Disk;
 use super::records::Records;
 use super::{RunDir, names};
 use crate::batch::Row;
+use crate::column::{Better, Column};
 use crate::decimal::nine_digits;
 use crate::error::{DISK_HINT, Refusal};
 use crate::image::Size;
@@ -28,24 +29,14 @@ pub const INDEX: &str = "index.csv";
 const NPY: &str = "npy";
 const PNG: &str = "png";
 
-/// A distance that is ordered by size, then by row: the earlier row is the worse of two equals.
+/// How bad a total is, the row, its id. The greater, the worse; of two equal totals that of the
+/// earlier row is the worse.
 type Rank = (u64, Reverse<Row>, String);
 
-/// A metric column whose maps are kept.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Column {
-    /// Its name.
-    pub name: String,
-    /// Its place among the metrics of the run.
-    pub metric: usize,
-}
-
-/// Which maps a run keeps.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// Which maps a run keeps of each column that has maps; see [`Column::mapped_model`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Kept {
-    /// Metric columns.
-    pub columns: Vec<Column>,
-    /// How many maps of each, those of the largest distances; all if absent.
+    /// How many maps of each, those of the worst values; all if absent.
     pub worst: Option<usize>,
 }
 
@@ -54,26 +45,26 @@ pub struct Kept {
 pub struct Maps {
     disk: Disk,
     folder: PathBuf,
+    /// All columns of the run, with or without maps.
     columns: Vec<Column>,
-    /// How many maps each column keeps.
+    /// At most this many maps are kept of each column.
     keep: Option<usize>,
     /// The maps that are kept, by column; unused without a limit.
     worst: Vec<BTreeSet<Rank>>,
 }
 
 impl Maps {
-    /// Maps below the run directory.
+    /// The maps of a run with these columns.
     #[must_use]
-    pub fn new(run_dir: &RunDir, kept: Kept) -> Maps {
-        let Kept { columns, worst: keep } = kept;
+    pub fn new(run_dir: &RunDir, columns: &[Column], Kept { worst: keep }: Kept) -> Maps {
         let worst = vec![BTreeSet::new(); columns.len()];
         let folder = run_dir.file(names::MAPS);
-        Maps { disk: run_dir.disk.clone(), folder, columns, keep, worst }
+        Maps { disk: run_dir.disk.clone(), folder, columns: columns.to_vec(), keep, worst }
     }
 
-    /// Takes note of those finished rows of a run that goes on for which `counts` is true. Gives
-    /// back the ones among them whose maps are not there, as when the process was killed after it
-    /// had removed a map for a row that it could not finish.
+    /// Restores the ranking from the finished rows of a resumed run for which `counts` is true.
+    /// Returns those of them whose maps are missing, as when the process was killed after it had
+    /// removed a map for a row that it could not finish.
     ///
     /// # Errors
     /// When the manifest or a journal cannot be read.
@@ -85,7 +76,7 @@ impl Maps {
     ) -> anyhow::Result<Vec<Row>> {
         let mut without = BTreeSet::new();
         let mut reader = records.reader(1);
-        for column in 0..self.columns.len() {
+        for column in self.mapped() {
             let ranked = self.ranked(column, manifest, records, counts)?;
             for (_, Reverse(row), id) in &ranked {
                 let size = reader.read(*row)?.and_then(|record| record.size);
@@ -102,13 +93,15 @@ impl Maps {
         Ok(without.into_iter().collect())
     }
 
-    /// Whether the map of this row is to be written; a map that must make room for it is removed.
+    /// Whether the map of this row in column `column` is to be written. Removes a map that must
+    /// make room for it.
     ///
     /// # Errors
     /// When that map cannot be removed.
     pub fn admit(&mut self, column: usize, row: Row, id: &str, total: f64) -> anyhow::Result<bool> {
         let Some(keep) = self.keep else { return Ok(true) };
-        self.worst[column].insert((ordered(total), Reverse(row), id.to_owned()));
+        let rank = (badness(self.columns[column].better, total), Reverse(row), id.to_owned());
+        self.worst[column].insert(rank);
         if self.worst[column].len() <= keep {
             return Ok(true);
         }
@@ -141,7 +134,8 @@ impl Maps {
     pub fn finish(&self, manifest: &Manifest, records: &Records) -> anyhow::Result<()> {
         let mut index = csv::Writer::from_writer(Vec::new());
         index.write_record(["id", "metric", "mean", "largest", "scale", NPY, PNG])?;
-        for (column, Column { name, .. }) in self.columns.iter().enumerate() {
+        for column in self.mapped() {
+            let name = &self.columns[column].name;
             let ranked = self.ranked(column, manifest, records, &|_| true)?;
             let mut rows: Vec<(Row, String)> =
                 ranked.into_iter().map(|(_, Reverse(row), id)| (row, id)).collect();
@@ -164,6 +158,13 @@ impl Maps {
         self.write_file(&self.folder.join(INDEX), &index.into_inner()?)
     }
 
+    /// The columns that have maps.
+    fn mapped(&self) -> Vec<usize> {
+        let columns = self.columns.iter().enumerate();
+        let mapped = columns.filter(|(_, column)| column.mapped_model().is_some());
+        mapped.map(|(index, _)| index).collect()
+    }
+
     /// The rows of a column that have maps, of those for which `counts` is true.
     fn ranked(
         &self,
@@ -176,10 +177,10 @@ impl Maps {
         let mut reader = records.reader(1);
         let mut ranked = BTreeSet::new();
         for row in (0..manifest.len() as Row).filter(|&row| counts(row)) {
-            let record = reader.read(row)?;
-            let total = record.and_then(|record| record.total(self.columns[column].metric));
+            let total = reader.read(row)?.and_then(|record| record.total(column));
             if let Some(total) = total {
-                ranked.insert((ordered(total), Reverse(row), rows.read(row)?.id));
+                let badness = badness(self.columns[column].better, total);
+                ranked.insert((badness, Reverse(row), rows.read(row)?.id));
             }
             if self.keep.is_some_and(|keep| ranked.len() > keep) {
                 ranked.pop_first();
@@ -209,10 +210,14 @@ impl Maps {
     }
 }
 
-/// An order of integers that is the order of `f64::total_cmp`.
-fn ordered(value: f64) -> u64 {
+/// An integer that is the greater the worse `value` is, in the order of `f64::total_cmp`.
+fn badness(better: Better, value: f64) -> u64 {
     let bits = value.to_bits();
-    if value.is_sign_negative() { !bits } else { bits | 1 << 63 }
+    let ordered = if value.is_sign_negative() { !bits } else { bits | 1 << 63 };
+    match better {
+        Better::Lower => ordered,
+        Better::Higher => !ordered,
+    }
 }
 
 /// An id as a relative path: `/` makes folders; everything that is no letter, digit, `-`, `_` or an
@@ -306,10 +311,11 @@ mod npy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::plan::tests::column;
 
-    fn maps(folder: &Path, keep: Option<usize>) -> Maps {
-        let columns = vec![Column { name: "lpips_alex".to_owned(), metric: 0 }];
-        Maps::new(&RunDir::open(folder).unwrap(), Kept { columns, worst: keep })
+    fn maps(folder: &Path, better: Better, worst: Option<usize>) -> Maps {
+        let columns = [Column { better, ..column("lpips_alex") }];
+        Maps::new(&RunDir::open(folder).unwrap(), &columns, Kept { worst })
     }
 
     #[test]
@@ -317,7 +323,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let size = Size { width: 3, height: 2 };
         let values = [0.0, 1.5, -2.0, 1e-30, 4.0, 5.0];
-        maps(folder.path(), None).write(0, "x4/a", size, &values).unwrap();
+        maps(folder.path(), Better::Lower, None).write(0, "x4/a", size, &values).unwrap();
         let path = folder.path().join("maps/x4/a.lpips_alex.npy");
         assert_eq!(npy::read(&path).unwrap(), (size, values.to_vec()));
         let bytes = fs_err::read(path).unwrap();
@@ -329,9 +335,14 @@ mod tests {
     fn the_worst_are_kept_in_whatever_order_they_come() {
         let size = Size { width: 1, height: 1 };
         let totals = [0.5, -0.0, 0.9, 0.7, 0.9, -1.0];
-        for order in [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [2, 4, 0, 3, 5, 1]] {
+        let orders = [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [2, 4, 0, 3, 5, 1]];
+        let worst = [
+            (Better::Lower, [false, false, true, false, true, false]),
+            (Better::Higher, [false, true, false, false, false, true]),
+        ];
+        for (order, (better, expected)) in orders.iter().flat_map(|o| worst.map(|w| (*o, w))) {
             let folder = tempfile::tempdir().unwrap();
-            let mut maps = maps(folder.path(), Some(2));
+            let mut maps = maps(folder.path(), better, Some(2));
             for row in order {
                 let id = row.to_string();
                 if maps.admit(0, row, &id, totals[row as usize]).unwrap() {
@@ -339,7 +350,7 @@ mod tests {
                 }
             }
             let kept = |row: Row| maps.path(0, &row.to_string(), NPY).exists();
-            assert_eq!([0, 1, 2, 3, 4, 5].map(kept), [false, false, true, false, true, false]);
+            assert_eq!([0, 1, 2, 3, 4, 5].map(kept), expected);
         }
     }
 

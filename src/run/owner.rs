@@ -1,13 +1,13 @@
-//! Who works on a shard, and when somebody else may.
+//! Which process works on a shard, and when another one may.
 //!
-//! The rule, which docs/slurm.md states for people. A shard whose last attempt did not say that it
-//! ended is free
-//! 1. at once, if this is the same job, requeued: the scheduler ended the former one;
-//! 2. at once, if it ran on this machine and its process is gone;
+//! The rule, which docs/slurm.md states for users: a shard whose last attempt has not recorded its
+//! end is free
+//! 1. at once, if this is the same job, requeued: the scheduler ended the earlier process;
+//! 2. at once, if it ran on this machine and its process has ended;
 //! 3. otherwise after [`SILENCE_MAX_S`] without a sign of life, by the file server's clock.
 //!
-//! A process that is taken for dead and is not can spoil nothing: it writes to a journal of its
-//! own, and its rows have the same values.
+//! A live process that is taken for dead does no damage: it writes to a journal of its own, and its
+//! rows have the same values.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,11 +23,11 @@ pub const SILENCE_MAX_S: u64 = 120;
 pub struct Owner {
     /// Name of the machine.
     pub host: String,
-    /// What tells this boot of this machine, and this space of process numbers, from all others.
+    /// Identifies this boot of this machine and this namespace of process numbers.
     pub machine: String,
     /// Number of the process.
     pub pid: u32,
-    /// When the process started, in the kernel's ticks since boot; numbers of processes come again.
+    /// When the process started, in the kernel's ticks since boot; process numbers are reused.
     pub process_start: u64,
     /// The scheduler's job, if there is one.
     pub job: Option<Job>,
@@ -38,7 +38,7 @@ pub struct Owner {
 pub struct Job {
     /// Its number; requeueing keeps it.
     pub id: String,
-    /// As people know it: `120`, or `118_3` for task 3 of an array.
+    /// As the scheduler's tools show it: `120`, or `118_3` for task 3 of an array.
     pub name: String,
     /// How often it was requeued.
     pub restart: u32,
@@ -49,9 +49,9 @@ pub struct Job {
 /// Whether a shard may be taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Standing {
-    /// Nobody works on it, and why that is known.
+    /// No process works on it, and how that is known.
     Free(&'static str),
-    /// Somebody does.
+    /// A process works on it.
     Held,
 }
 
@@ -69,30 +69,30 @@ impl Owner {
         }
     }
 
-    /// For people: the host, the process and the job.
+    /// The host, the job and the process, for messages.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn description(&self) -> String {
         let Owner { host, pid, job, .. } = self;
         let job = job.as_ref().map(|job| format!(", job {}", job.name)).unwrap_or_default();
         format!("host {host}{job}, process {pid}")
     }
 
-    /// Whether the shard of `self`, who gave the last sign of life `silence_s` seconds ago, may be
-    /// taken by `comer`. `runs` says whether the process of an owner on this machine runs.
+    /// Whether the process `other` may take the shard of `self`, whose last sign of life was
+    /// `silence_s` seconds ago. `runs` says whether the process of an owner on this machine runs.
     #[must_use]
     pub fn standing(
         &self,
-        comer: &Owner,
+        other: &Owner,
         silence_s: u64,
         runs: impl FnOnce(&Owner) -> bool,
     ) -> Standing {
-        if let (Some(before), Some(now)) = (&self.job, &comer.job) {
+        if let (Some(before), Some(now)) = (&self.job, &other.job) {
             let is_same = before.id == now.id && before.process == now.process;
             if is_same && now.restart > before.restart {
                 return Standing::Free("its job was requeued");
             }
         }
-        if self.machine == comer.machine && !self.machine.is_empty() {
+        if self.machine == other.machine && !self.machine.is_empty() {
             return if runs(self) { Standing::Held } else { Standing::Free("its process is gone") };
         }
         if silence_s > SILENCE_MAX_S {
@@ -121,7 +121,7 @@ impl Job {
     }
 }
 
-/// Empty where the system does not tell.
+/// Empty where the system does not report it.
 fn machine() -> String {
     let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let space = fs_err::read_link("/proc/self/ns/pid").unwrap_or_default();
@@ -158,8 +158,8 @@ mod tests {
         Owner { host, machine: machine.to_owned(), pid: 7, process_start: 1, job }
     }
 
-    fn is_free(before: &Owner, comer: &Owner, silence_s: u64, runs: bool) -> bool {
-        before.standing(comer, silence_s, |_| runs) != Standing::Held
+    fn is_free(before: &Owner, other: &Owner, silence_s: u64, runs: bool) -> bool {
+        before.standing(other, silence_s, |_| runs) != Standing::Held
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         assert!(!is_free(&a, &b, SILENCE_MAX_S, false));
         assert!(is_free(&a, &b, SILENCE_MAX_S + 1, true));
         let unknown = owner("", None);
-        assert!(!is_free(&unknown, &unknown, 0, false), "a system that does not tell");
+        assert!(!is_free(&unknown, &unknown, 0, false), "a system that does not report it");
     }
 
     #[test]

@@ -1,44 +1,47 @@
-//! What all processes of a run have agreed on. The first comer freezes it.
+//! plan.json: what all processes of a run have agreed on. The first one freezes it.
+
+mod format1;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::maps::Kept;
-use super::tables::MetricColumn;
-use super::{Fingerprint, RunDir, names};
+use super::{RunDir, names};
+use crate::column::Column;
 use crate::error::Refusal;
 use crate::hash::sha256_hex_of;
 use crate::scheduler::ArrayBase;
 
-/// Version of the format.
-const FORMAT: u32 = 1;
-/// Differences that people are told of.
-const TOLD_MAX: usize = 5;
+/// Name and version of the format.
+const SCHEMA: &str = "lpips-plan/2";
+/// At most this many differences between two plans are reported.
+const REPORTED_MAX: usize = 5;
 
 /// The content of plan.json.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Plan {
-    /// Version of the format.
-    pub format: u32,
-    /// Into how many shards the pairs are dealt.
+    /// Name and version of the format.
+    pub schema: String,
+    /// Number of shards that the pairs are dealt to.
     pub shards: u32,
-    /// Pairs of the manifest.
+    /// Number of pairs of the manifest.
     pub pairs: usize,
     /// Name of the copy of the manifest in the run directory.
     pub manifest: String,
-    /// The metric columns.
-    pub metrics: Vec<MetricColumn>,
-    /// Which spatial maps are kept.
+    /// SHA-256 of the manifest.
+    pub manifest_sha256: String,
+    /// Within it a pair's bits are equal: evaluator, instruction set, precision.
+    pub numerics_class: String,
+    /// The metric columns, in the order of pairs.csv, with the settings that decide their numbers.
+    pub columns: Vec<Column>,
+    /// Which spatial maps are kept; none if absent.
     pub maps: Option<Kept>,
     /// Whether pairs.csv has a column per layer.
     pub per_layer: bool,
     /// Columns that summary.csv is grouped by.
     pub group_by: Vec<String>,
-    /// How the array that began the run numbered its tasks.
+    /// The first task number of the Slurm array that started the run.
     pub array: Option<ArrayBase>,
-    /// Everything that decides the numbers.
-    pub fingerprint: Value,
 }
 
 /// A plan that is in the run directory.
@@ -51,26 +54,21 @@ pub struct Frozen {
 }
 
 impl Plan {
-    /// A plan to freeze.
-    ///
-    /// # Errors
-    /// Never, unless a fingerprint cannot be told as JSON.
-    pub fn new(fingerprint: &Fingerprint, pairs: usize) -> anyhow::Result<Plan> {
-        Ok(Plan {
-            format: FORMAT,
-            shards: 1,
-            pairs,
-            manifest: String::new(),
-            metrics: fingerprint.metrics.iter().map(MetricColumn::of).collect(),
-            maps: None,
-            per_layer: false,
-            group_by: Vec::new(),
-            array: None,
-            fingerprint: serde_json::to_value(fingerprint)?,
-        })
+    /// Name and version of the format that this program writes.
+    #[must_use]
+    pub fn schema() -> String {
+        SCHEMA.to_owned()
     }
 
-    /// The plan of the run in `run_dir`, if one has begun there.
+    /// The plan of the run in `run_dir`, which has one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(run_dir: &RunDir) -> anyhow::Result<Frozen> {
+        Plan::read(run_dir)?.context("plan.json is gone")
+    }
+
+    /// The plan of the run in `run_dir`, if one was started there.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -81,19 +79,18 @@ impl Plan {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let refusal = || {
-            Refusal::inputs(format!("`{}` is no plan of this version of lpips", path.display()))
-                .hint("go on with the program that began the run, or name another folder with `-o`")
-        };
-        let plan: Plan = serde_json::from_slice(&text).with_context(refusal)?;
-        if plan.format != FORMAT {
-            return Err(refusal().into());
-        }
+        let plan = parse(&text).with_context(|| {
+            Refusal::inputs(format!("`{}` is no plan that this program reads", path.display()))
+                .hint(
+                    "use the version of lpips that started the run, or name another folder with \
+                     `-o`",
+                )
+        })?;
         Ok(Some(Frozen { plan, sha256: sha256_hex_of(&mut text.as_slice())? }))
     }
 
-    /// Freezes this plan in the run directory if nobody has frozen one, and gives back the one that
-    /// is frozen. Runs of several numerics classes are one run only if `allow_mixed`.
+    /// Freezes this plan in the run directory if none is frozen there, and returns the frozen one.
+    /// Numerics classes may differ only if `allow_mixed`.
     ///
     /// # Errors
     /// A [`Refusal`] that names what differs between this plan and the frozen one.
@@ -102,14 +99,8 @@ impl Plan {
         text.push(b'\n');
         let path = run_dir.file(names::PLAN);
         run_dir.create_once(&path, |file| Ok(file.write_all(&text)?))?;
-        let frozen = Plan::read(run_dir)?.context("plan.json is gone")?;
-        let mut found = Vec::new();
-        let [theirs, ours] = [serde_json::to_value(&frozen.plan)?, serde_json::to_value(self)?];
-        differences("", &theirs, &ours, &mut found);
-        found.retain(|one| {
-            // `scheduler::resolve` has reconciled it.
-            one.field != "array" && !one.field.starts_with("array.")
-        });
+        let frozen = Plan::of(run_dir)?;
+        let mut found = differences(&frozen.plan, self);
         if allow_mixed {
             found.retain(|one| one.field != NUMERICS_CLASS);
         }
@@ -120,7 +111,32 @@ impl Plan {
     }
 }
 
+/// The plan of a file of this format or of format 1.
+fn parse(text: &[u8]) -> anyhow::Result<Plan> {
+    /// What tells the formats apart.
+    #[derive(Deserialize)]
+    struct Version {
+        schema: Option<String>,
+        format: Option<u32>,
+    }
+    match serde_json::from_slice(text)? {
+        Version { schema: Some(schema), .. } if schema == SCHEMA => {
+            Ok(serde_json::from_slice(text)?)
+        }
+        Version { schema: None, format: Some(1) } => format1::parse(text),
+        Version { schema: Some(schema), .. } => {
+            anyhow::bail!("expected the schema {SCHEMA}, found {schema}")
+        }
+        Version { format: Some(format), .. } => {
+            anyhow::bail!("expected the schema {SCHEMA}, found format {format}")
+        }
+        Version { .. } => anyhow::bail!("expected the schema {SCHEMA}, found none"),
+    }
+}
+
 const NUMERICS_CLASS: &str = "numerics_class";
+const GROUP_BY: &str = "group_by";
+const PER_LAYER: &str = "per_layer";
 
 /// One field in which two plans differ.
 #[derive(Clone, PartialEq, Debug)]
@@ -130,20 +146,72 @@ struct Different {
     ours: String,
 }
 
+/// What differs between a frozen plan and another one. How the array numbers its tasks does not
+/// count: [`crate::shard::resolve`] has reconciled it.
+fn differences(theirs: &Plan, ours: &Plan) -> Vec<Different> {
+    let mut found = Vec::new();
+    let mut compare = |field: &str, of: &dyn Fn(&Plan) -> String| {
+        let [theirs, ours] = [theirs, ours].map(of);
+        if theirs != ours {
+            found.push(Different { field: field.to_owned(), theirs, ours });
+        }
+    };
+    compare("shards", &|plan| plan.shards.to_string());
+    compare("pairs", &|plan| plan.pairs.to_string());
+    compare("manifest", &|plan| plan.manifest.clone());
+    compare("manifest_sha256", &|plan| plan.manifest_sha256.clone());
+    let names = |plan: &Plan| {
+        let names: Vec<&str> = plan.columns.iter().map(|column| column.name.as_str()).collect();
+        names.join(",")
+    };
+    compare("columns", &names);
+    compare(NUMERICS_CLASS, &|plan| plan.numerics_class.clone());
+    compare("maps", &|plan| match plan.maps {
+        None => "none".to_owned(),
+        Some(Kept { worst: None }) => "all".to_owned(),
+        Some(Kept { worst: Some(worst) }) => format!("the worst {worst}"),
+    });
+    compare(PER_LAYER, &|plan| plan.per_layer.to_string());
+    compare(GROUP_BY, &|plan| plan.group_by.join(","));
+    for theirs in &theirs.columns {
+        let same = ours.columns.iter().find(|ours| ours.name == theirs.name);
+        found.extend(same.into_iter().flat_map(|ours| column_differences(theirs, ours)));
+    }
+    found
+}
+
+/// Settings in which two columns of one name differ.
+fn column_differences(theirs: &Column, ours: &Column) -> Vec<Different> {
+    let [of_theirs, of_ours] = [theirs, ours].map(|column| &column.fingerprint);
+    let keys = of_theirs.fields().map(|(key, _)| key);
+    let added = of_ours.fields().map(|(key, _)| key).filter(|key| of_theirs.get(key).is_none());
+    let different = keys.chain(added).filter(|key| of_theirs.get(key) != of_ours.get(key));
+    different
+        .map(|key| {
+            let shown = |value: Option<&str>| value.unwrap_or("not set").to_owned();
+            Different {
+                field: format!("{key} of {}", theirs.name),
+                theirs: shown(of_theirs.get(key)),
+                ours: shown(of_ours.get(key)),
+            }
+        })
+        .collect()
+}
+
 fn refusal(run_dir: &RunDir, found: &[Different]) -> Option<Refusal> {
     let first = found.first()?;
     let shown = run_dir.path().display();
-    let told: Vec<String> = found
+    let reported: Vec<String> = found
         .iter()
-        .take(TOLD_MAX)
-        .map(|one| format!("{} is {} there and {} here", one.field, one.theirs, one.ours))
+        .take(REPORTED_MAX)
+        .map(|one| format!("{} is `{}` there and `{}` here", one.field, one.theirs, one.ours))
         .collect();
-    let more = match found.len().saturating_sub(TOLD_MAX) {
+    let more = match found.len().saturating_sub(REPORTED_MAX) {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
     let hint = match first.field.as_str() {
-        "group_by" | "per_layer" => {
+        GROUP_BY | PER_LAYER => {
             "`lpips merge RUN_DIR` with --group-by and --per-layer writes the tables of a finished \
              run again; or name another folder with `-o`"
         }
@@ -152,64 +220,43 @@ fn refusal(run_dir: &RunDir, found: &[Different]) -> Option<Refusal> {
              --allow-mixed-numerics: scores of different kinds agree within the tolerance only"
         }
         _ => {
-            "name another folder with `-o`, or use the options and the manifest that began the run"
+            "name another folder with `-o`, or use the options and the manifest that started the \
+             run"
         }
     };
-    let told = told.join("; ");
-    Some(Refusal::inputs(format!("`{shown}` holds another run: {told}{more}")).hint(hint))
-}
-
-/// Fields in which two values differ, by path.
-fn differences(path: &str, theirs: &Value, ours: &Value, found: &mut Vec<Different>) {
-    let inner = |key: &str| match path {
-        // What people call it needs no such prefix.
-        "" | "fingerprint" => key.to_owned(),
-        path => format!("{path}.{key}"),
-    };
-    match (theirs, ours) {
-        (Value::Object(theirs), Value::Object(ours)) => {
-            let added = ours.keys().filter(|&key| !theirs.contains_key(key));
-            for key in theirs.keys().chain(added) {
-                let [theirs, ours] =
-                    [theirs, ours].map(|object| object.get(key).unwrap_or(&Value::Null));
-                differences(&inner(key), theirs, ours, found);
-            }
-        }
-        (Value::Array(theirs), Value::Array(ours)) if theirs.len() == ours.len() => {
-            for (index, (theirs, ours)) in theirs.iter().zip(ours).enumerate() {
-                differences(&format!("{path}[{index}]"), theirs, ours, found);
-            }
-        }
-        (theirs, ours) if theirs == ours => {}
-        (theirs, ours) => {
-            let [theirs, ours] = [theirs, ours].map(Value::to_string);
-            found.push(Different { field: path.to_owned(), theirs, ours });
-        }
-    }
+    let reported = reported.join("; ");
+    Some(Refusal::inputs(format!("`{shown}` holds another run: {reported}{more}")).hint(hint))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::column::{Better, Fingerprint, Origin};
+    use crate::metric::Reduction;
+
+    pub(crate) fn column(name: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            parts: 5,
+            better: Better::Lower,
+            from: Origin::Model { index: 0, reduction: Reduction::Mean },
+            fingerprint: Fingerprint::new("lpips").with("net", "alex").with("crop", 0),
+        }
+    }
 
     pub(crate) fn plan() -> Plan {
         Plan {
-            format: FORMAT,
+            schema: Plan::schema(),
             shards: 4,
             pairs: 10,
             manifest: "manifest.csv".to_owned(),
-            metrics: vec![MetricColumn { name: "lpips_alex".to_owned(), layers: 5 }],
+            manifest_sha256: "c".to_owned(),
+            numerics_class: "cpu avx2".to_owned(),
+            columns: vec![column("lpips_alex")],
             maps: None,
             per_layer: false,
             group_by: Vec::new(),
             array: None,
-            fingerprint: serde_json::json!({
-                "metrics": [{
-                    "name": "lpips_alex", "net": "alex", "trunk_sha256": "a", "lin_sha256": "b",
-                }],
-                "numerics_class": "cpu avx2",
-                "manifest_sha256": "c",
-            }),
         }
     }
 
@@ -222,23 +269,40 @@ pub(crate) mod tests {
         other.freeze(&run_dir, allow_mixed).err().map(|error| error.to_string())
     }
 
+    fn with_setting(plan: &mut Plan, key: &str, value: &str) {
+        let fingerprint = &mut plan.columns[0].fingerprint;
+        *fingerprint = Fingerprint::new("lpips").with("net", "alex").with(key, value);
+    }
+
     #[test]
-    fn the_first_comer_decides_and_each_difference_is_named() {
+    fn the_first_process_decides_and_each_difference_is_named() {
         assert_eq!(refused(|_| {}, false), None);
         assert_eq!(refused(|plan| plan.array = Some(ArrayBase::ZERO), false), None);
         type Change = fn(&mut Plan);
-        let cases: [(Change, &str); 5] = [
-            (|plan| plan.shards = 8, "shards is 4 there and 8 here"),
-            (|plan| plan.group_by.push("x".to_owned()), "group_by is [] there and [\"x\"] here"),
+        let cases: [(Change, &str); 8] = [
+            (|plan| plan.shards = 8, "shards is `4` there and `8` here"),
+            (|plan| plan.group_by.push("x".to_owned()), "group_by is `` there and `x` here"),
             (
-                |plan| plan.fingerprint["manifest_sha256"] = "d".into(),
-                "manifest_sha256 is \"c\" there and \"d\" here",
+                |plan| plan.manifest_sha256 = "d".to_owned(),
+                "manifest_sha256 is `c` there and `d` here",
             ),
             (
-                |plan| plan.fingerprint["metrics"][0]["net"] = "vgg".into(),
-                "metrics[0].net is \"alex\" there and \"vgg\" here",
+                |plan| plan.columns.push(column("lpips_vgg")),
+                "columns is `lpips_alex` there and `lpips_alex,lpips_vgg` here",
             ),
-            (|plan| plan.fingerprint["new"] = 1.into(), "new is null there and 1 here"),
+            (|plan| plan.maps = Some(Kept { worst: Some(3) }), "maps is `none` there and `the wo"),
+            (
+                |plan| with_setting(plan, "crop", "4"),
+                "crop of lpips_alex is `0` there and `4` here",
+            ),
+            (
+                |plan| with_setting(plan, "new", "1"),
+                "crop of lpips_alex is `0` there and `not set` here",
+            ),
+            (
+                |plan| with_setting(plan, "new", "1"),
+                "new of lpips_alex is `not set` there and `1` here",
+            ),
         ];
         for (change, expected) in cases {
             let refused = refused(change, true).unwrap();
@@ -247,9 +311,24 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn classes_of_numerics_are_mixed_only_if_allowed() {
-        let other = |plan: &mut Plan| plan.fingerprint["numerics_class"] = "cuda sm_90".into();
-        assert!(refused(other, false).unwrap().contains("numerics_class is \"cpu avx2\" there"));
+    fn numerics_classes_are_mixed_only_if_allowed() {
+        let other = |plan: &mut Plan| plan.numerics_class = "cuda sm_90".to_owned();
+        assert!(refused(other, false).unwrap().contains("numerics_class is `cpu avx2` there"));
         assert_eq!(refused(other, true), None);
+    }
+
+    #[test]
+    fn plans_of_other_versions_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(folder.path()).unwrap();
+        for (text, found) in [
+            (r#"{"schema":"lpips-plan/3"}"#, "found lpips-plan/3"),
+            (r#"{"format":9}"#, "found format 9"),
+            ("{}", "found none"),
+        ] {
+            fs_err::write(run_dir.file(names::PLAN), text).unwrap();
+            let error = format!("{:#}", Plan::read(&run_dir).unwrap_err());
+            assert!(error.contains(found), "no `{found}` in {error}");
+        }
     }
 }

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 
-use super::attempt::JournalName;
-use super::journal::{self, End, Entry, Header, Reader, Record};
+use super::journal::{self, End, Entry, Header, JournalName, Reader, Record};
 use super::plan::Frozen;
 use super::{RunDir, names};
 use crate::batch::Row;
@@ -150,7 +149,7 @@ impl Records {
             if before.stamps != now.stamps || is_other {
                 continue;
             }
-            if before.layers != now.layers {
+            if before.values != now.values {
                 let [before, now_in] = [*place, self.places[now.row as usize]]
                     .map(|place| self.journals[journal_of(place)].path.display().to_string());
                 return Err(Refusal::inputs(format!(
@@ -256,7 +255,7 @@ mod tests {
     use crate::code::Code;
     use crate::error::Failure;
     use crate::run::attempt::Attempt;
-    use crate::run::journal::How;
+    use crate::run::journal::EndReason;
     use crate::run::journal::{header, record};
     use crate::run::plan::tests::plan;
 
@@ -269,7 +268,7 @@ mod tests {
             let shard = Shard { index: *index, count: 4 };
             let mut attempt = Attempt::begin(&run_dir, header(shard, &frozen.sha256))?;
             attempt.append(records)?;
-            attempt.end(How::Finished, 1.0, Vec::new())?;
+            attempt.end(EndReason::Finished, 1.0, Vec::new())?;
         }
         let records = Records::open(&run_dir, &frozen, None)?;
         let mut reader = records.reader(1);
@@ -344,7 +343,7 @@ mod tests {
             let shard = Shard { index, count: 4 };
             let mut attempt = Attempt::begin(&run_dir, header(shard, &frozen.sha256)).unwrap();
             attempt.append(&records).unwrap();
-            attempt.end(How::Stopped, 0.0, Vec::new()).unwrap();
+            attempt.end(EndReason::Stopped, 0.0, Vec::new()).unwrap();
         }
         let records = Records::open(&run_dir, &frozen, None).unwrap();
         let mut reader = records.reader(1);

@@ -1,7 +1,7 @@
-//! Which rows of a shard are still to be scored.
+//! Which rows of a shard remain to be scored.
 //!
-//! A finished row counts if it has every metric and its files are what they were. Everything
-//! else is scored again: pairs that failed, since somebody may have mended them, and pairs whose
+//! A finished row is kept if it has a value in every column and its files are unchanged. All other
+//! rows are scored again: pairs that failed, since their files may have been fixed, and pairs whose
 //! files have changed.
 
 use std::path::PathBuf;
@@ -12,67 +12,67 @@ use crate::image::{Stamp, Verify};
 use crate::manifest::{Entry, Manifest};
 use crate::shard::Shard;
 
-/// What is left to do.
+/// The work that remains.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Rest {
+pub struct Remaining {
     /// Rows to score, in scoring order.
     pub rows: Vec<Row>,
-    /// Rows that need not be.
+    /// Number of finished rows that are kept.
     pub kept: usize,
-    /// Rows among `rows` that had failed.
+    /// Number of rows among `rows` that had failed.
     pub failed: usize,
-    /// Rows among `rows` whose files have changed.
+    /// Number of rows among `rows` whose files have changed.
     pub changed: usize,
 }
 
 /// The files that a row is made from: reference, distorted, and mask if there is one.
 pub type FilesOf<'a> = &'a (dyn Fn(&Entry) -> Vec<PathBuf> + Sync);
 
-/// How rows are examined.
+/// A shard whose rows are examined.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct Examined<'a> {
     /// All rows.
     pub manifest: &'a Manifest,
-    /// Those that are asked for.
+    /// The shard.
     pub shard: Shard,
-    /// What is there of them.
+    /// The finished rows.
     pub records: &'a Records,
-    /// What is asked of a file to be called unchanged.
+    /// How a file is compared with what it was.
     pub verify: Verify,
-    /// Threads, since file servers are slow to answer and can answer many at a time.
+    /// Number of threads: file servers have a high latency and serve many requests at a time.
     pub threads: usize,
 }
 
-impl Rest {
-    /// Looks at every row of the shard.
+impl Remaining {
+    /// Examines every row of the shard.
     ///
     /// # Errors
     /// When the manifest or a journal cannot be read.
-    pub fn of(question: Question<'_>, files_of: FilesOf<'_>) -> anyhow::Result<Rest> {
-        let Question { manifest, shard, records, threads, .. } = question;
+    pub fn of(examined: Examined<'_>, files_of: FilesOf<'_>) -> anyhow::Result<Remaining> {
+        let Examined { manifest, shard, records, threads, .. } = examined;
         let order = manifest.order();
         if shard == Shard::WHOLE && records.is_empty() {
-            return Ok(Rest { rows: order.to_vec(), ..Rest::default() });
+            return Ok(Remaining { rows: order.to_vec(), ..Remaining::default() });
         }
         let share = order.len().div_ceil(threads).max(1);
-        let parts: Vec<anyhow::Result<Rest>> = std::thread::scope(|scope| {
-            let examine = |order| scope.spawn(move || examine(question, files_of, order));
+        let parts: Vec<anyhow::Result<Remaining>> = std::thread::scope(|scope| {
+            let examine = |order| scope.spawn(move || examine(examined, files_of, order));
             let workers: Vec<_> = order.chunks(share).map(examine).collect();
             let done = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
             done.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         });
-        let mut rest = Rest::default();
+        let mut remaining = Remaining::default();
         for part in parts {
-            let Rest { rows, kept, failed, changed } = part?;
-            rest.rows.extend(rows);
-            rest.kept += kept;
-            rest.failed += failed;
-            rest.changed += changed;
+            let Remaining { rows, kept, failed, changed } = part?;
+            remaining.rows.extend(rows);
+            remaining.kept += kept;
+            remaining.failed += failed;
+            remaining.changed += changed;
         }
-        Ok(rest)
+        Ok(remaining)
     }
 
-    /// Adds rows that were to be kept, but lack something.
+    /// Adds rows that would be kept, but whose maps are missing.
     pub fn add(&mut self, rows: &[Row], manifest: &Manifest) {
         if rows.is_empty() {
             return;
@@ -85,12 +85,16 @@ impl Rest {
     }
 }
 
-fn examine(question: Question<'_>, files_of: FilesOf<'_>, order: &[Row]) -> anyhow::Result<Rest> {
-    let Question { manifest, shard, records, verify, threads } = question;
+fn examine(
+    examined: Examined<'_>,
+    files_of: FilesOf<'_>,
+    order: &[Row],
+) -> anyhow::Result<Remaining> {
+    let Examined { manifest, shard, records, verify, threads } = examined;
     let mut rows = manifest.rows()?;
     let mut reader = records.reader(threads);
     let mut files = Files { verify, last: None };
-    let mut rest = Rest::default();
+    let mut remaining = Remaining::default();
     for &row in order {
         let entry = rows.read(row)?;
         if !shard.holds(&entry.reference) {
@@ -98,22 +102,22 @@ fn examine(question: Question<'_>, files_of: FilesOf<'_>, order: &[Row]) -> anyh
         }
         match records.outcome(row) {
             None => {}
-            Some(Outcome::Failed) => rest.failed += 1,
+            Some(Outcome::Failed) => remaining.failed += 1,
             Some(Outcome::Scored) => {
                 let stamps = reader.read(row)?.map(|record| record.stamps).unwrap_or_default();
                 if files.are_unchanged(files_of(&entry), &stamps) {
-                    rest.kept += 1;
+                    remaining.kept += 1;
                     continue;
                 }
-                rest.changed += 1;
+                remaining.changed += 1;
             }
         }
-        rest.rows.push(row);
+        remaining.rows.push(row);
     }
-    Ok(rest)
+    Ok(remaining)
 }
 
-/// Asks the file system, and remembers the answer of the last reference.
+/// Compares files with their stamps, and caches the answer for the last reference.
 struct Files {
     verify: Verify,
     last: Option<(PathBuf, Stamp, bool)>,

@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Metric;
 use super::counts::Counts;
 use super::journal::Record;
 use super::records::Records;
 use crate::batch::Row;
 use crate::code::Code;
+use crate::column::{Better, Column};
 use crate::decimal::nine_digits;
 use crate::error::Refusal;
 use crate::manifest::{Entry, Manifest};
@@ -48,28 +47,11 @@ pub struct Tables<'a> {
     /// Finished rows.
     pub records: &'a Records,
     /// Metric columns.
-    pub metrics: &'a [MetricColumn],
+    pub columns: &'a [Column],
     /// Whether pairs.csv has a column per layer.
     pub per_layer: bool,
     /// Columns that summary.csv is grouped by.
     pub group_by: &'a [GroupColumn],
-}
-
-/// A metric as the tables know it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct MetricColumn {
-    /// The header.
-    pub name: String,
-    /// Number of its layers.
-    pub layers: usize,
-}
-
-impl MetricColumn {
-    /// The column of `metric`.
-    #[must_use]
-    pub fn of(metric: &Metric) -> MetricColumn {
-        MetricColumn { name: metric.name.clone(), layers: metric.layer_count() }
-    }
 }
 
 /// A column that pairs can be grouped by.
@@ -140,6 +122,8 @@ pub struct SummaryRow {
     pub group: Vec<String>,
     /// The metric column.
     pub metric: String,
+    /// Which direction of it is better.
+    pub better: Better,
     /// Pairs of the group.
     pub expected: usize,
     /// Pairs with this metric.
@@ -173,7 +157,7 @@ impl Tables<'_> {
             if let Some(record) = &record {
                 counts.add(record, || Ok(entry.id.clone()))?;
             }
-            let cells = pair_cells(entry, record.as_ref(), self.metrics, self.per_layer);
+            let cells = pair_cells(entry, record.as_ref(), self.columns, self.per_layer);
             csv.write_record(cells)?;
         }
         csv.flush()?;
@@ -185,29 +169,29 @@ impl Tables<'_> {
             ["id", "item", "method", "ref", "dist"].map(String::from).into();
         header.extend(self.manifest.carried().iter().cloned());
         header.extend(["width", "height"].map(String::from));
-        for metric in self.metrics {
-            header.push(metric.name.clone());
+        for column in self.columns {
+            header.push(column.name.clone());
             if self.per_layer {
-                let layers = 0..metric.layers;
-                header.extend(layers.map(|layer| format!("{}_layer{layer}", metric.name)));
+                header.extend((0..column.parts).map(|part| column.part_name(part)));
             }
         }
         header.extend(["status", "error_code", "error"].map(String::from));
         header
     }
 
-    /// Summarizes every metric: all pairs first, then the groups in the order of their first row.
+    /// Summarizes every column: all pairs first, then the groups in the order of their first row.
     ///
     /// # Errors
     /// When the manifest or the journal cannot be read.
     pub fn summarize(&self) -> anyhow::Result<Vec<SummaryRow>> {
         let mut all = Vec::new();
         let mut by_group = Vec::new();
-        for (index, metric) in self.metrics.iter().enumerate() {
+        for (index, column) in self.columns.iter().enumerate() {
             let Collected { groups, expected, mut observations } = self.collect(index)?;
             all.push(SummaryRow {
                 group: vec![ALL.to_owned(); self.group_by.len()],
-                metric: metric.name.clone(),
+                metric: column.name.clone(),
+                better: column.better,
                 expected: self.manifest.len(),
                 scored: observations.len(),
                 summary: summarize(&mut observations),
@@ -219,7 +203,8 @@ impl Tables<'_> {
             by_group.extend(groups.into_iter().zip(expected).zip(parts).map(
                 |((group, expected), part)| SummaryRow {
                     group,
-                    metric: metric.name.clone(),
+                    metric: column.name.clone(),
+                    better: column.better,
                     expected,
                     scored: part.len(),
                     summary: summarize(part),
@@ -229,8 +214,8 @@ impl Tables<'_> {
         Ok(all.into_iter().chain(by_group).collect())
     }
 
-    /// One metric's observations with their groups.
-    fn collect(&self, metric: usize) -> anyhow::Result<Collected> {
+    /// The observations of one column with their groups.
+    fn collect(&self, column: usize) -> anyhow::Result<Collected> {
         let mut numbers: HashMap<Vec<String>, u32> = HashMap::new();
         let mut collected = Collected::default();
         collected.observations.reserve_exact(self.manifest.len());
@@ -247,7 +232,7 @@ impl Tables<'_> {
                 next
             });
             collected.expected[group as usize] += 1;
-            if let Some(value) = records.read(row)?.and_then(|record| record.total(metric)) {
+            if let Some(value) = records.read(row)?.and_then(|record| record.total(column)) {
                 let item = xxh3_64(entry.item.as_bytes());
                 collected.observations.push(Observation { item, group, value });
             }
@@ -266,7 +251,7 @@ struct Collected {
 fn pair_cells(
     entry: Entry,
     record: Option<&Record>,
-    metrics: &[MetricColumn],
+    columns: &[Column],
     per_layer: bool,
 ) -> Vec<String> {
     let mut cells = vec![entry.id, entry.item, entry.method, entry.reference, entry.distorted];
@@ -275,13 +260,13 @@ fn pair_cells(
         Some((width, height)) => cells.extend([width.to_string(), height.to_string()]),
         None => cells.extend([String::new(), String::new()]),
     }
-    for (index, metric) in metrics.iter().enumerate() {
-        let layers = record.and_then(|record| record.layers.get(index)?.as_ref());
-        let total = record.and_then(|record| record.total(index));
-        cells.push(total.map(nine_digits).unwrap_or_default());
+    for (index, column) in columns.iter().enumerate() {
+        let value = record.and_then(|record| record.value(index));
+        let cell = |number: Option<f64>| number.map(nine_digits).unwrap_or_default();
+        cells.push(cell(value.map(|value| value.total)));
         if per_layer {
-            let cell = |layer| layers.map(|layers| nine_digits(layers[layer])).unwrap_or_default();
-            cells.extend((0..metric.layers).map(cell));
+            let parts = value.map(|value| value.parts.as_slice()).unwrap_or_default();
+            cells.extend((0..column.parts).map(|part| cell(parts.get(part).copied())));
         }
     }
     match record.map(|record| &record.failure) {

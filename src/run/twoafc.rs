@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::tables::{ALL, GroupColumn, Tables};
 use crate::batch::Row;
+use crate::column::Better;
 use crate::decimal::nine_digits;
 use crate::manifest::{Manifest, triplets};
 use crate::stats::{Observation, Summary, summarize};
@@ -29,7 +30,11 @@ pub struct Agreement {
 /// What a triplet scores: the share of people who agree with the metric; a tie counts half.
 /// (`score_2afc_dataset` of the published code.)
 #[must_use]
-pub fn score(d0: f64, d1: f64, judge: f64) -> f64 {
+pub fn score(better: Better, d0: f64, d1: f64, judge: f64) -> f64 {
+    let (d0, d1) = match better {
+        Better::Lower => (d0, d1),
+        Better::Higher => (d1, d0),
+    };
     if d0 < d1 {
         1.0 - judge
     } else if d1 < d0 {
@@ -65,7 +70,7 @@ impl Tables<'_> {
         let judge = judge.unwrap_or_default();
         let mut groups: Vec<(Vec<String>, Vec<Vec<Observation>>, usize)> = Vec::new();
         let whole = vec![ALL.to_owned(); self.group_by.len()];
-        groups.push((whole, vec![Vec::new(); self.metrics.len()], 0));
+        groups.push((whole, vec![Vec::new(); self.columns.len()], 0));
         let mut rows = self.manifest.rows()?;
         let mut records = self.records.reader(1);
         for triplet in 0..self.manifest.len() as Row / 2 {
@@ -77,7 +82,7 @@ impl Tables<'_> {
                 _ if self.group_by.is_empty() => None,
                 Some(group) => Some(group + 1),
                 None => {
-                    groups.push((cells, vec![Vec::new(); self.metrics.len()], 0));
+                    groups.push((cells, vec![Vec::new(); self.columns.len()], 0));
                     Some(groups.len() - 1)
                 }
             };
@@ -86,20 +91,21 @@ impl Tables<'_> {
             for group in std::iter::once(0).chain(group) {
                 let (_, observations, expected) = &mut groups[group];
                 *expected += 1;
-                for (metric, observations) in observations.iter_mut().enumerate() {
-                    let total = |side: usize| sides[side].as_ref()?.total(metric);
+                let columns = self.columns.iter().zip(observations).enumerate();
+                for (index, (column, observations)) in columns {
+                    let total = |side: usize| sides[side].as_ref()?.total(index);
                     if let (Some(d0), Some(d1)) = (total(0), total(1)) {
-                        let value = score(d0, d1, judgement);
+                        let value = score(column.better, d0, d1, judgement);
                         observations.push(Observation { item, group: 0, value });
                     }
                 }
             }
         }
         let agreements = groups.into_iter().flat_map(|(group, observations, expected)| {
-            let metrics = self.metrics.iter().zip(observations);
-            metrics.map(move |(metric, mut observations)| Agreement {
+            let columns = self.columns.iter().zip(observations);
+            columns.map(move |(column, mut observations)| Agreement {
                 group: group.clone(),
-                metric: metric.name.clone(),
+                metric: column.name.clone(),
                 expected,
                 scored: observations.len(),
                 summary: summarize(&mut observations),
@@ -154,7 +160,8 @@ mod tests {
             (0.3, 0.3, 0.2, 0.5),
         ];
         for (d0, d1, judge, expected) in cases {
-            assert_eq!(score(d0, d1, judge), expected, "{d0} {d1} {judge}");
+            assert_eq!(score(Better::Lower, d0, d1, judge), expected, "{d0} {d1} {judge}");
+            assert_eq!(score(Better::Higher, d1, d0, judge), expected, "{d0} {d1} {judge}");
         }
     }
 }

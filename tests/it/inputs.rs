@@ -273,7 +273,7 @@ fn differences_are_counted_and_told_once() {
     let run = fs_err::read_to_string(folder.path().join("run/run.json")).unwrap();
     let run: serde_json::Value = serde_json::from_str(&run).unwrap();
     assert_eq!(run["provenance"]["warnings"], serde_json::json!({ "W_ALPHA": 1 }));
-    assert_eq!(run["fingerprint"]["pixel_rules"]["alpha"], "white");
+    assert_eq!(run["fingerprint"]["columns"]["lpips_alex"]["alpha"], "white");
     assert_eq!(csv(&folder.path().join("run/pairs.csv"))[2][7], "0.0", "a file and itself");
 }
 

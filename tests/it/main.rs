@@ -15,5 +15,6 @@ mod images;
 mod inputs;
 mod outputs;
 mod resume;
+mod run_0_1;
 mod slurm;
 mod weights;

@@ -120,7 +120,7 @@ fn each_signal_ends_a_run_safely_and_the_same_command_goes_on() {
 
         let output = set.eval(name, &[]);
         assert_success(&output);
-        assert!(stderr(&output).contains("going on: "), "{}", stderr(&output));
+        assert!(stderr(&output).contains("resuming: "), "{}", stderr(&output));
         assert_eq!(set.tables(name), expected, "{name}");
         let [found, whole] = [name, "whole"].map(|run| set.run_json(run));
         assert_eq!(found["fingerprint"], whole["fingerprint"]);
@@ -215,11 +215,17 @@ fn another_run_in_the_directory_is_refused_by_the_field_that_differs() {
     let before = fs_err::read(set.path().join("run/plan.json")).unwrap();
     let manifest = fs_err::read_to_string(set.path().join("m.csv")).unwrap();
     let cases: &[(&[&str], &str)] = &[
-        (&["--shard", "1/5"], "shards is 4 there and 5 here"),
-        (&[], "shards is 4 there and 1 here"),
-        (&["--shard", "1/4", "--baseline"], "name is \"lpips_alex\" there"),
-        (&["--shard", "1/4", "--alpha", "black"], "pixel_rules.alpha is \"drop\" there"),
-        (&["--shard", "1/4", "--per-layer"], "per_layer is false there and true here"),
+        (&["--shard", "1/5"], "shards is `4` there and `5` here"),
+        (&[], "shards is `4` there and `1` here"),
+        (
+            &["--shard", "1/4", "--baseline"],
+            "columns is `lpips_alex` there and `baseline_alex` here",
+        ),
+        (
+            &["--shard", "1/4", "--alpha", "black"],
+            "alpha of lpips_alex is `drop` there and `black` here",
+        ),
+        (&["--shard", "1/4", "--per-layer"], "per_layer is `false` there and `true` here"),
     ];
     for (more, expected) in cases {
         let output = set.eval("run", more);
@@ -229,7 +235,7 @@ fn another_run_in_the_directory_is_refused_by_the_field_that_differs() {
     }
     fs_err::write(set.path().join("m.csv"), manifest + "r0.png,r1.png,0,x\n").unwrap();
     let told = stderr(&set.eval("run", &["--shard", "1/4"]));
-    assert!(told.contains("manifest_sha256 is ") && told.contains("pairs is 96 there"), "{told}");
+    assert!(told.contains("manifest_sha256 is ") && told.contains("pairs is `96` there"), "{told}");
     assert_eq!(fs_err::read(set.path().join("run/plan.json")).unwrap(), before);
     assert!(!set.path().join("run/journal/1-of-4.attempt-2").exists());
 }
@@ -270,7 +276,7 @@ fn a_manifest_from_stdin_is_kept_and_must_stay_the_same() {
     assert_eq!(fs_err::read_to_string(set.path().join("run/manifest.csv")).unwrap(), few);
     let again = eval(&few);
     assert_success(&again);
-    assert!(stderr(&again).contains("going on: 8 of 8 pairs are done"), "{}", stderr(&again));
+    assert!(stderr(&again).contains("resuming: 8 of 8 pairs are done"), "{}", stderr(&again));
     let other = eval(&few.replace("bicubic2", "bicubic3"));
     assert_eq!(other.status.code(), Some(6));
     assert!(stderr(&other).contains("manifest_sha256 is"), "{}", stderr(&other));
@@ -288,9 +294,9 @@ fn contents_are_compared_where_that_is_asked_for() {
     let file = fs_err::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let told = stderr(&set.eval("run", &["--verify-inputs"]));
-    assert!(told.contains("going on: 8 of 8 pairs are done"), "{told}");
+    assert!(told.contains("resuming: 8 of 8 pairs are done"), "{told}");
     let told = stderr(&set.eval("run", &[]));
-    let expected = "going on: 4 of 8 pairs are done, 4 whose images have changed are scored again";
+    let expected = "resuming: 4 of 8 pairs are done, 4 whose images have changed are scored again";
     assert!(told.contains(expected), "{told}");
 }
 
@@ -325,7 +331,7 @@ fn maps_of_the_worst_pairs_survive_interruptions_and_shards() {
     let gone = expected.0.lines().nth(1).unwrap().rsplit(',').nth(1).unwrap();
     fs_err::remove_file(set.path().join("stopped/maps").join(gone)).unwrap();
     let told = stderr(&set.eval("stopped", &worst));
-    assert!(told.contains("going on: 95 of 96 pairs are done"), "{told}");
+    assert!(told.contains("resuming: 95 of 96 pairs are done"), "{told}");
     assert!(maps("stopped") == expected);
 
     for shard in ["0/2", "1/2"] {
@@ -356,7 +362,7 @@ fn a_pair_is_scored_again_when_its_mask_has_changed() {
     let file = fs_err::OpenOptions::new().write(true).open(folder.path().join("masks/y.pgm"));
     file.unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let told = stderr(&lpips(folder.path(), &args));
-    assert!(told.contains("going on: 1 of 2 pairs are done, 1 whose images have"), "{told}");
+    assert!(told.contains("resuming: 1 of 2 pairs are done, 1 whose images have"), "{told}");
     let after = fs_err::read_to_string(folder.path().join("run/pairs.csv")).unwrap();
     let row = |text: &str, index: usize| text.lines().nth(index).unwrap().to_owned();
     assert_eq!(row(&before, 1), row(&after, 1));

@@ -6,6 +6,9 @@ use clap::Parser as _;
 
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::column::{Column, PixelMetric};
+use crate::config::Job;
+use crate::eval::cpu::{self, CpuEvaluator};
 use crate::eval::fake::FakeEvaluator;
 use crate::run::disk::Disk;
 use crate::run::disk::faults::Fault;
@@ -34,6 +37,11 @@ struct Tables {
 
 impl Small {
     fn new() -> Small {
+        Small::with_columns(|_| {})
+    }
+
+    /// As `new`, with other columns.
+    fn with_columns(change: impl FnOnce(&mut Job)) -> Small {
         // Thousands of files are made durable, which takes long on a disk and proves no more.
         let memory = Path::new("/dev/shm");
         let folder = match tempfile::tempdir_in(memory) {
@@ -62,7 +70,8 @@ impl Small {
         let line = ["lpips", "eval", &path, "-o", "unused", "-q", "--threads", "1"];
         let line = line.into_iter().chain(["--group-by", "method"]);
         let Command::Eval(args) = Cli::parse_from(line).command else { panic!("not eval") };
-        let config = Config::resolve(*args).unwrap();
+        let mut config = Config::resolve(*args).unwrap();
+        change(&mut config.job);
         let nothing = Tables {
             pairs: String::new(),
             summary: String::new(),
@@ -76,18 +85,22 @@ impl Small {
         small
     }
 
-    /// Runs the command and gives back how many pairs were scored.
+    /// Runs the command with the fake evaluator and returns how many pairs were scored.
     fn run(&self, run: &str, disk: Disk) -> anyhow::Result<usize> {
         let mut evaluator = FakeEvaluator::new(2, 2);
+        self.run_on(run, disk, &mut evaluator)?;
+        Ok(evaluator.batches.iter().map(|(_, pairs)| pairs).sum())
+    }
+
+    fn run_on(&self, run: &str, disk: Disk, evaluator: &mut dyn Evaluator) -> anyhow::Result<Exit> {
         let run_dir = RunDir::open_on(&self.folder.path().join(run), disk)?;
         let inputs = Inputs::open(&self.config, self.folder.path())?;
         // Nobody, so that the next one finds it dead.
         let mut owner = Owner::this_process(&|_: &str| None);
         owner.process_start += 1;
         let on = evaluator.describe();
-        let begun = Begun::begin(&self.config, inputs, &run_dir, &on, owner)?;
-        score(begun, &self.config, &run_dir, &mut evaluator, &Stop::default())?;
-        Ok(evaluator.batches.iter().map(|(_, pairs)| pairs).sum())
+        let started = Started::start(&self.config, inputs, &run_dir, &on, owner)?;
+        score(started, &self.config, &run_dir, evaluator, &Stop::default())
     }
 
     fn tables(&self, run: &str) -> Tables {
@@ -181,4 +194,66 @@ fn a_finished_run_is_kept_until_an_image_changes() {
         .unwrap();
     assert_eq!(small.run("whole", Disk::default()).unwrap(), 1);
     assert_eq!(small.tables("whole").counts[2], 0);
+}
+
+/// A column of pixels, as only tests have one.
+fn mad_rgb(job: &Job) -> Column {
+    Column::of_pixels(PixelMetric::find("mad_rgb").unwrap(), &job.rules)
+}
+
+/// The mean absolute differences of [`Small`]: distorted images are 200 - 40 * method darker.
+const MAD_PAIRS: [&str; 10] = [
+    "200.000000",
+    "160.000000",
+    "120.000000",
+    "200.000000",
+    "160.000000",
+    "120.000000",
+    "200.000000",
+    "160.000000",
+    "120.000000",
+    "",
+];
+
+fn cells(table: &str, name: &str) -> Vec<String> {
+    let mut reader = csv::Reader::from_reader(table.as_bytes());
+    let column = reader.headers().unwrap().iter().position(|header| header == name).unwrap();
+    reader.records().map(|row| row.unwrap()[column].to_owned()).collect()
+}
+
+#[test]
+fn a_column_of_pixels_is_scored_journaled_and_summarised_beside_a_model() {
+    let small = Small::with_columns(|job| job.columns.push(mad_rgb(job)));
+    let plain = Small::new();
+    let Tables { pairs, summary, fingerprint, .. } = &small.expected;
+    assert_eq!(cells(pairs, "mad_rgb"), MAD_PAIRS);
+    assert_eq!(cells(pairs, "lpips_alex"), cells(&plain.expected.pairs, "lpips_alex"));
+    // All pairs and four methods, for both columns.
+    assert_eq!(cells(summary, "metric").iter().filter(|name| *name == "mad_rgb").count(), 5);
+    assert!(summary.contains("\n2,mad_rgb,3,3,0,yes,120.000000,0.0,"), "{summary}");
+    let expected = serde_json::json!({
+        "metric": "mad_rgb", "peak": "255", "pix": "pil", "alpha": "drop", "crop": "0",
+        "size": "error",
+    });
+    assert_eq!(fingerprint["columns"]["mad_rgb"], expected);
+    assert_eq!(
+        fingerprint["columns"]["lpips_alex"],
+        plain.expected.fingerprint["columns"]["lpips_alex"]
+    );
+    // It is read back from the journal.
+    assert_eq!(small.run("whole", Disk::default()).unwrap(), 0);
+    assert_eq!(small.tables("whole"), small.expected);
+}
+
+#[test]
+fn a_run_of_pixels_alone_takes_no_model() {
+    let small = Small::with_columns(|job| {
+        job.columns = vec![mad_rgb(job)];
+        job.models.clear();
+    });
+    let cpu = cpu::Config { threads: 2, pairs_max: None, isa: None };
+    let mut evaluator = CpuEvaluator::new(Vec::new(), cpu).unwrap();
+    let exit = small.run_on("cpu", Disk::default(), &mut evaluator).unwrap();
+    assert_eq!((exit, evaluator.passes()), (Exit::PairsFailed, 0));
+    assert_eq!(cells(&small.tables("cpu").pairs, "mad_rgb"), MAD_PAIRS);
 }

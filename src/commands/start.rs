@@ -1,5 +1,5 @@
-//! From decisions to a run that has begun: the pairs, the plan, the claim on a shard, and what is
-//! left to do.
+//! From a resolved configuration to a started run: the pairs, the plan, the claim on a shard, and
+//! the rows that remain.
 
 use std::path::{Path, PathBuf};
 
@@ -13,14 +13,14 @@ use crate::run::maps::Maps;
 use crate::run::owner::Owner;
 use crate::run::plan::{Frozen, Plan};
 use crate::run::records::Records;
-use crate::run::resume::{Question, Rest};
+use crate::run::resume::{Examined, Remaining};
 use crate::run::tables::GroupColumn;
-use crate::run::{Fingerprint, RunDir, names};
+use crate::run::{RunDir, names};
 use crate::scheduler;
 use crate::shard::{Shard, ShardArg};
 use crate::source::Located;
 
-/// Name of the variable in which a batch script says how it was called, for `lpips merge`.
+/// Name of the variable in which a batch script states how it was called, for `lpips merge`.
 const SCRIPT_VARIABLE: &str = "LPIPS_SCRIPT";
 
 /// The pairs, and how they are grouped.
@@ -31,7 +31,7 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    /// Reads the manifest, which is brought into the folder `spool` if it is no file yet.
+    /// Reads the manifest. If it is not a file yet, it is written to the folder `spool` first.
     pub(super) fn open(config: &Config, spool: &Path) -> anyhow::Result<Inputs> {
         let Located { location, pairing } = config.job.source.locate(spool)?;
         if let Some(pairing) = &pairing {
@@ -49,62 +49,67 @@ impl Inputs {
     }
 }
 
-/// A run that has a plan, and of which this process has a shard.
+/// A run that has a plan, and of which this process has claimed a shard.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct Started {
     pub(super) inputs: Inputs,
     pub(super) frozen: Frozen,
     pub(super) shard: Shard,
     pub(super) attempt: Attempt,
     pub(super) maps: Option<Maps>,
-    pub(super) rest: Rest,
+    pub(super) remaining: Remaining,
 }
 
-impl Begun {
-    /// Freezes the plan or agrees with the frozen one, takes the shard, and looks at what is done.
-    pub(super) fn begin(
+impl Started {
+    /// Freezes the plan or checks it against the frozen one, claims the shard, and finds the rows
+    /// that remain.
+    pub(super) fn start(
         config: &Config,
         mut inputs: Inputs,
         run_dir: &RunDir,
         on: &Description,
         owner: Owner,
-    ) -> anyhow::Result<Begun> {
+    ) -> anyhow::Result<Started> {
         let numbered = Plan::read(run_dir)?.and_then(|frozen| frozen.plan.array);
         let given = config.shard.unwrap_or(ShardArg::Given(Shard::WHOLE));
         let (shard, array) = scheduler::resolve(given, &scheduler::environment, numbered)?;
         let manifest = &mut inputs.manifest;
         let extension = manifest.format().extension();
         let plan = Plan {
+            schema: Plan::schema(),
             shards: shard.count,
-            array,
+            pairs: manifest.len(),
             manifest: format!("{}.{extension}", names::MANIFEST),
-            maps: config.maps(),
+            manifest_sha256: manifest.sha256().to_owned(),
+            numerics_class: on.numerics_class.clone(),
+            columns: config.job.columns.clone(),
+            maps: config.maps,
             per_layer: config.per_layer,
             group_by: config.group_by.clone(),
-            ..Plan::new(&fingerprint(config, manifest, on), manifest.len())?
+            array,
         };
         let frozen = plan.freeze(run_dir, config.allow_mixed)?;
         let copy = run_dir.keep_manifest(&frozen.plan.manifest, manifest.path())?;
         manifest.read_copy(copy)?;
         let attempt = Attempt::begin(run_dir, header(&frozen, shard, on, owner))?;
 
-        // After the claim, so that nobody adds to what is read here.
+        // After the claim, so that no process adds to the journals that are read here.
         let records = Records::open(run_dir, &frozen, Some(shard))?;
         let files_of = |entry: &Entry| files_of(entry, manifest, config);
         let (verify, threads) = (config.verify, config.job.compute.threads);
-        let question = Question { manifest, shard, records: &records, verify, threads };
-        let mut rest = Rest::of(question, &files_of)?;
-        let mut maps = config.maps().map(|kept| Maps::new(run_dir, kept));
+        let examined = Examined { manifest, shard, records: &records, verify, threads };
+        let mut remaining = Remaining::of(examined, &files_of)?;
+        let mut maps = config.maps.map(|kept| Maps::new(run_dir, &config.job.columns, kept));
         if let Some(maps) = &mut maps {
             let mut is_kept = vec![true; manifest.len()];
-            rest.rows.iter().for_each(|&row| is_kept[row as usize] = false);
+            remaining.rows.iter().for_each(|&row| is_kept[row as usize] = false);
             let without = maps.restore(manifest, &records, &|row| is_kept[row as usize])?;
-            rest.add(&without, manifest);
+            remaining.add(&without, manifest);
         }
-        if !rest.rows.is_empty() {
+        if !remaining.rows.is_empty() {
             run_dir.unfinish()?;
         }
-        Ok(Begun { inputs, frozen, shard, attempt, maps, rest })
+        Ok(Started { inputs, frozen, shard, attempt, maps, remaining })
     }
 }
 
@@ -112,7 +117,7 @@ impl Begun {
 fn files_of(entry: &Entry, manifest: &Manifest, config: &Config) -> Vec<PathBuf> {
     let mut files =
         [&entry.reference, &entry.distorted].map(|path| manifest.resolve(path)).to_vec();
-    // A mask that is not there any more is one file too few.
+    // A mask that was removed makes the list of files shorter than that of stamps.
     files.extend(config.masks.iter().flat_map(|masks| masks.find(&entry.item)));
     files
 }
@@ -131,20 +136,5 @@ fn header(frozen: &Frozen, shard: Shard, on: &Description, owner: Owner) -> Head
         command: std::env::args().collect(),
         script: script.map(|script| script.trim().to_owned()),
         started: jiff::Timestamp::now().to_string(),
-    }
-}
-
-fn fingerprint(config: &Config, manifest: &Manifest, on: &Description) -> Fingerprint {
-    Fingerprint {
-        metrics: config.job.metrics.clone(),
-        lpips_version: config.job.protocol.version,
-        mode: config.job.protocol.mode,
-        input_range: config.job.rules.range.name(),
-        input: config.job.protocol.input,
-        epsilon: config.job.protocol.epsilon,
-        pixel_rules: config.job.rules,
-        precision: config.job.compute.precision.name(),
-        numerics_class: on.numerics_class.clone(),
-        manifest_sha256: manifest.sha256().to_owned(),
     }
 }

@@ -1,0 +1,232 @@
+//! The run directory as a folder: which files it has, and how they appear in it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use super::disk::Disk;
+use super::journal::JournalName;
+use crate::error::{DISK_HINT, Refusal};
+
+/// Names of the files of a run directory.
+pub mod names {
+    /// A row per pair, in manifest order.
+    pub const PAIRS: &str = "pairs.csv";
+    /// A row per group and metric.
+    pub const SUMMARY: &str = "summary.csv";
+    /// How often metrics agree with people, for triplets.
+    pub const TWO_AFC: &str = "twoafc.csv";
+    /// The fingerprint and the provenance. Written last, so that where it is, the tables are whole.
+    pub const RUN: &str = "run.json";
+    /// The three.
+    pub const RESULTS: [&str; 3] = [RUN, PAIRS, SUMMARY];
+    /// What all processes of the run have agreed on.
+    pub const PLAN: &str = "plan.json";
+    /// The folder of finished rows.
+    pub const JOURNALS: &str = "journal";
+    /// The copy of the manifest, without its extension.
+    pub const MANIFEST: &str = "manifest";
+    /// The folder of spatial maps.
+    pub const MAPS: &str = "maps";
+}
+
+/// A run directory.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    /// Whether it was not there before.
+    is_new: bool,
+    /// Removed with everything in it when the process ends well.
+    temporary: Option<TempDir>,
+    pub(super) disk: Disk,
+}
+
+impl RunDir {
+    /// Makes the directory, or takes one that is empty or holds a run.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when it holds results without a plan, or cannot be made.
+    pub fn open(path: &Path) -> anyhow::Result<RunDir> {
+        RunDir::open_on(path, Disk::default())
+    }
+
+    pub(crate) fn open_on(path: &Path, disk: Disk) -> anyhow::Result<RunDir> {
+        let shown = path.display();
+        let held = names::RESULTS.into_iter().find(|name| path.join(name).exists());
+        if let Some(name) = held.filter(|_| !path.join(names::PLAN).exists()) {
+            return Err(Refusal::inputs(format!(
+                "`{shown}` holds results of something else: found `{name}` without `{}`",
+                names::PLAN
+            ))
+            .hint("name another folder with `-o`")
+            .into());
+        }
+        let is_new = !path.exists();
+        let run_dir = RunDir { path: path.to_owned(), is_new, temporary: None, disk };
+        run_dir.make()?;
+        Ok(run_dir)
+    }
+
+    /// A directory for a run that nobody wants to keep.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when it cannot be made.
+    pub fn temporary() -> anyhow::Result<RunDir> {
+        let temporary = tempfile::tempdir().with_context(|| {
+            Refusal::environment("cannot make a temporary folder")
+                .hint("name a folder that can be written with `-o`, or in TMPDIR")
+        })?;
+        let path = temporary.path().to_owned();
+        let disk = Disk::default();
+        let run_dir = RunDir { path, is_new: true, temporary: Some(temporary), disk };
+        run_dir.make()?;
+        Ok(run_dir)
+    }
+
+    /// An existing run, for reading: nothing is created.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when there is no run in `path`.
+    pub fn existing(path: &Path) -> Result<RunDir, Refusal> {
+        let plan = path.join(names::PLAN);
+        if !plan.exists() {
+            let text = format!("`{}` holds no run: no `{}`", path.display(), names::PLAN);
+            return Err(Refusal::inputs(text)
+                .hint("name the folder that was given to `lpips eval` with `-o`"));
+        }
+        let (path, disk) = (path.to_owned(), Disk::default());
+        Ok(RunDir { path, is_new: false, temporary: None, disk })
+    }
+
+    fn make(&self) -> anyhow::Result<()> {
+        fs_err::create_dir_all(self.journals()).with_context(|| {
+            let shown = self.path.display();
+            Refusal::environment(format!("cannot make the run directory `{shown}`"))
+                .hint("name a folder that can be written with `-o`")
+        })
+    }
+
+    /// Whether the directory is kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.temporary.is_none()
+    }
+
+    /// Leaves no trace of a run that was refused before it began: removes the directory if this
+    /// process made it and nothing is in it.
+    pub fn discard(self) {
+        // With something in it, it stays.
+        let is_ours = self.is_new && self.is_kept();
+        if is_ours && fs_err::remove_dir(self.journals()).is_ok() {
+            drop(fs_err::remove_dir(&self.path));
+        }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of one of its files.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The folder of the journals.
+    #[must_use]
+    pub fn journals(&self) -> PathBuf {
+        self.path.join(names::JOURNALS)
+    }
+
+    /// The journals, by shard and attempt.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn journal_names(&self) -> anyhow::Result<Vec<JournalName>> {
+        let mut found = Vec::new();
+        for entry in fs_err::read_dir(self.journals())? {
+            found.extend(entry?.file_name().to_str().and_then(JournalName::parse));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Keeps a copy of the manifest, whose name is in the plan.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_manifest(&self, name: &str, original: &Path) -> anyhow::Result<PathBuf> {
+        let path = self.file(name);
+        let mut original = fs_err::File::open(original)?;
+        self.create_once(&path, |file| {
+            std::io::copy(&mut original, file)?;
+            Ok(())
+        })?;
+        Ok(path)
+    }
+
+    /// Creates a file of the run directory if it is not there; false if it is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create_once(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut dyn std::io::Write) -> anyhow::Result<()>,
+    ) -> anyhow::Result<bool> {
+        self.disk.create_once(path, write).with_context(|| cannot_write(path))
+    }
+
+    /// Writes a file under a temporary name, makes it durable, then gives it its name: it is whole
+    /// or it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn publish(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut dyn std::io::Write) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let path = self.file(name);
+        self.disk.publish(&path, write).with_context(|| cannot_write(&path))
+    }
+
+    /// Removes run.json: rows are being scored that the tables do not have.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn unfinish(&self) -> anyhow::Result<()> {
+        let path = self.file(names::RUN);
+        self.disk.remove(&path).with_context(|| cannot_write(&path))
+    }
+}
+
+fn cannot_write(path: &Path) -> Refusal {
+    Refusal::environment(format!("cannot write `{}`", path.display())).hint(DISK_HINT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_results_of_something_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::write(folder.path().join(names::PAIRS), "").unwrap();
+        let error = RunDir::open(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("found `pairs.csv` without `plan.json`"), "{error}");
+    }
+
+    #[test]
+    fn a_run_that_was_refused_leaves_no_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        RunDir::open(&path).unwrap().discard();
+        assert!(!path.exists());
+        RunDir::open(folder.path()).unwrap().discard();
+        assert!(folder.path().exists(), "somebody else made it");
+    }
+}
