@@ -12,7 +12,7 @@ use ureq::Agent;
 
 use crate::hash::sha256_hex_of;
 
-/// How long a server may take to be reached and to begin its answer.
+/// How long a server may take to be reached, to begin its answer, and to send something more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A file somewhere else.
@@ -20,17 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Remote {
     /// Where it is.
     pub url: String,
-    /// How its SHA-256 starts, in hexadecimal.
-    pub sha256_prefix: String,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+    /// Its length. No more than that is ever received.
+    pub bytes: u64,
 }
 
 /// A client with the system's certificates and the proxy of the environment.
 #[must_use]
 pub fn agent() -> Agent {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
+    builder(PATIENCE)
         .tls_config(
             ureq::tls::TlsConfig::builder()
                 .root_certs(ureq::tls::RootCerts::PlatformVerifier)
@@ -38,6 +37,15 @@ pub fn agent() -> Agent {
         )
         .build()
         .new_agent()
+}
+
+/// A client that gives up on a server which is silent for so long.
+fn builder(patience: Duration) -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(patience))
+        .timeout_recv_response(Some(patience))
+        .timeout_per_read(Some(patience))
 }
 
 /// Brings `remote` to `path`. What was already received is in `<path>.part`, and stays there until
@@ -61,12 +69,12 @@ pub fn fetch(
     file.sync_all()?;
     file.seek(SeekFrom::Start(0))?;
     let found = sha256_hex_of(&mut file)?;
-    if !found.starts_with(&remote.sha256_prefix) {
+    if found != remote.sha256 {
         fs_err::remove_file(&part)?;
         bail!(
-            "`{}` is not the expected file: its SHA-256 is {found}, expected {}...; it was removed",
+            "`{}` is not the expected file: its SHA-256 is {found}, expected {}; it was removed",
             remote.url,
-            remote.sha256_prefix
+            remote.sha256
         );
     }
     Ok(fs_err::rename(&part, path)?)
@@ -106,13 +114,18 @@ fn receive(
                 "`{url}` answered with the range `{range}`, asked for bytes from {have}"
             );
         }
-        // Nothing is missing; or there is too much, which the hash will tell.
+        // Nothing is missing; or there is too much, which the hash shows.
         416 if have > 0 => return Ok(()),
         status => bail!("`{url}` answered with status {status}"),
     }
     let more = response.body().content_length();
-    let total = more.map(|more| have + more);
-    let mut body = response.body_mut().with_config().limit(u64::MAX).reader();
+    let total = more.map(|more| have.saturating_add(more));
+    if let Some(total) = total.filter(|total| *total > remote.bytes) {
+        bail!("`{url}` is not the expected file: it has {total} bytes, expected {}", remote.bytes);
+    }
+    // One byte too many is enough for the hash to differ.
+    let limit = (remote.bytes + 1).saturating_sub(have);
+    let mut body = response.body_mut().with_config().limit(u64::MAX).reader().take(limit);
     let mut buffer = vec![0; 1 << 16];
     loop {
         progress(have, total);
@@ -163,12 +176,12 @@ mod tests {
     }
 
     fn direct() -> Agent {
-        Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent()
+        builder(PATIENCE).proxy(None).build().new_agent()
     }
 
     fn remote(url: &str, content: &[u8]) -> Remote {
-        let sha256_prefix = sha256_hex(content)[..8].to_owned();
-        Remote { url: url.to_owned(), sha256_prefix }
+        let bytes = content.len() as u64;
+        Remote { url: url.to_owned(), sha256: sha256_hex(content), bytes }
     }
 
     #[test]
@@ -218,14 +231,68 @@ mod tests {
 
     #[test]
     fn another_file_is_removed_and_both_hashes_are_told() {
-        let (url, server) = serve(vec![answer("200 OK\r\ncontent-length: 5", b"other")]);
+        let (url, server) = serve(vec![answer("200 OK\r\ncontent-length: 7", b"another")]);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.pth");
         let error = fetch(&direct(), &remote(&url, b"weights"), &path, &mut |_, _| {}).unwrap_err();
         let told = error.to_string();
-        let hashes = [sha256_hex(b"other"), sha256_hex(b"weights")[..8].to_owned()];
+        let hashes = [sha256_hex(b"another"), sha256_hex(b"weights")];
         assert!(hashes.iter().all(|hash| told.contains(hash)), "{told}");
         assert!(!path.exists() && !part_of(&path).exists());
+        server.join().unwrap();
+    }
+
+    /// Its name and the first digits of its hash are easy to imitate.
+    #[test]
+    fn a_file_whose_hash_begins_alike_is_refused() {
+        let content = b"weights";
+        let (url, server) = serve(vec![answer("200 OK\r\ncontent-length: 7", content)]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.pth");
+        let mut expected = remote(&url, content);
+        expected.sha256.replace_range(8.., &"0".repeat(56));
+        let error = fetch(&direct(), &expected, &path, &mut |_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("not the expected file"), "{error:#}");
+        assert!(!path.exists());
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn no_more_is_received_than_the_file_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.pth");
+        // One says how much comes, one does not.
+        let long = [b"weights".as_slice(), &[0; 1 << 20]].concat();
+        let (url, server) = serve(vec![answer("200 OK\r\ncontent-length: 1048583", b"")]);
+        let error = fetch(&direct(), &remote(&url, b"weights"), &path, &mut |_, _| {}).unwrap_err();
+        assert!(error.to_string().ends_with("it has 1048583 bytes, expected 7"), "{error:#}");
+        server.join().unwrap();
+        let (url, server) = serve(vec![answer("200 OK", &long)]);
+        let mut most = 0;
+        let error = fetch(&direct(), &remote(&url, b"weights"), &path, &mut |have, _| {
+            most = most.max(have);
+        });
+        assert!(error.unwrap_err().to_string().contains("not the expected file"));
+        assert_eq!((most, path.exists()), (8, false));
+        drop(server);
+    }
+
+    #[test]
+    fn a_silent_server_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/weights.pth", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&answer("200 OK\r\ncontent-length: 7", b"wei")).unwrap();
+            // Nothing more, until the client has hung up.
+            while stream.read(&mut [0; 1 << 10]).is_ok_and(|len| len > 0) {}
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.pth");
+        let hasty = builder(Duration::from_millis(20)).proxy(None).build().new_agent();
+        let error = fetch(&hasty, &remote(&url, b"weights"), &path, &mut |_, _| {}).unwrap_err();
+        assert!(format!("{error:#}").contains("broke off after 3 bytes"), "{error:#}");
+        assert_eq!(fs_err::read(part_of(&path)).unwrap(), b"wei");
         server.join().unwrap();
     }
 

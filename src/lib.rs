@@ -44,6 +44,7 @@ pub mod net;
 pub mod oracle;
 pub mod pair;
 pub mod pairing;
+mod part_file;
 pub mod pipeline;
 pub mod progress;
 pub mod random;

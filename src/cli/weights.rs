@@ -10,11 +10,15 @@ use crate::net::weights::Version;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   lpips weights fetch vgg
+  lpips weights verify vgg
   lpips weights import squeezenet1_1-b8a52dc0.pth
   lpips weights import tuned.pth -o tuned.safetensors
   lpips weights export alex -o alex.safetensors
 
-torchvision's files have the first digits of their SHA-256 in their names. Files that are no \
+Weights are searched in --weights-dir alone, or else in LPIPS_WEIGHTS_DIR, in `weights` beside the \
+program, and in ~/.local/share/lpips; they are written to the first of --weights-dir, \
+LPIPS_WEIGHTS_DIR and ~/.local/share/lpips that is there. Every file is compared with its whole \
+SHA-256. Files that are no \
 torchvision trunk (tuned ones, or whole state dicts of lpips and pyiqa) are imported with -o and \
 used with `lpips eval --trunk FILE --lin FILE`, which read such files without import, too. Nothing \
 in a file is ever run.";
@@ -37,12 +41,16 @@ pub enum WeightsCommand {
     /// Show which weights would be used, and where they are
     List,
     /// Read every file that is found and compare its SHA-256 with the published one
-    Verify,
+    Verify {
+        /// Trunks that must be there; the others may be absent
+        #[arg(value_enum)]
+        net: Vec<Net>,
+    },
     /// Turn a checkpoint (.pth, .pt, .safetensors) of torchvision, lpips or pyiqa into ours
     Import {
         /// The checkpoint
         file: PathBuf,
-        /// Where to write it; by default `<net>.safetensors` in the folder of weights
+        /// Where to write it; by default the folder of weights, for a published trunk alone
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },

@@ -6,6 +6,7 @@ use std::io::Write as _;
 
 use crate::cli::{WeightsArgs, WeightsCommand};
 use crate::error::Exit;
+use crate::net::Net;
 use crate::net::weights::{Listed, SearchPath, list_all, verify};
 
 /// Prints a line per file on stdout, or moves weights.
@@ -15,8 +16,8 @@ use crate::net::weights::{Listed, SearchPath, list_all, verify};
 pub fn run(args: &WeightsArgs) -> anyhow::Result<Exit> {
     let search = SearchPath::new(args.weights_dir.as_deref());
     match &args.command {
-        WeightsCommand::List => each(&search, |listed| (list_line(listed), true)),
-        WeightsCommand::Verify => each(&search, verify_line),
+        WeightsCommand::List => each(&search, &|listed| (list_line(listed), true)),
+        WeightsCommand::Verify { net } => each(&search, &|listed| verify_line(listed, net)),
         WeightsCommand::Import { file, output } => files::import(file, output.as_deref(), &search),
         WeightsCommand::Fetch { net, url } => files::fetch(*net, url.as_deref(), &search),
         WeightsCommand::Export { net, lpips_version, output } => {
@@ -26,7 +27,7 @@ pub fn run(args: &WeightsArgs) -> anyhow::Result<Exit> {
 }
 
 /// A line for each file, and whether it is good.
-fn each(search: &SearchPath, line: fn(&Listed) -> (String, bool)) -> anyhow::Result<Exit> {
+fn each(search: &SearchPath, line: &dyn Fn(&Listed) -> (String, bool)) -> anyhow::Result<Exit> {
     let mut exit = Exit::Complete;
     let mut out = std::io::stdout().lock();
     for listed in list_all(search) {
@@ -40,7 +41,7 @@ fn each(search: &SearchPath, line: fn(&Listed) -> (String, bool)) -> anyhow::Res
 }
 
 fn list_line(listed: &Listed) -> String {
-    let expected = listed.expected.unwrap_or("none published: any file of the right shapes");
+    let expected = listed.expected;
     match &listed.source {
         Ok(source) => format!("{:8} {source}; SHA-256 {expected}", listed.name),
         Err(missing) => {
@@ -49,9 +50,12 @@ fn list_line(listed: &Listed) -> String {
     }
 }
 
-/// Absent files are told, but are no fault: nobody needs every net.
-fn verify_line(listed: &Listed) -> (String, bool) {
-    let Ok(source) = &listed.source else { return (list_line(listed), true) };
+/// Absent weights are a fault only if they are among those that were named.
+fn verify_line(listed: &Listed, named: &[Net]) -> (String, bool) {
+    let Ok(source) = &listed.source else {
+        let is_named = named.iter().any(|net| net.name() == listed.name);
+        return (list_line(listed), !is_named);
+    };
     match verify(listed) {
         Ok(sha256) => (format!("{:8} good: {source}; SHA-256 {sha256}", listed.name), true),
         Err(error) => (format!("{:8} BAD: {error:#}", listed.name), false),

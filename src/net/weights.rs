@@ -7,10 +7,10 @@
 mod checkpoint;
 mod float;
 mod generated;
+mod published;
 mod recognise;
 mod write;
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -18,9 +18,12 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::{ConvSpec, Net};
-use crate::hash::sha256_hex;
+use crate::hash::{sha256_hex, sha256_hex_of};
 
 pub use self::generated::CustomWeights;
+pub use self::published::{
+    ALEX_SHA256, LIN_SHA256, Published, Torchvision, VGG_SHA256, published, torchvision,
+};
 pub use self::recognise::{Recognised, recognise};
 pub use self::write::{Tensors, safetensors_of, tensors_of};
 
@@ -28,13 +31,6 @@ pub use self::write::{Tensors, safetensors_of, tensors_of};
 static ALEX: &[u8] = include_bytes!("../../weights/alex.safetensors");
 /// The six sets of lin weights (three nets, two versions).
 static LIN: &[u8] = include_bytes!("../../weights/lin.safetensors");
-
-/// SHA-256 of `weights/alex.safetensors`.
-pub const ALEX_SHA256: &str = "9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9";
-/// SHA-256 of `weights/vgg.safetensors`, as `scripts/fetch_weights.py` writes it.
-pub const VGG_SHA256: &str = "cabd922aeb0dd6d56f2bed33221aee74b7f1e760ddd105c0e0891606cbab6d0d";
-/// SHA-256 of `weights/lin.safetensors`.
-pub const LIN_SHA256: &str = "f0570923b8aa66bb76c20b4d9fe655e962d7f8cf4d3e3162cb0d5b92da11a5bb";
 
 /// What is embedded in the program, with SHA-256.
 #[must_use]
@@ -116,17 +112,6 @@ pub struct Lin {
     pub sha256: String,
 }
 
-/// The SHA-256 that the trunk file of `net` must have; `None` where no file is published with the
-/// program (SqueezeNet: users bring torchvision's).
-#[must_use]
-pub fn published_sha256(net: Net) -> Option<&'static str> {
-    match net {
-        Net::Alex => Some(ALEX_SHA256),
-        Net::Vgg => Some(VGG_SHA256),
-        Net::Squeeze => None,
-    }
-}
-
 /// Where a trunk comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
@@ -156,6 +141,12 @@ pub struct Missing {
 }
 
 impl Missing {
+    /// The file that version 0.1 of this program made of torchvision's.
+    fn unverified_squeeze(&self) -> Option<PathBuf> {
+        let beside = |path: &PathBuf| path.with_file_name("squeeze.safetensors");
+        self.tried.iter().map(beside).find(|path| path.is_file())
+    }
+
     /// The command or the steps that bring the file.
     #[must_use]
     pub fn remedy(&self) -> String {
@@ -167,10 +158,20 @@ impl Missing {
                  `--weights-dir`"
                     .to_owned()
             }
-            Net::Squeeze => "run `lpips weights fetch squeeze`, or download torchvision's \
-                             squeezenet1_1-b8a52dc0.pth elsewhere, copy it here, and run `lpips \
-                             weights import squeezenet1_1-b8a52dc0.pth`"
-                .to_owned(),
+            Net::Squeeze => {
+                let file = torchvision(Net::Squeeze).file;
+                let unverified = self.unverified_squeeze().map_or(String::new(), |path| {
+                    let shown = path.display();
+                    format!(
+                        "; `{shown}`, which an earlier version imported, has no published hash: \
+                         it can be used with `--trunk {shown}`"
+                    )
+                });
+                format!(
+                    "run `lpips weights fetch squeeze`, or download torchvision's {file} \
+                     elsewhere, copy it here, and run `lpips weights import {file}`{unverified}"
+                )
+            }
         }
     }
 }
@@ -184,37 +185,42 @@ fn list(paths: &[PathBuf]) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct SearchPath {
     folders: Vec<PathBuf>,
+    target: Option<PathBuf>,
 }
 
 impl SearchPath {
-    /// `explicit` (`--weights-dir`) alone if given, else the folders where people keep weights:
-    /// `$LPIPS_WEIGHTS_DIR`, `weights` below the working directory and beside the program, and the
-    /// user's data folder.
+    /// `explicit` (`--weights-dir`) alone if given, else `$LPIPS_WEIGHTS_DIR`, `weights` beside the
+    /// program, and the user's data folder. The working folder is never searched: a file that
+    /// happens to lie there must not decide a number.
     #[must_use]
     pub fn new(explicit: Option<&Path>) -> SearchPath {
         if let Some(folder) = explicit {
-            return SearchPath { folders: vec![folder.to_owned()] };
+            let folder = folder.to_owned();
+            return SearchPath { folders: vec![folder.clone()], target: Some(folder) };
         }
-        let variable = std::env::var_os(WEIGHTS_DIR_VARIABLE).map(PathBuf::from);
+        let variable = std::env::var_os(WEIGHTS_DIR_VARIABLE).filter(|folder| !folder.is_empty());
+        let variable = variable.map(PathBuf::from);
         let beside = std::env::current_exe().ok();
         let beside = beside.and_then(|program| Some(program.parent()?.join("weights")));
-        let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+        // An XDG folder that is relative is invalid and ignored (XDG Base Directory Specification).
+        let data =
+            std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|it| it.is_absolute());
         let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share"));
         let data = data.or_else(home).map(|folder| folder.join("lpips"));
-        let working = Some(PathBuf::from("weights"));
-        let folders = [variable, working, beside, data].into_iter().flatten().collect();
-        SearchPath { folders }
+        let target = variable.clone().or_else(|| data.clone());
+        let folders = [variable, beside, data].into_iter().flatten().collect();
+        SearchPath { folders, target }
     }
 
-    /// The folder that weights are written to: the explicit one, or the last, which is the user's
-    /// data folder wherever there is a home.
+    /// The folder that weights are written to: the explicit one, else `$LPIPS_WEIGHTS_DIR`, else
+    /// the user's data folder. `None` without any of these.
     #[must_use]
-    pub fn target(&self) -> &Path {
-        self.folders.last().map_or(Path::new("weights"), PathBuf::as_path)
+    pub fn target(&self) -> Option<&Path> {
+        self.target.as_deref()
     }
 
-    /// Where the trunk of `net` would be read from. Files win over the embedded trunk only when
-    /// there is no embedded one, so that alex is the same everywhere.
+    /// Where the trunk of `net` would be read from. AlexNet's is always the embedded one, so that
+    /// it is the same everywhere.
     ///
     /// # Errors
     /// [`Missing`], with every path tried.
@@ -222,8 +228,8 @@ impl SearchPath {
         if net == Net::Alex {
             return Ok(Source::Embedded);
         }
-        let name = format!("{net}.safetensors");
-        let tried: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join(&name)).collect();
+        let name = published(net).file;
+        let tried: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join(name)).collect();
         match tried.iter().find(|path| path.is_file()) {
             Some(path) => Ok(Source::File(path.clone())),
             None => Err(Missing { net, tried }),
@@ -232,32 +238,33 @@ impl SearchPath {
 }
 
 impl Trunk {
-    /// Reads and verifies the trunk of `net`.
+    /// Reads and verifies the published trunk of `net`.
     ///
     /// # Errors
     /// When the file cannot be read, its SHA-256 is not the published one, or a tensor is missing
-    /// or has another shape or type than the net asks for.
+    /// or has another shape or type than the net needs.
     pub fn load(net: Net, source: &Source) -> anyhow::Result<Trunk> {
-        let context = || format!("cannot load the {net} weights, {source}");
-        let (bytes, sha256): (Cow<'_, [u8]>, String) = match source {
+        Trunk::load_published(net, source)
+            .with_context(|| format!("cannot load the {net} weights, {source}"))
+    }
+
+    fn load_published(net: Net, source: &Source) -> anyhow::Result<Trunk> {
+        let path = match source {
             // The embedded bytes are verified by a test and by `lpips weights verify`, so that
             // start-up need not hash them.
-            Source::Embedded => (Cow::Borrowed(ALEX), ALEX_SHA256.to_owned()),
-            Source::File(path) => {
-                let bytes = fs_err::read(path).with_context(context)?;
-                let sha256 = sha256_hex(&bytes);
-                (Cow::Owned(bytes), sha256)
+            Source::Embedded => {
+                return Trunk::from_safetensors(net, ALEX, ALEX_SHA256.to_owned());
             }
+            Source::File(path) => path,
         };
-        if let Some(expected) = published_sha256(net) {
-            ensure!(
-                sha256 == expected,
-                "{}: expected SHA-256 {expected}, found {sha256}: the file is damaged or is not \
-                 the published trunk",
-                context(),
-            );
+        if path.extension().is_some_and(|extension| extension == "pth") {
+            check_sha256(net, &sha256_hex_of(&mut fs_err::File::open(path)?)?)?;
+            return recognise(path)?.trunk.context("the file holds no trunk");
         }
-        Trunk::from_safetensors(net, &bytes, sha256).with_context(context)
+        let bytes = fs_err::read(path)?;
+        let sha256 = sha256_hex(&bytes);
+        check_sha256(net, &sha256)?;
+        Trunk::from_safetensors(net, &bytes, sha256)
     }
 
     /// Reads a trunk from the bytes of a safetensors file whose hash is `sha256`.
@@ -290,6 +297,16 @@ impl Lin {
     }
 }
 
+fn check_sha256(net: Net, found: &str) -> anyhow::Result<()> {
+    let expected = published(net).sha256;
+    ensure!(
+        found == expected,
+        "expected SHA-256 {expected}, found {found}: the file is damaged or is not the published \
+         trunk"
+    );
+    Ok(())
+}
+
 fn tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> anyhow::Result<Vec<f32>> {
     let Ok(view) = file.tensor(name) else { bail!("tensor `{name}` is missing") };
     ensure!(
@@ -318,8 +335,8 @@ pub struct Listed {
     pub name: &'static str,
     /// Where it is, or what was tried.
     pub source: Result<Source, Missing>,
-    /// The hash that it must have, if one is published.
-    pub expected: Option<&'static str>,
+    /// The SHA-256 that it must have.
+    pub expected: &'static str,
 }
 
 /// Everything that the program could load, without reading it.
@@ -328,9 +345,9 @@ pub fn list_all(search: &SearchPath) -> Vec<Listed> {
     let trunks = Net::ALL.map(|net| Listed {
         name: net.name(),
         source: search.find(net),
-        expected: published_sha256(net),
+        expected: published(net).sha256,
     });
-    let lin = Listed { name: "lin", source: Ok(Source::Embedded), expected: Some(LIN_SHA256) };
+    let lin = Listed { name: "lin", source: Ok(Source::Embedded), expected: LIN_SHA256 };
     trunks.into_iter().chain([lin]).collect()
 }
 
@@ -338,28 +355,24 @@ pub fn list_all(search: &SearchPath) -> Vec<Listed> {
 ///
 /// # Errors
 /// When it is missing, unreadable, not the published file, or lacks a tensor.
-pub fn verify(listed: &Listed) -> anyhow::Result<String> {
+pub fn verify(listed: &Listed) -> anyhow::Result<&'static str> {
     let source = listed.source.as_ref().map_err(|missing| anyhow::anyhow!("{missing}"))?;
-    let bytes: Cow<'_, [u8]> = match source {
-        Source::Embedded if listed.name == "lin" => Cow::Borrowed(LIN),
-        Source::Embedded => Cow::Borrowed(ALEX),
-        Source::File(path) => Cow::Owned(fs_err::read(path)?),
-    };
-    let sha256 = sha256_hex(&bytes);
-    if let Some(expected) = listed.expected {
-        ensure!(sha256 == expected, "{source}: expected SHA-256 {expected}, found {sha256}");
+    let expected = listed.expected;
+    if let Some(net) = Net::ALL.into_iter().find(|net| net.name() == listed.name) {
+        if *source == Source::Embedded {
+            check_sha256(net, &sha256_hex(ALEX))?;
+        }
+        Trunk::load(net, source)?;
+        return Ok(expected);
     }
-    match Net::ALL.into_iter().find(|net| net.name() == listed.name) {
-        Some(net) => drop(Trunk::from_safetensors(net, &bytes, sha256.clone())?),
-        None => {
-            for (net, version) in
-                Net::ALL.into_iter().flat_map(|net| Version::ALL.map(|version| (net, version)))
-            {
-                Lin::load(net, version)?;
-            }
+    let found = sha256_hex(LIN);
+    ensure!(found == expected, "{source}: expected SHA-256 {expected}, found {found}");
+    for net in Net::ALL {
+        for version in Version::ALL {
+            Lin::load(net, version)?;
         }
     }
-    Ok(sha256)
+    Ok(expected)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::path::Path;
 use fs_err::File;
 use tempfile::NamedTempFile;
 
+use crate::part_file;
+
 /// The file system, or one with faults.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
@@ -131,14 +133,7 @@ impl Disk {
 
     fn part(&self, path: &Path) -> Result<Part> {
         self.step()?;
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".");
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(&name).suffix(".part").rand_bytes(8);
-        // As any other file: the umask decides, not the habits of temporary files.
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        builder.tempfile_in(folder).map(Part)
+        part_file::beside(path).map(Part)
     }
 
     /// Makes the name of a file durable. Some file systems know no such thing.

@@ -9,24 +9,11 @@ use crate::fetch::{self, Remote};
 use crate::hash::sha256_hex;
 use crate::net::Net;
 use crate::net::weights::{
-    self, Lin, Recognised, SearchPath, Source, Trunk, Version, recognise, safetensors_of,
-    tensors_of,
+    Lin, Recognised, SearchPath, Source, Torchvision, Trunk, Version, published, recognise,
+    safetensors_of, tensors_of, torchvision,
 };
+use crate::part_file;
 use crate::progress::{Download, tell};
-
-/// torchvision's files, which have the first digits of their SHA-256 in their names.
-fn official(net: Net) -> &'static str {
-    match net {
-        Net::Alex => "alexnet-owt-7be5be79.pth",
-        Net::Vgg => "vgg16-397923af.pth",
-        Net::Squeeze => "squeezenet1_1-b8a52dc0.pth",
-    }
-}
-
-fn official_prefix(net: Net) -> &'static str {
-    let name = official(net).trim_end_matches(".pth");
-    name.rsplit_once('-').map_or("", |(_, digits)| digits)
-}
 
 /// `lpips weights import`.
 pub(super) fn import(
@@ -66,38 +53,21 @@ struct Written {
     sha256: String,
 }
 
+/// Writes what was recognised: all of it to `output`, or the published trunk where it is searched.
 fn write(
     file: &Path,
     found: &Recognised,
     output: Option<&Path>,
     search: &SearchPath,
 ) -> anyhow::Result<Written> {
-    let net = found.net;
     let (path, bytes) = match output {
         Some(path) => {
             let tensors = tensors_of(found.trunk.as_ref(), found.lin.as_ref());
             (path.to_owned(), safetensors_of(&tensors)?)
         }
         None => {
-            let bytes = safetensors_of(&tensors_of(found.trunk.as_ref(), None))?;
-            let is_official = match weights::published_sha256(net) {
-                Some(published) => sha256_hex(&bytes) == published,
-                None => found.sha256.starts_with(official_prefix(net)),
-            };
-            if found.trunk.is_none() || !is_official {
-                let text = format!(
-                    "`{}` is not torchvision's published trunk of {net}, which is what \
-                     {net}.safetensors must be",
-                    file.display()
-                );
-                return Err(Refusal::inputs(text)
-                    .hint(format!(
-                        "name a file to write with `-o`, or use this one as it is: `--net {net} \
-                         --trunk FILE` or `--lin FILE`"
-                    ))
-                    .into());
-            }
-            (search.target().join(format!("{net}.safetensors")), bytes)
+            let bytes = published_bytes(file, found)?;
+            (target(search)?.join(published(found.net).file), bytes)
         }
     };
     let sha256 = sha256_hex(&bytes);
@@ -106,6 +76,40 @@ fn write(
         publish(&path, &bytes)?;
     }
     Ok(Written { path, sha256 })
+}
+
+/// The content of the published file of the net that was recognised.
+fn published_bytes(file: &Path, found: &Recognised) -> anyhow::Result<Vec<u8>> {
+    let net = found.net;
+    let expected = published(net);
+    // SqueezeNet's is torchvision's file itself.
+    let bytes = if found.sha256 == expected.sha256 {
+        fs_err::read(file)?
+    } else {
+        safetensors_of(&tensors_of(found.trunk.as_ref(), None))?
+    };
+    if sha256_hex(&bytes) == expected.sha256 {
+        return Ok(bytes);
+    }
+    let text = format!(
+        "`{}` is not torchvision's published trunk of {net}, which is what {} must be",
+        file.display(),
+        expected.file
+    );
+    Err(Refusal::inputs(text)
+        .hint(format!(
+            "name a file to write with `-o`, or use this one unchanged: `--net {net} --trunk FILE` \
+             or `--lin FILE`"
+        ))
+        .into())
+}
+
+/// The folder that weights are written to.
+fn target(search: &SearchPath) -> Result<&Path, Refusal> {
+    search.target().ok_or_else(|| {
+        Refusal::environment("no folder to write weights to: HOME is not set")
+            .hint("name one with `--weights-dir`, or in LPIPS_WEIGHTS_DIR")
+    })
 }
 
 /// Writes a new file, whole or not at all.
@@ -119,7 +123,7 @@ fn publish(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         fs_err::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut file = part_file::beside(path)?;
         std::io::Write::write_all(&mut file, bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -138,11 +142,11 @@ pub(super) fn fetch(net: Net, url: Option<&str>, search: &SearchPath) -> anyhow:
         tell(&format!("{net} is there: {source}"));
         return Ok(Exit::Complete);
     }
-    let name = official(net);
+    let Torchvision { file: name, sha256, bytes } = torchvision(net);
     let url =
         url.map_or_else(|| format!("https://download.pytorch.org/models/{name}"), str::to_owned);
-    let file = search.target().join(name);
-    let remote = Remote { url: url.clone(), sha256_prefix: official_prefix(net).to_owned() };
+    let file = target(search)?.join(name);
+    let remote = Remote { url: url.clone(), sha256: sha256.to_owned(), bytes };
     let mut download = Download::new(name);
     let fetched = fetch::fetch(&fetch::agent(), &remote, &file, &mut |have, total| {
         download.set(have, total);
@@ -154,6 +158,11 @@ pub(super) fn fetch(net: Net, url: Option<&str>, search: &SearchPath) -> anyhow:
              import {name}`; behind a proxy, set HTTPS_PROXY"
         ))
     })?;
+    if name == published(net).file {
+        Trunk::load(net, &Source::File(file.clone()))?;
+        tell(&format!("wrote `{}`, SHA-256 {sha256}", file.display()));
+        return Ok(Exit::Complete);
+    }
     let exit = import(&file, None, search)?;
     // What is needed of it is in the safetensors file now.
     fs_err::remove_file(&file)?;
