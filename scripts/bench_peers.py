@@ -384,7 +384,8 @@ def main() -> None:
     subprocess.run([*build, "--bin", "lpips", "--example", "resident"], cwd=ROOT, check=True)
     nets, threads = args.nets.split(","), [int(n) for n in args.threads.split(",")]
     if "vgg" in nets and not (ROOT / "weights/vgg.safetensors").exists():
-        subprocess.run([sys.executable, ROOT / "scripts/fetch_weights.py", "vgg"], check=True)
+        subprocess.run([sys.executable, ROOT / "scripts/fetch_weights.py", "--dir", "weights", "vgg"],
+                       cwd=ROOT, check=True)
     machine, results = describe(), {"resident": [], "start_up": [], "end_to_end": []}
 
     def add(kind: str, result: dict, table) -> None:

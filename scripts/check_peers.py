@@ -81,7 +81,7 @@ def write_trunks(program, nets, hub):
             trunk = random_trunk(state, 1)
         else:
             exported = os.path.join(hub, net + ".safetensors")
-            subprocess.run([program, "weights", "export", net, "-o", exported], check=True, cwd=ROOT)
+            subprocess.run([program, "weights", "export", net, "-o", exported, "--weights-dir", "weights"], check=True, cwd=ROOT)
             trunk = read_safetensors(exported)
         for name in state:
             state[name] = trunk[name] if name.startswith("features") else torch.zeros_like(state[name])
@@ -141,7 +141,7 @@ def load(path):
 def ours(program, preset, net, scratch):
     run = os.path.join(scratch, preset, net)
     command = [program, "eval", MANIFEST, "-o", run, "--preset", preset, "--net", net, "-q"]
-    subprocess.run(command + ["--device", "cpu"] + TRUNKS.get(net, []), check=True, cwd=ROOT)
+    subprocess.run(command + ["--device", "cpu", "--weights-dir", "weights"] + TRUNKS.get(net, []), check=True, cwd=ROOT)
     with open(os.path.join(run, "pairs.csv"), newline="") as file:
         return list(csv.DictReader(file))
 

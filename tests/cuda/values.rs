@@ -128,15 +128,14 @@ fn vgg_agrees_with_float64() {
 #[test]
 fn squeeze_agrees_with_float64_however_its_fire_modules_are_written() {
     let weights = tempfile::tempdir().unwrap();
-    write_squeeze(weights.path());
-    let weights = weights.path().to_str().unwrap();
+    let trunk = write_squeeze(weights.path());
     // cuDNN may write an expand's half of the channels in place, or refuse to.
     let refusing = Machine::new().set("FAKE_CUDNN_PARTS", 0);
     for (engine, machine) in
         [("cudnn", Machine::new()), ("cudnn", refusing), ("cublas", Machine::new())]
     {
         let options = ["--device", "cuda", "--net", "squeeze", "--per-layer", "--conv", engine];
-        let options = [&options[..], &["--weights-dir", weights]].concat();
+        let options = [&options[..], &["--trunk", &trunk]].concat();
         let job = golden(&SMALL);
         let evaluated = job.eval(&machine, &options);
         compare(&evaluated, (Net::Squeeze, "0.1", "lpips"), FP32);
@@ -146,11 +145,10 @@ fn squeeze_agrees_with_float64_however_its_fire_modules_are_written() {
 #[test]
 fn what_cudnn_does_not_write_in_place_is_copied_there() {
     let weights = tempfile::tempdir().unwrap();
-    write_squeeze(weights.path());
-    let weights = weights.path().to_str().unwrap();
+    let trunk = write_squeeze(weights.path());
     let job = golden(&["tiny_31_wide"]);
     for precision in ["fp32", "tf32", "fp16"] {
-        let options = ["--device", "cuda", "--net", "squeeze", "--weights-dir", weights];
+        let options = ["--device", "cuda", "--net", "squeeze", "--trunk", &trunk];
         let options = [&options[..], &["--per-layer", "--precision", precision]].concat();
         let in_place = job.eval(&Machine::new(), &options);
         let copied = job.eval(&Machine::new().set("FAKE_CUDNN_PARTS", 0), &options);
@@ -251,10 +249,9 @@ fn pairs_that_overflow_in_fp16_are_scored_in_fp32() {
     let values = first.weight.iter_mut().chain(&mut first.bias);
     values.for_each(|value| *value *= OVERFLOWING);
     let weights = tempfile::tempdir().unwrap();
-    write_trunk(weights.path(), &trunk);
-    let weights = weights.path().to_str().unwrap();
+    let trunk = write_trunk(weights.path(), &trunk);
     let job = golden(&["contrast_odd", "tiny_31_wide", "flat_grey_vs_black", "noise20"]);
-    let options = ["--device", "cuda", "--net", "squeeze", "--weights-dir", weights];
+    let options = ["--device", "cuda", "--net", "squeeze", "--trunk", &trunk];
     let eval = |precision: &str| {
         let options = [&options[..], &["--per-layer", "--precision", precision]].concat();
         let evaluated = job.eval(&Machine::new(), &options);

@@ -253,3 +253,77 @@ fn without_a_network_fetch_tells_the_manual_way() {
     let lin = Lin::load(Net::Squeeze, Version::V0_1);
     assert!(lin.is_ok(), "lin weights need no network");
 }
+
+/// Files of the working folder must not decide a number unless they are named.
+#[test]
+fn the_working_folder_is_not_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["vgg.safetensors", "squeezenet1_1-b8a52dc0.pth", "squeeze.safetensors"] {
+        for place in ["weights", "."] {
+            let place = folder.path().join(place);
+            fs_err::create_dir_all(&place).unwrap();
+            fs_err::write(place.join(name), "what nobody asked for").unwrap();
+        }
+    }
+    let home = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lpips"));
+        command.current_dir(folder.path()).args(args).env("HOME", home.path());
+        command.env_remove("LPIPS_WEIGHTS_DIR").env_remove("XDG_DATA_HOME");
+        command.output().unwrap()
+    };
+    let listed = String::from_utf8(run(&["weights", "list"]).stdout).unwrap();
+    assert!(listed.contains("vgg      absent") && listed.contains("squeeze  absent"), "{listed}");
+    // A folder that is named is searched, and what is in it is compared by its whole hash.
+    let named = run(&["weights", "verify", "squeeze", "--weights-dir", "weights"]);
+    let told = String::from_utf8(named.stdout.clone()).unwrap();
+    assert_eq!(named.status.code(), Some(5), "{told}");
+    let expected =
+        "expected SHA-256 b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b";
+    assert!(told.contains("squeeze  BAD") && told.contains(expected), "{told}");
+}
+
+/// Earlier versions made it of torchvision's file, and nobody can know of which.
+#[test]
+fn an_imported_squeeze_file_without_a_hash_is_not_used_but_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = crate::support::write_squeeze(folder.path());
+    let weights_dir = folder.path().display().to_string();
+    let line = ["eval", "--pair", "a", "b", "--net", "squeeze", "--weights-dir", &weights_dir];
+    let output = lpips(folder.path(), &line);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{told}");
+    assert!(told.contains("lpips weights fetch squeeze"), "{told}");
+    assert!(told.contains(&format!("`--trunk {written}`")), "{told}");
+}
+
+#[test]
+fn verify_fails_where_a_named_net_is_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    let verify = |nets: &[&str]| {
+        lpips(folder.path(), &[&["weights", "verify", "--weights-dir", "w"], nets].concat())
+            .status
+            .code()
+    };
+    assert_eq!(verify(&[]), Some(0));
+    assert_eq!(verify(&["alex"]), Some(0));
+    assert_eq!(verify(&["vgg"]), Some(5));
+    assert_eq!(verify(&["alex", "squeeze"]), Some(5));
+    assert_eq!(verify(&["resnet"]), Some(2));
+}
+
+/// Files of a shared folder are for everybody, not only for the one who wrote them.
+#[test]
+fn written_weights_keep_the_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let script = r#"umask 022; "$0" weights export alex -o alex.safetensors &&
+        umask 027 && "$0" weights import alex.safetensors --weights-dir w"#;
+    let mut shell = std::process::Command::new("sh");
+    shell.current_dir(folder.path()).args(["-c", script, env!("CARGO_BIN_EXE_lpips")]);
+    assert!(shell.output().unwrap().status.success());
+    let mode = |name: &str| {
+        fs_err::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!([mode("alex.safetensors"), mode("w/alex.safetensors")], [0o644, 0o640]);
+}

@@ -28,7 +28,9 @@ pub(crate) fn trunk(net: Net) -> Option<Trunk> {
             Err(missing) => {
                 let required = std::env::var_os("LPIPS_REQUIRE_VGG").is_some_and(|set| set == "1");
                 assert!(!required, "LPIPS_REQUIRE_VGG=1, but {missing}");
-                eprintln!("SKIPPED: {missing}; run `python3 scripts/fetch_weights.py {net}`");
+                eprintln!(
+                    "SKIPPED: {missing}; run `python3 scripts/fetch_weights.py --dir weights {net}`"
+                );
                 None
             }
         },
@@ -41,13 +43,13 @@ pub(crate) fn model(trunk: &Trunk, version: Version, baseline: bool) -> Model {
     Model::published(trunk.clone(), version, lin)
 }
 
-/// Writes SqueezeNet's formula trunk where the program looks for a trunk.
-pub(crate) fn write_squeeze(folder: &Path) {
-    write_trunk(folder, &Trunk::formula(Net::Squeeze));
+/// Writes SqueezeNet's formula trunk to a file for `--trunk`.
+pub(crate) fn write_squeeze(folder: &Path) -> String {
+    write_trunk(folder, &Trunk::formula(Net::Squeeze))
 }
 
-/// Writes a trunk where the program looks for it.
-pub(crate) fn write_trunk(folder: &Path, trunk: &Trunk) {
+/// Writes a trunk to a file for `--trunk`.
+pub(crate) fn write_trunk(folder: &Path, trunk: &Trunk) -> String {
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = trunk
         .convs
         .iter()
@@ -67,6 +69,7 @@ pub(crate) fn write_trunk(folder: &Path, trunk: &Trunk) {
     });
     let path = folder.join(format!("{}.safetensors", trunk.net));
     safetensors::serialize_to_file(views, None, &path).unwrap();
+    path.display().to_string()
 }
 
 /// Decodes an image that must be good.
