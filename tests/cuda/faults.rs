@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::job::{Evaluated, Job};
-use crate::machine::{Machine, is_imagined};
+use crate::machine::{Machine, is_simulated};
 
 const CUDA: [&str; 4] = ["--device", "cuda", "--batch", "1"];
 const OUT_OF_MEMORY: i32 = 2;
@@ -33,7 +33,7 @@ fn right_or_clear(evaluated: &Evaluated, table: &str, what: &str) -> bool {
 
 #[test]
 fn out_of_memory_at_each_allocation_in_turn() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(4, 1);
@@ -63,7 +63,7 @@ fn out_of_memory_at_each_allocation_in_turn() {
 
 #[test]
 fn less_memory_changes_no_value() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(4, 2);
@@ -89,7 +89,7 @@ fn is_told(stderr: &str) -> bool {
 
 #[test]
 fn a_broken_context_ends_the_run_and_the_same_command_goes_on() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(6, 1);
@@ -114,7 +114,7 @@ fn a_broken_context_ends_the_run_and_the_same_command_goes_on() {
 
 #[test]
 fn the_other_gpus_go_on_where_one_breaks() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(8, 1);
@@ -178,7 +178,7 @@ fn auto_says_why_a_gpu_that_was_found_cannot_be_opened_and_takes_the_cpu() {
 
 #[test]
 fn any_call_may_fail_once() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(2, 1);

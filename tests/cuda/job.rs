@@ -1,4 +1,4 @@
-//! Jobs for imagined machines: small manifests, and how their tables are compared.
+//! Jobs for simulated machines: small manifests, and how their tables are compared.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

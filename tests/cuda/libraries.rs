@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use crate::job::Job;
-use crate::machine::{CUDNN_PARTS, Machine, is_imagined};
+use crate::machine::{CUDNN_PARTS, Machine, is_simulated};
 
 const CUDA: [&str; 2] = ["--device", "cuda"];
 
@@ -18,7 +18,7 @@ fn refused(job: &Job, machine: &Machine, engine: &str) -> String {
 
 #[test]
 fn libraries_that_are_newer_than_the_driver_are_left_alone() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 1);
@@ -51,7 +51,7 @@ fn libraries_that_are_newer_than_the_driver_are_left_alone() {
 
 #[test]
 fn a_cudnn_of_several_versions_is_never_called() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 1);
@@ -99,7 +99,7 @@ fn a_cudnn_of_several_versions_is_never_called() {
 
 #[test]
 fn a_library_that_the_loader_knows_by_its_plain_name_comes_with_its_own_parts() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 1);

@@ -1,7 +1,7 @@
 //! Imagined machines: the unmodified program against the stand-ins of tests/fake_cuda.
 //!
 //! With LPIPS_REQUIRE_CUDA=1 every machine is this one, as it is: the tests run on its GPU, fail where
-//! it has none, and those that need an imagined one say so and end ([`is_imagined`]).
+//! it has none, and those that need a simulated one say so and end ([`is_simulated`]).
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::collections::BTreeSet;
@@ -21,15 +21,15 @@ pub(crate) fn is_real() -> bool {
 }
 
 /// For tests that a real machine cannot serve: whether to go on, and if not, says so aloud.
-pub(crate) fn is_imagined() -> bool {
+pub(crate) fn is_simulated() -> bool {
     if is_real() {
-        eprintln!("SKIPPED: LPIPS_REQUIRE_CUDA is 1, and only an imagined machine shows this");
+        eprintln!("SKIPPED: LPIPS_REQUIRE_CUDA is 1, and only a simulated machine shows this");
     }
     !is_real()
 }
 
 /// Runs the body of the test `name` of this binary where CUDA works: here on a real GPU, else in a
-/// process of its own on an imagined machine.
+/// process of its own on a simulated machine.
 #[track_caller]
 pub(crate) fn where_cuda_is(name: &str, body: impl FnOnce()) {
     let is_there_already = std::env::var_os("FAKE_CUDA_REPORT").is_some();

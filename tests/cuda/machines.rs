@@ -1,7 +1,7 @@
 //! Machines to imagine: how many GPUs, which libraries, which driver, in which order things happen.
 
 use crate::job::Job;
-use crate::machine::{CUDNN_PARTS, Machine, is_imagined};
+use crate::machine::{CUDNN_PARTS, Machine, is_simulated};
 
 const CUDA: [&str; 2] = ["--device", "cuda"];
 
@@ -16,7 +16,7 @@ fn working(trace: &str) -> Vec<i32> {
 
 #[test]
 fn every_schedule_gives_the_same_table() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(4, 2);
@@ -32,7 +32,7 @@ fn every_schedule_gives_the_same_table() {
 
 #[test]
 fn one_two_and_four_gpus_give_the_same_table() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(8, 2);
@@ -74,7 +74,7 @@ fn the_table_agrees_with_the_cpu() {
 
 #[test]
 fn without_cudnn_cublas_convolves() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(2, 1);
@@ -98,7 +98,7 @@ fn without_cudnn_cublas_convolves() {
 
 #[test]
 fn an_incomplete_cudnn_folder_ends_nothing() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 1);
@@ -115,7 +115,7 @@ fn an_incomplete_cudnn_folder_ends_nothing() {
 
 #[test]
 fn what_cannot_work_is_told_with_a_remedy_and_auto_takes_the_cpu() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 1);
@@ -140,7 +140,7 @@ fn what_cannot_work_is_told_with_a_remedy_and_auto_takes_the_cpu() {
 
 #[test]
 fn drivers_from_cuda_12_0_on_work() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 1);
@@ -158,7 +158,7 @@ fn drivers_from_cuda_12_0_on_work() {
 
 #[test]
 fn gpus_that_are_not_there_are_named() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 1);
@@ -187,7 +187,7 @@ fn gpus_of_several_models_are_not_mixed_and_the_hint_tells_which_go_together() {
 
 #[test]
 fn libraries_are_found_in_a_folder_that_is_named() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 1);

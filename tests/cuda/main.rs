@@ -1,6 +1,6 @@
-//! `--device cuda` end to end, on machines that are imagined: the unmodified program against the
+//! `--device cuda` end to end, on machines that are simulated: the unmodified program against the
 //! stand-ins for the NVIDIA libraries. tests/fake_cuda/README.md says how they work and what they
-//! cannot show. With LPIPS_REQUIRE_CUDA=1 what needs no imagined machine runs on this one's GPU.
+//! cannot show. With LPIPS_REQUIRE_CUDA=1 what needs no simulated machine runs on this one's GPU.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
 #[path = "../host_cuda/mod.rs"]

@@ -2,7 +2,7 @@
 //! of this folder prove nothing. What is planted is what a wrong program would have asked for.
 
 use crate::job::Job;
-use crate::machine::{Machine, Ran, is_imagined};
+use crate::machine::{Machine, Ran, is_simulated};
 
 const CUDA: [&str; 4] = ["--device", "cuda", "--batch", "1"];
 const SCHEDULES: [&str; 4] = ["eager", "lazy", "first=1", "first=2"];
@@ -44,7 +44,7 @@ impl Clean {
 
 #[test]
 fn every_fault_is_caught() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let clean = Clean::new();
@@ -89,7 +89,7 @@ fn every_fault_is_caught() {
 /// A micro-batch that is full, and ends where the last pair's results end: every byte counts.
 #[test]
 fn a_download_that_lacks_its_last_byte_is_caught() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::full_micro_batch();
@@ -106,7 +106,7 @@ fn a_download_that_lacks_its_last_byte_is_caught() {
 /// hold, and that the two tests of values.rs which forbid it would fail.
 #[test]
 fn a_micro_batch_that_follows_the_batch_is_caught() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 7);
@@ -132,7 +132,7 @@ fn a_micro_batch_that_follows_the_batch_is_caught() {
 
 #[test]
 fn a_convolution_that_treats_images_by_their_place_is_computed_in_another_way() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 5);

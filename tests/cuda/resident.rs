@@ -1,4 +1,4 @@
-//! Speed on data that is in a GPU's memory: that it is measured, and on what. Rates of an imagined
+//! Speed on data that is in a GPU's memory: that it is measured, and on what. Rates of a simulated
 //! GPU mean nothing.
 
 use crate::machine::Machine;

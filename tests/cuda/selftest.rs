@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::machine::{Machine, Ran, is_imagined};
+use crate::machine::{Machine, Ran, is_simulated};
 
 /// The self-test of alex without its measurement of speed, and its rows.
 fn selftest(machine: &Machine, options: &[&str]) -> (Ran, Vec<Value>) {
@@ -34,7 +34,7 @@ fn it_passes_on_both_engines_in_both_precisions() {
 
 #[test]
 fn it_finds_a_wrong_kernel_and_a_convolution_that_depends_on_the_batch() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     for (fault, reason) in [

@@ -8,7 +8,7 @@ use std::process::Command;
 use lpips::eval::cuda::probe::symbols;
 
 use crate::job::Job;
-use crate::machine::{Machine, is_imagined};
+use crate::machine::{Machine, is_simulated};
 use crate::support::write_squeeze;
 
 /// A stand-in's file, what is asked of it, its sources here, and cudarc's module.
@@ -30,7 +30,7 @@ fn said(command: &mut Command) -> String {
 
 #[test]
 fn stand_ins_export_what_is_asked_for_and_nothing_else() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let machine = Machine::new();
@@ -45,7 +45,7 @@ fn stand_ins_export_what_is_asked_for_and_nothing_else() {
 
 #[test]
 fn all_that_is_asked_for_is_called() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(1, 1);
@@ -138,7 +138,7 @@ fn cudarc() -> PathBuf {
 
 #[test]
 fn stand_ins_take_arguments_as_cudarc_passes_them() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let (cudarc, here) = (cudarc(), Path::new(env!("CARGO_MANIFEST_DIR")));

@@ -7,7 +7,7 @@ use lpips::net::Net;
 use lpips::net::weights::Trunk;
 
 use crate::job::{Evaluated, Job};
-use crate::machine::{Machine, is_imagined};
+use crate::machine::{Machine, is_simulated};
 use crate::support::{data, trunk, write_squeeze, write_trunk};
 
 /// What is promised of one value (docs/numerics.md).
@@ -195,7 +195,7 @@ fn bits_do_not_depend_on_company() {
 
 #[test]
 fn convolutions_always_see_the_same_number_of_images() {
-    if !is_imagined() {
+    if !is_simulated() {
         return;
     }
     let job = Job::noise(2, 3);

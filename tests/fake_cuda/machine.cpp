@@ -1,4 +1,4 @@
-// The imagined machine: what the environment says of it, its calls, and what is reported.
+// The simulated machine: what the environment says of it, its calls, and what is reported.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
