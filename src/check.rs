@@ -1,8 +1,8 @@
-//! Everything that is wrong with the inputs, found without scoring a pair.
+//! Finds everything that is wrong with the inputs, without scoring a pair.
 //!
-//! Reads the manifest, then the header of every file, many at a time; contents only of files of one
-//! length that might be copies. Nothing stops at the first finding. This module knows what would
-//! fail a pair and what should make people suspicious, and refuses to know how it is told.
+//! Reads the manifest, then the headers of all files in parallel. Contents are read only where files
+//! of equal length may be copies. The first finding does not stop the check. This module decides
+//! what fails a pair and what deserves a warning; it does not depend on how findings are printed.
 
 mod finding;
 mod group;
@@ -24,26 +24,26 @@ use crate::pairing::Pairing;
 
 pub use self::finding::{Example, Finding, Findings};
 
-/// Rows that are looked at together.
+/// Rows that are examined together.
 const CHUNK_ROWS: usize = 2048;
-/// Threads that read headers at the least: they wait for storage, not for the processor.
+/// At least so many threads read headers: they wait for storage, not for the processor.
 const READERS_MIN: usize = 16;
 
-/// What is asked.
+/// What is examined, and for which nets.
 #[derive(Debug)]
 pub struct Question<'a> {
     /// The rows without faults.
     pub manifest: &'a Manifest,
     /// How files become samples.
     pub rules: &'a Rules,
-    /// The nets that are to score.
+    /// The nets that will score.
     pub nets: &'a [Net],
-    /// Where masks are, if there are any.
+    /// The masks, if there are any.
     pub masks: Option<&'a Masks>,
     /// Whether every two images of an item are a pair, so that an image is decoded once for all its
     /// pairs, whichever side it is on.
     pub are_cliques: bool,
-    /// Threads that read, at the least.
+    /// At least so many threads read.
     pub threads: usize,
 }
 
@@ -52,7 +52,8 @@ pub struct Question<'a> {
 pub struct Work {
     /// Pairs.
     pub pairs: u64,
-    /// Images that are decoded and walked; a reference counts once for all its methods.
+    /// Images that are decoded and go through the trunk; a reference counts once for all its
+    /// methods.
     pub images: u64,
 }
 
@@ -61,9 +62,9 @@ pub struct Work {
 pub struct Report {
     /// Errors and warnings by code.
     pub findings: Findings,
-    /// Rows of the manifest, those at fault included.
+    /// Rows of the manifest, including unusable ones.
     pub pairs: usize,
-    /// Rows that can be scored, as far as headers tell.
+    /// Rows that can be scored, judging by headers.
     pub scorable: usize,
     /// What scoring them takes, by shape.
     pub work: BTreeMap<BatchShape, Work>,
@@ -71,11 +72,11 @@ pub struct Report {
     pub samples: Vec<PathBuf>,
 }
 
-/// Files of [`Report::samples`] at the most.
+/// At most so many files are in [`Report::samples`].
 const SAMPLES_MAX: usize = 8;
 
 impl Report {
-    /// What is known before a file is opened: faults of the manifest, files without partners.
+    /// Findings before any image is opened: unusable rows, files without partners.
     #[must_use]
     pub fn of_manifest(faults: &Faults, pairing: Option<&Pairing>) -> Report {
         let mut report = Report { pairs: faults.left_out, ..Report::default() };
@@ -83,14 +84,14 @@ impl Report {
             let message = format!("{}; {}", fault.message, fault.hint);
             report.findings.add(Code::Manifest, &fault.place, message);
         }
-        report.findings.add_untold(Code::Manifest, faults.count - faults.kept.len());
+        report.findings.add_count(Code::Manifest, faults.count - faults.kept.len());
         for problem in pairing.map(|pairing| pairing.problems.as_slice()).unwrap_or_default() {
             report.findings.add(problem.code, "", problem.message.clone());
         }
         report
     }
 
-    /// Looks at every file that `question` names.
+    /// Examines every file of `question`.
     ///
     /// # Errors
     /// When the manifest cannot be read again, or threads cannot be started.
@@ -128,7 +129,7 @@ impl Report {
             let identity = methods.entry(entry.method.clone()).or_default();
             identity.pairs += 1;
             identity.identical += usize::from(verdict.is_identical);
-            for (code, message) in &verdict.told {
+            for (code, message) in &verdict.findings {
                 self.findings.add(*code, &entry.id, message.clone());
             }
         }
@@ -144,7 +145,7 @@ impl Report {
         self.samples.extend(good.map(|index| group.distorted[index].clone()));
     }
 
-    /// A folder that was compared with itself gives a perfect score that means nothing.
+    /// A folder that is compared with itself gives a perfect score that means nothing.
     fn judge(&mut self, method: &str, Identity { pairs, identical }: Identity) {
         if pairs < 2 || identical < pairs {
             return;

@@ -1,8 +1,8 @@
 //! Exit codes, and errors that carry one.
 //!
 //! There are two kinds of failure. A [`Failure`] is a row: one pair could not be scored, and the
-//! run goes on. Everything else ends the run as an [`anyhow::Error`]; a [`Refusal`] in its chain
-//! says with which exit code, and what helps.
+//! run continues. Everything else ends the run as an [`anyhow::Error`]; a [`Refusal`] in its chain
+//! holds the exit code and the remedy.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +12,13 @@ use crate::code::{Code, Recorded};
 pub const DISK_HINT: &str =
     "check whether the disk is full or over quota, then run the same command again";
 
-/// What the program's exit code says.
+/// The exit codes of the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Exit {
-    /// Everything that was asked for is done.
+    /// The command did everything that was requested.
     Complete = 0,
-    /// A fault of the program.
+    /// A bug in the program.
     Internal = 1,
     /// Unknown or contradictory options.
     Usage = 2,
@@ -28,13 +28,13 @@ pub enum Exit {
     Environment = 5,
     /// The inputs: manifest, folders, an output directory that is in use.
     Inputs = 6,
-    /// Stopped by SIGINT; the same command goes on.
+    /// Stopped by SIGINT; the same command resumes.
     Interrupted = 130,
-    /// Stopped by SIGTERM, SIGUSR1 or SIGUSR2; the same command goes on.
+    /// Stopped by SIGTERM, SIGUSR1 or SIGUSR2; the same command resumes.
     Terminated = 143,
 }
 
-/// Why a run cannot be done or go on, with its exit code.
+/// Why a run cannot start or continue, with its exit code.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
     /// The exit code.
@@ -68,7 +68,7 @@ impl Refusal {
         Refusal::new(Exit::Usage, message)
     }
 
-    /// Puts the place before the message.
+    /// Puts `place`, such as a file and a line, before the message.
     #[must_use]
     pub fn prefixed(mut self, place: &str) -> Refusal {
         self.message.insert_str(0, place);
@@ -97,7 +97,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Refusal>().map_or(Exit::Internal, |refusal| refusal.exit)
 }
 
-/// The lines that tell people of an error: what, and the remedy if one is known.
+/// The lines that report an error to people: what happened, and the remedy if one is known.
 #[must_use]
 pub fn render(error: &anyhow::Error) -> String {
     let hint = error.downcast_ref::<Refusal>().and_then(|refusal| refusal.hint.as_ref());
@@ -110,7 +110,7 @@ pub fn render(error: &anyhow::Error) -> String {
 pub struct Failure {
     /// Its code.
     pub code: Recorded,
-    /// A sentence for people.
+    /// What happened, where, expected and found.
     pub message: String,
 }
 
@@ -148,6 +148,17 @@ mod tests {
         let error = cause.context(Refusal::environment("cannot write")).unwrap_err();
         assert_eq!(exit_of(&error), Exit::Environment);
         assert_eq!(render(&error), "error: cannot write: disk full");
+    }
+
+    #[test]
+    fn a_failure_with_the_code_of_another_version_stays_readable() {
+        let text = r#"{"code":"E_OLD","message":"no"}"#;
+        let failure: Failure = serde_json::from_str(text).unwrap();
+        assert_eq!(failure.code.as_str(), "E_OLD");
+        assert_eq!(serde_json::to_string(&failure).unwrap(), text);
+        let known = Failure::new(Code::Size, "no");
+        let text = serde_json::to_string(&known).unwrap();
+        assert_eq!(serde_json::from_str::<Failure>(&text).unwrap(), known);
     }
 
     #[test]

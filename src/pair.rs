@@ -1,4 +1,4 @@
-//! What the two images of a pair are to each other: how they differ, and how a batch holds them.
+//! The two images of a pair: in what they may differ, and the shape of the batch that holds them.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub fn shape(size: Size, reference: Depth, distorted: Depth) -> BatchShape {
     BatchShape { size, depth: reference.max(distorted) }
 }
 
-/// What the journal says of the two files of a pair.
+/// What the journal records about the two files of a pair.
 #[derive(Clone, Copy, Debug)]
 pub struct Files {
     /// In what they differ without failing the pair.
@@ -45,7 +45,7 @@ pub enum Difference {
 }
 
 impl Difference {
-    /// All of them, in the order in which they are told.
+    /// All of them, in the order in which they are reported.
     pub const ALL: [Difference; 4] =
         [Difference::Depth, Difference::Alpha, Difference::Orientation, Difference::Profile];
 
@@ -60,9 +60,9 @@ impl Difference {
         }
     }
 
-    /// What two headers that differ in this say of it.
+    /// The values of the two headers that differ.
     #[must_use]
-    pub fn told(self, reference: Header, distorted: Header) -> String {
+    pub fn describe(self, reference: Header, distorted: Header) -> String {
         let [reference, distorted] = [reference, distorted].map(|header| header.traits);
         let each =
             |of: fn(Traits) -> String| format!("ref: {}; dist: {}", of(reference), of(distorted));
@@ -111,10 +111,11 @@ impl Differences {
     }
 }
 
-/// Factors that are offered as a remedy: those of super-resolution, and of networks.
+/// Factors that are tried as a remedy: those of super-resolution and of common networks.
 const FACTORS: [usize; 5] = [2, 3, 4, 8, 16];
 
-/// Says that the sizes of a reference and its distorted image differ, and what would help.
+/// The message that the sizes of a reference and its distorted image differ, with a remedy if
+/// cropping to a multiple makes them equal.
 #[must_use]
 pub fn sizes_differ(rules: &Rules, reference: Size, distorted: Size) -> String {
     let wider = reference.width.abs_diff(distorted.width);
@@ -127,7 +128,7 @@ pub fn sizes_differ(rules: &Rules, reference: Size, distorted: Size) -> String {
     )
 }
 
-/// The policy under which two images of different sizes would be of one size.
+/// The policy that gives two images of different sizes one size.
 fn equalising(rules: &Rules, a: Size, b: Size) -> Option<SizePolicy> {
     if rules.size_policy != SizePolicy::Error || rules.crop_border > 0 {
         return None;

@@ -1,7 +1,7 @@
-//! What people are told while a run goes on: a bar on a terminal, a line now and then elsewhere.
+//! Progress of a run on stderr: a bar on a terminal, a line every 30 seconds elsewhere, or JSON for
+//! programs.
 //!
-//! Everything goes to stderr; stdout is for data. This is the only module that looks at the clock
-//! for the sake of people.
+//! Everything goes to stderr; stdout is for data.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
@@ -19,7 +19,7 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 /// Seconds between two lines for programs.
 const EVENT_EVERY: Duration = Duration::from_secs(1);
 
-/// How much people want to be told.
+/// How much is printed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Verbosity {
     /// Errors only.
@@ -30,17 +30,17 @@ pub enum Verbosity {
     Verbose,
 }
 
-/// Writes a line to stderr. A closed stderr is no reason to lose a run.
+/// Writes a line to stderr. A closed stderr does not stop a run.
 pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// A download as people see it: a bar on a terminal, nothing elsewhere.
+/// The progress of a download: a bar on a terminal, nothing elsewhere.
 #[derive(Debug)]
 pub struct Download(ProgressBar);
 
 impl Download {
-    /// Starts to show the download of `name`.
+    /// Shows a bar for the download of `name`.
     #[must_use]
     pub fn new(name: &str) -> Download {
         let bar = ProgressBar::no_length();
@@ -52,7 +52,7 @@ impl Download {
         Download(bar)
     }
 
-    /// Shows that `have` bytes are there, of `total` if that is known.
+    /// Shows that `have` bytes were received, of `total` if that is known.
     pub fn set(&mut self, have: u64, total: Option<u64>) {
         if let Some(total) = total {
             self.0.set_length(total);
@@ -60,13 +60,13 @@ impl Download {
         self.0.set_position(have);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.0.finish_and_clear();
     }
 }
 
-/// How progress is told.
+/// How progress is reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum Style {
     /// A bar on a terminal, lines elsewhere
@@ -89,12 +89,12 @@ struct Event<'a> {
     event: &'static str,
     /// Pairs of the run.
     expected: usize,
-    /// Pairs that are scored or failed.
+    /// Pairs that were scored or failed.
     done: usize,
     failed: usize,
     elapsed_s: f64,
     pairs_per_s: f64,
-    /// Seconds that remain; null before the first pair.
+    /// Estimated seconds until the end; null before the first pair.
     eta_s: Option<f64>,
     /// Failed pairs by the code of their reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -105,7 +105,7 @@ struct Event<'a> {
     /// What was written; only at the end.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     files: &'a [String],
-    /// Why the run cannot go on.
+    /// Why the run cannot continue.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -154,7 +154,7 @@ impl Progress {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Says how many pairs are done.
+    /// Shows how many pairs are done.
     pub fn set(&mut self, counts: &Counts) {
         self.counts.clone_from(counts);
         let done = counts.scored + counts.failed;
@@ -185,8 +185,8 @@ impl Progress {
         }
     }
 
-    /// Tells programs that the run is finished and what it wrote; false if nobody asked for that,
-    /// and people are to be told.
+    /// Prints the event of a finished run with the files that it wrote. Returns false, and prints
+    /// nothing, if the style is not [`Style::Jsonl`].
     pub fn tell_finished(&self, files: &[String]) -> bool {
         let is_machine = matches!(self.shown, Shown::Jsonl { .. });
         if is_machine {
@@ -200,7 +200,8 @@ impl Progress {
         tell_json(&event);
     }
 
-    /// Tells programs why the run ends before its time. People read it elsewhere.
+    /// Prints the event of a run that ends early, if the style is [`Style::Jsonl`]. The error itself
+    /// is printed by `main`.
     pub fn tell_stopped(&self, error: &anyhow::Error) {
         if matches!(self.shown, Shown::Jsonl { .. }) {
             let event = event_of("stopped", &self.counts, self.expected, self.elapsed_s(), &[]);
@@ -210,7 +211,7 @@ impl Progress {
 }
 
 fn tell_json(event: &Event<'_>) {
-    // Numbers and strings can always be written as JSON.
+    // Numbers and strings always serialise.
     tell(&serde_json::to_string(event).unwrap_or_default());
 }
 
@@ -246,7 +247,7 @@ fn bar(expected: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("per_sec", |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-            // A formatter that fails leaves the bar short, nothing more.
+            // If the formatter fails, only the bar is incomplete.
             let _ = write!(out, "{:.1} pairs/s", state.per_sec());
         });
     let bar = ProgressBar::with_draw_target(Some(expected), ProgressDrawTarget::stderr());
@@ -285,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_rate_remaining_time_and_failures() {
+    fn a_line_has_rate_remaining_time_and_failures() {
         let counts = Counts { scored: 90, failed: 10, ..Counts::default() };
         assert_eq!(
             line(&counts, 400, 50.0),

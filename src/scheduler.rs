@@ -17,12 +17,12 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// How the numbers of array tasks become numbers of shards: shard I is task `min + I * step`.
+/// How array tasks are numbered: shard I is task `min + I * step`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ArrayBase {
     /// Task of shard 0.
     pub min: u32,
-    /// From one shard to the next.
+    /// Difference between the tasks of two successive shards.
     pub step: u32,
 }
 
@@ -30,7 +30,7 @@ impl ArrayBase {
     /// `--array=0-N`.
     pub const ZERO: ArrayBase = ArrayBase { min: 0, step: 1 };
 
-    /// What to give to `--array=` for these shards, with ranges of neighbours.
+    /// The value of `--array=` that selects these shards, with successive ones as ranges.
     #[must_use]
     pub fn array_of(self, shards: &[u32]) -> String {
         let task = |shard: u32| u64::from(self.min) + u64::from(shard) * u64::from(self.step);
@@ -51,15 +51,16 @@ impl ArrayBase {
     }
 }
 
-/// Which shard this process is, and how array tasks are numbered if it is one.
+/// The shard of this process, and the numbering of array tasks if it is one.
 ///
-/// The first of these that is set decides: `SLURM_ARRAY_TASK_ID`, `SLURM_PROCID`, `RANK`. Array
-/// tasks may start at any number and go in steps. An array of fewer tasks than shards, as when some
-/// are submitted again, does not say where the whole array started; then it is numbered as the
-/// array that began the run (`begun`), or from 0.
+/// The first of these variables that is set decides: `SLURM_ARRAY_TASK_ID`, `SLURM_PROCID`, `RANK`.
+/// Array tasks may start at any number and go in steps. If the array has fewer tasks than there are
+/// shards, for instance because some tasks were submitted again, its variables do not show where the
+/// whole array started. Then the numbering of the array that began the run (`begun`) applies, or
+/// numbering from 0.
 ///
 /// # Errors
-/// A [`Refusal`] when the environment tells no number, or one that is no shard.
+/// A [`Refusal`] when no variable is set, or its value is not the number of a shard.
 pub fn resolve(
     given: ShardArg,
     env: Environment<'_>,
@@ -95,9 +96,9 @@ pub fn resolve(
             };
         }
     }
-    Err(Refusal::usage("`--shard auto` finds no number of this process").hint(
-        "it looks for SLURM_ARRAY_TASK_ID, SLURM_PROCID and RANK, in this order; elsewhere, \
-             give `--shard I/N`",
+    Err(Refusal::usage("`--shard auto` finds no number for this process").hint(
+        "it reads SLURM_ARRAY_TASK_ID, SLURM_PROCID and RANK, in this order; without a scheduler, \
+             use `--shard I/N`",
     ))
 }
 
@@ -107,11 +108,11 @@ fn all(count: u32) -> Vec<u32> {
 
 fn no_shard(name: &str, found: u32, count: u32, base: ArrayBase) -> Refusal {
     let array = base.array_of(&all(count));
-    Refusal::usage(format!("{name}={found} is none of {count} shards"))
+    Refusal::usage(format!("{name}={found} is not the number of one of {count} shards"))
         .hint(format!("the numbers of {count} shards are {array}"))
 }
 
-/// How this array is numbered, if it has one task per shard.
+/// The numbering of this array, if it has one task per shard.
 fn whole_array(env: Environment<'_>, count: u32) -> Result<Option<ArrayBase>, Refusal> {
     let [tasks, min, max, step] = ["COUNT", "MIN", "MAX", "STEP"]
         .map(|part| number(env, &format!("SLURM_ARRAY_TASK_{part}")));
@@ -119,7 +120,7 @@ fn whole_array(env: Environment<'_>, count: u32) -> Result<Option<ArrayBase>, Re
     if tasks != count {
         return Ok(None);
     }
-    // What Slurm calls the step of a list is not the distance of its tasks.
+    // For a list of tasks, Slurm's STEP is not the difference between successive tasks.
     let steps = [step?.unwrap_or(1), 1];
     let fits = |&step: &u32| {
         step > 0 && u64::from(max - min.min(max)) == u64::from(count - 1) * u64::from(step)
@@ -132,12 +133,12 @@ fn number(env: Environment<'_>, name: &str) -> Result<Option<u32>, Refusal> {
     match text.trim().parse() {
         Ok(number) => Ok(Some(number)),
         Err(_) => Err(Refusal::usage(format!("{name}: expected a number, found `{text}`"))
-            .hint("unset it, or give `--shard I/N`")),
+            .hint("unset it, or use `--shard I/N`")),
     }
 }
 
-/// The GPU of this process among `visible` ones, where several processes of one node share them;
-/// `None` where the scheduler says nothing or has already left this process a single one.
+/// The index of this process's GPU among `visible` ones, where several processes of a node share
+/// them; `None` if the scheduler sets no variable, or shows this process at most one GPU.
 #[must_use]
 pub fn local_gpu(env: Environment<'_>, visible: usize) -> Option<usize> {
     if visible < 2 {
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn some_tasks_that_are_submitted_again_are_the_same_shards() {
-        // `--array=3,7`: the formula (id - min) / step alone would make them shards 0 and 1.
+        // `--array=3,7`: the formula (id - min) / step alone would give shards 0 and 1.
         let again = ["2", "3", "7", "4"];
         assert_eq!(auto(8, None, &array("3", again)), Ok(3));
         assert_eq!(auto(8, Some(ArrayBase::ZERO), &array("7", again)), Ok(7));
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_no_shard_is_an_error() {
+    fn a_number_without_a_shard_is_an_error() {
         for env in [
             vec![("SLURM_PROCID", "4")],
             vec![("RANK", "9")],

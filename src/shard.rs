@@ -18,12 +18,12 @@ impl Shard {
     /// All pairs.
     pub const WHOLE: Shard = Shard { index: 0, count: 1 };
 
-    /// The number of the shard among `count` to which the pairs of `reference`, as written in the
-    /// manifest, belong. Pairs of one reference stay together; a pair's shard depends on nothing
-    /// else.
+    /// The index, among `count` shards, of the shard that scores the pairs of `reference`, as it is
+    /// written in the manifest. Pairs of one reference stay together; a pair's shard depends on
+    /// nothing else.
     #[must_use]
     pub fn index_of(reference: &str, count: u32) -> u32 {
-        // A remainder by a u32 is one.
+        // The remainder of a division by a u32 fits into a u32.
         (xxh3_64(reference.as_bytes()) % u64::from(count)) as u32
     }
 

@@ -1,7 +1,7 @@
-//! Signals that ask a run to end: TERM, INT, USR1 and USR2.
+//! Signals that stop a run: TERM, INT, USR1 and USR2.
 //!
-//! The first one is a request, which the pipeline looks for between images. The second one ends the
-//! process at once; what was in flight is then lost, as with `kill -9`, and nothing else.
+//! The first signal is a request, which the pipeline checks between images. The second one ends the
+//! process at once: batches in flight are lost, as with `kill -9`, and finished rows are safe.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,26 +16,26 @@ use crate::error::Exit;
 const SIGNALS: [(&str, i32); 4] =
     [("SIGTERM", SIGTERM), ("SIGINT", SIGINT), ("SIGUSR1", SIGUSR1), ("SIGUSR2", SIGUSR2)];
 
-/// A request to end the run.
+/// A request to stop the run.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicUsize>);
 
-/// A signal that came.
+/// A signal that was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Signal(i32);
 
 impl Stop {
-    /// Listens to the signals from now on.
+    /// Installs the signal handlers.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When a handler cannot be installed.
     pub fn on_signals() -> anyhow::Result<Stop> {
         let stop = Stop::default();
         let is_second = Arc::new(AtomicBool::new(false));
         for (name, signal) in SIGNALS {
-            let context = || format!("cannot listen to {name}");
+            let context = || format!("cannot handle {name}");
             let exit = Signal(signal).exit() as i32;
-            // In this order: the flag is not set yet when the first signal looks at it.
+            // In this order, so that the flag is not yet set when the first signal checks it.
             flag::register_conditional_shutdown(signal, exit, is_second.clone())
                 .with_context(context)?;
             flag::register(signal, is_second.clone()).with_context(context)?;
@@ -45,7 +45,7 @@ impl Stop {
         Ok(stop)
     }
 
-    /// The signal that came, if one did.
+    /// The first signal that was received.
     #[must_use]
     pub fn signal(&self) -> Option<Signal> {
         match self.0.load(Ordering::Relaxed) {
@@ -54,14 +54,14 @@ impl Stop {
         }
     }
 
-    /// Asks the run to end, as SIGTERM does.
+    /// Requests a stop, as SIGTERM does.
     pub fn request(&self) {
         self.0.store(SIGTERM as usize, Ordering::Relaxed);
     }
 }
 
 impl Signal {
-    /// What the program exits with.
+    /// The exit code after this signal.
     #[must_use]
     pub fn exit(self) -> Exit {
         if self.0 == SIGINT { Exit::Interrupted } else { Exit::Terminated }

@@ -1,8 +1,8 @@
 //! Where the pairs of a job come from: a manifest, stdin, folders or the command line.
 //!
-//! Whatever it is becomes a manifest in a file, since rows are read again by number. What people
-//! wrote to a file is read where it is; everything else is spooled into a folder of the caller.
-//! This module refuses to know what is done with the pairs.
+//! Every source becomes a manifest in a file, because rows are read again by number. A user's file
+//! is read in place; everything else is spooled into a folder of the caller. This module does not
+//! depend on what is done with the pairs.
 
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub const SPOOLED: &str = "manifest";
 /// Where pairs come from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// A file that people wrote.
+    /// A manifest file of the user.
     File(PathBuf),
     /// Standard input; its paths are relative to the working folder.
     Stdin,
@@ -36,17 +36,17 @@ pub enum Source {
     },
 }
 
-/// A manifest that is in a file now.
+/// A manifest in a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Located {
-    /// Where it is.
+    /// The file.
     pub location: Location,
     /// How folders were paired, if they were.
     pub pairing: Option<Pairing>,
 }
 
 impl Source {
-    /// Brings the manifest into a file; `spool` is the folder for it if there is none yet.
+    /// Returns the manifest as a file; it is written into the folder `spool` unless it is one already.
     ///
     /// # Errors
     /// When folders or stdin cannot be read, or the manifest cannot be written.
@@ -102,7 +102,7 @@ fn spool_rows<const N: usize>(
     })
 }
 
-/// The pairs that a manifest of triplets stands for; `None` if it is none.
+/// The pairs of a manifest of triplets; `None` if the manifest holds pairs.
 fn spool_triplets(spool: &Path, location: &Location) -> anyhow::Result<Option<Location>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     if !triplets::expand(location, &mut |row| Ok(csv.write_record(row)?))? {
@@ -110,7 +110,7 @@ fn spool_triplets(spool: &Path, location: &Location) -> anyhow::Result<Option<Lo
     }
     let rows = csv.into_inner()?;
     let spooled = spool_as(spool, Format::Csv, |file| Ok(file.write_all(&rows)?))?;
-    // Its paths are still relative to the manifest that people wrote.
+    // Its paths are still relative to the user's manifest.
     Ok(Some(Location { folder: location.folder.clone(), ..spooled }))
 }
 
@@ -124,8 +124,8 @@ fn spool_stdin(spool: &Path) -> anyhow::Result<Location> {
     })
 }
 
-/// Writes the manifest; half of one does not stay. Its paths are relative to the working folder, as
-/// they were typed.
+/// Writes the manifest, and removes it if that fails. Its paths are relative to the working folder,
+/// as they were typed.
 fn spool_as(
     spool: &Path,
     format: Format,
@@ -134,13 +134,13 @@ fn spool_as(
     let path = spool.join(SPOOLED).with_extension(format.extension());
     let cannot_write =
         |hint: &str| Refusal::environment(format!("cannot write `{}`", path.display())).hint(hint);
-    // Never over a file of somebody else.
+    // An existing file is never overwritten.
     let file = fs_err::OpenOptions::new().write(true).create_new(true).open(&path);
     let file = file.with_context(|| {
         cannot_write("name a folder with `-o` that can be written and holds no such file")
     })?;
     write(&mut BufWriter::new(file)).with_context(|| {
-        // What could not be written may not be removable either.
+        // A disk that refuses the write may refuse the removal as well.
         drop(fs_err::remove_file(&path));
         cannot_write(DISK_HINT)
     })?;

@@ -1,4 +1,4 @@
-//! What was found, by code.
+//! Findings, grouped by code.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,22 @@ use serde::Serialize;
 
 use crate::code::{Code, Severity};
 
-/// Examples that are kept of one code; all are counted.
+/// At most so many examples of a code are kept; all are counted.
 const EXAMPLES_MAX: usize = 1000;
 
-/// One thing that was found.
+/// One occurrence of a finding.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Example {
     /// The id of the pair or the place in the manifest; empty if the message names it all.
     pub place: String,
-    /// What, with the path.
+    /// What is wrong, with the path.
     pub message: String,
 }
 
-/// Everything that bears one code.
+/// All occurrences of one code.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
-    /// Whether it fails pairs.
+    /// Whether it fails a pair.
     pub severity: Severity,
     /// Its code.
     pub code: Code,
@@ -31,7 +31,7 @@ pub struct Finding {
     pub remedy: &'static str,
     /// How often it was found.
     pub count: usize,
-    /// The first of them, in scoring order.
+    /// The first occurrences, in scoring order.
     pub examples: Vec<Example>,
 }
 
@@ -49,8 +49,8 @@ impl Findings {
         }
     }
 
-    /// Counts what is known to be there and was not kept.
-    pub fn add_untold(&mut self, code: Code, count: usize) {
+    /// Counts occurrences without examples.
+    pub fn add_count(&mut self, code: Code, count: usize) {
         if count > 0 {
             self.of(code).count += count;
         }

@@ -1,4 +1,4 @@
-//! One reference with its distorted images: their headers, and whether files are copies.
+//! Examines one reference with its distorted images: headers, and whether files are copies.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read as _;
@@ -18,7 +18,7 @@ use crate::net::Net;
 use crate::net::plan::TooSmall;
 use crate::pair::{self, Difference, Differences};
 
-/// Bytes that are compared at a time.
+/// Files are compared in blocks of so many bytes.
 const COMPARED_BYTES: usize = 1 << 16;
 
 /// Rows with one reference.
@@ -30,16 +30,16 @@ pub(super) struct Group {
     pub(super) distorted: Vec<PathBuf>,
 }
 
-/// What there is to say of one row.
+/// The findings of one row.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     /// Codes and messages.
-    pub(super) told: Vec<(Code, String)>,
+    pub(super) findings: Vec<(Code, String)>,
     pub(super) is_scorable: bool,
     pub(super) is_identical: bool,
 }
 
-/// What there is to say of a group.
+/// The findings of a group.
 #[derive(Debug)]
 pub(super) struct Found {
     /// One for each entry.
@@ -47,11 +47,11 @@ pub(super) struct Found {
     pub(super) work: BTreeMap<BatchShape, Work>,
 }
 
-/// A file whose header was read.
+/// What the header of a file says.
 #[derive(Debug)]
-struct Seen {
+struct Examined {
     header: Header,
-    /// What is left to score.
+    /// Size after cropping.
     size: Size,
     len_bytes: u64,
 }
@@ -74,14 +74,14 @@ impl Group {
 
     /// Reads the headers of the files, and the contents of those that may be copies.
     pub(super) fn look(&self, question: &Question<'_>) -> Found {
-        let reference = see(&self.reference, question.rules);
-        let seen: Vec<Result<Seen, Fault>> =
-            self.distorted.par_iter().map(|path| see(path, question.rules)).collect();
+        let reference = examine(&self.reference, question.rules);
+        let examined: Vec<Result<Examined, Fault>> =
+            self.distorted.par_iter().map(|path| examine(path, question.rules)).collect();
         let mut work: BTreeMap<BatchShape, Work> = BTreeMap::new();
-        let mut verdicts: Vec<Verdict> = Vec::with_capacity(seen.len());
+        let mut verdicts: Vec<Verdict> = Vec::with_capacity(examined.len());
         let mut paths: HashSet<&Path> = HashSet::new();
         let mut masks = MaskVerdicts::default();
-        for ((entry, path), distorted) in self.entries.iter().zip(&self.distorted).zip(&seen) {
+        for ((entry, path), distorted) in self.entries.iter().zip(&self.distorted).zip(&examined) {
             let mut verdict = judge(reference.as_ref(), distorted.as_ref(), question);
             if let (Ok(reference), Ok(distorted)) = (&reference, distorted) {
                 if let (true, Some(folder)) = (verdict.is_scorable, question.masks) {
@@ -97,11 +97,11 @@ impl Group {
             }
             verdicts.push(verdict);
         }
-        self.find_repetitions(&seen, &mut verdicts);
+        self.find_repetitions(&examined, &mut verdicts);
         Found { verdicts, work }
     }
 
-    /// Counts images that no earlier group has counted, and none twice.
+    /// Counts each image once, in the first group that uses it.
     pub(super) fn count_members(&self, found: &mut Found, members: &mut HashSet<PathBuf>) {
         let scorable = found.verdicts.iter().zip(&self.distorted);
         let scorable = scorable.filter(|(verdict, _)| verdict.is_scorable).map(|(_, path)| path);
@@ -117,8 +117,8 @@ impl Group {
 
     fn find_identity(
         &self,
-        reference: &Seen,
-        distorted: &Seen,
+        reference: &Examined,
+        distorted: &Examined,
         path: &Path,
         verdict: &mut Verdict,
     ) {
@@ -127,33 +127,33 @@ impl Group {
         verdict.is_identical = is_own || same;
         if verdict.is_identical {
             let what = if is_own { "is the reference itself" } else { "has the reference's bytes" };
-            verdict.told.push((Code::Identical, format!("`{}` {what}", path.display())));
+            verdict.findings.push((Code::Identical, format!("`{}` {what}", path.display())));
         }
     }
 
-    /// Rows that name the same two files, and different files with the same bytes.
-    fn find_repetitions(&self, seen: &[Result<Seen, Fault>], verdicts: &mut [Verdict]) {
+    /// Finds rows that name the same two files, and different files with the same bytes.
+    fn find_repetitions(&self, examined: &[Result<Examined, Fault>], verdicts: &mut [Verdict]) {
         let mut rows_by_path: HashMap<&Path, usize> = HashMap::new();
         let mut rows_by_len: HashMap<u64, Vec<usize>> = HashMap::new();
         for (row, path) in self.distorted.iter().enumerate() {
             if let Some(&earlier) = rows_by_path.get(path.as_path()) {
                 let id = &self.entries[earlier].id;
-                let message = format!("`{}` is compared in `{id}` already", path.display());
-                verdicts[row].told.push((Code::Duplicate, message));
+                let message = format!("`{}` is already compared in `{id}`", path.display());
+                verdicts[row].findings.push((Code::Duplicate, message));
                 continue;
             }
             rows_by_path.insert(path, row);
-            // Copies of the reference are told as such.
-            let Ok(seen) = &seen[row] else { continue };
+            // Copies of the reference have a finding of their own.
+            let Ok(examined) = &examined[row] else { continue };
             if verdicts[row].is_identical {
                 continue;
             }
-            let same_len = rows_by_len.entry(seen.len_bytes).or_default();
+            let same_len = rows_by_len.entry(examined.len_bytes).or_default();
             let twin = same_len.iter().find(|&&other| are_equal(&self.distorted[other], path));
             if let Some(&twin) = twin {
                 let other = self.distorted[twin].display();
                 let message = format!("`{}` has the bytes of `{other}`", path.display());
-                verdicts[row].told.push((Code::SameDistorted, message));
+                verdicts[row].findings.push((Code::SameDistorted, message));
             } else {
                 same_len.push(row);
             }
@@ -161,7 +161,7 @@ impl Group {
     }
 }
 
-/// What was found out about masks, each of which may serve many rows.
+/// The outcome for each mask, which may serve many rows.
 #[derive(Debug, Default)]
 struct MaskVerdicts<'a>(HashMap<(&'a str, Size), Result<(), Failure>>);
 
@@ -170,49 +170,49 @@ impl<'a> MaskVerdicts<'a> {
         let known = self.0.entry((item, size)).or_insert_with(|| masks.check(item, size));
         if let Err(Failure { message, .. }) = known {
             verdict.is_scorable = false;
-            verdict.told.push((Code::Mask, message.clone()));
+            verdict.findings.push((Code::Mask, message.clone()));
         }
     }
 }
 
-fn see(path: &Path, rules: &Rules) -> Result<Seen, Fault> {
+fn examine(path: &Path, rules: &Rules) -> Result<Examined, Fault> {
     let fault = |error: image::ImageError| (error.code(), error.to_string());
     let header = image::header(path).map_err(fault)?;
     let size = rules
         .scored(header.size)
         .map_err(|error| (error.code(), format!("`{}`: {}", path.display(), error.reason())))?;
     let len_bytes = fs_err::metadata(path).map_or(0, |of| of.len());
-    Ok(Seen { header, size, len_bytes })
+    Ok(Examined { header, size, len_bytes })
 }
 
-/// What headers tell of a pair.
+/// Judges a pair by its headers.
 fn judge(
-    reference: Result<&Seen, &Fault>,
-    distorted: Result<&Seen, &Fault>,
+    reference: Result<&Examined, &Fault>,
+    distorted: Result<&Examined, &Fault>,
     question: &Question<'_>,
 ) -> Verdict {
     let mut verdict = Verdict::default();
     let (reference, distorted) = match (reference, distorted) {
         (Ok(reference), Ok(distorted)) => (reference, distorted),
         (reference, distorted) => {
-            verdict.told.extend(reference.err().cloned());
-            verdict.told.extend(distorted.err().cloned());
+            verdict.findings.extend(reference.err().cloned());
+            verdict.findings.extend(distorted.err().cloned());
             return verdict;
         }
     };
     if reference.size == distorted.size {
         let nets = question.nets.iter().filter_map(|&net| too_small(net, reference.size));
-        verdict.told.extend(nets.map(|too_small| (Code::TooSmall, too_small.to_string())));
+        verdict.findings.extend(nets.map(|too_small| (Code::TooSmall, too_small.to_string())));
     } else {
         let message = pair::sizes_differ(question.rules, reference.size, distorted.size);
-        verdict.told.push((Code::Size, message));
+        verdict.findings.push((Code::Size, message));
     }
-    verdict.is_scorable = verdict.told.is_empty();
+    verdict.is_scorable = verdict.findings.is_empty();
     let differences = Differences::between(reference.header.traits, distorted.header.traits);
     let borne = Difference::ALL.into_iter().filter(|&one| differences.contains(one));
     verdict
-        .told
-        .extend(borne.map(|one| (one.code(), one.told(reference.header, distorted.header))));
+        .findings
+        .extend(borne.map(|one| (one.code(), one.describe(reference.header, distorted.header))));
     verdict
 }
 
@@ -223,12 +223,12 @@ fn too_small(net: Net, size: Size) -> Option<TooSmall> {
     (!fits).then_some(TooSmall { net: net.name(), min_side, width, height })
 }
 
-fn shape(reference: &Seen, distorted: &Seen) -> BatchShape {
+fn shape(reference: &Examined, distorted: &Examined) -> BatchShape {
     pair::shape(reference.size, reference.header.depth(), distorted.header.depth())
 }
 
 /// Whether two files hold the same bytes; stops at the first difference. A file that cannot be read
-/// is like no other.
+/// equals no other.
 fn are_equal(a: &Path, b: &Path) -> bool {
     let compare = || -> std::io::Result<bool> {
         let (mut a, mut b) = (fs_err::File::open(a)?, fs_err::File::open(b)?);

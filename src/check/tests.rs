@@ -47,7 +47,7 @@ fn counts(report: &Report) -> Vec<(Code, usize)> {
 }
 
 /// The one example of a code: its place and its message.
-fn told(report: &Report, code: Code) -> (&str, &str) {
+fn example_of(report: &Report, code: Code) -> (&str, &str) {
     let finding = report.findings.iter().find(|finding| finding.code == code).unwrap();
     (&finding.examples[0].place, &finding.examples[0].message)
 }
@@ -90,7 +90,7 @@ fn everything_wrong_is_in_one_report() {
     let expected = [
         (Code::Decode, 1),
         (Code::Empty, 1),
-        // The empty cell and the id that stands twice.
+        // The empty cell and the repeated id.
         (Code::Manifest, 2),
         // Of the last row both files.
         (Code::Missing, 3),
@@ -106,18 +106,20 @@ fn everything_wrong_is_in_one_report() {
     ];
     assert_eq!(counts(&report), expected);
     assert_eq!((report.pairs, report.scorable), (16, 7));
-    let (place, message) = told(&report, Code::Missing);
+    let (place, message) = example_of(&report, Code::Missing);
     assert_eq!(place, "missing");
     assert!(message.contains("god.pgm`: no such file; nearest name in its folder: `good.pgm`"));
     let expected = "20x20 is too small: alex needs at least 31 pixels a side";
-    assert_eq!(told(&report, Code::TooSmall), ("small", expected));
-    let (place, message) = told(&report, Code::Size);
+    assert_eq!(example_of(&report, Code::TooSmall), ("small", expected));
+    let (place, message) = example_of(&report, Code::Size);
     assert_eq!(place, "size");
     assert!(message.contains("40x40, dist is 42x42") && message.contains("modcrop:4"), "{message}");
-    assert_eq!(told(&report, Code::Depth), ("depth", "ref: 8 bits; dist: 16 bits"));
-    assert!(told(&report, Code::Identical).1.ends_with("copy.pgm` has the reference's bytes"));
-    assert_eq!(told(&report, Code::SameDistorted).0, "twin");
-    assert_eq!(told(&report, Code::Duplicate).0, "again");
+    assert_eq!(example_of(&report, Code::Depth), ("depth", "ref: 8 bits; dist: 16 bits"));
+    assert!(
+        example_of(&report, Code::Identical).1.ends_with("copy.pgm` has the reference's bytes")
+    );
+    assert_eq!(example_of(&report, Code::SameDistorted).0, "twin");
+    assert_eq!(example_of(&report, Code::Duplicate).0, "again");
 }
 
 #[test]
@@ -155,7 +157,7 @@ fn a_method_that_is_its_reference_throughout_is_an_error() {
     // x1 has the bytes of r1, so that `one` is a copy, too.
     let report = examine(at, manifest, &[Net::Alex], &Rules::default());
     assert_eq!(counts(&report), [(Code::AllIdentical, 2), (Code::Identical, 4)]);
-    assert!(told(&report, Code::AllIdentical).1.contains("of method `one`"));
+    assert!(example_of(&report, Code::AllIdentical).1.contains("of method `one`"));
     write_pgm(at, "x1.pgm", 40, 7, 255);
     let report = examine(at, manifest, &[Net::Alex], &Rules::default());
     assert_eq!(counts(&report), [(Code::AllIdentical, 1), (Code::Identical, 3)]);
@@ -175,7 +177,7 @@ fn rules_that_cut_decide_the_size_that_is_judged() {
     assert_eq!(counts(&report), [(Code::TooSmall, 1)]);
     let rules = Rules { size_policy, crop_border: 20, ..Rules::default() };
     let report = examine(folder.path(), manifest, &[Net::Alex], &rules);
-    assert!(told(&report, Code::TooSmall).1.contains("nothing is left of 42x42"));
+    assert!(example_of(&report, Code::TooSmall).1.contains("nothing is left of 42x42"));
 }
 
 #[test]
@@ -206,7 +208,7 @@ fn masks_are_looked_at_as_the_images_are() {
     let masked = |report: &Report| {
         report.findings.iter().find(|finding| finding.code == Code::Mask).map(|found| found.count)
     };
-    // The row without an image is told as such.
+    // The row without an image has another finding.
     assert_eq!((masked(&report), report.scorable), (Some(4), 2));
     let finding = report.findings.iter().find(|finding| finding.code == Code::Mask).unwrap();
     let example = |place: &str| {
@@ -272,7 +274,10 @@ fn orientation_and_profile_are_compared() {
                     444_q92_37x23_rgb.jpg,icc.jpg,p\n";
     let report = examine(folder.path(), manifest, &[Net::Vgg], &Rules::default());
     assert_eq!(counts(&report), [(Code::Orientation, 1), (Code::Profile, 1)]);
-    assert_eq!(told(&report, Code::Orientation), ("e", "ref: orientation 1; dist: orientation 6"));
-    assert!(told(&report, Code::Profile).1.starts_with("ref: no profile; dist: profile "));
+    assert_eq!(
+        example_of(&report, Code::Orientation),
+        ("e", "ref: orientation 1; dist: orientation 6")
+    );
+    assert!(example_of(&report, Code::Profile).1.starts_with("ref: no profile; dist: profile "));
     assert_eq!(report.scorable, 2);
 }

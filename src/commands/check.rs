@@ -1,4 +1,4 @@
-//! `lpips check`: everything that is wrong with the inputs in one report, and what the job takes.
+//! `lpips check`: reports everything that is wrong with the inputs, and estimates time and memory.
 
 mod estimate;
 mod report;

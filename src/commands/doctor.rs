@@ -1,4 +1,4 @@
-//! `lpips doctor`: which devices, drivers and libraries there are, and whether a device is right.
+//! `lpips doctor`: lists devices, drivers and libraries, and tests a device.
 
 mod report;
 mod selftest;
@@ -55,7 +55,7 @@ fn verdict(rows: &[Row]) -> anyhow::Result<Exit> {
     }
     Err(Refusal::environment(format!("the self-test failed: {}", failed.join("; ")))
         .hint(
-            "do not score on this device; tell the maintainers, with the output of \
+            "do not score on this device; report it to the maintainers with the output of \
              `lpips doctor --selftest --json`",
         )
         .into())

@@ -1,4 +1,4 @@
-//! `lpips completions` and `lpips man`: the command line, told to shells and to man.
+//! `lpips completions` and `lpips man`: completion scripts and man pages.
 
 use std::io::Write as _;
 
@@ -25,7 +25,7 @@ pub fn completions(args: &CompletionsArgs) -> anyhow::Result<Exit> {
 /// When there is no such command, or stdout is closed.
 pub fn man(args: &ManArgs) -> anyhow::Result<Exit> {
     let mut program = Cli::command();
-    program.build(); // Gives commands their full names.
+    program.build(); // Sets the full names of the commands.
     let page = match &args.command {
         None => program,
         Some(name) => find(&program, name)?.clone(),

@@ -1,4 +1,4 @@
-//! What a job takes on a device: time and host memory, from a small batch and a few of its files.
+//! Estimates a job's time and host memory from a small batch and a few of its files.
 
 use std::time::Instant;
 
@@ -12,12 +12,12 @@ use crate::net::Net;
 use crate::net::plan::Plan;
 use crate::pipeline::DECODED_PER_THREAD;
 
-/// Side of the images that the device is timed with.
+/// Side, in pixels, of the images that the device is timed with.
 const TIMED_SIDE: usize = 256;
-/// Pairs of the batch that it is timed with: enough for all threads, and soon done.
+/// Pairs in the batch that it is timed with: enough for all threads, and quickly done.
 const TIMED_PAIRS: usize = 4;
 
-/// What the job would take on the chosen device.
+/// The estimate for the chosen device.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(super) struct Estimate {
     pub(super) device: String,
@@ -27,7 +27,7 @@ pub(super) struct Estimate {
     pub(super) memory_bytes: u64,
 }
 
-/// What decides how long decoding takes, and what rows take.
+/// What time and memory depend on beside the images.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     pub(super) rules: &'a Rules,
@@ -37,7 +37,7 @@ pub(super) struct Job<'a> {
     pub(super) are_cliques: bool,
 }
 
-/// Times the device and the decoders with a little work, and scales it to the job's.
+/// Times the device and the decoders on a small amount of work, and scales it to the job.
 pub(super) fn estimate(
     report: &Report,
     job: Job<'_>,
@@ -67,7 +67,7 @@ pub(super) fn estimate(
     Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes })
 }
 
-/// Seconds a pair, of a batch that follows a first one.
+/// Seconds per pair, measured on the second of two batches.
 fn time_pair(size: Size, evaluator: &mut dyn Evaluator) -> anyhow::Result<f64> {
     let samples = (0..size.samples()).map(|index| (index * 31 % 251) as u8).collect();
     let image = Image::new(size, Pixels::U8(samples));
@@ -89,7 +89,7 @@ fn time_pair(size: Size, evaluator: &mut dyn Evaluator) -> anyhow::Result<f64> {
     Ok(seconds)
 }
 
-/// Seconds per pixel of the sampled files; 0 if none can be decoded after all.
+/// Seconds per pixel of the sampled files; 0 if none can be decoded.
 fn time_decoding(report: &Report, rules: &Rules) -> f64 {
     let started = Instant::now();
     let decoded = report.samples.iter().filter_map(|path| image::decode(path, rules).ok());

@@ -1,4 +1,4 @@
-//! What there is, for people and for programs.
+//! The devices, drivers and libraries that were found, as text and as JSON.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ struct Cpu {
 
 #[derive(Clone, PartialEq, Debug, Serialize)]
 struct Driver {
-    /// Of the driver itself, where the system tells.
+    /// Of the driver itself, if the system reports it.
     version: Option<String>,
     /// The newest CUDA that it supports.
     cuda: String,
@@ -99,7 +99,7 @@ impl Report {
     }
 }
 
-/// Such as `535.261.03`.
+/// The version of the kernel module, such as `535.261.03`.
 fn kernel_module_version() -> Option<String> {
     let text = fs_err::read_to_string("/proc/driver/nvidia/version").ok()?;
     let (_, rest) = text.split_once("Kernel Module")?;
@@ -112,7 +112,7 @@ impl std::fmt::Display for Report {
         writeln!(f, "lpips {} (commit {})", program.version, program.commit)?;
         write!(f, "CPU      {}, {} threads", cpu.instruction_set, cpu.threads)?;
         if let Some(Driver { version, .. }) = driver {
-            write!(f, "\ndriver   {}", version.as_deref().unwrap_or("version not told"))?;
+            write!(f, "\ndriver   {}", version.as_deref().unwrap_or("version unknown"))?;
         }
         for Gpu { index, name, architecture, memory_total, memory_free } in devices {
             let gib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 30));
