@@ -235,7 +235,7 @@ mod tests {
     fn a_code_of_another_version_is_kept_as_it_was_written() {
         for (json, expected) in [
             ("\"E_SIZE\"", Recorded::Known(Code::Size)),
-            ("\"E_OLD\"", Recorded::Unknown("E_OLD".into())),
+            ("\"OLD\"", Recorded::Unknown("OLD".into())),
         ] {
             let read: Recorded = serde_json::from_str(json).unwrap();
             assert_eq!(read, expected);

@@ -55,4 +55,5 @@ pub mod shard;
 pub mod signals;
 pub mod source;
 pub mod stats;
+pub mod stdout;
 pub mod suggest;

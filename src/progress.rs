@@ -200,8 +200,8 @@ impl Progress {
         tell_json(&event);
     }
 
-    /// Prints the event of a run that ends early, if the style is [`Style::Jsonl`]. The error itself
-    /// is printed by `main`.
+    /// Prints the event of a run that ends early, if the style is [`Style::Jsonl`]. `main` prints
+    /// the error itself.
     pub fn tell_stopped(&self, error: &anyhow::Error) {
         if matches!(self.shown, Shown::Jsonl { .. }) {
             let event = event_of("stopped", &self.counts, self.expected, self.elapsed_s(), &[]);

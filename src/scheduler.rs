@@ -55,9 +55,9 @@ impl ArrayBase {
 ///
 /// The first of these variables that is set decides: `SLURM_ARRAY_TASK_ID`, `SLURM_PROCID`, `RANK`.
 /// Array tasks may start at any number and go in steps. If the array has fewer tasks than there are
-/// shards, for instance because some tasks were submitted again, its variables do not show where the
-/// whole array started. Then the numbering of the array that began the run (`begun`) applies, or
-/// numbering from 0.
+/// shards, for instance because some tasks were submitted again, its variables do not show where
+/// the whole array started. Then the numbering of the array that began the run (`begun`) applies,
+/// or numbering from 0.
 ///
 /// # Errors
 /// A [`Refusal`] when no variable is set, or its value is not the number of a shard.

@@ -46,7 +46,7 @@ pub struct Located {
 }
 
 impl Source {
-    /// Returns the manifest as a file; it is written into the folder `spool` unless it is one already.
+    /// Returns the manifest as a file. Unless it is one already, it is written into `spool`.
     ///
     /// # Errors
     /// When folders or stdin cannot be read, or the manifest cannot be written.

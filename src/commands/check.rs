@@ -14,12 +14,13 @@ use crate::config::Preflight;
 use crate::error::Exit;
 use crate::manifest::Manifest;
 use crate::source::Source;
+use crate::stdout;
 
 /// Prints the report on stdout.
 ///
 /// # Errors
-/// When the inputs cannot be examined at all, or stdout is closed; after the report, when weights
-/// are missing or the device cannot be used.
+/// When the inputs cannot be examined at all, or stdout cannot be written; after the report, when
+/// weights are missing or the device cannot be used.
 pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let json = args.json;
     let Preflight { source, nets, models, rules, masks, compute } = Preflight::resolve(args)?;
@@ -47,7 +48,7 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
             _ => estimate::estimate(&report, job, &nets, &mut *evaluator).map(Some),
         }
     });
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout::data();
     if json {
         serde_json::to_writer_pretty(&mut out, &report::document(&report, &estimate))?;
         writeln!(out)?;

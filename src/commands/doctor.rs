@@ -11,11 +11,12 @@ use crate::cli::DoctorArgs;
 use crate::error::{Exit, Refusal};
 use crate::eval::Device;
 use crate::eval::cuda::probe::Probe;
+use crate::stdout;
 
 /// Prints the report on stdout.
 ///
 /// # Errors
-/// When the device that was asked for cannot be used, or stdout is closed.
+/// When the device that was asked for cannot be used, or stdout cannot be written.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let probe = Probe::new(&args.cuda.cuda_libs);
     let usable = match &args.device {
@@ -29,7 +30,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
         (Ok(()), true) => selftest::run(args, &probe)?,
         _ => Vec::new(),
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout::data();
     if args.json {
         let mut document = serde_json::to_value(&report)?;
         if args.selftest {

@@ -22,6 +22,7 @@ use crate::scheduler;
 use crate::shard::Shard;
 use crate::signals::{Signal, Stop};
 use crate::source::Source;
+use crate::stdout;
 
 /// Runs the job.
 ///
@@ -127,7 +128,7 @@ impl Session<'_> {
             group_by: &inputs.group_by,
         };
         if !run_dir.is_kept() {
-            let all = tables.write_pairs(&mut std::io::stdout().lock())?;
+            let all = tables.write_pairs(&mut stdout::data())?;
             if config.speaks() {
                 tell_differences(&all);
                 tell_signatures(tables.columns);

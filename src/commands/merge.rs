@@ -20,6 +20,7 @@ use crate::run::records::Records;
 use crate::run::tables::{GroupColumn, Tables};
 use crate::scheduler::{self, ArrayBase};
 use crate::shard::Shard;
+use crate::stdout;
 
 /// Writes the tables of a complete run.
 ///
@@ -122,7 +123,7 @@ impl Missing {
         match script {
             Some(script) => {
                 tell("hint: this scores exactly what is missing; merge again after it:");
-                writeln!(std::io::stdout(), "sbatch --array={array} {script}")?;
+                writeln!(stdout::data(), "sbatch --array={array} {script}")?;
             }
             None => {
                 let first = Shard { index: to_run[0], count: *shards };

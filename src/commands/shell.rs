@@ -6,23 +6,24 @@ use clap::{Command, CommandFactory as _};
 
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
 use crate::error::{Exit, Refusal};
+use crate::stdout;
 use crate::suggest::nearest;
 
 /// Prints a completion script on stdout.
 ///
 /// # Errors
-/// When stdout is closed.
+/// When stdout cannot be written.
 pub fn completions(args: &CompletionsArgs) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "lpips", &mut script);
-    std::io::stdout().write_all(&script)?;
+    stdout::data().write_all(&script)?;
     Ok(Exit::Complete)
 }
 
 /// Prints a man page on stdout.
 ///
 /// # Errors
-/// When there is no such command, or stdout is closed.
+/// When there is no such command, or stdout cannot be written.
 pub fn man(args: &ManArgs) -> anyhow::Result<Exit> {
     let mut program = Cli::command();
     program.build(); // Sets the full names of the commands.
@@ -32,7 +33,7 @@ pub fn man(args: &ManArgs) -> anyhow::Result<Exit> {
     };
     let mut text = Vec::new();
     clap_mangen::Man::new(page).render(&mut text)?;
-    std::io::stdout().write_all(&text)?;
+    stdout::data().write_all(&text)?;
     Ok(Exit::Complete)
 }
 

@@ -8,11 +8,12 @@ use crate::cli::{WeightsArgs, WeightsCommand};
 use crate::error::Exit;
 use crate::net::Net;
 use crate::net::weights::{Listed, SearchPath, list_all, verify};
+use crate::stdout;
 
 /// Prints a line per file on stdout, or moves weights.
 ///
 /// # Errors
-/// When stdout is closed, or a file is not what it should be or cannot be written.
+/// When stdout cannot be written, or a file is not what it should be or cannot be written.
 pub fn run(args: &WeightsArgs) -> anyhow::Result<Exit> {
     let search = SearchPath::new(args.weights_dir.as_deref());
     match &args.command {
@@ -29,7 +30,7 @@ pub fn run(args: &WeightsArgs) -> anyhow::Result<Exit> {
 /// A line for each file, and whether it is good.
 fn each(search: &SearchPath, line: &dyn Fn(&Listed) -> (String, bool)) -> anyhow::Result<Exit> {
     let mut exit = Exit::Complete;
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout::data();
     for listed in list_all(search) {
         let (line, good) = line(&listed);
         writeln!(out, "{line}")?;

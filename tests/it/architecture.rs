@@ -40,6 +40,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "shard",
             "signals",
             "source",
+            "stdout",
             "suggest",
         ],
     ),
@@ -123,6 +124,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("scheduler", &["error", "shard"]),
     ("shard", &[]),
     ("error", &["code"]),
+    ("stdout", &[]),
     ("code", &[]),
 ];
 

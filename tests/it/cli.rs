@@ -195,6 +195,21 @@ fn damaged_weights_are_refused() {
     assert!(out.contains("alex     good") && out.contains("vgg      BAD"), "{out}");
 }
 
+/// As `lpips man | head -0` does.
+#[test]
+fn a_closed_stdout_is_no_error() {
+    for args in [&["man"][..], &["completions", "bash"], &["weights", "list"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let program = std::process::Command::new(env!("CARGO_BIN_EXE_lpips"))
+            .args(args)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!((program.status.code(), stderr(&program)), (Some(0), String::new()), "{args:?}");
+    }
+}
+
 #[test]
 fn weights_are_listed_with_the_remedy_for_absent_ones() {
     let folder = tempfile::tempdir().unwrap();
