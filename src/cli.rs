@@ -24,7 +24,7 @@ use crate::shard::ShardArg;
 const EXIT_CODES: &str = "\
 Exit codes: 0 complete; 1 internal error; 2 usage; 3 finished, but pairs failed or are missing; 5 \
 environment (weights, disk); 6 inputs (manifest, folders, run directory, failed check, --on-error \
-stop); 130 stopped by SIGINT and 143 by SIGTERM, SIGUSR1 or SIGUSR2: the same command goes on.";
+stop); 130 stopped by SIGINT and 143 by SIGTERM, SIGUSR1 or SIGUSR2: the same command resumes.";
 
 /// Exact LPIPS for whole data sets of image pairs.
 #[derive(Debug, Parser)]
@@ -61,7 +61,7 @@ pub enum Command {
     Merge(MergeArgs),
     /// Show, verify, fetch, import or export trunk and lin weights
     Weights(WeightsArgs),
-    /// List devices, drivers and libraries, and test whether a device scores rightly
+    /// List devices, drivers and libraries, and test whether a device scores correctly
     Doctor(DoctorArgs),
     /// Print a script that completes commands and options in a shell
     Completions(CompletionsArgs),
@@ -100,8 +100,8 @@ triplets, and twoafc.csv says how often the metric agrees with people. Folders a
 relative path without extension, never by order. In a manifest from stdin, paths are relative to \
 the working folder.
 
-However a run ended, the same command goes on: finished pairs whose images are unchanged are kept, \
-failed ones are tried again.
+However a run ended, the same command resumes it: finished pairs whose images are unchanged are \
+kept, failed ones are retried.
 
 Exit codes: 0 complete; 2 usage; 3 finished, but pairs failed; 5 environment; 6 inputs; 143 (130) \
 stopped by a signal (SIGINT).";
@@ -113,8 +113,8 @@ Examples:
   lpips check pairs.csv --mask masks --crop-border 4
   lpips check pairs.csv --json > report.json
 
-The inputs are reported whatever else is wrong; if weights are absent or a device cannot be used, \
-that is told after the report.
+The inputs are always reported; if weights are missing or a device cannot be used, that is reported \
+after them.
 
 Exit codes: 0 no errors found (there may be warnings); 2 usage; 5 environment, \
 whatever the inputs are like; 6 some pairs cannot be scored, or all would be compared with \
@@ -233,7 +233,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub inputs: InputArgs,
 
-    /// Folder for pairs.csv, summary.csv and run.json; the same command goes on with a run in it
+    /// Folder for pairs.csv, summary.csv and run.json; the same command resumes a run in it
     #[arg(short, long, value_name = "RUN_DIR", required_unless_present = "pair")]
     pub output: Option<PathBuf>,
 
@@ -275,7 +275,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "I/N|auto/N", requires = "output")]
     pub shard: Option<ShardArg>,
 
-    /// When going on, compare contents of images rather than sizes and times
+    /// When resuming, compare contents of images rather than sizes and times
     #[arg(long, requires = "output")]
     pub verify_inputs: bool,
 
@@ -288,15 +288,15 @@ pub struct EvalArgs {
     #[arg(long, value_enum, default_value = "row")]
     pub on_error: OnError,
 
-    /// How the run tells on stderr what it is doing
+    /// How to report progress on stderr
     #[arg(long, value_enum, default_value = "auto")]
     pub progress: Style,
 
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long, conflicts_with_all = ["verbose", "progress"])]
     pub quiet: bool,
 
-    /// Tell what was decided, too
+    /// Print decisions, too
     #[arg(short, long, action = ArgAction::SetTrue)]
     pub verbose: bool,
 }
@@ -331,8 +331,8 @@ Examples:
   lpips merge results
   lpips merge results --group-by method,scale
 
-It proves that every pair is there exactly once and writes pairs.csv, summary.csv and run.json. \
-If pairs are missing it says which shards lack them, and prints the `sbatch --array=` line that \
+It checks that every pair is there exactly once and writes pairs.csv, summary.csv and run.json. \
+If pairs are missing it lists the shards that lack them, and prints the `sbatch --array=` line that \
 scores exactly those. It can be run as often as you like, also to group a finished run otherwise.
 
 Exit codes: 0 complete; 3 pairs are missing, or failed; 6 inputs.";
@@ -344,15 +344,15 @@ pub struct MergeArgs {
     /// The run directory
     pub run_dir: PathBuf,
 
-    /// Columns to summarize by, separated by commas [default: as the run was begun]
+    /// Columns to summarize by, separated by commas [default: as the run was started]
     #[arg(long, value_name = "COL,COL", value_delimiter = ',')]
     pub group_by: Option<Vec<String>>,
 
-    /// Add a column per layer to pairs.csv [default: as the run was begun]
+    /// Add a column per layer to pairs.csv [default: as the run was started]
     #[arg(long)]
     pub per_layer: bool,
 
-    /// Say nothing but errors and what is missing
+    /// Print only errors and what is missing
     #[arg(short, long)]
     pub quiet: bool,
 }

@@ -26,7 +26,7 @@ use crate::source::Source;
 
 pub use self::metrics::Protocol;
 
-/// What a job is about: its pairs, and everything that decides their numbers.
+/// A job: its pairs, and everything that decides their numbers.
 #[derive(Debug)]
 pub struct Job {
     /// Where the pairs come from.
@@ -39,7 +39,7 @@ pub struct Job {
     pub protocol: Protocol,
     /// How files become samples.
     pub rules: image::Rules,
-    /// What it is computed with.
+    /// The device and its settings.
     pub compute: Compute,
 }
 
@@ -48,7 +48,7 @@ pub struct Job {
 pub struct Config {
     /// What is scored and how.
     pub job: Job,
-    /// The run directory, not made yet; without one the scores go to stdout.
+    /// The run directory, not created yet; without one the scores go to stdout.
     pub output: Option<PathBuf>,
     /// Columns per layer.
     pub per_layer: bool,
@@ -60,15 +60,15 @@ pub struct Config {
     pub group_by: Vec<String>,
     /// Which part of the pairs is scored; all if absent.
     pub shard: Option<ShardArg>,
-    /// What is asked of an image to be called unchanged.
+    /// How an image is compared with what it was.
     pub verify: Verify,
-    /// Whether several numerics classes may be one run.
+    /// Whether several numerics classes may work on one run.
     pub allow_mixed: bool,
     /// What a failed pair does to the run.
     pub on_error: OnError,
-    /// How progress is told.
+    /// How progress is reported.
     pub style: Style,
-    /// How much to tell.
+    /// How much is reported.
     pub verbosity: Verbosity,
 }
 
@@ -109,14 +109,14 @@ impl Config {
         })
     }
 
-    /// Whether people are told more than errors. A stream for programs holds nothing for people.
+    /// Whether more than errors is printed for people. A stream for programs has no such lines.
     #[must_use]
     pub fn speaks(&self) -> bool {
         self.verbosity >= Verbosity::Normal && self.style != Style::Jsonl
     }
 }
 
-/// What `lpips check` looks at.
+/// What `lpips check` examines.
 #[derive(Debug)]
 pub struct Preflight {
     /// Where the pairs come from.
@@ -129,7 +129,7 @@ pub struct Preflight {
     pub rules: image::Rules,
     /// Where masks are.
     pub masks: Option<Masks>,
-    /// What it would be computed with.
+    /// The device and its settings.
     pub compute: Compute,
 }
 
@@ -137,7 +137,7 @@ impl Preflight {
     /// Resolves the arguments of `lpips check`.
     ///
     /// # Errors
-    /// As [`Config::resolve`], but for weights: the inputs can be looked at without them.
+    /// As [`Config::resolve`], except for weights: the inputs can be examined without them.
     pub fn resolve(args: CheckArgs) -> anyhow::Result<Preflight> {
         let CheckArgs { inputs, metric, pixels, device, .. } = args;
         let extras = Extras { spatial: false, masked: metric.mask.is_some() };

@@ -1,9 +1,9 @@
 //! From the small maps of a pair to everything that the metric can output.
 //!
-//! An evaluator gives one map D_l per layer and, where asked, the sum over channels of one tap of
+//! An evaluator returns one map D_l per layer and, where asked, the sum over channels of one tap of
 //! the reference. The spatial map, semantic weighting and masks are sums over these, computed here
-//! in float64 and in one order, whatever the device. This module knows maps and refuses to know
-//! devices, files and columns.
+//! in float64 and in one order on every device. This module depends on maps, and not on devices,
+//! files and columns.
 
 mod preset;
 mod resize;
@@ -30,7 +30,7 @@ pub enum Reduction {
 }
 
 impl Reduction {
-    /// What an evaluator must give for it.
+    /// What an evaluator must return for it.
     #[must_use]
     pub fn wanted(self) -> Wanted {
         match self {
@@ -84,9 +84,7 @@ pub struct Mask {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unreduced {
     /// The reference code divides by this sum, and gives NaN.
-    #[error(
-        "the reference does not activate tap {tap} at all, so that nothing can be weighted by it"
-    )]
+    #[error("tap {tap} of the reference is all zero, so it cannot weight the layers")]
     NoActivity {
         /// The tap.
         tap: usize,
@@ -197,7 +195,7 @@ mod tests {
         let expected = reduce(&distance, Reduction::Mean, None).unwrap();
         assert_eq!(expected, [4.0, 0.25]);
         assert_eq!(reduce(&distance, Reduction::Semantic(1), None).unwrap(), expected);
-        // A map that is not resized is averaged as it is.
+        // A map of the mask's size is not resized.
         let mask = Mask { size: Size { width: 3, height: 2 }, weights: vec![0.5; 6] };
         assert_eq!(reduce(&distance, Reduction::Masked, Some(&mask)).unwrap(), expected);
     }

@@ -2,7 +2,7 @@
 
 use super::evaluator;
 use super::finish::{Results, finish};
-use super::messages::{closing, ranking, tell_agreements, tell_differences, tell_signatures};
+use super::messages::{closing, ranking, report_agreements, report_differences, report_signatures};
 use super::start::{Inputs, Started};
 use crate::cli::EvalArgs;
 use crate::config::Config;
@@ -130,17 +130,17 @@ impl Session<'_> {
         if !run_dir.is_kept() {
             let all = tables.write_pairs(&mut stdout::data())?;
             if config.speaks() {
-                tell_differences(&all);
-                tell_signatures(tables.columns);
+                report_differences(&all);
+                report_signatures(tables.columns);
             }
             return Ok(exit_of(all.failed));
         }
         let Results { counts: all, summary, agreements, files } = finish(run_dir, frozen, &tables)?;
         if !progress.tell_finished(&files) && config.speaks() {
-            tell_differences(&all);
+            report_differences(&all);
             tell(&ranking(&inputs.group_by, &summary));
-            tell_agreements(&agreements);
-            tell_signatures(tables.columns);
+            report_agreements(&agreements);
+            report_signatures(tables.columns);
             tell(&closing(&all, counts.done(), elapsed_s));
             tell(&files.join("\n"));
         }
@@ -151,7 +151,7 @@ impl Session<'_> {
     fn leave(self, shard: Shard) -> Exit {
         let Session { config, run_dir, progress, remaining, counts, elapsed_s } = self;
         if !progress.tell_finished(&[]) && config.speaks() {
-            tell_differences(&counts);
+            report_differences(&counts);
             let all = Counts { scored: remaining.kept + counts.scored, ..counts.clone() };
             tell(&format!("shard {shard}: {}", closing(&all, counts.done(), elapsed_s)));
             let shown = run_dir.path().display();

@@ -1,10 +1,11 @@
-//! `lpips merge`: proves that every pair is there once, and joins; or says what is missing.
+//! `lpips merge`: checks that every pair has an outcome and writes the tables, or lists what is
+//! missing.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use super::finish::{Results, finish};
-use super::messages::{closing, ranking, tell_agreements, tell_differences, tell_signatures};
+use super::messages::{closing, ranking, report_agreements, report_differences, report_signatures};
 use crate::batch::Row;
 use crate::cli::MergeArgs;
 use crate::error::Exit;
@@ -29,7 +30,7 @@ use crate::stdout;
 pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let Stored { run_dir, frozen, manifest, records } = Stored::open(&args.run_dir)?;
     if !args.quiet {
-        tell_notes(&records);
+        report_notes(&records);
     }
     let missing = Missing::find(&manifest, &frozen, &records)?;
     if missing.count > 0 {
@@ -49,22 +50,22 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     };
     let Results { counts, summary, agreements, files } = finish(&run_dir, &frozen, &tables)?;
     if !args.quiet {
-        tell_differences(&counts);
+        report_differences(&counts);
         tell(&ranking(&group_by, &summary));
-        tell_agreements(&agreements);
-        tell_signatures(&frozen.plan.columns);
+        report_agreements(&agreements);
+        report_signatures(&frozen.plan.columns);
         tell(&closing(&counts, 0, 0.0));
         tell(&files.join("\n"));
     }
     Ok(if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed })
 }
 
-fn tell_notes(records: &Records) {
+fn report_notes(records: &Records) {
     if records.repeated > 0 {
         tell(&format!("note: {} pairs were scored twice, with equal scores", records.repeated));
     }
     if records.torn > 0 {
-        tell(&format!("note: {} damaged lines of journals were passed over", records.torn));
+        tell(&format!("note: {} damaged lines of journals were skipped", records.torn));
     }
 }
 
@@ -95,7 +96,7 @@ impl Missing {
         Ok(missing)
     }
 
-    /// What is missing and why goes to people; the line that mends it to stdout.
+    /// Prints what is missing and why to stderr, and the command that scores it to stdout.
     fn tell(&self, run_dir: &RunDir, frozen: &Frozen, records: &Records) -> anyhow::Result<()> {
         let Plan { shards, pairs, array, .. } = &frozen.plan;
         let shown = run_dir.path().display();
@@ -128,8 +129,10 @@ impl Missing {
             None => {
                 let first = Shard { index: to_run[0], count: *shards };
                 let again = match shards {
-                    1 => "the command that began the run".to_owned(),
-                    _ => format!("the command that began the run with `--shard {first}` and so on"),
+                    1 => "the command that started the run".to_owned(),
+                    _ => {
+                        format!("the command that started the run with `--shard {first}` and so on")
+                    }
                 };
                 tell(&format!(
                     "hint: run {again}; or in Slurm: sbatch --array={array} SCRIPT, and merge again"
@@ -140,10 +143,10 @@ impl Missing {
     }
 }
 
-/// What became of the last attempt at a shard, and whether it is still going on.
+/// The state of the last attempt at a shard, and whether its process is running.
 fn state(last: Option<&LastAttempt>, this: &Owner) -> (String, bool) {
     let Some(last) = last else { return ("it never began".to_owned(), false) };
-    let told = last.description();
+    let who = last.description();
     match (&last.end, last.standing(this)) {
         (Some(end), _) => {
             let how = match end.how {
@@ -153,7 +156,7 @@ fn state(last: Option<&LastAttempt>, this: &Owner) -> (String, bool) {
             };
             (format!("{how} at {}", end.ended), false)
         }
-        (None, Standing::Held) => (format!("being scored by {told}"), true),
-        (None, Standing::Free(why)) => (format!("left by {told}: {why}"), false),
+        (None, Standing::Held) => (format!("being scored by {who}"), true),
+        (None, Standing::Free(why)) => (format!("left by {who}: {why}"), false),
     }
 }

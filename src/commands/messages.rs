@@ -1,5 +1,5 @@
-//! What people are told when a run has ended: the summary as they read it, groups in the order of
-//! their means, then what failed and where the files are.
+//! The messages at the end of a run: the summary with groups ranked by their means, differences of
+//! images, signatures, failures and counts.
 
 use crate::column::Column;
 use crate::pair::Difference;
@@ -57,14 +57,14 @@ fn cells(row: &SummaryRow) -> String {
 }
 
 /// How the numbers of each column were made, as one line that a paper can quote.
-pub(super) fn tell_signatures(columns: &[Column]) {
+pub(super) fn report_signatures(columns: &[Column]) {
     for Column { name, fingerprint, .. } in columns {
         tell(&format!("signature of {name}: {}", fingerprint.signature()));
     }
 }
 
 /// The 2AFC score of each metric over all triplets, which come before those of groups.
-pub(super) fn tell_agreements(agreements: &[Agreement]) {
+pub(super) fn report_agreements(agreements: &[Agreement]) {
     let all = agreements.first().map(|first| &first.group);
     for Agreement { metric, expected, scored, summary, .. } in
         agreements.iter().filter(|row| Some(&row.group) == all)
@@ -77,7 +77,7 @@ pub(super) fn tell_agreements(agreements: &[Agreement]) {
 }
 
 /// One line for each way in which the two images of pairs differ.
-pub(super) fn tell_differences(counts: &Counts) {
+pub(super) fn report_differences(counts: &Counts) {
     for (difference, count) in Difference::ALL.into_iter().zip(counts.differing) {
         if count > 0 {
             let (code, text) = (difference.code(), difference.code().meaning());

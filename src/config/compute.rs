@@ -1,4 +1,4 @@
-//! What a job computes with: contradictions refused, nothing opened yet.
+//! The device of a job and its settings: contradictions are refused, nothing is opened yet.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use crate::cli::{BatchSize, DeviceArgs};
 use crate::error::Refusal;
 use crate::eval::{ConvChoice, Device, Gpus, Precision, cpu, cuda};
 
-/// What a job computes with.
+/// The device of a job and its settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Compute {
-    /// Where.
+    /// The device.
     pub device: Device,
-    /// In which arithmetic.
+    /// Arithmetic of the trunk.
     pub precision: Precision,
-    /// What convolves on GPUs, and where libraries are.
+    /// The engine of convolutions on GPUs.
     pub conv: ConvChoice,
     /// Folders that are searched for CUDA's libraries before all others.
     pub libraries: Vec<PathBuf>,
@@ -28,7 +28,7 @@ impl Compute {
     /// Resolves the options.
     ///
     /// # Errors
-    /// A [`Refusal`] where the CPU is asked for what only GPUs do.
+    /// A [`Refusal`] for an option of GPUs together with the CPU.
     pub fn resolve(args: &DeviceArgs) -> Result<Compute, Refusal> {
         let DeviceArgs { device, precision, cuda, batch, threads } = args;
         let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -65,14 +65,14 @@ impl Compute {
         }
     }
 
-    /// How the CPU is to be used.
+    /// The settings of the CPU evaluator.
     #[must_use]
     pub fn cpu(&self) -> cpu::Config {
         let pairs_max = self.batch.map(NonZeroUsize::get);
         cpu::Config { threads: self.threads, pairs_max, isa: None }
     }
 
-    /// How these GPUs are to be used; `notify` is told of those that are lost.
+    /// The settings of the CUDA evaluator on `gpus`; it calls `notify` for each that it loses.
     #[must_use]
     pub fn cuda(&self, gpus: Gpus, notify: fn(&str)) -> cuda::Config {
         cuda::Config {

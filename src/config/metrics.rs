@@ -14,7 +14,7 @@ use crate::metric::{Preset, Reduction};
 use crate::net::Net;
 use crate::net::weights::{CustomWeights, Lin, Recognised, SearchPath, Trunk, Version, recognise};
 
-/// What is kept of the maps beside the metric itself.
+/// What is made of the maps beside the metric itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Extras {
     /// Spatial maps are written.
@@ -30,7 +30,7 @@ pub(super) struct Metrics {
     pub(super) models: Vec<Model>,
 }
 
-/// What all models of a run have in common.
+/// The settings that all models of a run share.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Protocol {
     /// The name by which it was chosen.
@@ -39,7 +39,7 @@ pub struct Protocol {
     pub version: Version,
     /// With or without lin weights.
     pub mode: Mode,
-    /// What becomes of the maps.
+    /// How maps become values.
     pub reduction: Reduction,
     /// What is done to samples first.
     pub input: Affine,
@@ -74,10 +74,10 @@ impl Protocol {
         }
         let input = match (range, preset.input()) {
             (Range::Unit, input) => input,
-            // Samples are there already.
+            // Samples have the range of the trunk already.
             (Range::Signed, Affine::UNIT) => Affine::NONE,
             (Range::Signed, _) => {
-                return named("--range -1..1", "this preset is about samples in 0..1");
+                return named("--range -1..1", "this preset takes samples in 0..1");
             }
         };
         let semantic = args.semantic_layer.or(of_preset);
@@ -92,7 +92,7 @@ impl Protocol {
     }
 }
 
-/// What is to be computed; no weights are read yet.
+/// The nets and their settings; no weights are read yet.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     pub(super) nets: Vec<Net>,
@@ -143,7 +143,7 @@ impl Choice {
     /// The columns, with the models that they need, for images that are read by `rules`.
     ///
     /// # Errors
-    /// A [`Refusal`] when weights are missing or are not what they should be.
+    /// A [`Refusal`] when weights are missing or have the wrong hash or shape.
     pub(super) fn load(
         &self,
         args: &MetricArgs,
@@ -243,12 +243,12 @@ fn published(net: Net, search: &SearchPath) -> anyhow::Result<Trunk> {
         .find(net)
         .map_err(|missing| Refusal::environment(missing.to_string()).hint(missing.remedy()))?;
     Trunk::load(net, &source).with_context(|| {
-        Refusal::environment("refusing to score with other weights than the published ones")
-            .hint("bring the file again with `lpips weights fetch`, or name it with `--trunk`")
+        Refusal::environment("the weights are not the published ones")
+            .hint("get the file again with `lpips weights fetch`, or name it with `--trunk`")
     })
 }
 
-/// One kind of weights of a file that people named for `net`.
+/// One kind of weights from a file that was named for `net`.
 fn given<T>(
     net: Net,
     option: &str,
@@ -263,12 +263,12 @@ fn given<T>(
         refused("name a checkpoint of torchvision, lpips or pyiqa, or an exported one".to_owned())
     })?;
     if found.net != net {
-        let text = format!("these look like weights of {}", found.net);
+        let text = format!("these are weights of {}", found.net);
         return Err(anyhow::anyhow!(text)
             .context(refused(format!("pass `--net {}`, or name another file", found.net))));
     }
     if found.rounded > 0 {
-        let text = format!("{} of its values are no float32", found.rounded);
+        let text = format!("{} of its values are not float32", found.rounded);
         let hint =
             "`lpips weights import FILE -o OUT.safetensors` rounds them: use OUT.safetensors";
         return Err(anyhow::anyhow!(text).context(refused(hint.to_owned())));

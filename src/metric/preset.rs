@@ -37,7 +37,7 @@ impl Preset {
         }
     }
 
-    /// The trunk that it uses unless told otherwise.
+    /// The trunk that it uses unless `--net` names another.
     #[must_use]
     pub fn net(self) -> Net {
         match self {
@@ -72,13 +72,13 @@ impl Preset {
         }
     }
 
-    /// Whether it knows version 0.1 with lin weights and nothing else.
+    /// Whether it is version 0.1 with lin weights only.
     #[must_use]
     pub fn is_fixed(self) -> bool {
         matches!(self, Preset::Torchmetrics | Preset::GaussianSplatting)
     }
 
-    /// What people must know before they use its numbers.
+    /// What users must know before they use its numbers.
     #[must_use]
     pub fn warning(self) -> Option<&'static str> {
         (self == Preset::GaussianSplatting).then_some(

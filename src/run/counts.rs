@@ -1,4 +1,4 @@
-//! How many rows have which outcome.
+//! Numbers of rows by outcome.
 
 use std::collections::BTreeMap;
 

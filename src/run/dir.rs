@@ -17,9 +17,9 @@ pub mod names {
     pub const SUMMARY: &str = "summary.csv";
     /// How often metrics agree with people, for triplets.
     pub const TWO_AFC: &str = "twoafc.csv";
-    /// The fingerprint and the provenance. Written last, so that where it is, the tables are whole.
+    /// The fingerprint and the provenance. It is written last, so a run that has it has its tables.
     pub const RUN: &str = "run.json";
-    /// The three.
+    /// These three.
     pub const RESULTS: [&str; 3] = [RUN, PAIRS, SUMMARY];
     /// What all processes of the run have agreed on.
     pub const PLAN: &str = "plan.json";
@@ -35,7 +35,7 @@ pub mod names {
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    /// Whether it was not there before.
+    /// Whether this process created it.
     is_new: bool,
     /// Removed with everything in it when the process ends well.
     temporary: Option<TempDir>,
@@ -43,10 +43,10 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes the directory, or takes one that is empty or holds a run.
+    /// Creates the directory, or opens one that is empty or holds a run.
     ///
     /// # Errors
-    /// A [`Refusal`] when it holds results without a plan, or cannot be made.
+    /// A [`Refusal`] when it holds results without a plan, or cannot be created.
     pub fn open(path: &Path) -> anyhow::Result<RunDir> {
         RunDir::open_on(path, Disk::default())
     }
@@ -68,13 +68,13 @@ impl RunDir {
         Ok(run_dir)
     }
 
-    /// A directory for a run that nobody wants to keep.
+    /// A directory for a run that is not kept.
     ///
     /// # Errors
-    /// A [`Refusal`] when it cannot be made.
+    /// A [`Refusal`] when it cannot be created.
     pub fn temporary() -> anyhow::Result<RunDir> {
         let temporary = tempfile::tempdir().with_context(|| {
-            Refusal::environment("cannot make a temporary folder")
+            Refusal::environment("cannot create a temporary folder")
                 .hint("name a folder that can be written with `-o`, or in TMPDIR")
         })?;
         let path = temporary.path().to_owned();
@@ -102,7 +102,7 @@ impl RunDir {
     fn make(&self) -> anyhow::Result<()> {
         fs_err::create_dir_all(self.journals()).with_context(|| {
             let shown = self.path.display();
-            Refusal::environment(format!("cannot make the run directory `{shown}`"))
+            Refusal::environment(format!("cannot create the run directory `{shown}`"))
                 .hint("name a folder that can be written with `-o`")
         })
     }
@@ -113,10 +113,10 @@ impl RunDir {
         self.temporary.is_none()
     }
 
-    /// Leaves no trace of a run that was refused before it began: removes the directory if this
-    /// process made it and nothing is in it.
+    /// Removes the directory of a run that was refused before it started, if this process created
+    /// it and it is empty.
     pub fn discard(self) {
-        // With something in it, it stays.
+        // A folder that is not empty is not removed.
         let is_ours = self.is_new && self.is_kept();
         if is_ours && fs_err::remove_dir(self.journals()).is_ok() {
             drop(fs_err::remove_dir(&self.path));
@@ -168,7 +168,7 @@ impl RunDir {
         Ok(path)
     }
 
-    /// Creates a file of the run directory if it is not there; false if it is.
+    /// Creates a file of the run directory unless it exists; false if it does.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -180,8 +180,8 @@ impl RunDir {
         self.disk.create_once(path, write).with_context(|| cannot_write(path))
     }
 
-    /// Writes a file under a temporary name, makes it durable, then gives it its name: it is whole
-    /// or it is not there.
+    /// Writes a file under a temporary name, makes it durable, then renames it: it is complete or
+    /// absent.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -194,7 +194,7 @@ impl RunDir {
         self.disk.publish(&path, write).with_context(|| cannot_write(&path))
     }
 
-    /// Removes run.json: rows are being scored that the tables do not have.
+    /// Removes run.json, because rows are scored that the tables do not have.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -227,6 +227,6 @@ mod tests {
         RunDir::open(&path).unwrap().discard();
         assert!(!path.exists());
         RunDir::open(folder.path()).unwrap().discard();
-        assert!(folder.path().exists(), "somebody else made it");
+        assert!(folder.path().exists(), "it existed before");
     }
 }

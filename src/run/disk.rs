@@ -27,7 +27,7 @@ impl Disk {
     /// Asks before a step of `len` bytes: how many of them are written before the step fails;
     /// `None` if it does not.
     #[cfg(not(test))]
-    #[allow(clippy::unused_self, reason = "the tests' disk looks at its faults here")]
+    #[allow(clippy::unused_self, reason = "the disk of the tests checks its faults here")]
     fn torn_at(&self, _len: usize) -> Option<usize> {
         None
     }
@@ -64,9 +64,9 @@ impl Disk {
         file.sync_data()
     }
 
-    /// Creates `path` with what `write` writes if it is not there; false if it is. Nobody ever sees
-    /// a part of it, on network file systems neither: a link either gives the whole file its name
-    /// or fails.
+    /// Creates `path` with what `write` writes unless it exists; false if it does. No process ever
+    /// reads a part of it, not even on network file systems: a link either names the whole file or
+    /// fails.
     pub(super) fn create_once(
         &self,
         path: &Path,
@@ -79,7 +79,7 @@ impl Disk {
         self.step()?;
         let is_first = match part.link(path) {
             Err(error) if has_no_links(&error) => {
-                // The next best thing: two comers at the same moment both find no file.
+                // A rename instead. Two processes at the same moment may both find no file.
                 if path.exists() {
                     return Ok(false);
                 }
@@ -92,8 +92,8 @@ impl Disk {
         Ok(is_first)
     }
 
-    /// Writes `path` under a temporary name, makes it durable, then gives it its name: it is whole
-    /// or it is not there. What had that name before is replaced.
+    /// Writes `path` under a temporary name, makes it durable, then renames it: it is complete or
+    /// absent. An existing file is replaced.
     pub(super) fn publish(
         &self,
         path: &Path,
@@ -136,7 +136,7 @@ impl Disk {
         part_file::beside(path).map(Part)
     }
 
-    /// Makes the name of a file durable. Some file systems know no such thing.
+    /// Makes the name of a file durable. Some file systems do not support this.
     fn sync_folder(&self, path: &Path) -> Result<()> {
         self.step()?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -152,7 +152,7 @@ impl Disk {
 }
 
 impl Part {
-    /// Gives the file another name beside its own; false if somebody has it.
+    /// Links the file to another name; false if that name exists.
     fn link(&self, path: &Path) -> Result<bool> {
         match fs_err::hard_link(self.0.path(), path) {
             Ok(()) => Ok(true),

@@ -19,8 +19,7 @@ pub struct Stored {
     pub run_dir: RunDir,
     /// The plan.
     pub frozen: Frozen,
-    /// The run's own copy of the manifest. It tells nothing of the folder that paths are relative
-    /// to.
+    /// The run's own copy of the manifest. The folder that its paths are relative to is not known.
     pub manifest: Manifest,
     /// The rows that have an outcome.
     pub records: Records,

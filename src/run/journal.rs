@@ -4,7 +4,7 @@
 //! JSON. The first line says who writes, the last one that the attempt ended. Lines are only ever
 //! appended, by the one process that created the file. Every batch is made durable before more is
 //! written, so that a process or a machine that dies loses what was in flight. It may leave a line
-//! that is torn: a line whose check fails is passed over, and its row is scored again.
+//! that is torn: a line whose checksum does not match is skipped, and its row is scored again.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -111,7 +111,7 @@ impl Record {
     }
 }
 
-/// Who writes a journal, and under which plan.
+/// Which process writes a journal, and under which plan.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Header {
     /// Version of the format.
@@ -124,7 +124,7 @@ pub struct Header {
     pub owner: Owner,
     /// What the evaluator runs on.
     pub device: String,
-    /// Where bits agree.
+    /// Within it a pair's bits are equal.
     pub numerics_class: String,
     /// Version of this program.
     pub program_version: String,
@@ -132,7 +132,7 @@ pub struct Header {
     pub program_commit: String,
     /// The arguments.
     pub command: Vec<String>,
-    /// The batch script and its arguments, if the scheduler's script told.
+    /// The batch script and its arguments, if it stated them in its environment.
     pub script: Option<String>,
     /// UTC.
     pub started: String,
@@ -159,7 +159,7 @@ pub struct End {
     pub ended: String,
     /// Seconds from the first decoded image to the last score.
     pub elapsed_s: f64,
-    /// Devices that were given up on the way.
+    /// Devices that failed while others continued.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<Loss>,
 }
@@ -267,7 +267,7 @@ pub struct Writer {
     path: PathBuf,
     file: File,
     unsynced: usize,
-    /// Nothing may follow a line that could not be written whole.
+    /// Nothing may follow a line that was not written completely.
     is_torn: bool,
 }
 
@@ -298,7 +298,7 @@ impl Writer {
         self.write(&lines, has_scores || self.unsynced >= UNSYNCED_MAX)
     }
 
-    /// Says that the attempt ended. Does nothing after an error of this journal.
+    /// Records that the attempt ended. Does nothing after an error of this journal.
     ///
     /// # Errors
     /// When it cannot be written.

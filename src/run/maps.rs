@@ -1,4 +1,4 @@
-//! Spatial maps in the run directory: `maps/<id>.<column>.npy` while the run goes on; pictures of
+//! Spatial maps in the run directory: `maps/<id>.<column>.npy` during the run; pictures of
 //! them on one scale, and an index, when it ends.
 //!
 //! A map is written before its row is journalled, so every finished row has its map. With a limit

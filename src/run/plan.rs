@@ -113,7 +113,7 @@ impl Plan {
 
 /// The plan of a file of this format or of format 1.
 fn parse(text: &[u8]) -> anyhow::Result<Plan> {
-    /// What tells the formats apart.
+    /// The fields that distinguish the formats.
     #[derive(Deserialize)]
     struct Version {
         schema: Option<String>,

@@ -1,9 +1,9 @@
-//! The rows of a run, wherever they are: all journals of all attempts, by row.
+//! The rows of a run from all journals of all attempts, by row.
 //!
 //! Journals are read once from start to end; 8 bytes a row stay in memory, which say where the
-//! row's record is. Of several attempts at one shard the later one knows better: it has read the
-//! earlier ones, and scored again only what failed or has changed. Apart from that a row must not
-//! be there twice with different scores.
+//! row's record is. Of several attempts at one shard the latest wins: it has read the earlier
+//! ones, and scored again only what failed or has changed. Otherwise a row must not have two
+//! different scores.
 
 use std::path::PathBuf;
 
@@ -55,8 +55,7 @@ impl Records {
     /// Reads the journals of a run, or of one shard of it.
     ///
     /// # Errors
-    /// When a journal cannot be read, belongs to another plan, or a row is there twice with
-    /// different scores.
+    /// When a journal cannot be read, belongs to another plan, or a row has two different scores.
     pub fn open(run_dir: &RunDir, frozen: &Frozen, of: Option<Shard>) -> anyhow::Result<Records> {
         let places = vec![ABSENT; frozen.plan.pairs];
         let mut records = Records { journals: Vec::new(), places, repeated: 0, torn: 0 };
@@ -137,8 +136,7 @@ impl Records {
         self.compare(&twice)
     }
 
-    /// Scores of one pair of unchanged files are equal within a numerics class, or something is
-    /// very wrong.
+    /// Scores of a pair of unchanged files must be equal within a numerics class.
     fn compare(&mut self, twice: &[(u64, Record)]) -> anyhow::Result<()> {
         let mut repeated = 0;
         let mut reader = self.reader(1);
@@ -157,7 +155,7 @@ impl Records {
                     now.row + 1
                 ))
                 .hint(
-                    "do not trust either: see what the two machines differ in, and begin a new run",
+                    "do not trust either: find out how the two machines differ, and start a new run",
                 )
                 .into());
             }
@@ -187,7 +185,7 @@ fn check(shown: &str, header: &Header, name: JournalName, frozen: &Frozen) -> an
     ensure!(
         header.plan_sha256 == frozen.sha256,
         Refusal::inputs(format!("`{shown}` belongs to another run than `{}`", names::PLAN))
-            .hint("remove it from the run directory, where somebody has put it")
+            .hint("move it out of the run directory: it was copied there")
     );
     ensure!(header.shard == name.shard, damaged(shown, "renamed"));
     Ok(())
@@ -203,7 +201,7 @@ fn open_max() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let is_raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
-    // Without leave to have more, files are closed and opened again.
+    // If the limit cannot be raised, files are closed and opened again.
     let limit = if is_raised { maximum } else { current };
     let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     limit.saturating_sub(OTHER_FILES)
@@ -296,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_attempt_knows_better() {
+    fn the_latest_attempt_wins() {
         let failed = Record::failed(4, Failure::new(Code::Decode, "no"));
         let mut changed = record(5, 0.6);
         changed.stamps[1].len += 1;
