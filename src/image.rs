@@ -1,33 +1,45 @@
 //! An image file decoded to RGB samples, exactly as PIL decodes it.
 //!
-//! The format is decided by content, never by a file's name. This module knows files and samples,
-//! and refuses to know of pairs, batches of work and metrics.
+//! The format follows from the content of a file, never from its name. Headers decide: each format
+//! lists the fields and values of headers that tests show to decode as PIL decodes them, and
+//! refuses all others, so that [`header`] finds what [`decode`] would refuse. This module reads
+//! files and gives samples; it does not depend on pairs, batches of work and metrics.
 
-mod container;
+mod bmp;
 mod crop;
-mod float;
+mod fault;
+mod file;
+mod format;
+mod gif;
+mod guard;
 mod header;
 mod jpeg;
+mod lzw;
 mod npy;
-mod other;
+mod png;
+mod pnm;
+mod range;
+mod reader;
+mod samples;
 mod size;
 mod stamp;
+mod tiff;
+mod webp;
 
-use std::fs::Metadata;
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::{BufRead as _, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
-use ::image::ImageFormat;
 use clap::ValueEnum;
-use fs_err::File;
 
+use self::fault::Reason;
+use self::format::Format;
+use self::samples::Samples;
 use crate::code::Code;
-use crate::suggest::nearest_file;
 
 pub use self::crop::SizePolicy;
-pub use self::float::Range;
+pub use self::fault::ImageError;
 pub use self::header::{Header, Traits};
+pub use self::range::Range;
 pub use self::size::{Depth, Size};
 pub use self::stamp::{Stamp, Verify};
 
@@ -80,7 +92,7 @@ impl Alpha {
 /// How files become samples. Part of the fingerprint of a column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
-    /// What float samples stand for; samples of whole numbers are brought to the same range.
+    /// What float samples stand for; integers are scaled to the same range.
     pub range: Range,
     /// What becomes of transparency.
     pub alpha: Alpha,
@@ -101,8 +113,8 @@ pub struct Rules {
 /// The default of [`Rules::pixels_max`]: three times what PIL warns of.
 pub const PIXELS_MAX: u64 = 1 << 28;
 
-/// Files up to this length are read without a look at their extents first.
-const LEN_UNASKED: u64 = 64 << 20;
+/// Files up to this length are read before their extents are known.
+const LEN_UNCHECKED: u64 = 64 << 20;
 /// More than any format takes for a pixel: text of four samples of 16 bits.
 const LEN_PER_PIXEL: u64 = 32;
 
@@ -120,32 +132,6 @@ impl Default for Rules {
         }
     }
 }
-
-/// Why a file is no image for us.
-#[derive(Debug, thiserror::Error)]
-#[error("`{path}`: {reason}")]
-pub struct ImageError {
-    path: String,
-    code: Code,
-    reason: String,
-}
-
-impl ImageError {
-    /// A stable code such as `E_DECODE`.
-    #[must_use]
-    pub fn code(&self) -> Code {
-        self.code
-    }
-
-    /// What is wrong, without the path.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-}
-
-/// A code and a sentence, to which the path is added.
-type Reason = (Code, String);
 
 impl Image {
     /// An image of which nothing else is known.
@@ -175,16 +161,18 @@ impl Image {
 /// Reads and decodes a file.
 ///
 /// # Errors
-/// When the file is missing, cannot be read, is no image of a known format, is damaged or cut
-/// short, has more pixels than `rules` allow, or is nothing after cropping.
+/// When the file is missing or cannot be read, is not a regular file, is not an image of a format
+/// that is read, is damaged or cut short, has more pixels than `rules` allow, or nothing of it is
+/// left after cropping.
 pub fn decode(path: &Path, rules: &Rules) -> Result<Image, ImageError> {
     let decoded = || {
-        let Opened { mut file, format, metadata } = open(path)?;
-        if metadata.len() > LEN_UNASKED {
-            refuse_oversized(path, metadata.len(), rules)?;
+        let (file, metadata) = file::open(path)?;
+        let mut file = BufReader::new(file);
+        let format = format_of(&mut file)?;
+        if metadata.len() > LEN_UNCHECKED {
+            refuse_oversized(format, &mut file, metadata.len(), rules)?;
         }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+        let bytes = file::read(&mut file, &metadata)?;
         let image = decode_as(format, &bytes, rules)?;
         Ok(Image { stamp: Stamp::of(&metadata, &bytes), ..image })
     };
@@ -194,61 +182,94 @@ pub fn decode(path: &Path, rules: &Rules) -> Result<Image, ImageError> {
 /// Decodes the content of a file.
 ///
 /// # Errors
-/// As [`decode`], less what concerns files.
+/// As [`decode`], except for what concerns files.
 pub fn decode_bytes(bytes: &[u8], rules: &Rules) -> Result<Image, ImageError> {
-    format_of(bytes)
+    format::of(bytes)
         .and_then(|format| decode_as(format, bytes, rules))
         .map_err(|reason| located(Path::new("(bytes)"), reason))
 }
 
-/// Reads what a file says of itself before its samples, and nothing else.
+/// Reads what a file states before its samples, and nothing else.
 ///
 /// # Errors
-/// When the file is missing, cannot be read, is no image of a known format, or its header is
-/// damaged. Sizes are told as the file states them; see [`Rules::scored`].
+/// When the file is missing or cannot be read, is not a regular file, is not an image of a format
+/// that is read, or its header is damaged. Sizes are given as the file states them; see
+/// [`Rules::scored`].
 pub fn header(path: &Path) -> Result<Header, ImageError> {
-    header_of(path).map_err(|reason| located(path, reason))
+    let header = || {
+        let (file, _) = file::open(path)?;
+        let mut file = BufReader::new(file);
+        let format = format_of(&mut file)?;
+        header_as(format, &mut file)
+    };
+    header().map_err(|reason| located(path, reason))
 }
 
-fn header_of(path: &Path) -> Result<Header, Reason> {
-    let Opened { mut file, format, .. } = open(path)?;
+/// The format of a file, of which nothing is consumed.
+fn format_of(file: &mut BufReader<fs_err::File>) -> Result<Format, Reason> {
+    format::of(file.fill_buf().map_err(|error| file::unreadable(&error))?)
+}
+
+fn header_as(format: Format, file: impl Read + Seek) -> Result<Header, Reason> {
     guarded(|| match format {
+        Format::Png => png::header(file),
+        Format::Jpeg => jpeg::header(file),
+        Format::WebP => webp::header(file),
+        Format::Gif => gif::header(file),
+        Format::Bmp => bmp::header(file),
+        Format::Tiff => tiff::header(file),
+        Format::Pnm => pnm::header(file),
         Format::Npy => npy::header(file),
-        Format::Image(ImageFormat::Jpeg) => jpeg::header(file),
-        Format::Image(ImageFormat::Tiff) => match float::tiff_header(&mut file)? {
-            Some(header) => Ok(header),
-            None => {
-                file.rewind().map_err(|error| unreadable(&error))?;
-                other::header(file, ImageFormat::Tiff)
-            }
-        },
-        Format::Image(format) => other::header(file, format),
     })
+}
+
+fn samples_as(format: Format, bytes: &[u8]) -> Result<Samples, Reason> {
+    guarded(|| match format {
+        Format::Png => png::decode(bytes),
+        Format::Jpeg => jpeg::decode(bytes),
+        Format::WebP => webp::decode(bytes),
+        Format::Gif => gif::decode(bytes),
+        Format::Bmp => bmp::decode(bytes),
+        Format::Tiff => tiff::decode(bytes),
+        Format::Pnm => pnm::decode(bytes),
+        Format::Npy => npy::decode(bytes),
+    })
+}
+
+/// The header decides what is decoded, and bounds what a decoder may allocate.
+fn decode_as(format: Format, bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
+    let Header { size, traits } = header_as(format, Cursor::new(bytes))?;
+    check_size(size, rules)?;
+    let samples = samples_as(format, bytes)?;
+    if samples.size() != size {
+        let text = format!("{} pixels, where the header states {size}", samples.size());
+        return Err((Code::Decode, text));
+    }
+    let pixels = samples.into_pixels(rules)?;
+    crop::crop(Image { traits, ..Image::new(size, pixels) }, rules)
 }
 
 /// A file must not be longer than its pixels can explain: it is read into memory as a whole.
-fn refuse_oversized(path: &Path, len: u64, rules: &Rules) -> Result<(), Reason> {
-    let Size { width, height } = header_of(path)?.size;
-    check_size(width as u64, height as u64, rules)?;
-    if len > LEN_UNASKED + LEN_PER_PIXEL * (width as u64 * height as u64) {
-        let text = format!("{len} bytes for {width}x{height} pixels: refused as a bomb");
+fn refuse_oversized(
+    format: Format,
+    file: &mut BufReader<fs_err::File>,
+    len: u64,
+    rules: &Rules,
+) -> Result<(), Reason> {
+    let size = header_as(format, &mut *file)?.size;
+    check_size(size, rules)?;
+    let pixels = size.width as u64 * size.height as u64;
+    if len > LEN_UNCHECKED + LEN_PER_PIXEL * pixels {
+        let text = format!("{len} bytes for {size} pixels: refused as a decompression bomb");
         return Err((Code::TooLarge, text));
     }
-    Ok(())
+    file.rewind().map_err(|error| file::unreadable(&error))
 }
 
-/// A decoder that panics has met a file that it cannot read, and no more than that.
+/// A decoder that panics cannot read the file; the pair fails, and the run does not.
 fn guarded<T>(read: impl FnOnce() -> Result<T, Reason>) -> Result<T, Reason> {
-    caught(read).unwrap_or_else(|text| Err((Code::Decode, format!("the decoder gave up: {text}"))))
-}
-
-/// What `read` returns, or the text of its panic.
-fn caught<T>(read: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        text.unwrap_or_default()
-    })
+    let failed = |text| Err((Code::Decode, format!("the decoder failed: {text}")));
+    guard::caught(read).unwrap_or_else(failed)
 }
 
 impl Rules {
@@ -257,113 +278,29 @@ impl Rules {
     /// # Errors
     /// When there are more pixels than allowed, or none left.
     pub fn scored(&self, size: Size) -> Result<Size, ImageError> {
-        let checked = check_size(size.width as u64, size.height as u64, self);
-        let window = checked.and_then(|size| crop::window(size, self));
+        let window = check_size(size, self).and_then(|()| crop::window(size, self));
         window.map(|window| window.size).map_err(|reason| located(Path::new("image"), reason))
     }
 }
 
-fn decode_as(format: Format, bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
-    let whole = |image: Image| Image { pixels: rules.range.of_whole(image.pixels), ..image };
-    let image = guarded(|| match format {
-        Format::Npy => npy::decode(bytes, rules),
-        Format::Image(ImageFormat::Jpeg) => jpeg::decode(bytes, rules).map(whole),
-        Format::Image(format) => {
-            let is_tiff = format == ImageFormat::Tiff;
-            let float = if is_tiff { float::decode_tiff(bytes, rules)? } else { None };
-            match float {
-                Some(image) => Ok(image),
-                None => other::decode(bytes, format, rules).map(whole),
-            }
-        }
-    })?;
-    crop::crop(image, rules)
+fn located(path: &Path, reason: Reason) -> ImageError {
+    ImageError::new(path.display().to_string(), reason)
 }
 
-/// What decodes a file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Format {
-    Npy,
-    Image(ImageFormat),
-}
-
-/// A file that starts as an image does, at its start.
-struct Opened {
-    file: BufReader<File>,
-    format: Format,
-    /// Taken before anything was read, so that a change during reading is noticed later.
-    metadata: Metadata,
-}
-
-fn open(path: &Path) -> Result<Opened, Reason> {
-    let file = File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => (Code::Missing, missing(path)),
-        _ => unreadable(&error),
-    })?;
-    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
-    let mut file = BufReader::new(file);
-    let start = file.fill_buf().map_err(|error| unreadable(&error))?;
-    let format = format_of(start)?;
-    Ok(Opened { file, format, metadata })
-}
-
-fn missing(path: &Path) -> String {
-    let near = nearest_file(path).map(|near| format!("; nearest name in its folder: `{near}`"));
-    format!("no such file{}", near.unwrap_or_default())
-}
-
-fn unreadable(error: &std::io::Error) -> Reason {
-    match error.kind() {
-        std::io::ErrorKind::IsADirectory => (Code::Read, "a folder, not a file".to_owned()),
-        _ => (Code::Read, error.to_string()),
-    }
-}
-
-fn located(path: &Path, (code, reason): Reason) -> ImageError {
-    ImageError { path: path.display().to_string(), code, reason }
-}
-
-fn format_of(start: &[u8]) -> Result<Format, Reason> {
-    if start.is_empty() {
-        return Err((Code::Empty, "the file has no bytes".to_owned()));
-    }
-    if start.starts_with(npy::MAGIC) {
-        return Ok(Format::Npy);
-    }
-    match ::image::guess_format(start) {
-        Ok(
-            format @ (ImageFormat::Jpeg
-            | ImageFormat::Png
-            | ImageFormat::Pnm
-            | ImageFormat::WebP
-            | ImageFormat::Bmp
-            | ImageFormat::Tiff),
-        ) => Ok(Format::Image(format)),
-        Ok(format) => Err((
-            Code::Unsupported,
-            format!("{} files are not supported; convert to PNG", format.to_mime_type()),
-        )),
-        Err(_) => Err((
-            Code::NotImage,
-            "not an image: expected PNG, JPEG, WebP, BMP, TIFF, PNM or .npy".to_owned(),
-        )),
-    }
-}
-
-fn check_size(width: u64, height: u64, rules: &Rules) -> Result<Size, Reason> {
+fn check_size(size: Size, rules: &Rules) -> Result<(), Reason> {
+    let Size { width, height } = size;
     if width == 0 || height == 0 {
-        return Err((Code::Decode, format!("an image of {width}x{height} has no pixels")));
+        return Err((Code::Decode, format!("an image of {size} has no pixels")));
     }
-    if width.saturating_mul(height) > rules.pixels_max {
-        let limit = rules.pixels_max;
+    let limit = rules.pixels_max;
+    if (width as u64).saturating_mul(height as u64) > limit {
         let text = format!(
-            "{width}x{height} is more than {limit} pixels: refused as a decompression bomb; \
-             raise the limit with --max-pixels if it is none"
+            "{size} is more than {limit} pixels: refused as a decompression bomb; raise the \
+             limit with --max-pixels if it is none"
         );
         return Err((Code::TooLarge, text));
     }
-    // No more pixels than allowed, so each side fits wherever the image does.
-    Ok(Size { width: width as usize, height: height as usize })
+    Ok(())
 }
 
 #[cfg(test)]
@@ -378,7 +315,7 @@ mod tests {
     fn each_fault_has_its_code() {
         assert_eq!(code(b""), Code::Empty);
         assert_eq!(code(b"hello, this is text"), Code::NotImage);
-        assert_eq!(code(b"GIF89a\x01\x00\x01\x00"), Code::Unsupported);
+        assert_eq!(code(b"GIF89a\x01\x00\x01\x00"), Code::Decode);
         assert_eq!(code(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), Code::Decode);
         assert_eq!(code(b"\xff\xd8\xff\xe0\x00\x10JFIF"), Code::Decode);
         assert_eq!(code(b"P5 100000 100000 255\n"), Code::TooLarge);
@@ -390,7 +327,7 @@ mod tests {
         let error = decode(Path::new("."), &Rules::default()).unwrap_err();
         assert_eq!(
             (error.code(), error.to_string().as_str()),
-            (Code::Read, "`.`: a folder, not a file")
+            (Code::NotFile, "`.`: a folder, expected a regular file")
         );
     }
 

@@ -2,8 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
-use super::Size;
-use super::{Image, Pixels, Reason, Rules};
+use super::fault::Reason;
+use super::{Image, Pixels, Rules, Size};
 use crate::code::Code;
 
 /// What is done about sides that are no multiple of a super-resolution factor.

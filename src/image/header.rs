@@ -1,9 +1,14 @@
-//! What an image file says beside its samples.
+//! What an image file states beside its samples.
 
-use ::image::metadata::Orientation;
+use std::io::Cursor;
+
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::tiff::Directory;
 use super::{Depth, Size};
+
+/// The tag of the orientation in EXIF data, which are a TIFF directory.
+const ORIENTATION: u16 = 0x0112;
 
 /// What a file says before its samples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,8 +48,7 @@ impl Default for Traits {
 
 impl Traits {
     pub(super) fn with_exif(mut self, exif: Option<&[u8]>) -> Traits {
-        let orientation = exif.and_then(Orientation::from_exif_chunk);
-        self.orientation = orientation.map_or(1, Orientation::to_exif);
+        self.orientation = exif.and_then(orientation_of).unwrap_or(1);
         self
     }
 
@@ -52,4 +56,12 @@ impl Traits {
         self.profile = profile.map_or(0, xxh3_64);
         self
     }
+}
+
+/// The orientation that EXIF data state; nothing if they are damaged. WebP files may hold the
+/// prefix that JPEG files need.
+fn orientation_of(exif: &[u8]) -> Option<u8> {
+    let exif = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
+    let orientation = Directory::read(Cursor::new(exif)).ok()?.number(ORIENTATION).ok()??;
+    u8::try_from(orientation).ok().filter(|orientation| (1..=8).contains(orientation))
 }

@@ -1,75 +1,44 @@
 //! JPEG through libjpeg's own code, with the settings of libjpeg-turbo's defaults: the accurate
-//! integer DCT and fancy upsampling. PIL uses the same, so the pixels are the same. Where PIL goes
-//! on with whatever it could make of damaged data, we refuse the file.
+//! integer DCT and fancy upsampling. PIL uses the same, so the pixels are the same. Where PIL
+//! decodes whatever it can make of damaged data, we refuse the file.
 
+mod markers;
 mod strict;
 
-use std::io::BufRead;
+use std::io::{Cursor, Read, Seek};
 
-use mozjpeg::{ColorSpace, Decompress, Marker};
+use mozjpeg::Decompress;
 
-use super::Size;
-use super::{Header, Image, Pixels, Reason, Rules, Traits, caught, check_size};
-use crate::code::Code;
+use self::markers::Start;
+use super::fault::{Reason, damaged};
+use super::guard::caught;
+use super::samples::{Samples, raster};
+use super::{Header, Traits};
 
-const EXIF: Marker = Marker::APP(1);
-const ICC: Marker = Marker::APP(2);
+const FORMAT: &str = "JPEG";
 
-pub(super) fn header(file: impl BufRead) -> Result<Header, Reason> {
-    guarded(|| {
-        let decompress = start(file)?;
-        let (width, height) = decompress.size();
-        Ok(Header { size: Size { width, height }, traits: traits_of(&decompress) })
-    })
+pub(super) fn header(file: impl Read + Seek) -> Result<Header, Reason> {
+    let start = Start::read(file)?;
+    let profile = (!start.profile.is_empty()).then_some(start.profile.as_slice());
+    let traits = Traits::default().with_exif(start.exif.as_deref()).with_profile(profile);
+    Ok(Header { size: start.size, traits })
 }
 
-pub(super) fn decode(bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
-    guarded(|| {
-        let decompress = start(bytes)?;
-        let (width, height) = decompress.size();
-        let size = check_size(width as u64, height as u64, rules)?;
-        let traits = traits_of(&decompress);
-        let mut started = decompress.rgb().map_err(|error| damaged(&error))?;
-        let samples: Vec<[u8; 3]> = started.read_scanlines().map_err(|error| damaged(&error))?;
-        started.finish().map_err(|error| damaged(&error))?;
-        let pixels = Pixels::U8(samples.into_flattened());
-        Ok(Image { traits, ..Image::new(size, pixels) })
-    })
+pub(super) fn decode(bytes: &[u8]) -> Result<Samples, Reason> {
+    let start = Start::read(Cursor::new(bytes))?;
+    markers::check_scans(bytes)?;
+    // libjpeg reports an error by unwinding.
+    let samples = caught(|| decompress(bytes));
+    let samples = samples.unwrap_or_else(|text| Err(damaged(FORMAT, text)))?;
+    Ok(Samples::U8(raster(FORMAT, start.size, 3, samples)?))
 }
 
-/// A decompressor that has read the header.
-fn start<R: BufRead>(file: R) -> Result<Decompress<R>, Reason> {
-    let markers = [EXIF, ICC];
+fn decompress(bytes: &[u8]) -> Result<Vec<u8>, Reason> {
+    let failed = |error| damaged(FORMAT, error);
     let builder = Decompress::builder().with_err(strict::error_manager());
-    let decompress = builder.with_markers(&markers).from_reader(file);
-    let decompress = decompress.map_err(|error| damaged(&error))?;
-    if matches!(decompress.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK) {
-        let text = "JPEG: CMYK has no agreed conversion to RGB; convert the file to RGB";
-        return Err((Code::Unsupported, text.to_owned()));
-    }
-    Ok(decompress)
-}
-
-/// The library reports an error by unwinding, for which the panic hook is not called.
-fn guarded<T>(read: impl FnOnce() -> Result<T, Reason>) -> Result<T, Reason> {
-    caught(read).unwrap_or_else(|text| Err(damaged(&text)))
-}
-
-fn damaged(error: &dyn std::fmt::Display) -> Reason {
-    (Code::Decode, format!("JPEG: {error}"))
-}
-
-fn traits_of<R>(decompress: &Decompress<R>) -> Traits {
-    let mut exif = None;
-    let mut profile = Vec::new();
-    for marker in decompress.markers() {
-        if marker.marker == EXIF {
-            exif = exif.or(marker.data.strip_prefix(b"Exif\0\0"));
-        } else if let Some(part) = marker.data.strip_prefix(b"ICC_PROFILE\0") {
-            // Two bytes number the parts, which stand in order.
-            profile.extend_from_slice(part.get(2..).unwrap_or_default());
-        }
-    }
-    let profile = (!profile.is_empty()).then_some(profile.as_slice());
-    Traits::default().with_exif(exif).with_profile(profile)
+    let decompress = builder.from_mem(bytes).map_err(failed)?;
+    let mut started = decompress.rgb().map_err(failed)?;
+    let samples: Vec<[u8; 3]> = started.read_scanlines().map_err(failed)?;
+    started.finish().map_err(failed)?;
+    Ok(samples.into_flattened())
 }

@@ -3,13 +3,12 @@
 
 use std::io::Read;
 
-use ::image::{DynamicImage, ImageBuffer, Luma, LumaA, Rgb, Rgba};
-
-use super::Size;
-use super::container::Container;
-use super::float::Samples;
-use super::{Header, Image, Reason, Rules, Traits, check_size, other};
+use super::fault::{self, Reason};
+use super::samples::{Raster, Samples};
+use super::{Header, Size, Traits};
 use crate::code::Code;
+
+const FORMAT: &str = "NumPy array";
 
 /// How every file begins.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
@@ -63,52 +62,36 @@ pub(super) fn header(mut file: impl Read) -> Result<Header, Reason> {
     Ok(Header { size: start.size, traits: start.traits() })
 }
 
-pub(super) fn decode(bytes: &[u8], rules: &Rules) -> Result<Image, Reason> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Samples, Reason> {
     let start = Start::parse(bytes)?;
     let Start { kind, size, channels, .. } = start;
-    check_size(size.width as u64, size.height as u64, rules)?;
     let elements = &bytes[start.offset..];
     let expected = channels * size.width * size.height * kind.bytes();
     if elements.len() != expected {
         return Err(damaged(&format!("{} bytes of elements, expected {expected}", elements.len())));
     }
-    let (width, height) = (size.width as u32, size.height as u32);
-    let image = match kind {
+    Ok(match kind {
         Kind::U8 => {
             let values = start.values(elements, |[byte]: [u8; 1]| byte);
-            match channels {
-                1 => ImageBuffer::<Luma<u8>, _>::from_raw(width, height, values).map(Into::into),
-                2 => ImageBuffer::<LumaA<u8>, _>::from_raw(width, height, values).map(Into::into),
-                3 => ImageBuffer::<Rgb<u8>, _>::from_raw(width, height, values).map(Into::into),
-                _ => ImageBuffer::<Rgba<u8>, _>::from_raw(width, height, values).map(Into::into),
-            }
+            Samples::U8(Raster { size, channels, values })
         }
         Kind::U16 => {
-            let values =
-                start.values(elements, start.order(u16::from_le_bytes, u16::from_be_bytes));
-            match channels {
-                1 => ImageBuffer::<Luma<u16>, _>::from_raw(width, height, values).map(Into::into),
-                2 => ImageBuffer::<LumaA<u16>, _>::from_raw(width, height, values).map(Into::into),
-                3 => ImageBuffer::<Rgb<u16>, _>::from_raw(width, height, values).map(Into::into),
-                _ => ImageBuffer::<Rgba<u16>, _>::from_raw(width, height, values).map(Into::into),
-            }
+            let read = start.order(u16::from_le_bytes, u16::from_be_bytes);
+            let values = start.values(elements, read);
+            Samples::U16(Raster { size, channels, values }, u16::MAX)
         }
         Kind::F32 => {
-            let values =
-                start.values(elements, start.order(f32::from_le_bytes, f32::from_be_bytes));
-            return Samples { size, channels, values, depth_bits: 32 }.into_image(rules);
+            let read = start.order(f32::from_le_bytes, f32::from_be_bytes);
+            Samples::F32(Raster { size, channels, values: start.values(elements, read) })
         }
         Kind::F64 => {
-            let values =
-                start.values(elements, start.order(f64::from_le_bytes, f64::from_be_bytes));
+            let read = start.order(f64::from_le_bytes, f64::from_be_bytes);
+            let values = start.values(elements, read);
             // Beyond float32 is beyond any range.
             let values = values.into_iter().map(|value| value as f32).collect();
-            return Samples { size, channels, values, depth_bits: 64 }.into_image(rules);
+            Samples::F32(Raster { size, channels, values })
         }
-    };
-    let image: DynamicImage = image.ok_or_else(|| damaged("too few elements"))?;
-    let pixels = other::samples_of(image, rules.alpha, &Container::default());
-    Ok(Image { traits: start.traits(), ..Image::new(size, rules.range.of_whole(pixels)) })
+    })
 }
 
 impl Start {
@@ -155,7 +138,11 @@ impl Start {
     }
 
     /// One of two ways to read an element.
-    fn order<T>(&self, little: T, big: T) -> T {
+    fn order<T, const N: usize>(
+        &self,
+        little: fn([u8; N]) -> T,
+        big: fn([u8; N]) -> T,
+    ) -> fn([u8; N]) -> T {
         if self.is_big_endian { big } else { little }
     }
 
@@ -236,12 +223,12 @@ fn no_image(shape: &[usize]) -> Reason {
 }
 
 fn damaged(what: &str) -> Reason {
-    (Code::Decode, format!("NumPy array: {what}"))
+    fault::damaged(FORMAT, what)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Pixels, Range, decode_bytes};
+    use super::super::{Pixels, Range, Rules, decode_bytes};
     use super::*;
 
     /// As NumPy writes it.

@@ -1,7 +1,7 @@
 //! The extents of an image, and how its samples are stored.
 
 /// Width and height of an image in pixels.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Size {
     /// Columns.
     pub width: usize,

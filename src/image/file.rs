@@ -1,0 +1,68 @@
+//! Opens files of images: regular files only, so that opening and reading cannot block or be
+//! endless.
+
+use std::fs::{FileType, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use fs_err::{File, OpenOptions};
+use rustix::fs::OFlags;
+
+use super::fault::Reason;
+use crate::code::Code;
+use crate::suggest::nearest_file;
+
+/// A regular file, and what it was before anything was read, so that a change during reading is
+/// noticed later.
+///
+/// # Errors
+/// `E_MISSING`, `E_NOT_FILE` for anything but a regular file, and `E_READ`.
+pub(super) fn open(path: &Path) -> Result<(File, Metadata), Reason> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => (Code::Missing, missing(path)),
+        _ => unreadable(&error),
+    };
+    // Asked before opening, which for some devices has effects, and after it, in case that the
+    // path was replaced. A FIFO that comes between must not block, hence the flag.
+    require_regular(fs_err::metadata(path).map_err(failed)?.file_type())?;
+    let no_block = OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(no_block).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    require_regular(metadata.file_type())?;
+    Ok((file, metadata))
+}
+
+/// The content, as far as the file was long when it was opened.
+pub(super) fn read(file: impl io::Read, metadata: &Metadata) -> Result<Vec<u8>, Reason> {
+    let mut bytes = Vec::new();
+    let len = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    bytes
+        .try_reserve_exact(len)
+        .map_err(|_| (Code::TooLarge, format!("{len} bytes are more than there is memory for")))?;
+    file.take(metadata.len()).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    Ok(bytes)
+}
+
+pub(super) fn unreadable(error: &io::Error) -> Reason {
+    (Code::Read, error.to_string())
+}
+
+fn require_regular(kind: FileType) -> Result<(), Reason> {
+    if kind.is_file() {
+        return Ok(());
+    }
+    let name = match () {
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Err((Code::NotFile, format!("{name}, expected a regular file")))
+}
+
+fn missing(path: &Path) -> String {
+    let near = nearest_file(path).map(|near| format!("; nearest name in its folder: `{near}`"));
+    format!("no such file{}", near.unwrap_or_default())
+}
