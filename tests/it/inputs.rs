@@ -147,7 +147,7 @@ fn one_pair_goes_to_stdout_and_leaves_nothing() {
         ("empty.png", "E_EMPTY"),
         ("text.png", "E_NOT_IMAGE"),
         ("x4/1.png", "E_MISSING"),
-        ("hr", "E_READ"),
+        ("hr", "E_NOT_FILE"),
     ] {
         let output = lpips(folder.path(), &["eval", "--pair", "hr/1.png", file]);
         told(&output, 3, &[]);
