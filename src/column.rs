@@ -1,5 +1,5 @@
-//! A metric column of pairs.csv: its name, its parts, which direction is better, what it is computed
-//! from, and the settings that decide its numbers.
+//! A metric column of pairs.csv: its name, its parts, which direction is better, what it is
+//! computed from, and the settings that decide its numbers.
 //!
 //! The run directory, the tables and the ranking need nothing else of a metric. This module refuses
 //! to know of files, devices and tables.

@@ -20,7 +20,7 @@ use crate::net::Net;
 use crate::pairing::{Folders, refuse_repeated};
 use crate::pipeline::OnError;
 use crate::progress::{Style, Verbosity};
-use crate::run::maps;
+use crate::run::plan::Kept;
 use crate::shard::ShardArg;
 use crate::source::Source;
 
@@ -53,7 +53,7 @@ pub struct Config {
     /// Columns per layer.
     pub per_layer: bool,
     /// Which spatial maps are kept, if any are written.
-    pub maps: Option<maps::Kept>,
+    pub maps: Option<Kept>,
     /// Where masks are.
     pub masks: Option<Masks>,
     /// Names of columns that the summary is grouped by.
@@ -79,8 +79,8 @@ impl Config {
     /// A [`Refusal`] for whatever would not work: weights, options.
     pub fn resolve(args: EvalArgs) -> anyhow::Result<Config> {
         let maps = match args.spatial_worst {
-            Some(count) => Some(maps::Kept { worst: Some(count.get()) }),
-            None => args.spatial.then_some(maps::Kept { worst: None }),
+            Some(count) => Some(Kept { worst: Some(count.get()) }),
+            None => args.spatial.then_some(Kept { worst: None }),
         };
         let extras = Extras { spatial: maps.is_some(), masked: args.metric.mask.is_some() };
         let choice = Choice::resolve(&args.metric, args.pixels.range, extras)?;

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
+use super::plan::Kept;
 use super::records::Records;
 use super::{RunDir, names};
 use crate::batch::Row;
@@ -32,13 +32,6 @@ const PNG: &str = "png";
 /// How bad a total is, the row, its id. The greater, the worse; of two equal totals that of the
 /// earlier row is the worse.
 type Rank = (u64, Reverse<Row>, String);
-
-/// Which maps a run keeps of each column that has maps; see [`Column::mapped_model`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Kept {
-    /// How many maps of each, those of the worst values; all if absent.
-    pub worst: Option<usize>,
-}
 
 /// The maps of a run.
 #[derive(Debug)]

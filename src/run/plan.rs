@@ -5,7 +5,6 @@ mod format1;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::maps::Kept;
 use super::{RunDir, names};
 use crate::column::Column;
 use crate::error::Refusal;
@@ -16,6 +15,13 @@ use crate::scheduler::ArrayBase;
 const SCHEMA: &str = "lpips-plan/2";
 /// At most this many differences between two plans are reported.
 const REPORTED_MAX: usize = 5;
+
+/// Which maps a run keeps of each column that has maps; see [`Column::mapped_model`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// How many maps of each, those of the worst values; all if absent.
+    pub worst: Option<usize>,
+}
 
 /// The content of plan.json.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
