@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
-use lpips::batch::{BatchShape, Pair};
+use lpips::batch::{BatchShape, Group, Pair};
 use lpips::eval::cpu::{Config, CpuEvaluator};
 use lpips::eval::{Distance, Evaluator as _, Model, Wait};
 use lpips::image::{Depth, Size};
@@ -65,8 +65,11 @@ fn main() -> anyhow::Result<()> {
         let (mut submitted, mut value) = (0, None);
         // As the pipeline does it: batches are filled while another is scored.
         loop {
-            let lent = if submitted < count { evaluator.lend(shape)? } else { None };
-            if let Some(mut batch) = lent {
+            let acquired = match submitted < count {
+                true => evaluator.acquire(shape, Group::PAIR)?,
+                false => None,
+            };
+            if let Some(mut batch) = acquired {
                 for (row, pair) in images.chunks_exact(2).enumerate() {
                     let reference = batch.push_image(&pair[0]);
                     let distorted = batch.push_image(&pair[1]);

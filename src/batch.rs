@@ -1,8 +1,8 @@
 //! A batch: unique images of one size, and pairs of indices into them.
 //!
-//! The batch is the seam between the pipeline and the evaluators. It carries pixels in memory that
-//! an evaluator lent (pinned memory on a GPU), and the numbers of the manifest's rows, which no
-//! evaluator looks at. K methods against one reference are K + 1 images and K pairs.
+//! The batch is the seam between the pipeline and the evaluators. It carries pixels in the
+//! evaluator's own memory (pinned on a GPU), and the numbers of the manifest's rows, which no
+//! evaluator reads. K methods against one reference are K + 1 images and K pairs.
 
 use crate::image::{Depth, Image, Pixels, Size};
 
@@ -23,7 +23,7 @@ impl BatchShape {
     }
 }
 
-/// Memory for the pixels of a batch, lent by an evaluator. It must be aligned for `f32`.
+/// An evaluator's memory for the pixels of a batch. It must be aligned for `f32`.
 pub trait Staging: Send + Sync + std::fmt::Debug {
     /// The whole buffer.
     fn bytes(&self) -> &[u8];
@@ -51,8 +51,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Where the pair stands on a Z-shaped curve through all pairs: pairs that follow each other on
-    /// it name few images, about 2 sqrt(k) for k pairs, however many images there are.
+    /// The position of the pair on a Z-shaped curve through all pairs: pairs that follow each other
+    /// on it name few images, about 2 sqrt(k) for k pairs, however many images there are.
     #[must_use]
     pub fn z_order(self) -> u64 {
         let spread = |index: usize| {
@@ -65,6 +65,35 @@ impl Pair {
 /// Number of a row of the manifest, from 0.
 pub type Row = u32;
 
+/// Which pairs share images. To cut them apart costs further passes of these images through the
+/// trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Grouping {
+    /// Nothing is known to be shared.
+    Pair,
+    /// All pairs of one reference.
+    Reference,
+    /// All pairs of one item, any two of whose images may be a pair.
+    Item,
+}
+
+/// Some unique images and pairs of them: what the pipeline wants to score together, and what a
+/// batch holds at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// Which pairs share images.
+    pub grouping: Grouping,
+    /// Images, each counted once.
+    pub images: usize,
+    /// Pairs.
+    pub pairs: usize,
+}
+
+impl Group {
+    /// One pair of two images.
+    pub const PAIR: Group = Group { grouping: Grouping::Pair, images: 2, pairs: 1 };
+}
+
 /// Unique images of one size and the pairs among them. See the module's head.
 pub struct Batch {
     shape: BatchShape,
@@ -72,27 +101,7 @@ pub struct Batch {
     image_count: usize,
     pairs: Vec<Pair>,
     rows: Vec<Row>,
-    unit: Unit,
-    most: Extent,
-}
-
-/// Numbers of images and of pairs among them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Extent {
-    /// Images, each counted once.
-    pub images: usize,
-    /// Pairs.
-    pub pairs: usize,
-}
-
-/// What is put into a batch as a whole where it fits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    Pair,
-    /// The pairs of one reference.
-    Group,
-    /// Images of which every two may be a pair.
-    Clique,
+    capacity: Group,
 }
 
 impl std::fmt::Debug for Batch {
@@ -103,48 +112,26 @@ impl std::fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// An empty batch of at most `pairs_max` pairs (at least one); `staging` bounds the images.
+    /// An empty batch of at most `capacity`, and at least one pair of two images. Its grouping says
+    /// what the evaluator wants whole: with [`Grouping::Pair`], batches are filled; with
+    /// [`Grouping::Reference`], the pairs of a reference begin a new batch rather than be cut; a
+    /// batch of [`Grouping::Item`] has memory to walk all of its images at once.
     ///
     /// # Panics
-    /// When `staging` cannot hold two images: an evaluator lent too little.
+    /// When `staging` cannot hold the images: a fault of the evaluator.
     #[must_use]
-    pub fn new(shape: BatchShape, staging: Box<dyn Staging>, pairs_max: usize) -> Batch {
-        let most = Extent { images: usize::MAX, pairs: pairs_max.max(1) };
-        Batch::empty(shape, staging, Unit::Pair, most)
+    pub fn new(shape: BatchShape, staging: Box<dyn Staging>, capacity: Group) -> Batch {
+        let Group { grouping, images, pairs } = capacity;
+        let capacity = Group { grouping, images: images.max(2), pairs: pairs.max(1) };
+        let needed = capacity.images * shape.image_bytes();
+        assert!(staging.bytes().len() >= needed, "staging is too small");
+        Batch { shape, staging, image_count: 0, pairs: Vec::new(), rows: Vec::new(), capacity }
     }
 
-    /// An empty batch of at most `most` (at least one pair of two images), for an evaluator to
-    /// which each image is work: a group, the pairs of one reference, is not to be cut where a
-    /// batch holds it, since that would be another pass of its reference.
-    ///
-    /// # Panics
-    /// As [`new`](Self::new).
+    /// Which of its pairs share images.
     #[must_use]
-    pub fn of_groups(shape: BatchShape, staging: Box<dyn Staging>, most: Extent) -> Batch {
-        let most = Extent { images: most.images.max(2), pairs: most.pairs.max(1) };
-        Batch::empty(shape, staging, Unit::Group, most)
-    }
-
-    /// An empty batch of at most `images_max` images (at least two), of which every two may be a
-    /// pair. They are to go through the trunk together, so that each does once.
-    ///
-    /// # Panics
-    /// As [`new`](Self::new).
-    #[must_use]
-    pub fn of_clique(shape: BatchShape, staging: Box<dyn Staging>, images_max: usize) -> Batch {
-        let most = Extent { images: images_max.max(2), pairs: usize::MAX };
-        Batch::empty(shape, staging, Unit::Clique, most)
-    }
-
-    fn empty(shape: BatchShape, staging: Box<dyn Staging>, unit: Unit, most: Extent) -> Batch {
-        assert!(staging.bytes().len() >= 2 * shape.image_bytes(), "staging is too small");
-        Batch { shape, staging, image_count: 0, pairs: Vec::new(), rows: Vec::new(), unit, most }
-    }
-
-    /// Whether it was made by [`of_clique`](Self::of_clique).
-    #[must_use]
-    pub fn is_clique(&self) -> bool {
-        self.unit == Unit::Clique
+    pub fn grouping(&self) -> Grouping {
+        self.capacity.grouping
     }
 
     /// What all images have in common.
@@ -165,26 +152,21 @@ impl Batch {
         self.image_count
     }
 
-    /// Whether `images` images fit in all, however many pairs there are among them.
-    #[must_use]
-    pub fn holds(&self, images: usize) -> bool {
-        images <= self.most.images
-            && images * self.shape.image_bytes() <= self.staging.bytes().len()
-    }
-
     /// Whether `images` more images and one more pair fit.
     #[must_use]
     pub fn has_room(&self, images: usize) -> bool {
-        self.pairs.len() < self.most.pairs && self.holds(self.image_count + images)
+        self.pairs.len() < self.capacity.pairs && self.image_count + images <= self.capacity.images
     }
 
-    /// Whether a group of so many would be cut here, but not in an empty batch like this one.
+    /// Whether `group` would be cut here, but not in an empty batch like this one, and the
+    /// evaluator wants it whole.
     #[must_use]
-    pub fn would_cut(&self, group: Extent) -> bool {
-        let fits = |images, pairs| pairs <= self.most.pairs && self.holds(images);
-        self.unit == Unit::Group
-            && fits(group.images, group.pairs)
-            && !fits(self.image_count + group.images, self.pairs.len() + group.pairs)
+    pub fn would_cut(&self, group: Group) -> bool {
+        let Group { grouping, images, pairs } = self.capacity;
+        let fits = |taken_images: usize, taken_pairs: usize| {
+            taken_images + group.images <= images && taken_pairs + group.pairs <= pairs
+        };
+        grouping == Grouping::Reference && fits(0, 0) && !fits(self.image_count, self.pairs.len())
     }
 
     /// Samples of all images: (image, row, column, RGB), each as `shape().depth` says.
@@ -238,8 +220,8 @@ impl Batch {
         self.rows.push(row);
     }
 
-    /// Ends the batch: the manifest's rows in the order of [`Self::pairs`], and the staging memory
-    /// for the evaluator that lent it.
+    /// Ends the batch: the manifest's rows in the order of [`Self::pairs`], and the evaluator's
+    /// staging memory.
     #[must_use]
     pub fn into_parts(self) -> (Vec<Row>, Box<dyn Staging>) {
         (self.rows, self.staging)
@@ -254,15 +236,15 @@ mod tests {
         Image::new(Size { width: 2, height: 1 }, Pixels::U8(vec![value; 6]))
     }
 
-    fn batch(depth: Depth, images: usize) -> Batch {
+    fn batch(depth: Depth, grouping: Grouping, images: usize, pairs: usize) -> Batch {
         let shape = BatchShape { size: Size { width: 2, height: 1 }, depth };
         let staging = vec![0f32; (images * shape.image_bytes()).div_ceil(4)];
-        Batch::new(shape, Box::new(staging), 8)
+        Batch::new(shape, Box::new(staging), Group { grouping, images, pairs })
     }
 
     #[test]
     fn room_is_counted_in_images_and_pairs() {
-        let mut batch = batch(Depth::U8, 2);
+        let mut batch = batch(Depth::U8, Grouping::Pair, 2, 8);
         assert!(batch.has_room(2) && !batch.has_room(3));
         let reference = batch.push_image(&image(7));
         let distorted = batch.push_image(&image(9));
@@ -276,32 +258,25 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_cut_only_where_no_batch_holds_it() {
-        let shape = BatchShape { size: Size { width: 2, height: 1 }, depth: Depth::U8 };
-        let most = Extent { images: 8, pairs: 6 };
-        let mut batch = Batch::of_groups(shape, Box::new(vec![0f32; 64]), most);
-        let group = |pairs| Extent { images: pairs + 1, pairs };
-        assert!((1..9).all(|pairs| !batch.would_cut(group(pairs))));
-        let reference = batch.push_image(&image(7));
-        for row in 0..3 {
-            let distorted = batch.push_image(&image(9));
-            batch.push_pair(row, Pair { reference, distorted });
+    fn pairs_of_a_reference_are_cut_only_where_no_batch_holds_them() {
+        let mut filled = [Grouping::Pair, Grouping::Reference, Grouping::Item]
+            .map(|grouping| batch(Depth::U8, grouping, 8, 6));
+        let group = |pairs| Group { grouping: Grouping::Reference, images: pairs + 1, pairs };
+        let cut = |batch: &Batch| -> Vec<usize> {
+            (1..9).filter(|&pairs| batch.would_cut(group(pairs))).collect()
+        };
+        for batch in &mut filled {
+            assert!(cut(batch).is_empty());
+            let reference = batch.push_image(&image(7));
+            for row in 0..3 {
+                let distorted = batch.push_image(&image(9));
+                batch.push_pair(row, Pair { reference, distorted });
+            }
         }
         // Four images and three pairs are left; no batch holds seven pairs.
-        let cut: Vec<usize> = (1..9).filter(|&pairs| batch.would_cut(group(pairs))).collect();
-        assert_eq!(cut, [4, 5, 6]);
-    }
-
-    #[test]
-    fn a_clique_is_bounded_by_its_images_alone() {
-        let shape = BatchShape { size: Size { width: 2, height: 1 }, depth: Depth::U8 };
-        let mut batch = Batch::of_clique(shape, Box::new(vec![0f32; 64]), 3);
-        assert!(batch.is_clique() && batch.holds(3) && !batch.holds(4));
-        let images = [1, 2, 3].map(|value| batch.push_image(&image(value)));
-        for row in 0..100 {
-            assert!(batch.has_room(0) && !batch.has_room(1));
-            batch.push_pair(row, Pair { reference: images[0], distorted: images[2] });
-        }
+        let [pair, reference, item] = filled;
+        assert_eq!(cut(&reference), [4, 5, 6]);
+        assert!(cut(&pair).is_empty() && cut(&item).is_empty());
     }
 
     #[test]
@@ -321,7 +296,7 @@ mod tests {
 
     #[test]
     fn bytes_become_floats_beside_a_float_image() {
-        let mut batch = batch(Depth::F32, 2);
+        let mut batch = batch(Depth::F32, Grouping::Pair, 2, 1);
         batch.push_image(&image(51));
         let samples: &[f32] = bytemuck::cast_slice(batch.image(0));
         assert_eq!(samples, [0.2; 6]);

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use rayon::prelude::*;
 
 use self::group::{Found, Group, Verdict};
-use crate::batch::{BatchShape, Row};
+use crate::batch::{BatchShape, Grouping, Row};
 use crate::code::Code;
 use crate::image::Rules;
 use crate::manifest::{Entry, Faults, Manifest};
@@ -41,9 +41,9 @@ pub struct Question<'a> {
     pub nets: &'a [Net],
     /// The masks, if there are any.
     pub masks: Option<&'a Masks>,
-    /// Whether every two images of an item are a pair, so that an image is decoded once for all its
-    /// pairs, whichever side it is on.
-    pub are_cliques: bool,
+    /// Which rows share images. An image of an item is decoded once for all its pairs, on whichever
+    /// side it is.
+    pub grouping: Grouping,
     /// At least so many threads read.
     pub threads: usize,
 }
@@ -113,7 +113,7 @@ impl Report {
             let found: Vec<Found> =
                 readers.install(|| chunk.par_iter().map(|group| group.look(question)).collect());
             for (group, mut found) in chunk.iter().zip(found) {
-                if question.are_cliques {
+                if question.grouping == Grouping::Item {
                     group.count_members(&mut found, &mut members);
                 }
                 self.merge(group, found, &mut methods);

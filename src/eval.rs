@@ -12,7 +12,7 @@ pub mod fake;
 use serde::{Deserialize, Serialize};
 
 pub use self::choice::{ConvChoice, Device, Gpus};
-use crate::batch::{Batch, BatchShape, Row};
+use crate::batch::{Batch, BatchShape, Group, Row};
 use crate::image::Size;
 use crate::net::Net;
 use crate::net::plan::TooSmall;
@@ -246,28 +246,22 @@ pub trait Evaluator {
     /// What it runs on.
     fn describe(&self) -> Description;
 
-    /// Host memory in bytes, nearly, that scoring images of `shape` takes beside the pixels that
-    /// wait outside: in batches of pairs, or in cliques of so many images.
-    fn memory_bytes(&self, shape: BatchShape, clique: Option<usize>) -> u64;
+    /// Estimates the host memory in bytes that scoring images of `shape` in such groups takes,
+    /// beside the pixels that wait outside.
+    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64;
 
-    /// Lends an empty batch for images of `shape`, or `None` when every staging buffer is in use:
-    /// collect first, or submit a batch that was lent.
+    /// Acquires an empty batch for images of `shape`, made for `group` or for as much of it as this
+    /// evaluator scores at once. `None` when every staging buffer is in use: collect first, or
+    /// submit a batch that was acquired.
     ///
     /// # Errors
-    /// When the device cannot go on.
-    fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>>;
-
-    /// As [`lend`](Self::lend), for pairs among `images` images or among as many of them as can go
-    /// through the trunks at once, at least two.
-    ///
-    /// # Errors
-    /// As [`lend`](Self::lend).
-    fn lend_clique(&mut self, shape: BatchShape, images: usize) -> anyhow::Result<Option<Batch>>;
+    /// When the device cannot continue.
+    fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>>;
 
     /// Images that went through a trunk until now, those of every net counted.
     fn passes(&self) -> u64;
 
-    /// Queues a batch that this evaluator lent. Does not wait for it.
+    /// Queues a batch that was acquired from this evaluator. Does not wait for it.
     ///
     /// # Errors
     /// When the device cannot go on.

@@ -1,16 +1,18 @@
 //! The flow of a run: rows -> decoded images -> batches -> scores -> journal.
 //!
-//! Decoding threads take images in scoring order, and each image a place in a queue before it is
-//! decoded; this thread takes them from there in the same order, puts them into the evaluator's
-//! batches and writes what comes back. One mutex and one bounded channel join them. An early return
-//! drops the channel's receiver, the senders fail, the scope joins: there is no other way to stop.
+//! The feed hands out images in the order of their first use. Decoding threads take them from
+//! there, and each image takes a place in a queue before it is decoded. This thread receives them
+//! in the same order, forms pairs, fills the evaluator's batches and writes what comes back. One
+//! mutex and one bounded channel join them. An early return drops the channel's receiver, the
+//! senders fail, the scope joins: there is no other way to stop.
 //!
-//! Memory: at most 4 decoded images per decoding thread wait here, beside the reference of the
-//! current group, or the clique, and the evaluator's staging buffers.
+//! Memory: at most 4 decoded images per decoding thread wait here, beside the images of the current
+//! group that later pairs need (a reference, or those of an item) and the evaluator's staging
+//! buffers.
 
 mod assemble;
-mod clique;
 mod decode;
+mod feed;
 mod reduce;
 
 use std::sync::Mutex;
@@ -21,9 +23,10 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 
 use self::assemble::Assembler;
-use self::decode::{Feed, decode_all};
+use self::decode::decode_all;
+use self::feed::Feed;
 use self::reduce::Reducer;
-use crate::batch::Row;
+use crate::batch::{Grouping, Row};
 use crate::column::{Column, Value};
 use crate::error::{Failure, Refusal};
 use crate::eval::{Evaluator, Scored};
@@ -60,8 +63,8 @@ pub struct Flow<'a> {
     pub on_error: OnError,
     /// The metric columns.
     pub columns: &'a [Column],
-    /// Whether every two images of an item are a pair, row by row.
-    pub are_cliques: bool,
+    /// Which rows share images.
+    pub grouping: Grouping,
     /// Where the masks of [`crate::metric::Reduction::Masked`] are.
     pub masks: Option<&'a Masks>,
     /// When to end early.
@@ -91,14 +94,16 @@ pub fn run(
     progress: &mut Progress,
 ) -> anyhow::Result<Counts> {
     let mut sorted = Vec::new();
-    let rows = if flow.are_cliques {
-        sorted.extend_from_slice(flow.rows);
-        sorted.sort_unstable();
-        &sorted
-    } else {
-        flow.rows
+    let rows = match flow.grouping {
+        Grouping::Pair | Grouping::Reference => flow.rows,
+        Grouping::Item => {
+            // As the manifest has them: the rows of an item follow each other.
+            sorted.extend_from_slice(flow.rows);
+            sorted.sort_unstable();
+            &sorted
+        }
     };
-    let feed = Mutex::new(Feed::new(flow.manifest, rows, flow.are_cliques)?);
+    let feed = Mutex::new(Feed::new(flow.manifest, flow.rules, rows, flow.grouping)?);
     let Flow { manifest, columns, masks, .. } = *flow;
     let reducer = Reducer { manifest, columns, masks, maps };
     let mut sink = Sink { flow, reducer, journal, progress, counts: Counts::default() };
@@ -106,7 +111,7 @@ pub fn run(
         let (places, queue) = sync_channel(QUEUED_PER_THREAD * flow.threads);
         for _ in 0..flow.threads {
             let (feed, places) = (&feed, places.clone());
-            scope.spawn(move || decode_all(feed, flow.rules, &places));
+            scope.spawn(move || decode_all(feed, &places));
         }
         drop(places); // The loop ends when the last decoder does.
 
@@ -205,11 +210,6 @@ impl Sink<'_> {
         }
         Ok(())
     }
-}
-
-/// Rows that fail before they reach a batch.
-fn failed_rows(rows: &[Row], failure: &Failure) -> Vec<Record> {
-    rows.iter().map(|&row| Record::failed(row, failure.clone())).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::batch::{Batch, BatchShape, Pair};
+use crate::batch::{Batch, BatchShape, Group, Pair};
 use crate::eval::{Distance, Evaluator, Model, Precision, Wait};
 use crate::image::{Depth, Size};
 use crate::image::{Image, Pixels};
@@ -165,8 +165,8 @@ impl Expected {
         let mut distances = vec![None; cases.len()];
         let mut next = 0;
         while next < cases.len() {
-            let lent = evaluator.lend(shape)?;
-            let mut batch: Batch = lent.context("the evaluator lends no staging buffer")?;
+            let acquired = evaluator.acquire(shape, Group::PAIR)?;
+            let mut batch: Batch = acquired.context("the evaluator has no staging buffer")?;
             while next < cases.len() && batch.has_room(2) {
                 let Pair { reference, distorted } = self.cases[cases[next]].pair;
                 let images = self.images(size);
@@ -292,7 +292,7 @@ pub fn rate(evaluator: &mut dyn Evaluator, size: Size, round_s: f64) -> anyhow::
         let started = Instant::now();
         let mut pairs = 0;
         while started.elapsed().as_secs_f64() < round_s || pairs == 0 {
-            while let Some(mut batch) = evaluator.lend(shape)? {
+            while let Some(mut batch) = evaluator.acquire(shape, Group::PAIR)? {
                 while batch.has_room(2) {
                     let reference = batch.push_image(&images[pairs % 2]);
                     let distorted = batch.push_image(&images[2]);

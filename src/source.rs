@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::batch::Grouping;
 use crate::error::{DISK_HINT, Refusal};
 use crate::manifest::{Format, Location, triplets};
 use crate::pairing::{self, Folders, Pairing};
@@ -46,6 +47,15 @@ pub struct Located {
 }
 
 impl Source {
+    /// Which rows of the manifest share images.
+    #[must_use]
+    pub fn grouping(&self) -> Grouping {
+        match self {
+            Source::AllPairs(_) => Grouping::Item,
+            _ => Grouping::Reference,
+        }
+    }
+
     /// Returns the manifest as a file. Unless it is one already, it is written into `spool`.
     ///
     /// # Errors

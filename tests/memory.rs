@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use lpips::batch::Grouping;
 use lpips::column::{Better, Column, Fingerprint, Origin};
 use lpips::eval::fake::FakeEvaluator;
 use lpips::image::Rules;
@@ -146,7 +147,7 @@ fn run(folder: &Path) -> usize {
         threads: 2,
         on_error: OnError::Row,
         columns: &frozen.plan.columns,
-        are_cliques: false,
+        grouping: Grouping::Reference,
         masks: None,
         stop: &Stop::default(),
     };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::batch::Grouping;
 use crate::image::SizePolicy;
 use crate::manifest::Location;
 use crate::masks::Masks;
@@ -39,8 +40,8 @@ fn examine_with(
     fs_err::write(&path, manifest).unwrap();
     let (manifest, faults) = Manifest::examine(Location::of(&path)).unwrap();
     let mut report = Report::of_manifest(&faults, None);
-    let (manifest, are_cliques) = (&manifest, false);
-    let question = Question { manifest, rules, nets, masks, are_cliques, threads: 2 };
+    let (manifest, grouping) = (&manifest, Grouping::Reference);
+    let question = Question { manifest, rules, nets, masks, grouping, threads: 2 };
     report.examine(&question).unwrap();
     report
 }
@@ -229,7 +230,7 @@ fn masks_are_looked_at_as_the_images_are() {
 
 /// Of n images n are decoded and walked, on whichever side of their pairs they are.
 #[test]
-fn work_of_a_clique_counts_each_image_once() {
+fn work_of_an_item_counts_each_image_once() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     for name in ["a", "b", "c", "d"] {
@@ -242,8 +243,8 @@ fn work_of_a_clique_counts_each_image_once() {
     let (manifest, _) = Manifest::examine(Location::of(&path)).unwrap();
     let mut report = Report::default();
     let rules = Rules::default();
-    let (manifest, nets, masks) = (&manifest, &[Net::Alex], None);
-    let question = Question { manifest, rules: &rules, nets, masks, are_cliques: true, threads: 2 };
+    let (manifest, nets, masks, grouping) = (&manifest, &[Net::Alex], None, Grouping::Item);
+    let question = Question { manifest, rules: &rules, nets, masks, grouping, threads: 2 };
     report.examine(&question).unwrap();
     assert_eq!(report.work.values().copied().collect::<Vec<_>>(), [Work { pairs: 6, images: 4 }]);
 }

@@ -13,7 +13,6 @@ use crate::code::Severity;
 use crate::config::Preflight;
 use crate::error::Exit;
 use crate::manifest::Manifest;
-use crate::source::Source;
 use crate::stdout;
 
 /// Prints the report on stdout.
@@ -28,21 +27,20 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let located = source.locate(spool.path())?;
     let (manifest, faults) = Manifest::examine(located.location)?;
     let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
-    let are_cliques = matches!(source, Source::AllPairs(_));
+    let grouping = source.grouping();
     report.examine(&Question {
         manifest: &manifest,
         rules: &rules,
         nets: &nets,
         masks: masks.as_ref(),
-        are_cliques,
+        grouping,
         threads: compute.threads,
     })?;
 
     // The inputs are reported even if weights are missing or the device cannot be used.
     let estimate = models.and_then(|models| {
         let mut evaluator = evaluator::open(models, &compute, !json)?;
-        let job =
-            Job { rules: &rules, threads: compute.threads, rows: manifest.len(), are_cliques };
+        let job = Job { rules: &rules, threads: compute.threads, rows: manifest.len(), grouping };
         match report.scorable {
             0 => Ok(None),
             _ => estimate::estimate(&report, job, &nets, &mut *evaluator).map(Some),

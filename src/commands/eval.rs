@@ -21,7 +21,6 @@ use crate::run::tables::Tables;
 use crate::scheduler;
 use crate::shard::Shard;
 use crate::signals::{Signal, Stop};
-use crate::source::Source;
 use crate::stdout;
 
 /// Runs the job.
@@ -69,7 +68,7 @@ fn score(
         threads: config.job.compute.threads,
         on_error: config.on_error,
         columns: &config.job.columns,
-        are_cliques: matches!(config.job.source, Source::AllPairs(_)),
+        grouping: config.job.source.grouping(),
         masks: config.masks.as_ref(),
         stop,
     };

@@ -4,7 +4,7 @@
 //! within a step, the rows of all images are shared out among `threads` threads. Every element is
 //! computed by one thread in one order, so neither threads nor neighbours change a bit.
 
-mod clique;
+mod capacity;
 mod conv;
 mod direct;
 mod engine;
@@ -29,12 +29,12 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 
-use self::clique::Cost;
+use self::capacity::Cost;
 use self::engine::{Engine, activation_max, images_at_once};
 use self::passes::{Pass, image_bytes};
 use self::team::Team;
 use super::{Description, Evaluator, Model, PairScore, Scored, Wait, Wanted};
-use crate::batch::{Batch, BatchShape, Extent, Staging};
+use crate::batch::{Batch, BatchShape, Group, Grouping, Staging};
 use crate::image::Size;
 use crate::net::Net;
 use crate::net::plan::Plan;
@@ -42,11 +42,11 @@ use crate::net::plan::Plan;
 pub use self::simd::Isa;
 
 /// Batches that may be open or in flight at once.
-const LENT_MAX: usize = 6;
-/// Nor is a clique lent while so many batches are out: they are large.
-const CLIQUES_MAX: usize = 2;
-/// Samples of the images of a batch, nearly, unless `--batch` says otherwise: enough to share what
-/// is read of the weights. Larger batches score no faster, and a job waits for the first and last.
+const BATCHES_MAX: usize = 6;
+/// As above, of items: these are large.
+const ITEM_BATCHES_MAX: usize = 2;
+/// About so many samples make a batch, unless `--batch` sets its size: enough to share what is read
+/// of the weights. Larger batches score no faster, and a job waits for the first and last.
 const BATCH_SAMPLES: usize = 5 * 2 * 3 * 256 * 256;
 
 /// Weights as they were read and as the schemes of convolution transform them, on the average.
@@ -57,7 +57,7 @@ const WEIGHT_COPIES: usize = 4;
 pub struct Config {
     /// Computing threads, at least one.
     pub threads: usize,
-    /// Pairs of a batch at the most; chosen from the size of the images if absent.
+    /// At most so many pairs a batch; chosen from the size of the images if absent.
     pub pairs_max: Option<usize>,
     /// Instruction set; the best that the processor has if absent.
     pub isa: Option<Isa>,
@@ -74,7 +74,7 @@ pub struct CpuEvaluator {
     jobs: Option<Sender<Batch>>,
     done: Receiver<Done>,
     worker: Option<JoinHandle<()>>,
-    lent: usize,
+    acquired: usize,
     in_flight: usize,
     passes: u64,
     spare: VecDeque<Box<dyn Staging>>,
@@ -138,41 +138,51 @@ impl CpuEvaluator {
             jobs: Some(jobs),
             done,
             worker: Some(worker),
-            lent: 0,
+            acquired: 0,
             in_flight: 0,
             passes: 0,
             spare: VecDeque::new(),
         })
     }
 
-    /// Memory of at least `bytes`, unless `lent_max` batches are out.
-    fn staging(&mut self, bytes: usize, lent_max: usize) -> Option<Box<dyn Staging>> {
-        if self.lent >= lent_max {
-            return None;
-        }
-        self.lent += 1;
+    /// Memory of at least `bytes`.
+    fn staging(&mut self, bytes: usize) -> Box<dyn Staging> {
         let fitting = self.spare.iter().position(|staging| staging.bytes().len() >= bytes);
         let spare = fitting.and_then(|index| self.spare.remove(index));
-        Some(spare.unwrap_or_else(|| {
+        spare.unwrap_or_else(|| {
             self.spare.pop_front();
             Box::new(vec![0f32; bytes.div_ceil(size_of::<f32>())])
-        }))
+        })
     }
 
-    /// Images of a clique of `images` that are walked at once.
-    fn clique_images(&self, shape: BatchShape, images: usize) -> usize {
-        let fitting = match self.config.pairs_max {
-            Some(pairs_max) => 2 * pairs_max.max(1),
-            None => self.clique_cost(shape).images_max(),
-        };
-        images.clamp(2, fitting)
+    /// What a batch for `group` holds. One for an item holds as many of its images as are walked at
+    /// once. Otherwise images are what costs, so they bound the pairs, unless `--batch` does; what
+    /// is kept of pairs is bounded, too.
+    fn capacity(&self, shape: BatchShape, group: Group) -> Group {
+        let pairs_max = self.config.pairs_max;
+        match group.grouping {
+            Grouping::Item => {
+                let fitting = match pairs_max {
+                    Some(pairs_max) => 2 * pairs_max.max(1),
+                    None => self.item_cost(shape).images_max(),
+                };
+                let images = group.images.clamp(2, fitting);
+                Group { grouping: Grouping::Item, images, pairs: usize::MAX }
+            }
+            Grouping::Pair | Grouping::Reference => {
+                let chosen = BATCH_SAMPLES.div_ceil(2 * shape.size.samples());
+                let images = 2 * pairs_max.unwrap_or(chosen).max(1);
+                let pairs = pairs_max.unwrap_or(images);
+                Group { grouping: Grouping::Reference, images, pairs }
+            }
+        }
     }
 
-    fn clique_cost(&self, shape: BatchShape) -> Cost {
+    fn item_cost(&self, shape: BatchShape) -> Cost {
         Cost::new(&self.nets, shape, self.config.threads, self.isa)
     }
 
-    /// Of a batch of pairs.
+    /// Of a batch that is not of an item.
     fn activation_bytes(&self, Size { width, height }: Size, images: usize) -> usize {
         let of_nets = self.nets.iter().filter_map(|(net, _)| {
             let plan = Plan::new(net.spec(), height, width).ok()?;
@@ -180,14 +190,6 @@ impl CpuEvaluator {
             Some(bytes * images_at_once(self.activation_max, bytes).min(images))
         });
         of_nets.sum()
-    }
-
-    /// What a batch of `shape` holds at the most. Images are what costs, so they bound the pairs,
-    /// unless `--batch` does; what is kept of pairs is bounded, too.
-    fn batch_max(&self, shape: BatchShape) -> Extent {
-        let chosen = BATCH_SAMPLES.div_ceil(2 * shape.size.samples());
-        let images = 2 * self.config.pairs_max.unwrap_or(chosen).max(1);
-        Extent { images, pairs: self.config.pairs_max.unwrap_or(images) }
     }
 }
 
@@ -211,30 +213,25 @@ impl Evaluator for CpuEvaluator {
         }
     }
 
-    fn memory_bytes(&self, shape: BatchShape, clique: Option<usize>) -> u64 {
+    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64 {
         let weights = self.nets.iter().map(|(net, _)| WEIGHT_COPIES * net.weight_bytes());
-        let images = match clique {
-            Some(images) => self.clique_images(shape, images),
-            None => self.batch_max(shape).images,
+        let capacity = self.capacity(shape, group);
+        let activations = match capacity.grouping {
+            Grouping::Item => self.item_cost(shape).bytes(capacity.images),
+            _ => self.activation_bytes(shape.size, capacity.images),
         };
-        let (lent_max, activations) = match clique {
-            Some(_) => (CLIQUES_MAX, self.clique_cost(shape).bytes(images)),
-            None => (LENT_MAX, self.activation_bytes(shape.size, images)),
-        };
-        let staging = lent_max * images * shape.image_bytes();
+        let staging = batches_max(capacity.grouping) * capacity.images * shape.image_bytes();
         (staging + activations + weights.sum::<usize>()) as u64
     }
 
-    fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
-        let most = self.batch_max(shape);
-        let staging = self.staging(most.images * shape.image_bytes(), LENT_MAX);
-        Ok(staging.map(|staging| Batch::of_groups(shape, staging, most)))
-    }
-
-    fn lend_clique(&mut self, shape: BatchShape, images: usize) -> anyhow::Result<Option<Batch>> {
-        let images = self.clique_images(shape, images);
-        let staging = self.staging(images * shape.image_bytes(), CLIQUES_MAX);
-        Ok(staging.map(|staging| Batch::of_clique(shape, staging, images)))
+    fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
+        if self.acquired >= batches_max(group.grouping) {
+            return Ok(None);
+        }
+        self.acquired += 1;
+        let capacity = self.capacity(shape, group);
+        let staging = self.staging(capacity.images * shape.image_bytes());
+        Ok(Some(Batch::new(shape, staging, capacity)))
     }
 
     fn passes(&self) -> u64 {
@@ -263,13 +260,21 @@ impl Evaluator for CpuEvaluator {
         let Done { scored, staging, passes } = done;
         self.passes += passes;
         self.in_flight -= 1;
-        self.lent -= 1;
+        self.acquired -= 1;
         self.spare.push_back(staging);
         Ok(Some(scored))
     }
 }
 
-/// The processor's name where the system tells it.
+/// At most so many batches are open or in flight.
+fn batches_max(grouping: Grouping) -> usize {
+    match grouping {
+        Grouping::Pair | Grouping::Reference => BATCHES_MAX,
+        Grouping::Item => ITEM_BATCHES_MAX,
+    }
+}
+
+/// The processor's name where the system reports it.
 fn processor() -> String {
     let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("model name"));

@@ -1,8 +1,8 @@
 //! The CUDA evaluator: scores batches on one NVIDIA GPU or several.
 //!
 //! ```text
-//! pipeline --lend/submit--> queue --> a thread per GPU (device): slots, copy and compute streams
-//!          <----collect---- results <-- walk: normalise, conv (cuDNN | cuBLAS), pool, tap, finish
+//! pipeline --acquire/submit--> queue --> a thread per GPU (device): slots, streams
+//!          <------collect------ results <-- walk: normalise, conv (cuDNN | cuBLAS), pool, tap
 //! ```
 //!
 //! [`probe`] finds the libraries and GPUs and never panics; `driver` owns the driver's handles;
@@ -43,7 +43,7 @@ use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rates, resident_rates};
 use self::thread::refusal;
 use super::{ConvChoice, Description, Evaluator, Gpus, Loss, Model, Precision, Scored, Wait};
-use crate::batch::{Batch, BatchShape, Staging};
+use crate::batch::{Batch, BatchShape, Group, Grouping, Staging};
 use crate::error::Refusal;
 
 /// Batches of different sizes that may be open at once in the pipeline.
@@ -121,8 +121,8 @@ pub struct CudaEvaluator {
     losses: Vec<Loss>,
     /// Pairs that were given back.
     pairs_done: usize,
-    lent: usize,
-    lent_max: usize,
+    acquired: usize,
+    acquired_max: usize,
     in_flight: usize,
     passes: u64,
     spare: VecDeque<Box<dyn Staging>>,
@@ -162,8 +162,8 @@ impl CudaEvaluator {
             lost: None,
             losses: Vec::new(),
             pairs_done: 0,
-            lent: 0,
-            lent_max: OPEN_BATCHES + BATCHES_PER_GPU * gpus.len(),
+            acquired: 0,
+            acquired_max: OPEN_BATCHES + BATCHES_PER_GPU * gpus.len(),
             in_flight: 0,
             passes: 0,
             spare: VecDeque::new(),
@@ -205,19 +205,30 @@ impl CudaEvaluator {
         self.pairs_max.unwrap_or(chosen).max(1)
     }
 
-    fn staging_bytes(&self, shape: BatchShape) -> usize {
-        2 * self.pairs_per_batch(shape) * shape.image_bytes()
+    /// What a batch for `group` holds. One for an item holds what fits into a micro-batch; others
+    /// are filled, and cut into micro-batches later.
+    fn capacity(&self, shape: BatchShape, group: Group) -> Group {
+        match group.grouping {
+            Grouping::Item => {
+                let images = group.images.clamp(2, micro_images(shape.size));
+                Group { grouping: Grouping::Item, images, pairs: usize::MAX }
+            }
+            Grouping::Pair | Grouping::Reference => {
+                let pairs = self.pairs_per_batch(shape);
+                Group { grouping: Grouping::Pair, images: 2 * pairs, pairs }
+            }
+        }
     }
 
-    /// Memory for a batch, unless as many are out as may be.
-    fn lend_staging(&mut self, bytes: usize) -> anyhow::Result<Option<Box<dyn Staging>>> {
+    /// Memory for a batch, unless as many are in use as may be.
+    fn acquire_staging(&mut self, bytes: usize) -> anyhow::Result<Option<Box<dyn Staging>>> {
         if self.alive.is_empty() && self.in_flight == 0 {
             return Err(self.no_gpu());
         }
-        if self.alive.is_empty() || self.lent == self.lent_max {
+        if self.alive.is_empty() || self.acquired == self.acquired_max {
             return Ok(None);
         }
-        self.lent += 1;
+        self.acquired += 1;
         Ok(Some(self.staging(bytes)))
     }
 
@@ -243,7 +254,7 @@ impl CudaEvaluator {
             Message::Done { scored, staging, passes } => {
                 self.passes += passes;
                 self.in_flight -= 1;
-                self.lent -= 1;
+                self.acquired -= 1;
                 self.pairs_done += scored.rows.len();
                 self.spare.push_back(staging);
                 Some(scored)
@@ -313,20 +324,14 @@ impl Evaluator for CudaEvaluator {
         }
     }
 
-    fn memory_bytes(&self, shape: BatchShape, clique: Option<usize>) -> u64 {
-        let of_clique = |images: usize| images.min(micro_images(shape.size)) * shape.image_bytes();
-        (self.lent_max * clique.map_or_else(|| self.staging_bytes(shape), of_clique)) as u64
+    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64 {
+        (self.acquired_max * self.capacity(shape, group).images * shape.image_bytes()) as u64
     }
 
-    fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
-        let staging = self.lend_staging(self.staging_bytes(shape))?;
-        Ok(staging.map(|staging| Batch::new(shape, staging, self.pairs_per_batch(shape))))
-    }
-
-    fn lend_clique(&mut self, shape: BatchShape, images: usize) -> anyhow::Result<Option<Batch>> {
-        let images = images.clamp(2, micro_images(shape.size));
-        let staging = self.lend_staging(images * shape.image_bytes())?;
-        Ok(staging.map(|staging| Batch::of_clique(shape, staging, images)))
+    fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
+        let capacity = self.capacity(shape, group);
+        let staging = self.acquire_staging(capacity.images * shape.image_bytes())?;
+        Ok(staging.map(|staging| Batch::new(shape, staging, capacity)))
     }
 
     fn passes(&self) -> u64 {

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use super::{Description, Distance, Evaluator, Scored, Wait};
-use crate::batch::{Batch, BatchShape, Extent};
+use crate::batch::{Batch, BatchShape, Group, Grouping};
 
-/// The distance it gives is the difference of the first samples, as they are stored.
+/// Its distance is the difference of the first samples, as they are stored.
 #[derive(Debug)]
 pub struct FakeEvaluator {
     pairs_max: usize,
@@ -18,7 +18,7 @@ pub struct FakeEvaluator {
 }
 
 impl FakeEvaluator {
-    /// Batches of at most `pairs_max` pairs; at most `buffer_count` of them lent at a time.
+    /// Batches of at most `pairs_max` pairs; at most `buffer_count` of them in use at a time.
     #[must_use]
     pub fn new(pairs_max: usize, buffer_count: usize) -> FakeEvaluator {
         FakeEvaluator {
@@ -36,19 +36,19 @@ impl Evaluator for FakeEvaluator {
         Description { device: "fake".to_owned(), numerics_class: "fake".to_owned() }
     }
 
-    fn memory_bytes(&self, shape: BatchShape, _clique: Option<usize>) -> u64 {
+    fn memory_bytes(&self, shape: BatchShape, _group: Group) -> u64 {
         (self.buffers.len() * 2 * self.pairs_max * shape.image_bytes()) as u64
     }
 
-    fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Option<Batch>> {
+    fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
         let Some(mut buffer) = self.buffers.pop() else { return Ok(None) };
-        buffer.resize((2 * self.pairs_max * shape.image_bytes()).div_ceil(4), 0.0);
-        let most = Extent { images: 2 * self.pairs_max, pairs: self.pairs_max };
-        Ok(Some(Batch::of_groups(shape, Box::new(buffer), most)))
-    }
-
-    fn lend_clique(&mut self, shape: BatchShape, _images: usize) -> anyhow::Result<Option<Batch>> {
-        self.lend(shape)
+        let images = 2 * self.pairs_max;
+        let capacity = match group.grouping {
+            Grouping::Item => Group { grouping: Grouping::Item, images, pairs: usize::MAX },
+            _ => Group { grouping: Grouping::Reference, images, pairs: self.pairs_max },
+        };
+        buffer.resize((images * shape.image_bytes()).div_ceil(4), 0.0);
+        Ok(Some(Batch::new(shape, Box::new(buffer), capacity)))
     }
 
     fn passes(&self) -> u64 {

@@ -1,16 +1,18 @@
-//! Decoded images become batches.
+//! Decoded images become pairs, and pairs become batches.
 //!
-//! Images come in scoring order: a reference is kept while the distorted images of its group come,
-//! and each pair goes into the open batch of its size. A reference is copied into a batch once,
-//! however many of its pairs follow.
+//! Images come in the order of their first use. Each is held until its last pair was formed; each
+//! pair goes into the open batch of its shape, where an image is copied in once, however many of
+//! the pairs there name it.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use anyhow::Context as _;
 
-use super::decode::{Decoded, Part};
-use super::{Flow, Outcomes, PairFacts, failed_rows};
-use crate::batch::{Batch, BatchShape, Extent, Pair, Row};
+use super::decode::Decoded;
+use super::feed::{Edge, Task};
+use super::{Flow, Outcomes, PairFacts};
+use crate::batch::{Batch, BatchShape, Grouping, Pair, Row};
 use crate::code::Code;
 use crate::column::Column;
 use crate::error::Failure;
@@ -20,41 +22,43 @@ use crate::pair;
 use crate::run::journal::Record;
 use crate::signals::Stop;
 
-/// Batches of different shapes that may be open at once; the one that was used least recently is
-/// submitted as it is when another is needed.
-const OPEN_MAX: usize = 4;
+/// Batches of different shapes that may be open at once; when another is needed, the least recently
+/// used one is submitted although it is not full.
+fn open_max(grouping: Grouping) -> usize {
+    match grouping {
+        Grouping::Pair | Grouping::Reference => 4,
+        // Pairs of one shape come together, and these batches are large.
+        Grouping::Item => 1,
+    }
+}
 
-/// The pairs of one reference.
-#[derive(Debug)]
-struct Group {
-    number: u64,
-    reference: Result<Image, Failure>,
-    /// What all of its pairs would bring to a batch.
-    extent: Extent,
+/// An image of the current group that later pairs name, or why there is none.
+struct Held {
+    image: Rc<Result<Image, Failure>>,
+    uses_left: usize,
 }
 
 /// A batch that is being filled.
-#[derive(Debug)]
 struct Open {
     batch: Batch,
-    /// The group whose reference was copied in last, and its image.
-    reference: Option<(u64, usize)>,
+    /// The group of the last pair.
+    group_number: u64,
+    /// Where the images of this group are in the batch.
+    indices: HashMap<u32, usize>,
 }
 
-/// Puts pairs together and hands batches to the evaluator.
+/// Forms pairs and hands batches to the evaluator.
 pub(super) struct Assembler<'a> {
     evaluator: &'a mut dyn Evaluator,
     columns: &'a [Column],
     rules: &'a Rules,
     stop: &'a Stop,
-    /// Of the rows that are in open batches or in flight.
-    facts: HashMap<Row, PairFacts>,
-    /// The current one.
-    group: Option<Group>,
-    /// The images of the current clique until now.
-    clique: Vec<Result<Image, Failure>>,
+    /// By number in the current group.
+    held: HashMap<u32, Held>,
     /// Most recently used last.
     open: Vec<Open>,
+    /// What is known of rows that are in open batches or in flight.
+    facts: HashMap<Row, PairFacts>,
     in_flight: usize,
     outcomes: Outcomes,
 }
@@ -66,36 +70,31 @@ impl<'a> Assembler<'a> {
             columns: flow.columns,
             rules: flow.rules,
             stop: flow.stop,
-            facts: HashMap::new(),
-            group: None,
-            clique: Vec::new(),
+            held: HashMap::new(),
             open: Vec::new(),
+            facts: HashMap::new(),
             in_flight: 0,
             outcomes: Outcomes::default(),
         }
     }
 
-    /// Takes an image; may submit batches and collect scores.
-    pub(super) fn push(&mut self, decoded: Decoded) -> anyhow::Result<()> {
-        let Decoded { group: number, part, image } = decoded;
-        match part {
-            Part::Member { edges, count } => {
-                self.clique.push(image);
-                if self.clique.len() == count {
-                    let images = std::mem::take(&mut self.clique);
-                    self.score_clique(&images, &edges)?;
-                }
+    /// Takes an image and forms the pairs that it completes; may submit batches and collect scores.
+    pub(super) fn push(&mut self, Decoded { task, image }: Decoded) -> anyhow::Result<()> {
+        self.held.insert(task.image, Held { image: Rc::new(image), uses_left: task.uses });
+        for &edge in &task.edges {
+            if self.stop.signal().is_some() {
+                return Ok(());
             }
-            Part::Reference { own_rows, extent } => {
-                let group = Group { number, reference: image, extent };
-                self.pair_with_itself(&group, &own_rows)?;
-                self.group = Some(group);
+            let [reference, distorted] =
+                [self.use_of(edge.reference)?, self.use_of(edge.distorted)?];
+            match (&*reference, &*distorted) {
+                (Ok(reference), Ok(distorted)) => self.pair(&task, edge, reference, distorted)?,
+                (Err(failure), _) | (_, Err(failure)) => self.fail(edge.row, failure.clone()),
             }
-            Part::Distorted { rows } => {
-                let group = self.group.take().context("a group without a reference")?;
-                self.pair(&group, image, &rows)?;
-                self.group = Some(group);
-            }
+        }
+        // No later pair shares an image with these batches, and they are large.
+        if task.group.grouping == Grouping::Item && self.held.is_empty() {
+            self.submit_open()?;
         }
         self.collect(Wait::Poll)
     }
@@ -107,108 +106,79 @@ impl<'a> Assembler<'a> {
 
     /// Drops what is not in flight.
     pub(super) fn abandon(&mut self) {
-        self.clique.clear();
+        self.held.clear();
         self.open.clear();
     }
 
     /// Submits what is open and waits for a batch; true when there is none left.
     pub(super) fn finish_some(&mut self) -> anyhow::Result<bool> {
-        while !self.open.is_empty() {
-            self.submit_oldest()?;
-        }
+        self.submit_open()?;
         self.collect(Wait::Block)?;
         Ok(self.in_flight == 0)
     }
 
+    /// An image of the current group, which is held no longer after its last use.
+    fn use_of(&mut self, image: u32) -> anyhow::Result<Rc<Result<Image, Failure>>> {
+        let held = self.held.get_mut(&image).context("a pair came before its images")?;
+        held.uses_left -= 1;
+        if held.uses_left > 0 {
+            return Ok(Rc::clone(&held.image));
+        }
+        let last = self.held.remove(&image);
+        last.map(|held| held.image).context("an image was dropped before its last use")
+    }
+
+    /// Adds a pair to a batch. Whatever is made of both decoded images at once is made here: after
+    /// its last pair an image is dropped.
     fn pair(
         &mut self,
-        group: &Group,
-        distorted: Result<Image, Failure>,
-        rows: &[Row],
+        task: &Task,
+        edge: Edge,
+        reference: &Image,
+        distorted: &Image,
     ) -> anyhow::Result<()> {
-        if self.stop.signal().is_some() {
-            return Ok(());
-        }
-        let (reference, distorted) = match (&group.reference, &distorted) {
-            (Ok(reference), Ok(distorted)) => (reference, distorted),
-            (Err(failure), _) | (_, Err(failure)) => {
-                self.outcomes.failed.extend(failed_rows(rows, failure));
-                return Ok(());
-            }
-        };
         if reference.size != distorted.size {
-            let failure = self.sizes_differ(reference, distorted);
-            self.outcomes.failed.extend(failed_rows(rows, &failure));
+            let message = pair::sizes_differ(self.rules, reference.size, distorted.size);
+            self.fail(edge.row, Failure::new(Code::Size, message));
             return Ok(());
         }
         let shape = pair::shape(reference.size, reference.depth(), distorted.depth());
-        for &row in rows {
-            self.note_facts(row, reference, distorted);
-            let mut open = self.open(shape, group, 2)?;
-            let reference = open.reference_of(group.number, reference);
-            let distorted = open.batch.push_image(distorted);
-            open.batch.push_pair(row, Pair { reference, distorted });
-            self.open.push(open);
-        }
+        let mut open = self.open(shape, task, edge)?;
+        let pair = Pair {
+            reference: open.index_of(edge.reference, reference),
+            distorted: open.index_of(edge.distorted, distorted),
+        };
+        open.batch.push_pair(edge.row, pair);
+        self.open.push(open);
+        self.facts.insert(edge.row, PairFacts::of(self.columns, reference, distorted));
         Ok(())
     }
 
-    fn pair_with_itself(&mut self, group: &Group, rows: &[Row]) -> anyhow::Result<()> {
-        for &row in rows {
-            match &group.reference {
-                Ok(image) => {
-                    let shape = pair::shape(image.size, image.depth(), image.depth());
-                    self.facts.insert(row, PairFacts::of(self.columns, image, image));
-                    let mut open = self.open(shape, group, 1)?;
-                    let index = open.reference_of(group.number, image);
-                    open.batch.push_pair(row, Pair { reference: index, distorted: index });
-                    self.open.push(open);
-                }
-                Err(failure) => self.outcomes.failed.extend(failed_rows(&[row], failure)),
-            }
-        }
-        Ok(())
+    fn fail(&mut self, row: Row, failure: Failure) {
+        self.outcomes.failed.push(Record::failed(row, failure));
     }
 
-    /// Takes out the open batch of `shape`, or a new one, with room for a pair of `group` that
-    /// brings `images` images (one fewer if the group's reference is already there). The caller
-    /// puts it back.
-    fn open(&mut self, shape: BatchShape, group: &Group, images: usize) -> anyhow::Result<Open> {
+    /// Takes out the open batch of `shape`, or a new one, with room for `edge`. The caller puts it
+    /// back.
+    fn open(&mut self, shape: BatchShape, task: &Task, edge: Edge) -> anyhow::Result<Open> {
         if let Some(index) = self.open.iter().position(|open| open.batch.shape() == shape) {
-            let open = self.open.remove(index);
-            let is_begun = open.reference.is_some_and(|(of, _)| of == group.number);
-            let may_begin = is_begun || !open.batch.would_cut(group.extent);
-            if may_begin && open.batch.has_room(images - usize::from(is_begun)) {
+            let mut open = self.open.remove(index);
+            if open.begin_or_continue(task) && open.has_room(edge) {
                 return Ok(open);
             }
-            self.submit(open)?;
+            self.submit(open.batch)?;
         }
-        while self.open.len() >= OPEN_MAX {
+        while self.open.len() >= open_max(task.group.grouping) {
             self.submit_oldest()?;
         }
-        Ok(Open { batch: self.lend(shape)?, reference: None })
+        let batch = self.acquire(shape, task)?;
+        Ok(Open { batch, group_number: task.group_number, indices: HashMap::new() })
     }
 
-    /// An empty batch of pairs, as soon as there is one.
-    fn lend(&mut self, shape: BatchShape) -> anyhow::Result<Batch> {
-        self.lent(|evaluator| evaluator.lend(shape))
-    }
-
-    /// An empty batch for pairs among `images` images or fewer, as soon as there is one.
-    pub(super) fn lend_clique(
-        &mut self,
-        shape: BatchShape,
-        images: usize,
-    ) -> anyhow::Result<Batch> {
-        self.lent(|evaluator| evaluator.lend_clique(shape, images))
-    }
-
-    fn lent(
-        &mut self,
-        lend: impl Fn(&mut dyn Evaluator) -> anyhow::Result<Option<Batch>>,
-    ) -> anyhow::Result<Batch> {
+    /// An empty batch, as soon as there is one.
+    fn acquire(&mut self, shape: BatchShape, task: &Task) -> anyhow::Result<Batch> {
         loop {
-            if let Some(batch) = lend(self.evaluator)? {
+            if let Some(batch) = self.evaluator.acquire(shape, task.group)? {
                 return Ok(batch);
             }
             if self.in_flight > 0 {
@@ -219,35 +189,20 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// Keeps what is known of a row until its scores come.
-    pub(super) fn note_facts(&mut self, row: Row, reference: &Image, distorted: &Image) {
-        self.facts.insert(row, PairFacts::of(self.columns, reference, distorted));
-    }
-
-    /// Whether no further batch is to be started.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stop.signal().is_some()
-    }
-
-    pub(super) fn sizes_differ(&self, reference: &Image, distorted: &Image) -> Failure {
-        Failure::new(Code::Size, pair::sizes_differ(self.rules, reference.size, distorted.size))
-    }
-
-    pub(super) fn fail(&mut self, records: Vec<Record>) {
-        self.outcomes.failed.extend(records);
+    fn submit_open(&mut self) -> anyhow::Result<()> {
+        while !self.open.is_empty() {
+            self.submit_oldest()?;
+        }
+        Ok(())
     }
 
     fn submit_oldest(&mut self) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.open.is_empty(), "the evaluator lends no staging buffer");
+        anyhow::ensure!(!self.open.is_empty(), "the evaluator has no staging buffer");
         let oldest = self.open.remove(0);
-        self.submit(oldest)
+        self.submit(oldest.batch)
     }
 
-    fn submit(&mut self, open: Open) -> anyhow::Result<()> {
-        self.submit_batch(open.batch)
-    }
-
-    pub(super) fn submit_batch(&mut self, batch: Batch) -> anyhow::Result<()> {
+    fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
         self.evaluator.submit(batch)?;
         self.in_flight += 1;
         self.collect(Wait::Poll)
@@ -259,7 +214,8 @@ impl<'a> Assembler<'a> {
         while self.in_flight > 0 {
             let Some(scored) = self.evaluator.collect(wait)? else { break };
             self.in_flight -= 1;
-            let facts = scored.rows.iter().filter_map(|row| self.facts.remove(row)).collect();
+            let facts = scored.rows.iter().map(|row| self.facts.remove(row));
+            let facts = facts.collect::<Option<_>>().context("a row was scored twice")?;
             self.outcomes.scored.push((scored, facts));
             wait = Wait::Poll;
         }
@@ -268,15 +224,31 @@ impl<'a> Assembler<'a> {
 }
 
 impl Open {
-    /// The index of `group`'s reference in this batch, which is copied in if it is not there.
-    fn reference_of(&mut self, group: u64, image: &Image) -> usize {
-        match self.reference {
-            Some((of, index)) if of == group => index,
-            _ => {
-                let index = self.batch.push_image(image);
-                self.reference = Some((group, index));
-                index
+    /// Whether pairs of the task's group may be added: of a group that is here already, or of one
+    /// that is not cut by beginning here.
+    fn begin_or_continue(&mut self, task: &Task) -> bool {
+        if self.group_number != task.group_number {
+            if self.batch.would_cut(task.group) {
+                return false;
             }
+            self.group_number = task.group_number;
+            self.indices.clear();
         }
+        true
+    }
+
+    /// Whether the pair fits, with those of its images that are not here yet.
+    fn has_room(&self, Edge { reference, distorted, .. }: Edge) -> bool {
+        let is_new = |image: u32| usize::from(!self.indices.contains_key(&image));
+        let new = match reference == distorted {
+            true => is_new(reference),
+            false => is_new(reference) + is_new(distorted),
+        };
+        self.batch.has_room(new)
+    }
+
+    /// The index of an image in the batch, into which it is copied if it is not here yet.
+    fn index_of(&mut self, number: u32, image: &Image) -> usize {
+        *self.indices.entry(number).or_insert_with(|| self.batch.push_image(image))
     }
 }

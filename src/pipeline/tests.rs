@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
-use crate::batch::Pair;
+use crate::batch::{Batch, BatchShape, Group, Pair};
 use crate::code::Code;
+use crate::eval::Scored;
 use crate::eval::fake::FakeEvaluator;
 use crate::manifest::Location;
 use crate::progress::{Style, Verbosity};
@@ -33,9 +34,9 @@ fn run_fake(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvalua
     run_until(folder, manifest, threads, fake, &Stop::default())
 }
 
-/// As `run_fake`, with rows of one item as cliques.
-fn run_cliques(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvaluator) -> Outcome {
-    run_grouped(folder, manifest, true, threads, fake, &Stop::default())
+/// As `run_fake`, with pairs among all images of an item.
+fn run_items(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvaluator) -> Outcome {
+    run_grouped(folder, manifest, Grouping::Item, threads, fake, &Stop::default())
 }
 
 fn run_until(
@@ -45,13 +46,13 @@ fn run_until(
     fake: &mut dyn Evaluator,
     stop: &Stop,
 ) -> Outcome {
-    run_grouped(folder, manifest, false, threads, fake, stop)
+    run_grouped(folder, manifest, Grouping::Reference, threads, fake, stop)
 }
 
 fn run_grouped(
     folder: &Path,
     manifest: &str,
-    are_cliques: bool,
+    grouping: Grouping,
     threads: usize,
     fake: &mut dyn Evaluator,
     stop: &Stop,
@@ -73,7 +74,7 @@ fn run_grouped(
         threads,
         on_error: OnError::Row,
         columns: &frozen.plan.columns,
-        are_cliques,
+        grouping,
         masks: None,
         stop,
     };
@@ -237,26 +238,16 @@ impl Evaluator for StopsAt {
     fn describe(&self) -> crate::eval::Description {
         self.fake.describe()
     }
-    fn memory_bytes(&self, shape: crate::batch::BatchShape, clique: Option<usize>) -> u64 {
-        self.fake.memory_bytes(shape, clique)
+    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64 {
+        self.fake.memory_bytes(shape, group)
     }
-    fn lend(
-        &mut self,
-        shape: crate::batch::BatchShape,
-    ) -> anyhow::Result<Option<crate::batch::Batch>> {
-        self.fake.lend(shape)
-    }
-    fn lend_clique(
-        &mut self,
-        shape: crate::batch::BatchShape,
-        images: usize,
-    ) -> anyhow::Result<Option<crate::batch::Batch>> {
-        self.fake.lend_clique(shape, images)
+    fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
+        self.fake.acquire(shape, group)
     }
     fn passes(&self) -> u64 {
         self.fake.passes()
     }
-    fn submit(&mut self, batch: crate::batch::Batch) -> anyhow::Result<()> {
+    fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
         self.fake.submit(batch)?;
         if self.fake.batches.len() == self.batch {
             self.stop.request();
@@ -306,7 +297,7 @@ fn all_pairs_of_n_images_are_n_images_if_a_batch_holds_them() {
     for threads in [1, 3] {
         // Room for eight images; more pairs than a batch of pairs would have.
         let mut fake = FakeEvaluator::new(4, 2);
-        let outcome = run_cliques(folder.path(), &manifest, threads, &mut fake);
+        let outcome = run_items(folder.path(), &manifest, threads, &mut fake);
         assert_eq!(outcome.result.unwrap().scored, 21);
         assert_eq!(fake.batches, [(7, 21)]);
         let mut row = 0;
@@ -321,11 +312,11 @@ fn all_pairs_of_n_images_are_n_images_if_a_batch_holds_them() {
 }
 
 #[test]
-fn larger_cliques_are_cut_into_batches_and_lose_no_pair() {
+fn larger_items_are_cut_into_batches_and_lose_no_pair() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = all_pairs(folder.path(), 30, true) + "gone.pgm,0.pgm,set,gone\n";
     let mut fake = FakeEvaluator::new(4, 2);
-    let outcome = run_cliques(folder.path(), &manifest, 2, &mut fake);
+    let outcome = run_items(folder.path(), &manifest, 2, &mut fake);
     let counts = outcome.result.unwrap();
     assert_eq!((counts.scored, outcome.records.len()), (435, 436));
     assert_eq!(outcome.records[&435].failure.as_ref().unwrap().code, Code::Missing);

@@ -7,7 +7,7 @@
 //!
 //! CUDA runs on the stand-ins of tests/fake_cuda; on the machine's own GPU with LPIPS_REQUIRE_CUDA=1.
 
-use lpips::batch::{BatchShape, Pair};
+use lpips::batch::{BatchShape, Group, Pair};
 use lpips::eval::cpu::{self, CpuEvaluator, Isa};
 use lpips::eval::cuda::{self, CudaEvaluator};
 use lpips::eval::{
@@ -96,7 +96,7 @@ fn image(case: &Case, seed: u64) -> Image {
 /// Scores [`PAIRS`] in one batch: for every pair, its distances by every model.
 fn score(evaluator: &mut dyn Evaluator, images: &[Image]) -> Vec<Vec<Distance>> {
     let shape = BatchShape { size: images[0].size, depth: images[0].depth() };
-    let mut batch = evaluator.lend(shape).unwrap().expect("a free staging buffer");
+    let mut batch = evaluator.acquire(shape, Group::PAIR).unwrap().expect("a free staging buffer");
     for image in images {
         batch.push_image(image);
     }

@@ -10,8 +10,9 @@ mod kernels;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod all_pairs;
 mod allocations;
-mod cliques;
+
 mod conformance;
 mod faults;
 mod job;

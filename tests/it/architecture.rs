@@ -70,7 +70,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["eval", "image", "metric", "net", "pipeline", "progress", "shard"]),
-    ("source", &["error", "manifest", "pairing"]),
+    ("source", &["batch", "error", "manifest", "pairing"]),
     ("fetch", &["hash"]),
     ("check", &["batch", "code", "error", "image", "manifest", "masks", "net", "pair", "pairing"]),
     ("pairing", &["batch", "code", "error", "suggest"]),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use lpips::batch::{Batch, BatchShape, Pair};
+use lpips::batch::{Batch, BatchShape, Group, Pair};
 use lpips::eval::{Evaluator, Model, PairScore, Wait};
 use lpips::image::{self, Image};
 use lpips::net::Net;
@@ -84,7 +84,8 @@ pub(crate) fn score(evaluator: &mut dyn Evaluator, pairs: &[(&Image, &Image)]) -
     let mut scores = vec![PairScore::new(); pairs.len()];
     let mut next = 0;
     while next < pairs.len() {
-        let mut batch: Batch = evaluator.lend(shape).unwrap().expect("a free staging buffer");
+        let mut batch: Batch =
+            evaluator.acquire(shape, Group::PAIR).unwrap().expect("a free staging buffer");
         while next < pairs.len() && batch.has_room(2) {
             let reference = batch.push_image(pairs[next].0);
             let distorted = batch.push_image(pairs[next].1);

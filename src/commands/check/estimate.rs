@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::batch::{BatchShape, Pair};
+use crate::batch::{BatchShape, Group, Grouping, Pair};
 use crate::check::Report;
 use crate::eval::{Evaluator, Wait};
 use crate::image::{self, Depth, Image, Pixels, Rules, Size};
@@ -34,7 +34,7 @@ pub(super) struct Job<'a> {
     pub(super) threads: usize,
     pub(super) rows: usize,
     /// See [`crate::check::Question`].
-    pub(super) are_cliques: bool,
+    pub(super) grouping: Grouping,
 }
 
 /// Times the device and the decoders on a small amount of work, and scales it to the job.
@@ -58,10 +58,12 @@ pub(super) fn estimate(
         let pixels = (shape.size.width * shape.size.height) as f64;
         let per_image = flops(shape.size) * seconds_per_flop + pixels * seconds_per_pixel;
         seconds += work.images as f64 * per_image;
-        let clique = job.are_cliques.then_some(work.images as usize);
-        let waiting = (DECODED_PER_THREAD * job.threads + clique.unwrap_or(0)) as u64;
+        let (images, pairs) = (work.images as usize, work.pairs as usize);
+        let group = Group { grouping: job.grouping, images, pairs };
+        let held = if job.grouping == Grouping::Item { images } else { 0 };
+        let waiting = (DECODED_PER_THREAD * job.threads + held) as u64;
         let waiting = waiting * shape.image_bytes() as u64;
-        memory_bytes = memory_bytes.max(evaluator.memory_bytes(*shape, clique) + waiting);
+        memory_bytes = memory_bytes.max(evaluator.memory_bytes(*shape, group) + waiting);
     }
     memory_bytes += 64 * job.rows as u64;
     Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes })
@@ -74,7 +76,7 @@ fn time_pair(size: Size, evaluator: &mut dyn Evaluator) -> anyhow::Result<f64> {
     let mut seconds = 0.0;
     for _ in 0..2 {
         let shape = BatchShape { size, depth: Depth::U8 };
-        let batch = evaluator.lend(shape)?;
+        let batch = evaluator.acquire(shape, Group::PAIR)?;
         let mut batch = batch.ok_or_else(|| anyhow::anyhow!("no staging buffer is free"))?;
         while batch.pairs().len() < TIMED_PAIRS && batch.has_room(2) {
             let (reference, distorted) = (batch.push_image(&image), batch.push_image(&image));

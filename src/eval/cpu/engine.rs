@@ -10,7 +10,7 @@ use super::stage::Stage;
 use super::tap::Comparison;
 use super::team::Team;
 use super::tensor::{Geometry, Layout, Tensor};
-use crate::batch::{Batch, Pair};
+use crate::batch::{Batch, Grouping, Pair};
 use crate::eval::chunk::{Chunk, take_groups};
 use crate::eval::{Affine, Distance, Model, Unscored};
 use crate::image::Size;
@@ -77,10 +77,10 @@ impl Engine {
             },
         };
         let passes = Pass::all(&plan, self.net.spec(), self.isa);
-        // The memory for all images of a clique was planned when the batch was handed out.
-        let image_max = match batch.is_clique() {
-            true => usize::MAX,
-            false => images_at_once(self.activation_max, image_bytes(&plan, &passes)),
+        let image_max = match batch.grouping() {
+            // The capacity of such a batch allows for the activations of all its images.
+            Grouping::Item => usize::MAX,
+            _ => images_at_once(self.activation_max, image_bytes(&plan, &passes)),
         };
         let mut distances = Vec::with_capacity(batch.pairs().len());
         let mut rest = batch.pairs();

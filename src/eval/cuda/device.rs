@@ -19,7 +19,7 @@ use super::open_batch::{OpenBatch, ScoringPass};
 use super::queue::{Message, Opened, Queue};
 use super::walk::{MicroBatch, Resources};
 use super::{ConvEngine, Settings};
-use crate::batch::{Batch, BatchShape, Pair};
+use crate::batch::{Batch, BatchShape, Grouping, Pair};
 use crate::eval::chunk::{Chunk, take_chunk};
 use crate::eval::{Model, PairScore, Precision, Scored};
 use crate::image::Depth;
@@ -152,9 +152,9 @@ impl Device {
         pass: ScoringPass,
     ) -> Result<(), Fault> {
         let batch = &self.open_batch(number).batch;
-        let (shape, is_clique) = (batch.shape(), batch.is_clique());
+        let (shape, grouping) = (batch.shape(), batch.grouping());
         let prepared =
-            self.with_less_memory(shape, |device| device.prepare(shape, is_clique, pass))?;
+            self.with_less_memory(shape, |device| device.prepare(shape, grouping, pass))?;
         if prepared.nets.iter().all(Result::is_err) {
             // Nothing to compute.
             for pair in pairs {
@@ -213,7 +213,7 @@ impl Device {
     pub(super) fn prepare(
         &mut self,
         shape: BatchShape,
-        is_clique: bool,
+        grouping: Grouping,
         pass: ScoringPass,
     ) -> Result<Rc<PreparedSize>, Fault> {
         if pass == ScoringPass::Rescore && self.fp32_nets.is_none() {
@@ -226,7 +226,7 @@ impl Device {
             _ => &mut self.nets,
         };
         let (on, total_bytes) = ((&self.kernels, &self.compute), self.gpu.total_bytes);
-        let prepared = nets.shape((shape.size, is_clique), &*self.engine, on, total_bytes)?;
+        let prepared = nets.shape((shape.size, grouping), &*self.engine, on, total_bytes)?;
         let pixels = prepared.capacity.images * shape.image_bytes();
         let needs = self.needs.max(Needs { pixels, ..prepared.needs });
         let has_slots = !(self.slots.is_empty() && self.in_flight.is_empty());
@@ -272,7 +272,7 @@ impl Device {
         }
         if self.slots.is_empty() {
             let batch = &self.open_batch(number).batch;
-            self.prepare(batch.shape(), batch.is_clique(), pass)?;
+            self.prepare(batch.shape(), batch.grouping(), pass)?;
         }
         let Some(slot) = self.slots.pop() else {
             return Err(Fault::new("a micro-batch", "no slot", FaultKind::Fatal));

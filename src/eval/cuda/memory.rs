@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::driver::{Context, DeviceBuffer, Event, Fault, Pinned, Stream};
-use crate::batch::Batch;
+use crate::batch::{Batch, Grouping};
 use crate::eval::chunk::Chunk;
 use crate::image::Size;
 use crate::net::plan::BUFFERS;
@@ -29,9 +29,9 @@ pub fn micro_images(size: Size) -> usize {
     (fitting / 2 * 2).clamp(2, MICRO_IMAGES_MAX)
 }
 
-/// Limit for the results of a clique's pairs in each slot, in bytes, unless one pair for each image
+/// Limit for the results of an item's pairs in each slot, in bytes, unless one pair for each image
 /// needs more.
-const CLIQUE_RESULT_BYTES: usize = 64 << 20;
+const ITEM_RESULT_BYTES: usize = 64 << 20;
 
 /// Images and pairs that a micro-batch has capacity for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,11 +41,14 @@ pub(super) struct Capacity {
 }
 
 impl Capacity {
-    /// In a clique every two images may be a pair. `pair_bytes` is the size of one pair's results.
-    pub(super) fn new(size: Size, is_clique: bool, pair_bytes: usize) -> Capacity {
+    /// Every two images of an item may be a pair. `pair_bytes` is the size of one pair's results.
+    pub(super) fn new(size: Size, grouping: Grouping, pair_bytes: usize) -> Capacity {
         let images = micro_images(size);
-        let fitting = CLIQUE_RESULT_BYTES / pair_bytes.max(1);
-        let pairs = if is_clique { fitting.min(images * (images - 1) / 2) } else { images };
+        let fitting = ITEM_RESULT_BYTES / pair_bytes.max(1);
+        let pairs = match grouping {
+            Grouping::Pair | Grouping::Reference => images,
+            Grouping::Item => fitting.min(images * (images - 1) / 2),
+        };
         Capacity { images, pairs: pairs.max(images) }
     }
 }
@@ -231,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clique_has_room_for_all_pairs_whose_results_are_small() {
+    fn an_item_has_room_for_all_pairs_whose_results_are_small() {
         let size = Size { width: 256, height: 256 };
-        let pairs = |is_clique, pair_bytes| Capacity::new(size, is_clique, pair_bytes).pairs;
-        assert_eq!(pairs(false, 256), 32);
-        assert_eq!(pairs(true, 256), 32 * 31 / 2);
-        assert_eq!(pairs(true, 1 << 20), 64);
-        assert_eq!(pairs(true, 1 << 30), 32);
+        let pairs = |grouping, pair_bytes| Capacity::new(size, grouping, pair_bytes).pairs;
+        assert_eq!(pairs(Grouping::Pair, 256), 32);
+        assert_eq!(pairs(Grouping::Item, 256), 32 * 31 / 2);
+        assert_eq!(pairs(Grouping::Item, 1 << 20), 64);
+        assert_eq!(pairs(Grouping::Item, 1 << 30), 32);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::kernels::Kernels;
 use super::memory::{Capacity, Needs};
 use super::parameters::Parameters;
 use super::walk::{MicroBatch, Prepared, Resources};
+use crate::batch::Grouping;
 use crate::eval::{Model, Precision, Unscored};
 use crate::image::Size;
 
@@ -20,8 +21,7 @@ const SIZES_MAX: usize = 64;
 pub(super) struct Nets {
     pub(super) precision: Precision,
     pub(super) parameters: Vec<Parameters>,
-    /// By size, and by whether it is for cliques.
-    sizes: HashMap<(Size, bool), Rc<PreparedSize>>,
+    sizes: HashMap<(Size, Grouping), Rc<PreparedSize>>,
 }
 
 /// Everything that is prepared for images of one size.
@@ -48,23 +48,23 @@ impl Nets {
         Ok(Nets { precision, parameters, sizes: HashMap::new() })
     }
 
-    /// What is prepared for images of `size`, in cliques or in pairs. Pairs of a size that needs
+    /// What is prepared for images of `size`, in batches of this grouping. Pairs of a size that needs
     /// more than the device's `total_bytes` get no score.
     pub(super) fn shape(
         &mut self,
-        (size, is_clique): (Size, bool),
+        (size, grouping): (Size, Grouping),
         engine: &dyn Engine,
         on: (&Kernels, &Stream),
         total_bytes: u64,
     ) -> Result<Rc<PreparedSize>, Fault> {
-        if let Some(shape) = self.sizes.get(&(size, is_clique)) {
+        if let Some(shape) = self.sizes.get(&(size, grouping)) {
             return Ok(Rc::clone(shape));
         }
         if self.sizes.len() >= SIZES_MAX {
             self.sizes.clear();
         }
         let pair_bytes = self.parameters.iter().map(|parameters| parameters.pair_bytes(size)).sum();
-        let capacity = Capacity::new(size, is_clique, pair_bytes);
+        let capacity = Capacity::new(size, grouping, pair_bytes);
         let indices = size_of::<u32>() * 2 * capacity.pairs;
         let mut needs = Needs { indices, ..Needs::default() };
         let mut nets = Vec::new();
@@ -84,7 +84,7 @@ impl Nets {
             nets.push(prepared);
         }
         let shape = Rc::new(PreparedSize { capacity, nets, needs, is_rehearsed: Cell::new(false) });
-        self.sizes.insert((size, is_clique), Rc::clone(&shape));
+        self.sizes.insert((size, grouping), Rc::clone(&shape));
         Ok(shape)
     }
 

@@ -94,12 +94,13 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::BatchShape;
+    use crate::batch::{BatchShape, Group};
     use crate::image::{Depth, Size};
 
     fn batch(pairs_max: usize) -> Batch {
         let shape = BatchShape { size: Size { width: 1, height: 1 }, depth: Depth::U8 };
-        Batch::new(shape, Box::new(vec![0f32; 2]), pairs_max)
+        let capacity = Group { pairs: pairs_max, ..Group::PAIR };
+        Batch::new(shape, Box::new(vec![0f32; 2]), capacity)
     }
 
     fn room(batch: &Batch) -> String {

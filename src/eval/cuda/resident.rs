@@ -11,7 +11,7 @@ use super::open_batch::ScoringPass;
 use super::probe::Probe;
 use super::thread::refusal;
 use super::{Config, Settings};
-use crate::batch::{Batch, BatchShape, Pair};
+use crate::batch::{Batch, BatchShape, Group, Grouping, Pair};
 use crate::eval::Model;
 use crate::image::{Depth, Size};
 use crate::image::{Image, Pixels};
@@ -53,10 +53,11 @@ pub fn resident_rates(
 impl Device {
     fn resident_rates(&mut self, size: Size, round_s: f64) -> Result<Rates, Fault> {
         let shape = BatchShape { size, depth: Depth::U8 };
-        let prepared = self.prepare(shape, false, ScoringPass::First)?;
+        let prepared = self.prepare(shape, Grouping::Pair, ScoringPass::First)?;
         let images = prepared.capacity.images;
         let staging = vec![0f32; (images * shape.image_bytes()).div_ceil(size_of::<f32>())];
-        let mut batch = Batch::new(shape, Box::new(staging), images / 2);
+        let capacity = Group { grouping: Grouping::Pair, images, pairs: images / 2 };
+        let mut batch = Batch::new(shape, Box::new(staging), capacity);
         for index in 0..images {
             let factor = 31 + index % 8;
             let samples = (0..size.samples()).map(|at| (at * factor % 251) as u8).collect();

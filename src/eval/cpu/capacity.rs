@@ -1,4 +1,4 @@
-//! The number of images of a clique that are walked at once. All pairs of them are compared while
+//! The number of images of an item that are walked at once. All pairs of them are compared while
 //! the activations of all are in memory, so that each image goes through the trunk once.
 
 use super::host_memory::available_bytes;
@@ -14,14 +14,14 @@ use crate::net::plan::{Plan, Shape};
 /// Largest number of images, unless `--batch` sets another: more of them save little, and no row is
 /// saved before all pairs of a batch are compared.
 const IMAGES_MAX: usize = 256;
-/// A clique takes at most 1/4 of the memory that is available.
+/// The images of an item take at most 1/4 of the memory that is available.
 const AVAILABLE_PARTS: u64 = 4;
 /// It also takes at most this many bytes.
 const BYTES_MAX: u64 = 4 << 30;
 /// Bytes of a pair other than its maps: distances, its record, and the facts about its files.
 const PAIR_BYTES: usize = 1 << 10;
 
-/// Bytes that a clique takes for each image and for each pair.
+/// Bytes that an item takes for each image and for each pair.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cost {
     image: usize,
@@ -45,7 +45,7 @@ impl Cost {
         self.images(bytes).clamp(2, IMAGES_MAX)
     }
 
-    /// Bytes of a clique of so many images.
+    /// Bytes of so many images.
     pub(super) fn bytes(self, images: usize) -> usize {
         images * self.image + images * images / 2 * self.pair
     }
@@ -80,7 +80,7 @@ mod tests {
     use crate::image::{Depth, Size};
 
     #[test]
-    fn the_largest_clique_fits_and_a_larger_one_does_not() {
+    fn the_largest_item_fits_and_a_larger_one_does_not() {
         for (image, pair, bytes) in [(1000, 1000, 1 << 30), (22_000_000, 350_000, 4 << 30)] {
             let cost = Cost { image, pair };
             let count = cost.images(bytes);
