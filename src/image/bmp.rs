@@ -131,7 +131,7 @@ impl Start {
         }
         let layout = fields.layout(&mut reader)?;
         if offset == 0 {
-            offset = reader.position()?;
+            offset = reader.position();
         }
         let is_top_down = fields.is_top_down;
         let stride =

@@ -95,7 +95,7 @@ impl Start {
             _ => Palette::new((0..=255).map(|grey| [grey; 3])),
         };
         let is_interlaced = flags & 0x40 != 0;
-        let offset = reader.position()?;
+        let offset = reader.position();
         Ok(Start {
             canvas,
             left,

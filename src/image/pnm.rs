@@ -82,15 +82,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Samples, Reason> {
     if white > 255 {
         return Ok(Samples::U16(Raster { size, channels, values: samples }, white));
     }
-    // Rounded as PIL does.
-    let unit = 255.0 / f64::from(white);
-    let scaled: Vec<u8> = (0..=white)
-        .map(|sample| {
-            let exact = f64::from(sample) / f64::from(white) * 255.0;
-            debug_assert!((exact - f64::from(sample) * unit).abs() < 1e-9);
-            exact.round_ties_even() as u8
-        })
-        .collect();
+    // The operations are those of PIL.
+    let scale = |sample| (f64::from(sample) / f64::from(white) * 255.0).round_ties_even() as u8;
+    let scaled: Vec<u8> = (0..=white).map(scale).collect();
     let values = samples.into_iter().map(|sample| scaled[usize::from(sample)]).collect();
     Ok(Samples::U8(Raster { size, channels, values }))
 }
@@ -112,7 +106,7 @@ impl Start {
         let is_bits = matches!(coding, Coding::TextBits | Coding::Bits);
         let white = if is_bits { 1 } else { white(number(&mut reader)?)? };
         let size = Size { width, height };
-        Ok(Start { size, channels, coding, white, offset: reader.position()? })
+        Ok(Start { size, channels, coding, white, offset: reader.position() })
     }
 
     /// PAM names its fields, one in a line.
@@ -152,7 +146,7 @@ impl Start {
             return Err(damaged(FORMAT, format_args!("MAXVAL {white} of bits")));
         }
         let size = Size { width, height };
-        Ok(Start { size, channels, coding: Coding::Bytes, white, offset: reader.position()? })
+        Ok(Start { size, channels, coding: Coding::Bytes, white, offset: reader.position() })
     }
 }
 
@@ -166,9 +160,9 @@ fn white(maximum: usize) -> Result<u16, Reason> {
 /// The next number of a header. One character of white space follows it; comments are left out.
 fn number(reader: &mut Reader<impl Read + Seek>) -> Result<usize, Reason> {
     let mut word = Vec::new();
-    while word.len() <= WORD_LEN_MAX && reader.position()? < HEADER_LEN_MAX {
-        match reader.byte()? {
-            b'#' => while !matches!(reader.byte()?, b'\r' | b'\n') {},
+    while word.len() <= WORD_LEN_MAX {
+        match byte(reader)? {
+            b'#' => while !matches!(byte(reader)?, b'\r' | b'\n') {},
             byte if is_space(byte) => {
                 if !word.is_empty() {
                     return decimal(&word);
@@ -182,13 +176,20 @@ fn number(reader: &mut Reader<impl Read + Seek>) -> Result<usize, Reason> {
 
 fn line(reader: &mut Reader<impl Read + Seek>) -> Result<String, Reason> {
     let mut line = Vec::new();
-    while reader.position()? < HEADER_LEN_MAX {
-        match reader.byte()? {
+    loop {
+        match byte(reader)? {
             b'\n' => return Ok(String::from_utf8_lossy(&line).trim().to_owned()),
             byte => line.push(byte),
         }
     }
-    Err(damaged(FORMAT, "its header has no end"))
+}
+
+/// The next byte of a header, which must end somewhere.
+fn byte(reader: &mut Reader<impl Read + Seek>) -> Result<u8, Reason> {
+    if reader.position() > HEADER_LEN_MAX {
+        return Err(damaged(FORMAT, format_args!("a header above {HEADER_LEN_MAX} bytes")));
+    }
+    reader.byte()
 }
 
 fn decimal(word: &[u8]) -> Result<usize, Reason> {

@@ -9,6 +9,7 @@ pub(super) struct Reader<R> {
     file: R,
     format: &'static str,
     len: u64,
+    at: u64,
 }
 
 /// The bytes of a number, first the highest or the lowest.
@@ -34,7 +35,7 @@ impl<R: Read + Seek> Reader<R> {
         let fault = |error| damaged(format, error);
         let len = file.seek(SeekFrom::End(0)).map_err(fault)?;
         file.rewind().map_err(fault)?;
-        Ok(Reader { file, format, len })
+        Ok(Reader { file, format, len, at: 0 })
     }
 
     /// Bytes of the file.
@@ -42,18 +43,26 @@ impl<R: Read + Seek> Reader<R> {
         self.len
     }
 
-    pub(super) fn position(&mut self) -> Result<u64, Reason> {
-        self.file.stream_position().map_err(|error| damaged(self.format, error))
+    /// Where the next byte is read.
+    pub(super) fn position(&self) -> u64 {
+        self.at
     }
 
+    /// Moves to a position, which may be beyond the end.
     pub(super) fn seek(&mut self, to: u64) -> Result<(), Reason> {
-        self.file.seek(SeekFrom::Start(to)).map_err(|error| damaged(self.format, error))?;
+        let distance = i64::try_from(i128::from(to) - i128::from(self.at));
+        // Relative, so that a buffered file keeps what it has read.
+        let moved = distance.map(|distance| self.file.seek_relative(distance));
+        if !matches!(moved, Ok(Ok(()))) {
+            return Err(damaged(self.format, format_args!("the offset {to}")));
+        }
+        self.at = to;
         Ok(())
     }
 
     /// Leaves out `count` bytes, which must be there.
     pub(super) fn skip(&mut self, count: u64) -> Result<(), Reason> {
-        let to = self.position()?.saturating_add(count);
+        let to = self.at.saturating_add(count);
         if to > self.len {
             return Err(self.ends_early());
         }
@@ -62,7 +71,7 @@ impl<R: Read + Seek> Reader<R> {
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Reason> {
         let mut bytes = [0; N];
-        self.file.read_exact(&mut bytes).map_err(|_| self.ends_early())?;
+        self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -72,13 +81,18 @@ impl<R: Read + Seek> Reader<R> {
 
     /// `count` bytes, which must be there: what is allocated is never more than the file is long.
     pub(super) fn bytes(&mut self, count: u64) -> Result<Vec<u8>, Reason> {
-        let left = self.len.saturating_sub(self.position()?);
-        if count > left {
+        if count > self.len.saturating_sub(self.at) {
             return Err(self.ends_early());
         }
         let mut bytes = vec![0; count as usize];
-        self.file.read_exact(&mut bytes).map_err(|_| self.ends_early())?;
+        self.fill(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
+        self.file.read_exact(bytes).map_err(|_| self.ends_early())?;
+        self.at += bytes.len() as u64;
+        Ok(())
     }
 
     pub(super) fn ends_early(&self) -> Reason {

@@ -91,10 +91,10 @@ impl Start {
         let is_animated = flags & ANIMATION != 0;
         let mut has_image = false;
         let mut has_alpha = flags & ALPHA != 0;
-        while reader.position()? + 8 <= end {
+        while reader.position() + 8 <= end {
             let kind: [u8; 4] = reader.array()?;
             let len = u64::from(u32::from_le_bytes(reader.array()?));
-            let next = reader.position()? + padded(len);
+            let next = reader.position() + padded(len);
             let is_metadata = len <= METADATA_BYTES_MAX;
             match &kind {
                 b"ICCP" if is_metadata && flags & PROFILE != 0 && self.profile.is_none() => {

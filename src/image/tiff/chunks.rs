@@ -15,6 +15,9 @@ use super::layout::{Compression, Kind, Layout};
 /// The bytes of the image: rows of chunky pixels, each row starting with a byte of its own;
 /// samples of several bytes have the highest first.
 pub(super) fn image(bytes: &[u8], layout: &Layout) -> Result<Vec<u8>, Reason> {
+    if layout.offsets.len() == 1 && layout.chunk == layout.size {
+        return chunk(bytes, layout, 0);
+    }
     let bits = usize::from(layout.kind.bits());
     let row_bytes = (layout.size.width * layout.samples * bits).div_ceil(8);
     let mut image = vec![0; row_bytes * layout.size.height];

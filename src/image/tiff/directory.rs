@@ -70,7 +70,7 @@ impl<R: Read + Seek> Directory<R> {
         let [t0, t1, k0, k1] = self.reader.array()?;
         let (tag, kind) = (order.number(&[t0, t1]) as u16, order.number(&[k0, k1]) as u16);
         let count = order.number(&self.reader.bytes(width as u64)?);
-        let inline = self.reader.position()?;
+        let inline = self.reader.position();
         let offset = order.number(&self.reader.bytes(width as u64)?);
         let bytes = TYPE_BYTES.get(usize::from(kind)).map_or(0, |&bytes| bytes);
         let is_inline = count.checked_mul(bytes).is_some_and(|len| len <= width as u64);
