@@ -140,15 +140,16 @@ impl Start {
         let stride = stride.ok_or_else(|| damaged(FORMAT, format_args!("a size of {size}")))?;
         let start = Start { size, is_top_down, layout, stride, offset };
         if compression == RAW || compression == BITFIELDS {
-            start.check_len(reader.len())?;
+            start.check_len(bits, reader.len())?;
         }
         Ok(start)
     }
 
     /// The last row may lack the bytes that fill it up to a multiple of four.
-    fn check_len(&self, len: u64) -> Result<(), Reason> {
-        let rows = (self.stride as u64).saturating_mul(self.size.height as u64);
-        if self.offset.saturating_add(rows).saturating_sub(3) > len {
+    fn check_len(&self, bits: u16, len: u64) -> Result<(), Reason> {
+        let last = (self.size.width as u64 * u64::from(bits)).div_ceil(8);
+        let others = (self.stride as u64).saturating_mul(self.size.height.saturating_sub(1) as u64);
+        if self.offset.saturating_add(others).saturating_add(last) > len {
             return Err(damaged(FORMAT, format_args!("the file ends at byte {len}")));
         }
         Ok(())

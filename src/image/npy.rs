@@ -1,7 +1,9 @@
-//! Arrays that NumPy saved: (row, column), (row, column, channel) or (channel, row, column), of
-//! unsigned bytes, 16-bit words, or floats.
+//! Arrays that NumPy saved: (row, column), (row, column, channel) or (channel, row, column), with
+//! or without a leading axis of length 1, of unsigned bytes, 16-bit words, or floats.
 
 use std::io::Read;
+
+use half::f16;
 
 use super::fault::{self, Reason};
 use super::samples::{Raster, Samples};
@@ -23,6 +25,7 @@ const CHANNELS_MAX: usize = 4;
 enum Kind {
     U8,
     U16,
+    F16,
     F32,
     F64,
 }
@@ -31,7 +34,7 @@ impl Kind {
     fn bytes(self) -> usize {
         match self {
             Kind::U8 => 1,
-            Kind::U16 => 2,
+            Kind::U16 | Kind::F16 => 2,
             Kind::F32 => 4,
             Kind::F64 => 8,
         }
@@ -79,6 +82,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Samples, Reason> {
             let read = start.order(u16::from_le_bytes, u16::from_be_bytes);
             let values = start.values(elements, read);
             Samples::U16(Raster { size, channels, values }, u16::MAX)
+        }
+        Kind::F16 => {
+            let read = start.order(f16::from_le_bytes, f16::from_be_bytes);
+            let values = start.values(elements, read).into_iter().map(f32::from).collect();
+            Samples::F32(Raster { size, channels, values })
         }
         Kind::F32 => {
             let read = start.order(f32::from_le_bytes, f32::from_be_bytes);
@@ -172,7 +180,10 @@ fn kind_of(descr: &str) -> Result<(Kind, bool), Reason> {
     let name =
         descr.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(name, _)| name);
     let unsupported = |found: &str| {
-        let text = format!("elements of type {found}: expected uint8, uint16, float32 or float64");
+        let text = format!(
+            "elements of type {found}: expected uint8, uint16, float16, float32 or float64; convert \
+             the array with `astype`"
+        );
         Err((Code::Unsupported, text))
     };
     let Some(name) = name else { return unsupported("of several fields") };
@@ -180,6 +191,8 @@ fn kind_of(descr: &str) -> Result<(Kind, bool), Reason> {
         "|u1" | "<u1" | ">u1" => Ok((Kind::U8, false)),
         "<u2" => Ok((Kind::U16, false)),
         ">u2" => Ok((Kind::U16, true)),
+        "<f2" => Ok((Kind::F16, false)),
+        ">f2" => Ok((Kind::F16, true)),
         "<f4" => Ok((Kind::F32, false)),
         ">f4" => Ok((Kind::F32, true)),
         "<f8" => Ok((Kind::F64, false)),
@@ -194,11 +207,14 @@ fn shape_of(text: &str) -> Result<Vec<usize>, Reason> {
         text.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(inner, _)| inner);
     let inner = inner.ok_or_else(|| damaged("no shape in its header"))?;
     let lengths = inner.split(',').map(str::trim).filter(|length| !length.is_empty());
+    // Python 2 marks long integers.
+    let lengths = lengths.map(|length| length.strip_suffix('L').unwrap_or(length));
     let shape: Result<Vec<usize>, _> = lengths.map(str::parse).collect();
     let shape = shape.map_err(|_| damaged("a shape that is no list of numbers"))?;
     let product = shape.iter().try_fold(8usize, |product, &side| product.checked_mul(side));
-    match (shape.len(), product) {
-        (2 | 3, Some(1..)) => Ok(shape),
+    match (&shape[..], product) {
+        ([1, image @ ..], Some(1..)) if image.len() == 3 => Ok(image.to_vec()),
+        ([_, _] | [_, _, _], Some(1..)) => Ok(shape),
         _ => Err(no_image(&shape)),
     }
 }
@@ -268,6 +284,8 @@ mod tests {
             npy("<u2", "False", "(5, 6, 3)", &hwc),
             npy("<u2", "False", "(3, 5, 6)", &chw),
             npy("<u2", "True", "(5, 6, 3)", &whc),
+            npy("<u2", "False", "(1, 3, 5, 6)", &chw),
+            npy("<u2", "False", "(5L, 6L, 3L)", &hwc),
         ] {
             assert_eq!(samples(&bytes), (size, Pixels::F32(expected.clone())));
         }
@@ -283,6 +301,11 @@ mod tests {
         assert_eq!(samples(&npy(">f4", "False", "(1, 2)", &single)), (size, halves.clone()));
         let double = [0.5f64.to_le_bytes(); 2].concat();
         assert_eq!(samples(&npy("<f8", "False", "(1, 2)", &double)), (size, halves));
+        let half = [f16::from_f32(0.5).to_be_bytes(); 2].concat();
+        assert_eq!(
+            samples(&npy(">f2", "False", "(1, 2)", &half)),
+            (size, Pixels::F32(vec![0.5; 6]))
+        );
         let signed = Rules { range: Range::Signed, ..Rules::default() };
         let image = decode_bytes(&npy("|u1", "False", "(1, 2)", &[0, 255]), &signed).unwrap();
         assert_eq!(image.pixels, Pixels::F32(vec![-1.0, -1.0, -1.0, 1.0, 1.0, 1.0]));

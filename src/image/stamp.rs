@@ -1,4 +1,4 @@
-//! What a file was when it was read, so that it can be told later whether it is still the same.
+//! Size, time and hash of a file when it was read, to find out later whether it has changed.
 
 use std::fs::Metadata;
 use std::path::Path;
@@ -15,12 +15,12 @@ pub struct Stamp {
     pub len: u64,
     /// Time of the last change, in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// XXH3-128 of the content: it tells changed files, and is no proof against forgers.
+    /// XXH3-128 of the content: it finds changed files, but is no protection against forgery.
     #[serde(with = "hexadecimal")]
     pub xxh3: u128,
 }
 
-/// What is asked of a file to be called unchanged.
+/// What must be equal for a file to count as unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verify {
     /// Size and time of change.
@@ -36,8 +36,8 @@ impl Stamp {
         Stamp { len: metadata.len(), mtime_ns: mtime_ns(metadata), xxh3: xxh3_128(content) }
     }
 
-    /// Whether the file at `path` is still the one that was read. A file that cannot be read is
-    /// not.
+    /// Whether the file at `path` is unchanged since it was read. A file that cannot be read has
+    /// changed.
     #[must_use]
     pub fn is_of(&self, path: &Path, verify: Verify) -> bool {
         let Ok(metadata) = fs_err::metadata(path) else { return false };

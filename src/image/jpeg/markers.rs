@@ -52,8 +52,8 @@ impl Start {
                 _ => {}
             }
             let len = u64::from(u16::from_be_bytes(reader.array()?));
-            let len =
-                len.checked_sub(2).ok_or_else(|| damaged(FORMAT, "the length of a segment"))?;
+            // The length counts its own two bytes; libjpeg takes less as none.
+            let len = len.saturating_sub(2);
             match marker {
                 SOS if has_frame => return Ok(start),
                 SOS => return Err(damaged(FORMAT, "a scan without a frame")),

@@ -10,8 +10,8 @@ use super::FORMAT;
 const ENTRIES_MAX: u64 = 4096;
 /// Bytes of a value by its type; 0 stands for types that do not exist.
 const TYPE_BYTES: [u64; 19] = [0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8];
-/// Types of unsigned integers: BYTE, SHORT, LONG, UNDEFINED, IFD, LONG8, IFD8.
-const UNSIGNED: [u16; 7] = [1, 3, 4, 7, 13, 16, 18];
+/// Types of unsigned integers: BYTE, SHORT, LONG, IFD, LONG8, IFD8.
+const UNSIGNED: [u16; 6] = [1, 3, 4, 13, 16, 18];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Entry {
