@@ -141,6 +141,7 @@ pub struct InputArgs {
         long,
         value_name = "TEXT",
         requires = "distorted",
+        allow_hyphen_values = true,
         default_value = "",
         hide_default_value = true
     )]

@@ -1,36 +1,43 @@
 //! The manifest: which pairs there are, in which order they are scored, and what each row says.
 //!
-//! A manifest may have millions of rows, so its rows are indexed rather than kept: 12 bytes a row
-//! stay in memory (byte offset and scoring order), about 30 more while the index is made. Rows are
-//! read again from the file when they are needed. This module reads text and refuses to know
-//! whether the images exist or what becomes of them.
+//! A manifest may have millions of rows, so its rows are indexed rather than kept: 20 bytes a row
+//! stay in memory (byte offset, identity and scoring order), about 30 more while the index is made.
+//! Rows are read again from the file when they are needed, and compared with their identity. This
+//! module reads text and refuses to know whether the images exist or what becomes of them.
 
 mod columns;
+mod fault;
 mod format;
+mod json;
+mod lines;
+mod separated;
 pub mod triplets;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use fs_err::File;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use self::columns::Columns;
+use self::fault::FAULTS_KEPT;
 use self::format::Reader;
+use self::lines::{Appended, Lines};
+use self::triplets::Judged;
 use crate::batch::Row;
 use crate::error::Refusal;
 use crate::hash::sha256_hex_of;
 use crate::suggest::nearest_file;
 
-pub use self::format::{Fault, Format};
+pub use self::fault::{Fault, Faults};
+pub use self::format::Format;
 
-/// Faults that are kept and told; the others are counted.
-const FAULTS_KEPT: usize = 1000;
+/// The largest file that is read. Some sources never end.
+pub const BYTES_MAX: u64 = 16 << 30;
 /// The shortest row: two paths of a letter, what separates them, and the end of the line.
 const ROW_BYTES_MIN: usize = 4;
-/// Faults that a refusal tells.
-const FAULTS_TOLD: usize = 5;
 
 /// A row of the manifest with its defaults filled in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +56,20 @@ pub struct Entry {
     pub carried: Vec<String>,
 }
 
+impl Entry {
+    /// XXH3-64 of all cells, each followed by a NUL, which no cell holds.
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        let Entry { id, item, method, reference, distorted, carried } = self;
+        let mut hash = Xxh3::new();
+        for cell in [id, reference, distorted, item, method].into_iter().chain(carried) {
+            hash.update(cell.as_bytes());
+            hash.update(b"\0");
+        }
+        hash.digest()
+    }
+}
+
 /// Where a manifest is and how it is read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Location {
@@ -58,6 +79,8 @@ pub struct Location {
     pub format: Format,
     /// The folder that its paths are relative to.
     pub folder: PathBuf,
+    /// What messages call it: the path that was typed, or what the rows were made from.
+    pub name: String,
 }
 
 impl Location {
@@ -65,40 +88,12 @@ impl Location {
     #[must_use]
     pub fn of(file: &Path) -> Location {
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        Location { file: file.to_owned(), format: Format::of(file), folder }
-    }
-}
-
-/// Faults of the rows of a manifest.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Faults {
-    /// The first of them.
-    pub kept: Vec<Fault>,
-    /// How many there are.
-    pub count: usize,
-    /// Rows that cannot be read and are not in the index.
-    pub left_out: usize,
-}
-
-impl Faults {
-    fn push(&mut self, fault: Fault) {
-        self.count += 1;
-        if self.kept.len() < FAULTS_KEPT {
-            self.kept.push(fault);
-        }
+        let name = file.display().to_string();
+        Location { file: file.to_owned(), format: Format::of(file), folder, name }
     }
 
-    /// All that a person needs to mend the file, in one refusal; `None` if there is no fault.
-    fn refusal(&self) -> Option<Refusal> {
-        let first = self.kept.first()?;
-        let mut text = first.to_string();
-        for fault in self.kept.iter().skip(1).take(FAULTS_TOLD - 1) {
-            text.push_str(&format!("; {fault}"));
-        }
-        if self.count > FAULTS_TOLD {
-            text.push_str(&format!("; and {} faults more", self.count - FAULTS_TOLD));
-        }
-        Some(Refusal::inputs(text).hint(first.hint))
+    fn located(&self, refusal: Refusal) -> Refusal {
+        refusal.prefixed(&format!("manifest `{}`: ", self.name))
     }
 }
 
@@ -110,8 +105,10 @@ pub struct Manifest {
     columns: Columns,
     carried: Vec<String>,
     offsets: Vec<u64>,
+    identities: Vec<u64>,
     order: Vec<Row>,
     sha256: String,
+    judge: Option<usize>,
 }
 
 impl Manifest {
@@ -119,8 +116,8 @@ impl Manifest {
     ///
     /// # Errors
     /// A [`Refusal`] when the file cannot be read, has no `ref` or `dist` column, a reserved or
-    /// repeated header, no rows, a row of another length, an empty path, or an id twice. It tells
-    /// several faults at once.
+    /// repeated header, no rows, a row of another length or with odd quotes, an empty path, an id
+    /// twice, or half-formed triplets. It lists several faults at once.
     pub fn open(location: Location) -> anyhow::Result<Manifest> {
         let (manifest, faults) = Manifest::examine(location)?;
         let empty = || {
@@ -130,43 +127,48 @@ impl Manifest {
             )
         };
         match faults.refusal().or_else(|| manifest.is_empty().then(empty)) {
-            Some(refusal) => Err(manifest.located(refusal).into()),
+            Some(refusal) => Err(manifest.location.located(refusal).into()),
             None => Ok(manifest),
         }
     }
 
-    /// Like [`Self::open`], but leaves out the rows that are at fault and gives the faults back.
+    /// Like [`Self::open`], but leaves out the rows that are at fault and returns the faults.
     /// There may be no row.
     ///
     /// # Errors
     /// A [`Refusal`] when no row can be read whatever it says.
     pub fn examine(location: Location) -> anyhow::Result<(Manifest, Faults)> {
-        let shown = location.file.display().to_string();
+        expect_file(&location)?;
         let context = || cannot_read(&location.file);
         let mut file = File::open(&location.file).with_context(context)?;
-        let mut lines = Lines { file: &mut file, count: 0, bytes: 0 };
-        let sha256 = sha256_hex_of(&mut lines).with_context(context)?;
-        let rows_max = lines.count.min(lines.bytes / ROW_BYTES_MIN) + 1;
+        let mut counted = Counted { file: &mut file, ends: [0; 2], bytes: 0 };
+        let sha256 = sha256_hex_of(&mut counted).with_context(context)?;
+        let Counted { ends: [feeds, returns], bytes, .. } = counted;
+        let rows_max = feeds.max(returns).min(bytes / ROW_BYTES_MIN) + 1;
         drop(file);
 
-        let (reader, header) = Reader::open(&location.file, location.format)
-            .with_context(|| format!("manifest `{shown}`"))?;
+        let opened = Reader::open(&location.file, location.format);
+        let (mut reader, header) =
+            opened.with_context(|| format!("manifest `{}`", location.name))?;
         if header.is_empty() && location.format == Format::JsonLines {
             return Err(no_object(&location).into());
         }
-        let columns = Columns::new(&header)
-            .map_err(|refusal| refusal.prefixed(&format!("manifest `{shown}`: ")))?;
-        let carried = columns.carried.iter().map(|&column| header[column].clone()).collect();
+        let columns = Columns::new(&header).map_err(|refusal| location.located(refusal))?;
+        reader.expect_paths(&[columns.reference, columns.distorted]);
+        let carried: Vec<String> =
+            columns.carried.iter().map(|&column| header[column].clone()).collect();
         let mut manifest = Manifest {
             location,
             header,
             columns,
             carried,
             offsets: Vec::new(),
+            identities: Vec::new(),
             order: Vec::new(),
             sha256,
+            judge: None,
         };
-        let faults = manifest.index(reader, rows_max)?;
+        let faults = manifest.index(reader, rows_max, bytes as u64)?;
         Ok((manifest, faults))
     }
 
@@ -194,11 +196,28 @@ impl Manifest {
         self.location.format
     }
 
+    /// Refuses to take the manifest itself for the copy that the run keeps under the name `copy`,
+    /// whichever path leads to it: what people change in it would change the run.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when both are one file.
+    pub fn expect_other_than(&self, copy: &Path) -> Result<(), Refusal> {
+        let file = |path: &Path| fs_err::metadata(path).ok().map(|of| (of.dev(), of.ino()));
+        if file(copy).is_none() || file(copy) != file(&self.location.file) {
+            return Ok(());
+        }
+        let (name, shown) = (&self.location.name, copy.display());
+        let message = format!("`{name}` is the file `{shown}`, where the run keeps its own copy");
+        Err(Refusal::inputs(message)
+            .hint("name another folder with `-o`, or give the manifest another name"))
+    }
+
     /// Reads rows from a copy of the file from now on.
     ///
     /// # Errors
     /// A [`Refusal`] when it is no copy.
     pub fn read_copy(&mut self, copy: PathBuf) -> anyhow::Result<()> {
+        self.expect_other_than(&copy)?;
         let sha256 = sha256_hex_of(&mut File::open(&copy)?)?;
         if sha256 != self.sha256 {
             let shown = copy.display();
@@ -220,6 +239,18 @@ impl Manifest {
     #[must_use]
     pub fn carried(&self) -> &[String] {
         &self.carried
+    }
+
+    /// The carried column of judgements if the rows are triplets, `p0` and `p1` in turns.
+    #[must_use]
+    pub fn judge(&self) -> Option<usize> {
+        self.judge
+    }
+
+    /// [`Entry::identity`] of row `row`, counted from 0.
+    #[must_use]
+    pub fn identity(&self, row: Row) -> u64 {
+        self.identities[row as usize]
     }
 
     /// The order in which rows are scored: rows of one reference follow each other, references
@@ -245,64 +276,134 @@ impl Manifest {
         Ok(Rows { manifest: self, reader, record: csv::StringRecord::new() })
     }
 
-    fn located(&self, refusal: Refusal) -> Refusal {
-        refusal.prefixed(&format!("manifest `{}`: ", self.path().display()))
-    }
-
-    fn index(&mut self, mut reader: Reader, rows_max: usize) -> anyhow::Result<Faults> {
+    fn index(&mut self, mut reader: Reader, rows_max: usize, bytes: u64) -> anyhow::Result<Faults> {
         let mut faults = Faults::default();
         // Grown step by step, they would take twice the memory for a while.
         self.offsets.reserve_exact(rows_max);
+        self.identities.reserve_exact(rows_max);
         let mut references: Vec<(u64, Row)> = Vec::with_capacity(rows_max);
         let mut ids: Vec<(u64, Row)> = Vec::with_capacity(rows_max);
+        let mut judged = Judged::new(&self.carried);
         let mut record = csv::StringRecord::new();
         while let Some(found) = reader.read(&mut record)? {
             let entry = self.columns.entry(&record);
-            let fault = found.fault.or_else(|| {
-                let cells = [("ref", &entry.reference), ("dist", &entry.distorted)];
-                let (name, _) = cells.into_iter().find(|(_, cell)| cell.is_empty())?;
-                let message = format!("the `{name}` cell is empty");
-                Some(Fault::at_line(found.line, message, "give every row both paths"))
-            });
+            let fault = found.fault.or_else(|| self.fault_of(&record, &entry, found.line));
             if let Some(fault) = fault {
                 faults.push(fault);
                 faults.left_out += 1;
                 continue;
             }
             let row = Row::try_from(self.offsets.len()).map_err(|_| {
-                self.located(Refusal::inputs("more than 4,294,967,295 rows"))
-                    .hint("split the manifest")
+                let refusal = Refusal::inputs("more than 4,294,967,295 rows");
+                self.location.located(refusal).hint("split the manifest")
             })?;
             self.offsets.push(found.byte);
+            self.identities.push(entry.identity());
             references.push((xxh3_64(entry.reference.as_bytes()), row));
             ids.push((xxh3_64(entry.id.as_bytes()), row));
+            judged.add(found.line, entry);
+        }
+        if reader.byte() != bytes {
+            return Err(self.changed("while it was read"));
+        }
+        // Rows that were left out may be the other halves of triplets.
+        if faults.left_out == 0 {
+            match judged.finish() {
+                Ok(judge) => self.judge = judge,
+                Err(fault) => faults.push(fault),
+            }
         }
         self.find_duplicates(ids, &mut faults)?;
         self.order = scoring_order(references);
         Ok(faults)
     }
 
+    /// What is wrong with the cells of a row that has the right number of them.
+    fn fault_of(&self, record: &csv::StringRecord, entry: &Entry, line: u64) -> Option<Fault> {
+        let fault = |message: &str, hint| Some(Fault::at_line(line, message, hint));
+        if record.iter().all(str::is_empty) {
+            return fault("all cells are empty", "remove the row");
+        }
+        if record.iter().eq(self.header.iter()) && self.format() != Format::JsonLines {
+            return fault("the header appears again", "keep the header in the first line only");
+        }
+        let cells = [("ref", &entry.reference), ("dist", &entry.distorted)];
+        let (name, _) = cells.into_iter().find(|(_, cell)| cell.is_empty())?;
+        fault(&format!("the `{name}` cell is empty"), "give every row both paths")
+    }
+
     /// Equal hashes are only a suspicion: the ids themselves decide.
     fn find_duplicates(&self, mut ids: Vec<(u64, Row)>, faults: &mut Faults) -> anyhow::Result<()> {
         ids.sort_unstable();
+        // Each row that repeats an id, and the first row that has it.
+        let mut repeated: BTreeMap<Row, (Row, String)> = BTreeMap::new();
         let mut rows = self.rows()?;
         for same in ids.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
-            let mut seen = HashSet::new();
+            let mut firsts: HashMap<String, Row> = HashMap::new();
             for &(_, row) in same {
                 let id = rows.read(row)?.id;
-                if seen.contains(&id) {
-                    faults.push(Fault {
-                        // Rows count from 1 after the header, as people count them.
-                        place: format!("row {}", row + 1),
-                        message: format!("the id `{id}` stands there again"),
-                        hint: "give each row its own `id`, or a `method` that tells them apart",
-                    });
+                let first = *firsts.entry(id.clone()).or_insert(row);
+                if first != row {
+                    repeated.insert(row, (first, id));
                 }
-                seen.insert(id);
+                if repeated.len() > FAULTS_KEPT {
+                    repeated.pop_last();
+                    faults.count += 1;
+                }
             }
+        }
+        let lines = self.lines_of(repeated.iter().flat_map(|(&row, &(first, _))| [row, first]))?;
+        for (row, (first, id)) in repeated {
+            let message =
+                format!("the id `{id}` appears again; its first row is line {}", lines[&first]);
+            let hint = "give each row its own `id`, or a `method` that tells them apart";
+            faults.push(Fault::at_line(lines[&row], message, hint));
         }
         Ok(())
     }
+
+    /// The lines, counted from 1, in which these rows start.
+    fn lines_of(&self, rows: impl Iterator<Item = Row>) -> anyhow::Result<BTreeMap<Row, u64>> {
+        let mut found: BTreeMap<Row, u64> = rows.map(|row| (row, 0)).collect();
+        if found.is_empty() {
+            return Ok(found);
+        }
+        let mut lines = Lines::open(&self.location.file)?;
+        let mut text = Vec::new();
+        for (&row, line) in &mut found {
+            while lines.byte() <= self.offsets[row as usize] {
+                text.clear();
+                if lines.append(&mut text)? == Appended::Nothing {
+                    break;
+                }
+            }
+            *line = lines.line();
+        }
+        Ok(found)
+    }
+
+    fn changed(&self, when: &str) -> anyhow::Error {
+        let message = format!("the manifest `{}` changed {when}", self.path().display());
+        Refusal::inputs(message).hint("run the command again once nothing writes to it").into()
+    }
+}
+
+/// A pipe would be empty when it is read again, and a device never ends.
+fn expect_file(location: &Location) -> anyhow::Result<()> {
+    let of = fs_err::metadata(&location.file).with_context(|| cannot_read(&location.file))?;
+    if of.is_dir() {
+        return Err(cannot_read(&location.file).into());
+    }
+    let refusal = if !of.is_file() {
+        let refusal = Refusal::inputs("not a regular file");
+        refusal.hint("name a CSV, TSV or JSON-lines file, or `-` and pipe the rows into it")
+    } else if of.len() > BYTES_MAX {
+        let text = format!("{} bytes; at most {BYTES_MAX} are read", of.len());
+        Refusal::inputs(text).hint("split the manifest")
+    } else {
+        return Ok(());
+    };
+    Err(location.located(refusal).into())
 }
 
 /// The hint guesses what was meant instead.
@@ -318,24 +419,26 @@ fn cannot_read(file: &Path) -> Refusal {
 
 /// Why a file of JSON lines names no columns.
 fn no_object(location: &Location) -> Refusal {
-    let shown = location.file.display();
     let is_empty = fs_err::metadata(&location.file).is_ok_and(|of| of.len() == 0);
     let what = if is_empty { "the file is empty" } else { "the first line has no key" };
-    Refusal::inputs(format!("manifest `{shown}`: {what}"))
+    location
+        .located(Refusal::inputs(what))
         .hint("write one object a line: {\"ref\": \"a.png\", \"dist\": \"b.png\"}")
 }
 
-/// A file that is read once to the end, and how many lines went by.
-struct Lines<'a> {
+/// A file that is read once to the end; counts its bytes, line feeds and carriage returns.
+struct Counted<'a> {
     file: &'a mut File,
-    count: usize,
+    ends: [usize; 2],
     bytes: usize,
 }
 
-impl std::io::Read for Lines<'_> {
+impl std::io::Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let len = self.file.read(buffer)?;
-        self.count += buffer[..len].iter().filter(|&&byte| byte == b'\n').count();
+        for (count, end) in self.ends.iter_mut().zip(*b"\n\r") {
+            *count += buffer[..len].iter().filter(|&&byte| byte == end).count();
+        }
         self.bytes += len;
         Ok(len)
     }
@@ -353,16 +456,17 @@ impl Rows<'_> {
     /// Row `row`, counted from 0.
     ///
     /// # Errors
-    /// When the file cannot be read, or has changed since it was indexed.
+    /// When the file cannot be read, or the row is not the one that was indexed.
     pub fn read(&mut self, row: Row) -> anyhow::Result<Entry> {
-        self.reader.seek(self.manifest.offsets[row as usize])?;
-        match self.reader.read(&mut self.record)? {
-            Some(found) if found.fault.is_none() => Ok(self.manifest.columns.entry(&self.record)),
-            _ => {
-                let path = self.manifest.path().display();
-                let message = format!("the manifest `{path}` changed during the run");
-                Err(Refusal::inputs(message).hint("start again").into())
+        let manifest = self.manifest;
+        self.reader.seek(manifest.offsets[row as usize])?;
+        let found = self.reader.read(&mut self.record)?;
+        let entry = manifest.columns.entry(&self.record);
+        match found {
+            Some(found) if found.fault.is_none() && entry.identity() == manifest.identity(row) => {
+                Ok(entry)
             }
+            _ => Err(manifest.changed("during the run")),
         }
     }
 }
@@ -421,12 +525,22 @@ mod tests {
     fn each_fault_of_json_lines_has_its_message() {
         let cases = [
             ("", "the file is empty"),
-            ("[1]\n", "line 1: not a JSON object"),
+            ("[1]\n", "line 1: not a JSON object but an array\nhint: write one object a line; `jq"),
+            ("{\"ref\":1,\"dist\":\"b\"}", "line 1: the value of `ref` is not a string: 1"),
+            ("{\"ref\":\"a\",\"dist\":true}", "line 1: the value of `dist` is not a string: true"),
+            ("{\"ref\":\"a\\u0000\",\"dist\":\"b\"}", "line 1: a cell holds a NUL character"),
+            (
+                "{\"ref\":\"a\",\"dist\":\"b\"} {}",
+                "line 1: not a JSON object: trailing characters, at byte 24",
+            ),
+            ("{\"ref\":\"a\",\"dist\":\"b\",\"x\":NaN}", "line 1: not a JSON object"),
+            ("{\"ref\":\"a\",\"dist\":\"\\ud800\"}", "line 1: not a JSON string"),
             ("{}\n", "the first line has no key"),
             ("{\"ref\":\"a\",\"dist\":\"b\"}\n{\"ref\":\"a\"", "line 2: not a JSON object"),
-            ("{\"ref\":\"a\",\"dist\":[\"b\"]}", "line 1: a value is an object or a list"),
+            ("{\"ref\":\"a\",\"dist\":[\"b\"]}", "line 1: the value of `dist` is not a string"),
+            ("{\"ref\":\"a\",\"dist\":\"b\",\"x\":[1]}", "line 1: a value is an object or a list"),
             ("{\"ref\":\"a\",\"dst\":\"b\"}", "hint: rename `dst` to `dist`"),
-            ("{\"ref\":\"a\",\"ref\":\"a\",\"dist\":\"b\"}", "`ref` stands twice"),
+            ("{\"ref\":\"a\",\"ref\":\"a\",\"dist\":\"b\"}", "`ref` appears twice"),
             (
                 "{\"ref\":\"a\",\"dist\":\"b\"}\n\n{\"ref\":\"c\",\"dist\":\"b\",\"x\":1}",
                 "line 3: the key `x` is not in the first line",
@@ -447,7 +561,7 @@ mod tests {
         let message = render(&manifest.unwrap_err());
         let told = "line 3: the `ref` cell is empty; line 4: expected 2 cells, found 1; line 5:";
         assert!(message.contains(told), "{message}");
-        assert!(message.contains("; and 1 faults more\nhint: give every row both"), "{message}");
+        assert!(message.contains("; and 1 more faults\nhint: give every row both"), "{message}");
     }
 
     #[test]
@@ -504,9 +618,9 @@ mod tests {
         let cases = [
             ("ref,other\na,b\n", "no column `dist`; found `ref`, `other`"),
             ("ref,gt,dist\na,b,c\n", "the columns `ref`, `gt` mean the same"),
-            ("ref,dist,x,x\na,b,c,d\n", "the column `x` stands twice"),
-            ("ref,dist,status\na,b,ok\n", "the column `status` bears the name of an output column"),
-            ("ref,dist,lpips_alex\na,b,1\n", "bears the name of an output column"),
+            ("ref,dist,x,x\na,b,c,d\n", "the column `x` appears twice"),
+            ("ref,dist,status\na,b,ok\n", "the column `status` has the name of an output column"),
+            ("ref,dist,lpips_alex\na,b,1\n", "has the name of an output column"),
             ("ref,dist\n", "there is no row below the header"),
             ("", "there is no header, and so no column `ref`"),
             ("reff,dist\na,b\n", "hint: rename `reff` to `ref`"),
@@ -518,8 +632,15 @@ mod tests {
             ("ref\tdist\na\tb\n", "in a .tsv file, not `\t`"),
             ("a.png,b.png\nc.png,d.png\n", "put `ref,dist` above the first pair"),
             ("ref,dist\na,b,c\n", "line 2: expected 2 cells, found 3"),
+            ("ref,dist\na,b\n,\n", "line 3: all cells are empty\nhint: remove the row"),
+            ("ref,dist\na,b\nref,dist\n", "line 3: the header appears again"),
+            (",ref,dist\n0,a,b\n", "column 1 of 3 has no name\nhint: name it, or leave it out"),
+            ("ref,dist,\na,b,\n", "column 3 of 3 has no name"),
             ("ref,dist\na,b\n,c\n", "line 3: the `ref` cell is empty"),
-            ("ref,dist,id\na,b,1\nc,d,1\n", "row 2: the id `1` stands there again"),
+            (
+                "ref,dist,id\na,b,1\nc,d,1\n",
+                "line 3: the id `1` appears again; its first row is line 2",
+            ),
         ];
         for (text, expected) in cases {
             let message = render(&open(text).1.unwrap_err());
@@ -548,7 +669,181 @@ mod tests {
             ("m.jsonl", b"{\"ref\":\"a\",\"dist\":\"b\"}\n\n{\"ref\":\"\xff\"}\n"),
         ] {
             let message = render(&open_as(name, text).1.unwrap_err());
-            assert!(message.contains("line 3: not UTF-8\nhint: save"), "{message}");
+            assert!(message.contains("line 3, column "), "{message}");
+            assert!(message.contains(": not UTF-8\nhint: save"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_quote_that_no_grammar_allows_is_refused_with_its_place() {
+        let note = |cells: [&str; 3]| {
+            let rows = cells.iter().zip(1..).map(|(cell, row)| format!("r{row},d{row},{cell}\n"));
+            format!("ref,dist,note\n{}", rows.collect::<String>())
+        };
+        let header = "ref,dist,\"note\nr1,d1,x\"\nr2,d2,x\n".to_owned();
+        let first = "id,ref,dist\n\"1,r1,d1\n2\",r2,d2\n3,r3,d3\n".to_owned();
+        for (text, expected) in [
+            (
+                note(["\"oops", "x", "x"]),
+                "line 2, column 7: the quote that opens here is never closed",
+            ),
+            (
+                note(["\"5 in", "x", "\"5 in"]),
+                "line 2, column 7: the quoted cell that begins here spans",
+            ),
+            (
+                note(["\"5 in", "x", "5 in\""]),
+                "line 2, column 7: the quoted cell that begins here spans",
+            ),
+            (
+                note(["\"5 in", "x", "\""]),
+                "line 2, column 7: the quoted cell that begins here spans",
+            ),
+            (
+                note(["x", "5\" disk", "x"]),
+                "line 3, column 8: a quote inside a cell without quotes",
+            ),
+            (note(["\"a\"b", "x", "x"]), "line 2, column 10: text after a closing quote"),
+            (note(["\"a\" ", "x", "x"]), "line 2, column 10: text after a closing quote"),
+            (
+                note([" \"a, b\"", "x", "x"]),
+                "line 2, column 8: a quote inside a cell without quotes",
+            ),
+            (header, "line 1, column 10: the quoted cell that begins here spans"),
+            (first, "line 2, column 1: the quoted cell that begins here spans"),
+        ] {
+            let message = render(&open(&text).1.unwrap_err());
+            assert!(message.contains(expected), "{text:?} gives {message}");
+            let text = text.replace(", b", " b").replace(',', "\t");
+            let message = render(&open_as("m.tsv", text.as_bytes()).1.unwrap_err());
+            assert!(message.contains(expected), "{text:?} gives {message}");
+        }
+    }
+
+    #[test]
+    fn rows_after_a_stray_quote_are_examined_on_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.csv");
+        fs_err::write(&path, "ref,dist,note\na,b,\"x\nc,d,y\ne,f,z\"\ng,h,\n").unwrap();
+        let (manifest, faults) = Manifest::examine(Location::of(&path)).unwrap();
+        let places: Vec<&str> = faults.kept.iter().map(|fault| fault.place.as_str()).collect();
+        assert_eq!(places, ["line 2, column 5", "line 4, column 6"]);
+        assert_eq!(manifest.len(), 2);
+    }
+
+    #[test]
+    fn cells_that_span_lines_are_read_if_no_row_fits_into_them() {
+        let text = "ref,dist,note,scale\r\na,b,\"first, and\r\nlast \"\"line\"\"\",4\r\nc,d,,2\r\n";
+        let (_folder, manifest) = open(text);
+        let manifest = manifest.unwrap();
+        let mut rows = manifest.rows().unwrap();
+        assert_eq!(rows.read(1).unwrap().reference, "c");
+        assert_eq!(rows.read(0).unwrap().carried, ["first, and\r\nlast \"line\"", "4"]);
+    }
+
+    #[test]
+    fn lines_end_as_on_any_system() {
+        for text in
+            ["ref,dist\ra,b\rc,d\r", "ref,dist\r\na,b\r\n\r\nc,d", "ref,dist\n\na,b\r\nc,d\r"]
+        {
+            let (_folder, manifest) = open(text);
+            let manifest = manifest.unwrap();
+            assert_eq!(
+                (manifest.len(), manifest.rows().unwrap().read(1).unwrap().id),
+                (2, "c".into())
+            );
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_utf_8_text_are_called_by_their_names() {
+        let utf_16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            text.encode_utf16().flat_map(bytes).collect()
+        };
+        let text = "ref,dist\na,b\n";
+        for bytes in [
+            utf_16(&format!("\u{feff}{text}"), u16::to_le_bytes),
+            utf_16(&format!("\u{feff}{text}"), u16::to_be_bytes),
+            utf_16(text, u16::to_le_bytes),
+            utf_16(text, u16::to_be_bytes),
+        ] {
+            for name in ["m.csv", "m.tsv", "m.jsonl"] {
+                let message = render(&open_as(name, &bytes).1.unwrap_err());
+                assert!(
+                    message.contains("the file is UTF-16 text, not UTF-8\nhint: export"),
+                    "{message}"
+                );
+            }
+        }
+        let message = render(&open_as("m.csv", b"PK\x03\x04...").1.unwrap_err());
+        assert!(
+            message.contains("a zip archive, as spreadsheets are\nhint: export the table"),
+            "{message}"
+        );
+        let message = render(&open_as("m.csv", b"ref,dist\na\0,b\n").1.unwrap_err());
+        assert!(message.contains("line 2: a cell holds a NUL character"), "{message}");
+    }
+
+    #[test]
+    fn a_line_that_never_ends_takes_little_memory_and_the_next_rows_are_read() {
+        let long = "x".repeat(3 << 20);
+        let folder = tempfile::tempdir().unwrap();
+        for (name, row) in
+            [("m.csv", format!("{long},b")), ("m.jsonl", format!("{{\"ref\":\"{long}\"}}"))]
+        {
+            let (header, good) = match name {
+                "m.csv" => ("ref,dist", "c,d"),
+                _ => ("{\"ref\":\"a\",\"dist\":\"b\"}", "{\"ref\":\"c\",\"dist\":\"d\"}"),
+            };
+            let path = folder.path().join(name);
+            fs_err::write(&path, format!("{header}\n{row}\n{good}\n")).unwrap();
+            let (manifest, faults) = Manifest::examine(Location::of(&path)).unwrap();
+            assert_eq!((faults.count, faults.kept[0].place.as_str()), (1, "line 2"));
+            let last = manifest.len() as Row - 1;
+            assert_eq!(manifest.rows().unwrap().read(last).unwrap().reference, "c");
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_not_the_indexed_one_is_never_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.csv");
+        fs_err::write(&path, "ref,dist,id,set\na,b,1,x\nc,d,2,y\n").unwrap();
+        let manifest = Manifest::open(Location::of(&path)).unwrap();
+        assert_eq!(manifest.identity(0), manifest.rows().unwrap().read(0).unwrap().identity());
+        for changed in ["c,d,2,y\na,b,1,x", "a,b,2,x\nc,d,1,y", "a,b,1,y\nc,d,2,x"] {
+            fs_err::write(&path, format!("ref,dist,id,set\n{changed}\n")).unwrap();
+            let mut rows = manifest.rows().unwrap();
+            let message = rows.read(0).unwrap_err().to_string();
+            assert!(message.contains("m.csv` changed during the run"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_never_the_copy_that_a_run_keeps_of_it() {
+        let (folder, manifest) = open("ref,dist\na,b\n");
+        let mut manifest = manifest.unwrap();
+        let link = folder.path().join("manifest.csv");
+        std::os::unix::fs::symlink("m.csv", &link).unwrap();
+        for copy in [manifest.path().to_owned(), link] {
+            let message = render(&manifest.read_copy(copy).unwrap_err());
+            assert!(
+                message.contains("where the run keeps its own copy\nhint: name another"),
+                "{message}"
+            );
+        }
+        let copy = folder.path().join("copy.csv");
+        fs_err::copy(manifest.path(), &copy).unwrap();
+        manifest.read_copy(copy).unwrap();
+    }
+
+    #[test]
+    fn many_keys_take_time_in_proportion() {
+        // Some hundred million comparisons, were each key searched among all.
+        let keys: String = (0..40_000).map(|key| format!(",\"k{key}\":{key}")).collect();
+        let line = format!("{{\"ref\":\"a\",\"dist\":\"b\"{keys}}}\n");
+        let (_folder, manifest) = open_as("m.jsonl", line.as_bytes());
+        let manifest = manifest.unwrap();
+        assert_eq!(manifest.rows().unwrap().read(0).unwrap().carried[39_999], "39999");
     }
 }

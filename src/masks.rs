@@ -1,11 +1,15 @@
 //! Masks: one image of weights per item, read beside the pair.
+//!
+//! A mask lies below the folder of masks, whatever an item is called, and its samples are weights
+//! from 0 to 1, whatever the samples of images stand for. This module refuses to know what is
+//! weighted.
 
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use crate::code::Code;
 use crate::error::Failure;
-use crate::image::Size;
-use crate::image::{self, ImageError, Pixels, Stamp};
+use crate::image::{self, Alpha, ImageError, Pixels, Range, Rules, Size, SizePolicy, Stamp};
 use crate::metric::Mask;
 
 /// What a mask's name may end with.
@@ -17,12 +21,13 @@ const EXTENSIONS: [&str; 10] =
 pub struct Masks {
     /// A mask is `<item>.<extension>` below this folder.
     pub folder: PathBuf,
-    /// Masks are cut as the images are.
-    pub rules: image::Rules,
+    /// Rules of the images: masks have their sizes and are cut as they are.
+    pub rules: Rules,
 }
 
 impl Masks {
-    /// What can be said against the mask of `item`, which must be of `size`, without decoding it.
+    /// What is wrong with the mask of `item`, whose images have `size` after they were cut, as far
+    /// as its header shows.
     ///
     /// # Errors
     /// When there is none or more than one, its header cannot be read, or it has another size.
@@ -33,17 +38,24 @@ impl Masks {
             .rules
             .scored(header.size)
             .map_err(|error| fault(format!("mask `{}`: {}", path.display(), error.reason())))?;
-        expect_size(&path, found, size)
+        self.expect_size(&path, found, size)
     }
 
-    /// The mask of `item`, which must be of `size`.
+    /// The mask of `item`, whose `images` have `size` after they were cut.
     ///
     /// # Errors
-    /// When there is none or more than one, it is no image, is coloured, or has another size.
-    pub fn load(&self, item: &str, size: Size) -> Result<(Mask, Stamp), Failure> {
+    /// When there is none or more than one, it is one of the images or no image, is coloured, or has
+    /// another size.
+    pub fn load(
+        &self,
+        item: &str,
+        size: Size,
+        images: [&Path; 2],
+    ) -> Result<(Mask, Stamp), Failure> {
+        self.expect_none_of(images, item)?;
         let path = self.find(item)?;
-        let mask = image::decode(&path, &self.rules).map_err(|error| unreadable(&error))?;
-        expect_size(&path, mask.size, size)?;
+        let mask = image::decode(&path, &self.decoding()).map_err(|error| unreadable(&error))?;
+        self.expect_size(&path, mask.size, size)?;
         let weights = match &mask.pixels {
             Pixels::U8(samples) => grey(samples, |sample| f32::from(sample) / 255.0),
             Pixels::F32(samples) => grey(samples, |sample| sample),
@@ -58,8 +70,16 @@ impl Masks {
     /// The file of the mask of `item`.
     ///
     /// # Errors
-    /// When there is none or more than one.
+    /// When there is none or more than one below the folder of masks.
     pub fn find(&self, item: &str) -> Result<PathBuf, Failure> {
+        let folder = self.folder.display();
+        let is_name = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !Path::new(item).components().all(is_name) {
+            return Err(fault(format!(
+                "no mask for item `{item}`: the name leads out of `{folder}`; name the items of the \
+                 pairs in a column `item`"
+            )));
+        }
         let with = |extension: &str| self.folder.join(format!("{item}.{extension}"));
         let mut found = EXTENSIONS.into_iter().map(with).filter(|path| path.is_file());
         match (found.next(), found.next()) {
@@ -71,25 +91,51 @@ impl Masks {
             ))),
             (None, _) => Err(fault(format!(
                 "no mask for item `{item}`: expected `{}` or another image of that name",
-                shown(&self.folder.join(item))
+                with("png").display()
             ))),
         }
     }
-}
 
-fn expect_size(path: &Path, found: Size, expected: Size) -> Result<(), Failure> {
-    if found == expected {
-        return Ok(());
+    /// Refuses a folder of masks that holds the images themselves. A file that has the name of one
+    /// of the images may be it.
+    ///
+    /// # Errors
+    /// When the mask of `item` is one of `images`.
+    pub fn expect_none_of(&self, images: [&Path; 2], item: &str) -> Result<(), Failure> {
+        let Ok(mask) = self.find(item) else { return Ok(()) };
+        let file = |path: &Path| fs_err::metadata(path).ok().map(|of| (of.dev(), of.ino()));
+        let is_mask =
+            |image: &&Path| image.file_name() == mask.file_name() && file(image) == file(&mask);
+        images.iter().find(|image| is_mask(image)).map_or(Ok(()), |image| {
+            let (folder, image) = (self.folder.display(), image.display());
+            Err(fault(format!(
+                "`{image}` would be its own mask: `{folder}` holds images, not masks"
+            )))
+        })
     }
-    Err(fault(format!("mask `{}` is {found}, the images are {expected}", path.display())))
+
+    /// Samples are weights: whole numbers over the largest one, or floats from 0 to 1; without
+    /// transparency.
+    fn decoding(&self) -> Rules {
+        Rules { range: Range::Unit, alpha: Alpha::Drop, ..self.rules }
+    }
+
+    fn expect_size(&self, path: &Path, found: Size, expected: Size) -> Result<(), Failure> {
+        if found == expected {
+            return Ok(());
+        }
+        let is_cut = self.rules.crop_border > 0 || self.rules.size_policy != SizePolicy::Error;
+        let cut = match is_cut {
+            true => ", all of them cut; a mask has the size of its images before they are cut",
+            false => "",
+        };
+        let shown = path.display();
+        Err(fault(format!("mask `{shown}` is {found}, the images are {expected}{cut}")))
+    }
 }
 
 fn unreadable(error: &ImageError) -> Failure {
     fault(format!("mask {error}"))
-}
-
-fn shown(stem: &Path) -> String {
-    format!("{}.png", stem.display())
 }
 
 fn fault(text: String) -> Failure {

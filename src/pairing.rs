@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use walkdir::{DirEntry, WalkDir};
+use walkdir::WalkDir;
 
 use crate::code::Code;
 use crate::error::{Refusal, quoted};
@@ -27,8 +27,8 @@ const EXTENSIONS: &[&str] = &[
 const NEAREST_MAX: usize = 100;
 /// References, and distorted names for each, from which a suffix is guessed.
 const SUFFIXED_MAX: usize = 16;
-/// Problems that a refusal tells.
-const TOLD_MAX: usize = 5;
+/// Problems that a refusal lists.
+const LISTED_MAX: usize = 5;
 
 /// The folders of `--ref` and `--dist`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,8 +68,10 @@ pub struct Problem {
 pub struct Ignored {
     /// Files and folders whose names start with a dot.
     pub hidden: usize,
-    /// Files with other extensions.
+    /// Files with other extensions, and links to nothing with such names.
     pub others: usize,
+    /// Links to a folder above them; what is there was found already.
+    pub loops: usize,
 }
 
 /// The outcome for all folders.
@@ -79,7 +81,7 @@ pub struct Pairing {
     pub rows: Vec<Row>,
     /// What could not be paired.
     pub problems: Vec<Problem>,
-    /// What was not looked at.
+    /// What was left out by its name.
     pub ignored: Ignored,
     /// A `--dist-suffix` that would pair most of what is alone, and how many references.
     pub suffix: Option<(String, usize)>,
@@ -124,21 +126,23 @@ impl Pairing {
         if self.problems.is_empty() {
             return None;
         }
-        let told: Vec<&str> =
-            self.problems.iter().take(TOLD_MAX).map(|problem| problem.message.as_str()).collect();
-        let more = match self.problems.len().saturating_sub(TOLD_MAX) {
+        let listed: Vec<&str> =
+            self.problems.iter().take(LISTED_MAX).map(|problem| problem.message.as_str()).collect();
+        let more = match self.problems.len().saturating_sub(LISTED_MAX) {
             0 => String::new(),
             more => format!("\n  and {more} more"),
         };
         let text = format!(
             "{} files have no partner; nothing was paired by order\n  {}{more}",
             self.problems.len(),
-            told.join("\n  ")
+            listed.join("\n  ")
         );
         Some(
             Refusal::inputs(text).hint(match &self.suffix {
                 Some((suffix, count)) => {
-                    format!("`--dist-suffix {suffix}` would pair {count} of them")
+                    // As one argument, a suffix may begin with a hyphen.
+                    let joint = if suffix.starts_with('-') { '=' } else { ' ' };
+                    format!("`--dist-suffix{joint}{suffix}` would pair {count} of them")
                 }
                 None => {
                     "rename or remove them, or write a manifest; `lpips check` lists all of them"
@@ -148,10 +152,10 @@ impl Pairing {
         )
     }
 
-    /// What was paired and what was not looked at, for people.
+    /// What was paired and what was left out, for people.
     #[must_use]
     pub fn note(&self) -> String {
-        let Ignored { hidden, others } = self.ignored;
+        let Ignored { hidden, others, loops } = self.ignored;
         let items: BTreeSet<&str> = self.rows.iter().map(|row| row.item.as_str()).collect();
         let mut note =
             format!("paired {} references by name: {} pairs", items.len(), self.rows.len());
@@ -160,6 +164,9 @@ impl Pairing {
                 "; ignored {hidden} hidden files and {others} that are no images by their names"
             ));
         }
+        if loops > 0 {
+            note.push_str(&format!("; skipped {loops} links to a folder above them"));
+        }
         note
     }
 
@@ -167,58 +174,80 @@ impl Pairing {
         self.problems.push(Problem { code, message });
     }
 
+    /// The images of a folder by key.
     fn scan(&mut self, folder: &Path, suffix: &str) -> anyhow::Result<Keyed> {
-        let place = || Refusal::inputs(format!("cannot read the folder `{}`", folder.display()));
-        // A folder that is missing, or a file, is told as such and not as an empty walk.
-        fs_err::read_dir(folder).with_context(place)?;
         let mut keyed = Keyed::new();
+        for path in self.images(folder)? {
+            let without_extension = Path::new(&path).with_extension("");
+            let key = without_extension.to_string_lossy();
+            let Some(key) = key.strip_suffix(suffix) else {
+                let whole = shown(folder, &path);
+                let message = format!("`{whole}`: the name does not end in `{suffix}`");
+                self.problem(Code::Unmatched, message);
+                continue;
+            };
+            let earlier = keyed.insert(key.to_owned(), path.clone());
+            if let Some(earlier) = earlier {
+                let (whole, earlier) = (shown(folder, &path), shown(folder, &earlier));
+                let message = format!("`{whole}` and `{earlier}` differ in their extension only");
+                self.problem(Code::Ambiguous, message);
+            }
+        }
+        Ok(keyed)
+    }
+
+    /// Paths, relative to `folder`, of the images at or below it, in the order of their names. A
+    /// link to nothing is one if it has the name of one: its pair fails as of any missing file.
+    fn images(&mut self, folder: &Path) -> anyhow::Result<Vec<String>> {
+        let place = || Refusal::inputs(format!("cannot read the folder `{}`", folder.display()));
+        // A folder that is missing, or a file, is reported as such and not as an empty walk.
+        fs_err::read_dir(folder).with_context(place)?;
+        let mut images = Vec::new();
         let mut hidden = 0;
         let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
         let visible = walk.filter_entry(|entry| {
-            let skip = entry.depth() > 0 && is_hidden(entry);
+            let skip = entry.depth() > 0 && is_hidden(entry.path());
             hidden += usize::from(skip);
             !skip
         });
         for entry in visible {
-            let entry = entry.with_context(place)?;
-            if entry.file_type().is_dir() {
-                continue;
-            }
-            if !has_image_name(entry.path()) {
+            let path = match entry {
+                Ok(entry) if entry.file_type().is_dir() => continue,
+                Ok(entry) => entry.into_path(),
+                Err(error) if error.loop_ancestor().is_some() => {
+                    self.ignored.loops += 1;
+                    continue;
+                }
+                Err(error) => match error.path().filter(|path| path.is_symlink()) {
+                    Some(link) if is_hidden(link) => {
+                        self.ignored.hidden += 1;
+                        continue;
+                    }
+                    Some(link) => link.to_owned(),
+                    None => return Err(error).with_context(place),
+                },
+            };
+            if !has_image_name(&path) {
                 self.ignored.others += 1;
                 continue;
             }
-            self.add(&mut keyed, folder, entry.path(), suffix);
+            match path.strip_prefix(folder).unwrap_or(&path).to_str() {
+                Some(relative) => images.push(relative.to_owned()),
+                None => {
+                    let path = path.display();
+                    let message = format!("`{path}`: the name is not UTF-8; rename the file");
+                    self.problem(Code::Name, message);
+                }
+            }
         }
         self.ignored.hidden += hidden;
-        if keyed.is_empty() && self.problems.is_empty() {
+        if images.is_empty() && self.problems.is_empty() {
             let text = format!("the folder `{}` holds no image", folder.display());
             return Err(Refusal::inputs(text)
                 .hint(format!("files with these extensions are taken: {}", EXTENSIONS.join(", ")))
                 .into());
         }
-        Ok(keyed)
-    }
-
-    fn add(&mut self, keyed: &mut Keyed, folder: &Path, path: &Path, suffix: &str) {
-        let relative = path.strip_prefix(folder).unwrap_or(path);
-        let whole = path.display();
-        let Some(text) = relative.to_str() else {
-            self.problem(Code::Name, format!("`{whole}`: the name is not UTF-8; rename the file"));
-            return;
-        };
-        let without_extension = relative.with_extension("");
-        let key = without_extension.to_string_lossy();
-        let Some(key) = key.strip_suffix(suffix) else {
-            let message = format!("`{whole}`: the name does not end in `{suffix}`");
-            self.problem(Code::Unmatched, message);
-            return;
-        };
-        if let Some(earlier) = keyed.insert(key.to_owned(), text.to_owned()) {
-            let earlier = shown(folder, &earlier);
-            let message = format!("`{whole}` and `{earlier}` differ in their extension only");
-            self.problem(Code::Ambiguous, message);
-        }
+        Ok(images)
     }
 
     fn find_unmatched(
@@ -281,8 +310,8 @@ fn common_suffix(
     (2 * best.0 >= references.len()).then(|| (best.1.to_owned(), best.0))
 }
 
-fn is_hidden(entry: &DirEntry) -> bool {
-    entry.file_name().to_string_lossy().starts_with('.')
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
 fn has_image_name(path: &Path) -> bool {
@@ -374,7 +403,7 @@ mod tests {
             [("1", "edsr"), ("1", "swin"), ("b/2", "edsr"), ("b/2", "swin")]
         );
         assert!(pairing.refusal().is_none());
-        assert_eq!(pairing.ignored, Ignored { hidden: 2, others: 1 });
+        assert_eq!(pairing.ignored, Ignored { hidden: 2, others: 1, loops: 0 });
         assert!(pairing.rows[0].distorted.ends_with("edsr/1.jpg"));
         assert!(
             pairing.note().starts_with("paired 2 references by name: 4 pairs; ignored 2 hidden")
@@ -390,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_partner_is_told_with_the_nearest_name() {
+    fn files_without_partner_are_listed_with_the_nearest_name() {
         let root = tree(&["hr/1.png", "hr/2.png", "x4/1.png", "x4/2_x4.png", "x4/zebra.png"]);
         let pairing = pair(&folders(root.path(), &["x4"], "")).unwrap();
         let text = render(&pairing.refusal().unwrap().into());
@@ -447,5 +476,34 @@ mod tests {
         assert_eq!(of(&["a/edsr", "b/swin"]), ["edsr", "swin"]);
         assert_eq!(of(&["edsr/x4", "swin/x4"]), ["edsr/x4", "swin/x4"]);
         assert_eq!(of(&["x4"]), [""]);
+    }
+
+    #[test]
+    fn links_to_nothing_fail_as_files_do_and_loops_are_skipped() {
+        use std::os::unix::fs::symlink;
+        let root = tree(&["hr/1.png", "hr/2.png", "x4/1.png"]);
+        let at = |name: &str| root.path().join(name);
+        for (target, link) in [
+            ("/nowhere/2.png", "x4/2.png"),
+            ("/nowhere/README.md", "hr/README.md"),
+            ("/nowhere/3.png", "hr/.3.png"),
+            ("..", "x4/latest"),
+            ("itself.md", "x4/itself.md"),
+        ] {
+            symlink(target, at(link)).unwrap();
+        }
+        let pairing = pair(&folders(root.path(), &["x4"], "")).unwrap();
+        assert_eq!(names(&pairing), [("1", ""), ("2", "")]);
+        assert!(pairing.refusal().is_none(), "{:?}", pairing.problems);
+        assert_eq!(pairing.ignored, Ignored { hidden: 1, others: 2, loops: 1 });
+        assert!(pairing.note().ends_with("; skipped 1 links to a folder above them"));
+    }
+
+    #[test]
+    fn a_suffix_that_begins_with_a_hyphen_is_offered_as_one_argument() {
+        let root = tree(&["hr/1.png", "x4/1-x4.png"]);
+        let pairing = pair(&folders(root.path(), &["x4"], "")).unwrap();
+        let text = render(&pairing.refusal().unwrap().into());
+        assert!(text.contains("hint: `--dist-suffix=-x4` would pair 1 of them"), "{text}");
     }
 }

@@ -1,28 +1,31 @@
-//! Where the pairs of a job come from: a manifest, stdin, folders or the command line.
+//! Where the pairs of a job come from: a manifest, a stream, folders or the command line.
 //!
 //! Every source becomes a manifest in a file, because rows are read again by number. A user's file
 //! is read in place; everything else is spooled into a folder of the caller. This module does not
 //! depend on what is done with the pairs.
 
-use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{BufWriter, Read, Write as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use fs_err::File;
 
 use crate::batch::Grouping;
-use crate::error::{DISK_HINT, Refusal};
-use crate::manifest::{Format, Location, triplets};
+use crate::error::Refusal;
+use crate::manifest::triplets::Triplets;
+use crate::manifest::{self, Format, Location};
 use crate::pairing::{self, Folders, Pairing};
 
-/// Name, without extension, of a manifest that was spooled.
-pub const SPOOLED: &str = "manifest";
+/// Bytes of a stream from which its format is recognised.
+const SNIFFED_BYTES: u64 = 1 << 16;
 
 /// Where pairs come from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// A manifest file of the user.
+    /// A manifest file of the user, or a named pipe.
     File(PathBuf),
-    /// Standard input; its paths are relative to the working folder.
+    /// Standard input.
     Stdin,
     /// Folders that are paired by name.
     Folders(Folders),
@@ -64,46 +67,99 @@ impl Source {
         let unpaired = |location| Located { location, pairing: None };
         Ok(match self {
             Source::File(path) => {
-                let location = Location::of(path);
-                unpaired(spool_triplets(spool, &location)?.unwrap_or(location))
+                let location = match Stream::open(path)? {
+                    Some(stream) => stream.spool(spool)?,
+                    None => Location::of(path),
+                };
+                unpaired(spool_triplets(spool, location)?)
             }
-            Source::Stdin => unpaired(spool_stdin(spool)?),
+            Source::Stdin => {
+                let stream = Stream { from: Box::new(std::io::stdin()), name: "-".to_owned() };
+                unpaired(spool_triplets(spool, stream.spool(spool)?)?)
+            }
             Source::Pair { reference, distorted } => {
                 let (reference, distorted) = (text(reference)?, text(distorted)?);
                 let row = ["ref", "dist"].map(str::to_owned);
-                unpaired(spool_rows(spool, [row, [reference, distorted]].into_iter())?)
+                unpaired(spool_rows(spool, "--pair", [row, [reference, distorted]].into_iter())?)
             }
             Source::AllPairs(folder) => {
+                let name = format!("--all-pairs {}", text(folder)?);
                 let header = ["ref", "dist", "item", "id"].map(str::to_owned);
                 let rows = pairing::all_pairs(folder)?;
-                unpaired(spool_rows(spool, std::iter::once(header).chain(rows))?)
+                unpaired(spool_rows(spool, &name, std::iter::once(header).chain(rows))?)
             }
             Source::Folders(folders) => {
+                let name = format!("--ref {}", text(&folders.reference)?);
+                folders.distorted.iter().try_for_each(|folder| text(folder).map(drop))?;
                 let pairing = pairing::pair(folders)?;
                 let header = ["ref", "dist", "item", "method"].map(str::to_owned);
                 let rows = pairing.rows.iter().cloned();
                 let rows = rows.map(|row| [row.reference, row.distorted, row.item, row.method]);
-                let location = spool_rows(spool, std::iter::once(header).chain(rows))?;
+                let location = spool_rows(spool, &name, std::iter::once(header).chain(rows))?;
                 Located { location, pairing: Some(pairing) }
             }
         })
     }
 }
 
+/// A path as the text of a manifest.
 fn text(path: &Path) -> anyhow::Result<String> {
     let text = path.to_str().map(str::to_owned);
     text.ok_or_else(|| {
         Refusal::inputs(format!("`{}`: the name is not UTF-8", path.display()))
-            .hint("rename the file")
+            .hint("rename it, or name a link to it whose name is UTF-8")
             .into()
     })
 }
 
+/// Rows that can be read once. Their paths are relative to the working folder.
+struct Stream {
+    from: Box<dyn Read>,
+    name: String,
+}
+
+impl Stream {
+    /// Opens a pipe; `None` for anything else, which is read where it is or refused there. What is
+    /// below `/dev` or `/proc`, such as `/dev/stdin`, stands for a stream, even if a file is behind.
+    fn open(path: &Path) -> anyhow::Result<Option<Stream>> {
+        let Ok(of) = fs_err::metadata(path) else { return Ok(None) };
+        let is_alias = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
+        let is_stream = of.file_type().is_fifo() || (of.is_file() && is_alias);
+        if !is_stream {
+            return Ok(None);
+        }
+        let name = path.display().to_string();
+        let from = File::open(path).with_context(|| {
+            Refusal::inputs(format!("cannot read the manifest `{name}`"))
+                .hint("name a file or a pipe that can be read")
+        })?;
+        Ok(Some(Stream { from: Box::new(from), name }))
+    }
+
+    fn spool(self, spool: &Path) -> anyhow::Result<Location> {
+        let Stream { from, name } = self;
+        let mut location = spool_as(spool, "stream", &name, |file| {
+            let mut limited = from.take(manifest::BYTES_MAX + 1);
+            let copied = std::io::copy(&mut limited, file)?;
+            if copied > manifest::BYTES_MAX {
+                let message = format!("manifest `{name}`: more than {} bytes", manifest::BYTES_MAX);
+                return Err(Refusal::inputs(message).hint("split the manifest").into());
+            }
+            Ok(())
+        })?;
+        let mut start = Vec::new();
+        File::open(&location.file)?.take(SNIFFED_BYTES).read_to_end(&mut start)?;
+        location.format = Format::sniff(&start);
+        Ok(location)
+    }
+}
+
 fn spool_rows<const N: usize>(
     spool: &Path,
+    name: &str,
     rows: impl Iterator<Item = [String; N]>,
 ) -> anyhow::Result<Location> {
-    spool_as(spool, Format::Csv, |file| {
+    spool_as(spool, "pairs", name, |file| {
         let mut csv = csv::Writer::from_writer(file);
         for row in rows {
             csv.write_record(row)?;
@@ -112,47 +168,37 @@ fn spool_rows<const N: usize>(
     })
 }
 
-/// The pairs of a manifest of triplets; `None` if the manifest holds pairs.
-fn spool_triplets(spool: &Path, location: &Location) -> anyhow::Result<Option<Location>> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    if !triplets::expand(location, &mut |row| Ok(csv.write_record(row)?))? {
-        return Ok(None);
-    }
-    let rows = csv.into_inner()?;
-    let spooled = spool_as(spool, Format::Csv, |file| Ok(file.write_all(&rows)?))?;
+/// The pairs that a manifest of triplets stands for; the manifest itself if it has no triplets.
+fn spool_triplets(spool: &Path, location: Location) -> anyhow::Result<Location> {
+    let Some(triplets) = Triplets::open(&location)? else { return Ok(location) };
+    let spooled = spool_as(spool, "triplets", &location.name, |file| {
+        let mut csv = csv::Writer::from_writer(file);
+        triplets.expand(&mut |row| Ok(csv.write_record(row)?))?;
+        Ok(csv.flush()?)
+    })?;
     // Its paths are still relative to the user's manifest.
-    Ok(Some(Location { folder: location.folder.clone(), ..spooled }))
+    Ok(Location { folder: location.folder, ..spooled })
 }
 
-fn spool_stdin(spool: &Path) -> anyhow::Result<Location> {
-    let mut stdin = BufReader::with_capacity(1 << 16, std::io::stdin().lock());
-    let start = stdin.fill_buf().context("cannot read the manifest from stdin")?;
-    let format = Format::sniff(start);
-    spool_as(spool, format, |file| {
-        std::io::copy(&mut stdin, file)?;
-        Ok(file.flush()?)
-    })
-}
-
-/// Writes the manifest, and removes it if that fails. Its paths are relative to the working folder,
-/// as they were typed.
+/// Writes a manifest in CSV for what messages call `name`.
 fn spool_as(
     spool: &Path,
-    format: Format,
-    write: impl FnOnce(&mut BufWriter<fs_err::File>) -> anyhow::Result<()>,
+    file_name: &str,
+    name: &str,
+    write: impl FnOnce(&mut BufWriter<File>) -> anyhow::Result<()>,
 ) -> anyhow::Result<Location> {
-    let path = spool.join(SPOOLED).with_extension(format.extension());
-    let cannot_write =
-        |hint: &str| Refusal::environment(format!("cannot write `{}`", path.display())).hint(hint);
-    // An existing file is never overwritten.
-    let file = fs_err::OpenOptions::new().write(true).create_new(true).open(&path);
-    let file = file.with_context(|| {
-        cannot_write("name a folder with `-o` that can be written and holds no such file")
+    let path = spool.join(file_name);
+    let cannot_write = || {
+        Refusal::environment(format!("cannot write `{}`", path.display()))
+            .hint("free space there, or name another folder in TMPDIR")
+    };
+    let file = File::create_new(&path).with_context(cannot_write)?;
+    let mut file = BufWriter::new(file);
+    let written = write(&mut file).and_then(|()| Ok(file.flush()?));
+    written.map_err(|error| match error.downcast_ref::<Refusal>() {
+        Some(_) => error,
+        None => error.context(cannot_write()),
     })?;
-    write(&mut BufWriter::new(file)).with_context(|| {
-        // A disk that refuses the write may refuse the removal as well.
-        drop(fs_err::remove_file(&path));
-        cannot_write(DISK_HINT)
-    })?;
-    Ok(Location { file: path, format, folder: PathBuf::new() })
+    let (folder, name) = (PathBuf::new(), name.to_owned());
+    Ok(Location { file: path, format: Format::Csv, folder, name })
 }

@@ -1,9 +1,15 @@
 //! The name that was probably meant, for messages about a name that does not exist.
 
-use std::path::Path;
+use std::path::{Component, Path};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// See [`nearest_file`].
+/// Larger folders are not searched.
 const SIBLINGS_MAX: usize = 5000;
+/// Files for which a process searches a folder: where very many are missing, one search for each
+/// would take longer than the job.
+const SEARCHES_MAX: usize = 200;
+
+static SEARCHES: AtomicUsize = AtomicUsize::new(0);
 
 /// The candidate that was most probably meant by `name`, or `None` if none looks like it.
 ///
@@ -30,9 +36,12 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
 }
 
 /// The name in the folder of `path` that was most probably meant by a `path` that does not exist.
-/// Folders of more than some thousand entries are not searched, since many files may be missing.
+/// Folders of more than some thousand entries are not searched, and none after the first 200 files.
 #[must_use]
 pub fn nearest_file(path: &Path) -> Option<String> {
+    if SEARCHES.fetch_add(1, Ordering::Relaxed) >= SEARCHES_MAX {
+        return None;
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = fs_err::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten();
     let siblings: Vec<String> = entries
@@ -44,6 +53,22 @@ pub fn nearest_file(path: &Path) -> Option<String> {
     }
     let name = path.file_name()?.to_string_lossy();
     nearest(&name, siblings.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// What is unusual about how a path that does not exist is written.
+#[must_use]
+pub fn unusual_spelling(path: &Path) -> Option<&'static str> {
+    let has = |test: &dyn Fn(&str) -> bool| {
+        let is_name = |part: Component<'_>| match part {
+            Component::Normal(name) => test(&name.to_string_lossy()),
+            _ => false,
+        };
+        path.components().any(is_name)
+    };
+    if has(&|name| name.trim() != name) {
+        return Some("a name in it begins or ends with a space");
+    }
+    has(&|name| name.contains('\\')).then_some("write `/` for each `\\`")
 }
 
 /// Whether `rest` is an addition to `short`, and not the end of its last word or number.

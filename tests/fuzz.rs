@@ -11,13 +11,14 @@
 //! written to a file, whose name is told; it belongs into tests/data/corpus once its cause is mended.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
+#[path = "fuzz/manifest.rs"]
+mod manifest;
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use lpips::image::{self, Pixels, Rules};
-use lpips::manifest::{Location, Manifest};
 use lpips::net::Net;
 use lpips::net::weights::{Trunk, recognise};
 use proptest::prelude::*;
@@ -197,26 +198,6 @@ fn images() {
                 assert!(samples.iter().all(|sample| (0.0..=1.0).contains(sample)));
             }
         }
-    });
-}
-
-#[test]
-fn manifests() {
-    let folder = tempfile::tempdir().unwrap();
-    fuzz(&seeds(&["corpus/manifest"]), |name, bytes| {
-        let path = folder.path().join(name);
-        fs_err::write(&path, bytes).unwrap();
-        let Ok((manifest, faults)) = Manifest::examine(Location::of(&path)) else { return };
-        let mut order = manifest.order().to_vec();
-        order.sort_unstable();
-        assert!(order.iter().copied().eq(0..manifest.len() as u32), "an order of all rows");
-        let mut rows = manifest.rows().unwrap();
-        for &row in manifest.order() {
-            let entry = rows.read(row).unwrap();
-            assert!(!entry.reference.is_empty() && !entry.distorted.is_empty());
-            assert_eq!(entry.carried.len(), manifest.carried().len());
-        }
-        assert!(faults.kept.len() <= faults.count);
     });
 }
 

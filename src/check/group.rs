@@ -85,7 +85,8 @@ impl Group {
             let mut verdict = judge(reference.as_ref(), distorted.as_ref(), question);
             if let (Ok(reference), Ok(distorted)) = (&reference, distorted) {
                 if let (true, Some(folder)) = (verdict.is_scorable, question.masks) {
-                    masks.judge(folder, &entry.item, reference.size, &mut verdict);
+                    let images = [self.reference.as_path(), path];
+                    masks.judge(folder, &entry.item, reference.size, images, &mut verdict);
                 }
                 self.find_identity(reference, distorted, path, &mut verdict);
                 if verdict.is_scorable {
@@ -166,11 +167,19 @@ impl Group {
 struct MaskVerdicts<'a>(HashMap<(&'a str, Size), Result<(), Failure>>);
 
 impl<'a> MaskVerdicts<'a> {
-    fn judge(&mut self, masks: &Masks, item: &'a str, size: Size, verdict: &mut Verdict) {
+    fn judge(
+        &mut self,
+        masks: &Masks,
+        item: &'a str,
+        size: Size,
+        images: [&Path; 2],
+        verdict: &mut Verdict,
+    ) {
         let known = self.0.entry((item, size)).or_insert_with(|| masks.check(item, size));
-        if let Err(Failure { message, .. }) = known {
+        let checked = known.clone().and_then(|()| masks.expect_none_of(images, item));
+        if let Err(Failure { message, .. }) = checked {
             verdict.is_scorable = false;
-            verdict.findings.push((Code::Mask, message.clone()));
+            verdict.findings.push((Code::Mask, message));
         }
     }
 }

@@ -40,9 +40,8 @@ pub(super) fn finish(
     })?;
     let summary = tables.summarize()?;
     run_dir.publish(names::SUMMARY, |file| write_summary(tables.group_by, &summary, file))?;
-    let is_judged = twoafc::is_judged(tables.manifest)?;
-    let agreements = if is_judged { tables.agreements()? } else { Vec::new() };
-    if is_judged {
+    let agreements = tables.agreements()?;
+    if !agreements.is_empty() {
         run_dir.publish(names::TWO_AFC, |file| {
             twoafc::write_agreements(tables.group_by, &agreements, file)
         })?;

@@ -88,6 +88,7 @@ impl Started {
             group_by: config.group_by.clone(),
             array,
         };
+        manifest.expect_other_than(&run_dir.file(&plan.manifest))?;
         let frozen = plan.freeze(run_dir, config.allow_mixed)?;
         let copy = run_dir.keep_manifest(&frozen.plan.manifest, manifest.path())?;
         manifest.read_copy(copy)?;
@@ -133,7 +134,7 @@ fn header(frozen: &Frozen, shard: Shard, on: &Description, owner: Owner) -> Head
         numerics_class: on.numerics_class.clone(),
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         program_commit: env!("LPIPS_COMMIT").to_owned(),
-        command: std::env::args().collect(),
+        command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         script: script.map(|script| script.trim().to_owned()),
         started: jiff::Timestamp::now().to_string(),
     }

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 
 use super::fault::Reason;
 use crate::code::Code;
-use crate::suggest::nearest_file;
+use crate::suggest::{nearest_file, unusual_spelling};
 
 /// A regular file, and what it was before anything was read, so that a change during reading is
 /// noticed later.
@@ -63,6 +63,8 @@ fn require_regular(kind: FileType) -> Result<(), Reason> {
 }
 
 fn missing(path: &Path) -> String {
-    let near = nearest_file(path).map(|near| format!("; nearest name in its folder: `{near}`"));
-    format!("no such file{}", near.unwrap_or_default())
+    let hint = unusual_spelling(path)
+        .map(str::to_owned)
+        .or_else(|| nearest_file(path).map(|near| format!("nearest name in its folder: `{near}`")));
+    format!("no such file{}", hint.map(|hint| format!("; {hint}")).unwrap_or_default())
 }

@@ -10,10 +10,10 @@ use crate::error::{Refusal, quoted};
 use crate::suggest::nearest;
 
 /// Headers that name the reference, the preferred one first.
-const REFERENCE: &[&str] = &["ref", "reference", "gt", "hr"];
+pub(super) const REFERENCE: &[&str] = &["ref", "reference", "gt", "hr"];
 /// Headers that name the distorted image, the preferred one first.
 const DISTORTED: &[&str] = &["dist", "distorted", "pred", "sr"];
-/// Names of output columns, which a carried column must not bear.
+/// Names of output columns, which a carried column must not have.
 const RESERVED: &[&str] = &["width", "height", "status", "error_code", "error", "metric"];
 /// Starts of the names of metric columns.
 const RESERVED_PREFIXES: &[&str] = &["lpips_", "baseline_"];
@@ -31,9 +31,16 @@ pub(super) struct Columns {
 
 impl Columns {
     pub(super) fn new(header: &[String]) -> Result<Columns, Refusal> {
+        if let Some(place) = header.iter().position(String::is_empty) {
+            let message = format!("column {} of {} has no name", place + 1, header.len());
+            return Err(Refusal::inputs(message).hint(
+                "name it, or leave it out: pandas writes no index with `to_csv(..., index=False)`, \
+                 and a comma that ends the line makes an empty column",
+            ));
+        }
         let mut seen = HashSet::new();
         if let Some(name) = header.iter().find(|name| !seen.insert(*name)) {
-            return Err(Refusal::inputs(format!("the column `{name}` stands twice"))
+            return Err(Refusal::inputs(format!("the column `{name}` appears twice"))
                 .hint("rename one of the two"));
         }
         let position = |name: &str| header.iter().position(|column| column == name);
@@ -54,11 +61,10 @@ impl Columns {
             (0..header.len()).filter(|&column| !known.contains(&Some(column))).collect();
         for name in carried.iter().map(|&column| &header[column]) {
             let is_metric = RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-            if is_metric || RESERVED.contains(&name.as_str()) || name.is_empty() {
-                let message = format!("the column `{name}` bears the name of an output column");
-                return Err(
-                    Refusal::inputs(message).hint(format!("rename it, to `input_{name}` say"))
-                );
+            if is_metric || RESERVED.contains(&name.as_str()) {
+                let message = format!("the column `{name}` has the name of an output column");
+                let hint = format!("rename it, for example to `input_{name}`");
+                return Err(Refusal::inputs(message).hint(hint));
             }
         }
         Ok(Columns { reference, distorted, id, item, method, carried })
@@ -90,7 +96,7 @@ fn no_column(header: &[String], names: &[&str]) -> Refusal {
     let accepted = quoted(names);
     if header.is_empty() {
         return Refusal::inputs(format!("there is no header, and so no column `{}`", names[0]))
-            .hint("the first line must name the columns: `ref,dist` at the least");
+            .hint("the first line must name the columns: at least `ref,dist`");
     }
     let found: Vec<&str> = header.iter().map(String::as_str).collect();
     let message = format!("no column `{}`; found {}", names[0], quoted(&found));

@@ -1,17 +1,16 @@
-//! The formats of a manifest: CSV, TSV and JSON lines, all read as records of cells.
+//! The formats of a manifest: CSV, TSV and JSON lines, all read as records of cells by one reader.
 //!
 //! This module knows bytes, lines and cells, and refuses to know what a column means. Whatever is
-//! wrong with one record is a [`Fault`] of that record; only a file that cannot be read
-//! is an error.
+//! wrong with one record is a [`Fault`] of that record; only a file that cannot be read is an error.
 
-use std::io::{BufRead, BufReader, Seek as _, SeekFrom};
 use std::path::Path;
 
-use csv::{ByteRecord, StringRecord};
-use fs_err::File;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use csv::StringRecord;
 
+use super::fault::Fault;
+use super::json::{self, Keys};
+use super::lines::{Appended, Lines, RECORD_BYTES_MAX};
+use super::separated;
 use crate::error::Refusal;
 
 /// How the rows are written.
@@ -19,7 +18,7 @@ use crate::error::Refusal;
 pub enum Format {
     /// Cells between commas, quoted as RFC 4180 says; a header.
     Csv,
-    /// Cells between tabs; a header.
+    /// The same with tabs for commas.
     Tsv,
     /// One JSON object a line; the keys of the first are the columns.
     JsonLines,
@@ -40,6 +39,7 @@ impl Format {
     /// The format that the first line of a nameless manifest is written in.
     #[must_use]
     pub fn sniff(start: &[u8]) -> Format {
+        let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
         let line = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
         match line.trim_ascii_start().first() {
             Some(b'{') => Format::JsonLines,
@@ -59,29 +59,6 @@ impl Format {
     }
 }
 
-/// What is wrong with one record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fault {
-    /// Where, in words: `line 7` or `rows 3 and 9`.
-    pub place: String,
-    /// What was expected and found.
-    pub message: String,
-    /// The remedy.
-    pub hint: &'static str,
-}
-
-impl Fault {
-    pub(super) fn at_line(line: u64, message: impl Into<String>, hint: &'static str) -> Fault {
-        Fault { place: format!("line {line}"), message: message.into(), hint }
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
-    }
-}
-
 /// Where a record starts, and whether it can be used.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -93,234 +70,238 @@ pub(super) struct Found {
     pub(super) fault: Option<Fault>,
 }
 
-const NO_TEXT: &str = "save the manifest as UTF-8; two images are compared with `--pair REF DIST`, \
-                       folders with `--ref DIR --dist DIR`";
-const NOT_UTF8: &str = "save the manifest as UTF-8; rename files whose names are not UTF-8";
+const SAVE_AS_UTF8: &str = "save the manifest as UTF-8; rename files whose names are not UTF-8";
+const PAIR_OPTIONS: &str = "save the manifest as UTF-8; two images are compared with \
+                            `--pair REF DIST`, folders with `--ref DIR --dist DIR`";
+
+/// What a file is, judged by its first bytes, if it is no UTF-8 text, and the remedy.
+fn foreign(start: &[u8]) -> Option<(&'static str, &'static str)> {
+    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'"' | b'{');
+    let utf_16 = Some((
+        "UTF-16 text, not UTF-8",
+        "export it again as UTF-8, or convert it: `iconv -f UTF-16 -t UTF-8 FILE > NEW`",
+    ));
+    match start {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some((
+            "UTF-32 text, not UTF-8",
+            "export it again as UTF-8, or convert it: `iconv -f UTF-32 -t UTF-8 FILE > NEW`",
+        )),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => utf_16,
+        // Without a byte order mark; the names of the columns begin with a letter of ASCII.
+        [letter, 0, ..] | [0, letter, ..] if is_letter(*letter) => utf_16,
+        [b'P', b'K', 3, 4, ..] => {
+            Some(("a zip archive, as spreadsheets are", "export the table as CSV (UTF-8)"))
+        }
+        [0x1f, 0x8b, ..] => Some((
+            "compressed with gzip",
+            "decompress it, or name `-` and pipe the output of `gunzip -c FILE` into it",
+        )),
+        _ => None,
+    }
+}
 
 /// Reads records one after another, or from a given offset.
 #[derive(Debug)]
-pub(super) enum Reader {
-    Separated { reader: csv::Reader<File>, record: ByteRecord, columns: usize },
-    JsonLines(JsonLines),
+pub(super) struct Reader {
+    lines: Lines,
+    grammar: Grammar,
+    text: Vec<u8>,
 }
 
 #[derive(Debug)]
-pub(super) struct JsonLines {
-    file: BufReader<File>,
-    header: Vec<String>,
-    byte: u64,
-    line: u64,
-    text: Vec<u8>,
+enum Grammar {
+    /// `columns` is `None` for the header.
+    Separated {
+        separator: u8,
+        columns: Option<usize>,
+    },
+    JsonLines(Keys),
+}
+
+impl Grammar {
+    fn new(format: Format, header: Option<&[String]>) -> Grammar {
+        let separated =
+            |separator| Grammar::Separated { separator, columns: header.map(<[_]>::len) };
+        match format {
+            Format::Csv => separated(b','),
+            Format::Tsv => separated(b'\t'),
+            Format::JsonLines => Grammar::JsonLines(Keys::new(header.unwrap_or_default())),
+        }
+    }
 }
 
 impl Reader {
     /// A reader before the first record, and the header. The header is empty for an empty file.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the file is no UTF-8 text or its header is at fault.
     pub(super) fn open(path: &Path, format: Format) -> anyhow::Result<(Reader, Vec<String>)> {
-        match format {
-            Format::Csv | Format::Tsv => {
-                let mut reader = separated(path, format)?;
-                let mut record = ByteRecord::new();
-                reader.read_byte_record(&mut record)?;
-                let mut header: Vec<String> = Vec::new();
-                for cell in &record {
-                    header.push(
-                        String::from_utf8(cell.to_vec()).map_err(|_| {
-                            Refusal::inputs("the header is not UTF-8").hint(NO_TEXT)
-                        })?,
-                    );
-                }
-                let columns = header.len();
-                Ok((Reader::Separated { reader, record, columns }, header))
-            }
-            Format::JsonLines => {
-                let mut lines = JsonLines::open(path, Vec::new())?;
-                let header = match lines.next_line()? {
-                    None => Vec::new(),
-                    // Values are looked at when the line is read as a row.
-                    Some(_) => match values_of(&lines.text) {
-                        Ok(values) => values.into_iter().map(|(key, _)| key).collect(),
-                        Err((message, hint)) => {
-                            let fault = Fault::at_line(lines.line, message, hint);
-                            return Err(Refusal::inputs(fault.to_string()).hint(hint).into());
-                        }
-                    },
-                };
-                lines = JsonLines::open(path, header.clone())?;
-                Ok((Reader::JsonLines(lines), header))
-            }
+        let mut lines = Lines::open(path)?;
+        if let Some((what, hint)) = foreign(lines.start()?) {
+            return Err(Refusal::inputs(format!("the file is {what}")).hint(hint).into());
         }
+        let first = (lines.byte(), lines.line());
+        let grammar = Grammar::new(format, None);
+        let mut reader = Reader { lines, grammar, text: Vec::new() };
+        let header = reader.header()?;
+        if format == Format::JsonLines {
+            // The first line is a row, too.
+            reader.lines.seek(first.0, first.1)?;
+        }
+        reader.grammar = Grammar::new(format, Some(&header));
+        Ok((reader, header))
     }
 
     /// A reader of a file whose header is known, for reading at offsets.
     pub(super) fn reopen(path: &Path, format: Format, header: &[String]) -> anyhow::Result<Reader> {
-        Ok(match format {
-            Format::Csv | Format::Tsv => Reader::Separated {
-                reader: separated(path, format)?,
-                record: ByteRecord::new(),
-                columns: header.len(),
-            },
-            Format::JsonLines => Reader::JsonLines(JsonLines::open(path, header.to_vec())?),
-        })
+        let (lines, grammar) = (Lines::open(path)?, Grammar::new(format, Some(header)));
+        Ok(Reader { lines, grammar, text: Vec::new() })
     }
 
-    /// Continues at a record that starts at `byte`.
-    pub(super) fn seek(&mut self, byte: u64) -> anyhow::Result<()> {
-        match self {
-            Reader::Separated { reader, .. } => {
-                let mut position = csv::Position::new();
-                position.set_byte(byte);
-                Ok(reader.seek(position)?)
-            }
-            Reader::JsonLines(lines) => {
-                if lines.byte != byte {
-                    lines.file.seek(SeekFrom::Start(byte))?;
-                    lines.byte = byte;
-                }
-                Ok(())
-            }
+    /// Values of these columns must be strings where the format has types.
+    pub(super) fn expect_paths(&mut self, columns: &[usize]) {
+        if let Grammar::JsonLines(keys) = &mut self.grammar {
+            keys.expect_paths(columns);
         }
+    }
+
+    /// Offset of what follows the last record.
+    pub(super) fn byte(&self) -> u64 {
+        self.lines.byte()
+    }
+
+    /// Continues at a record that starts at `byte`. Lines are no longer counted right.
+    pub(super) fn seek(&mut self, byte: u64) -> anyhow::Result<()> {
+        let line = self.lines.line();
+        Ok(self.lines.seek(byte, line)?)
+    }
+
+    fn header(&mut self) -> anyhow::Result<Vec<String>> {
+        let Some(record) = self.next_record()? else { return Ok(Vec::new()) };
+        let header = self.checked(&record).map_err(|mut fault| {
+            if fault.message == NOT_UTF8 {
+                fault = Fault { message: "the header is not UTF-8".to_owned(), ..fault };
+                fault.hint = PAIR_OPTIONS;
+            }
+            fault
+        });
+        let header = header.and_then(|text| {
+            let mut cells = StringRecord::new();
+            match &self.grammar {
+                Grammar::JsonLines(_) => cells.extend(json::keys(text, record.line)?),
+                Grammar::Separated { separator, columns } => {
+                    separated::split(text, record.line, *separator, *columns, &mut cells)?;
+                }
+            }
+            self.judge(&cells, record.line)?;
+            Ok(cells.iter().map(str::to_owned).collect())
+        });
+        header.map_err(|fault| Refusal::inputs(fault.to_string()).hint(fault.hint).into())
     }
 
     /// Reads the next record into `cells`; `None` at the end of the file.
     pub(super) fn read(&mut self, cells: &mut StringRecord) -> anyhow::Result<Option<Found>> {
         cells.clear();
-        match self {
-            Reader::JsonLines(lines) => lines.read(cells),
-            Reader::Separated { reader, record, columns } => {
-                if !reader.read_byte_record(record)? {
-                    return Ok(None);
-                }
-                let (byte, line) = record.position().map_or((0, 0), |at| (at.byte(), at.line()));
-                let fault = if record.len() != *columns {
-                    let message = format!("expected {columns} cells, found {}", record.len());
-                    let hint = "put cells that contain the separator in double quotes";
-                    Some(Fault::at_line(line, message, hint))
-                } else if let Ok(text) = StringRecord::from_byte_record(record.clone()) {
-                    *cells = text;
-                    None
-                } else {
-                    Some(Fault::at_line(line, "not UTF-8", NOT_UTF8))
-                };
-                Ok(Some(Found { byte, line, fault }))
+        let Some(record) = self.next_record()? else { return Ok(None) };
+        let Record { byte, line, .. } = record;
+        let split = self.checked(&record).and_then(|text| match &self.grammar {
+            Grammar::JsonLines(keys) => keys.split(text, line, cells),
+            Grammar::Separated { separator, columns } => {
+                separated::split(text, line, *separator, *columns, cells)
             }
+        });
+        if split.is_err() {
+            // Where a record ends is unknown if its quotes are at fault: the next line may be one.
+            self.lines.seek(record.second_line, line)?;
         }
-    }
-}
-
-fn separated(path: &Path, format: Format) -> anyhow::Result<csv::Reader<File>> {
-    let delimiter = if format == Format::Tsv { b'\t' } else { b',' };
-    let mut builder = csv::ReaderBuilder::new();
-    // The header is a record like any other here, and lengths are checked by `read`.
-    builder.delimiter(delimiter).has_headers(false).flexible(true);
-    Ok(builder.from_reader(File::open(path)?))
-}
-
-impl JsonLines {
-    fn open(path: &Path, header: Vec<String>) -> anyhow::Result<JsonLines> {
-        let file = BufReader::new(File::open(path)?);
-        Ok(JsonLines { file, header, byte: 0, line: 0, text: Vec::new() })
-    }
-
-    /// Reads a line that is not blank into `text`; where it starts.
-    fn next_line(&mut self) -> anyhow::Result<Option<u64>> {
-        loop {
-            self.text.clear();
-            let start = self.byte;
-            let len = self.file.read_until(b'\n', &mut self.text)?;
-            if len == 0 {
-                return Ok(None);
-            }
-            self.byte += len as u64;
-            self.line += 1;
-            if start == 0 && self.text.starts_with(b"\xef\xbb\xbf") {
-                self.text.drain(..3); // A byte order mark.
-            }
-            if !self.text.trim_ascii().is_empty() {
-                return Ok(Some(start));
-            }
-        }
-    }
-
-    fn read(&mut self, cells: &mut StringRecord) -> anyhow::Result<Option<Found>> {
-        let Some(byte) = self.next_line()? else { return Ok(None) };
-        let line = self.line;
-        let fault = match object_of(&self.text).and_then(|object| self.fill(object, cells)) {
-            Ok(()) => None,
-            Err((message, hint)) => Some(Fault::at_line(line, message, hint)),
-        };
+        let fault = split.and_then(|()| self.judge(cells, line)).err();
         Ok(Some(Found { byte, line, fault }))
     }
 
-    /// Puts the values into the order of the header; absent ones are empty.
-    fn fill(&self, object: Object, cells: &mut StringRecord) -> Result<(), Told> {
-        let mut values = vec![None; self.header.len()];
-        for (key, value) in object {
-            let Some(column) = self.header.iter().position(|name| *name == key) else {
-                let message = format!("the key `{key}` is not in the first line");
-                return Err((message, "name every key in the first line"));
-            };
-            if values[column].replace(value).is_some() {
-                return Err((format!("the key `{key}` stands twice"), "keep one of the two"));
+    /// What is wrong with cells whose quoting is right.
+    fn judge(&self, cells: &StringRecord, line: u64) -> Result<(), Fault> {
+        let fault = |message, hint| Err(Fault::at_line(line, message, hint));
+        if cells.as_slice().contains('\0') {
+            let hint = "remove it: no file name can hold one, and other programs stop there";
+            return fault("a cell holds a NUL character".to_owned(), hint);
+        }
+        match self.grammar {
+            Grammar::Separated { columns: Some(columns), .. } if cells.len() != columns => {
+                let hint = "put cells that contain the separator in double quotes";
+                fault(format!("expected {columns} cells, found {}", cells.len()), hint)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the lines of the next record into `text`: one that is not blank, and more while a quote
+    /// is open. Quotes of a record without fault are even in number.
+    fn next_record(&mut self) -> anyhow::Result<Option<Record>> {
+        let mut record = loop {
+            self.text.clear();
+            let byte = self.lines.byte();
+            let appended = self.lines.append(&mut self.text)?;
+            if appended == Appended::Nothing {
+                return Ok(None);
+            }
+            if !self.is_blank() {
+                let (line, second_line) = (self.lines.line(), self.lines.byte());
+                let is_too_long = appended == Appended::TooLong;
+                break Record { byte, line, second_line, is_too_long };
+            }
+        };
+        let quotes = |text: &[u8]| text.iter().filter(|&&byte| byte == b'"').count();
+        let mut is_open = self.has_quotes() && quotes(&self.text) % 2 == 1;
+        while is_open && !record.is_too_long {
+            let start = self.text.len();
+            match self.lines.append(&mut self.text)? {
+                Appended::Nothing => break,
+                Appended::TooLong => record.is_too_long = true,
+                Appended::Line => is_open ^= quotes(&self.text[start..]) % 2 == 1,
             }
         }
-        for value in values {
-            cells.push_field(value.as_deref().unwrap_or_default());
+        Ok(Some(record))
+    }
+
+    fn has_quotes(&self) -> bool {
+        matches!(self.grammar, Grammar::Separated { .. })
+    }
+
+    /// Lines without any character are blank; in JSON lines, also those of white space.
+    fn is_blank(&self) -> bool {
+        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let is_white = |byte: &u8| is_end(byte) || matches!(byte, b' ' | b'\t');
+        match self.has_quotes() {
+            true => self.text.iter().all(is_end),
+            false => self.text.iter().all(is_white),
         }
-        Ok(())
-    }
-}
-
-/// A message and its remedy.
-type Told = (String, &'static str);
-/// Keys and values as text, in the order in which they stand.
-type Object = Vec<(String, String)>;
-
-fn object_of(line: &[u8]) -> Result<Object, Told> {
-    values_of(line)?.into_iter().map(|(key, value)| Ok((key, text_of(&value)?))).collect()
-}
-
-fn values_of(line: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, Told> {
-    let text = std::str::from_utf8(line).map_err(|_| ("not UTF-8".to_owned(), NOT_UTF8))?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let object = deserializer.deserialize_map(Pairs).and_then(|pairs| {
-        deserializer.end()?;
-        Ok(pairs)
-    });
-    object.map_err(|error| {
-        (format!("not a JSON object: {error}"), "write one object a line, without line breaks")
-    })
-}
-
-/// Numbers keep the digits that were written.
-fn text_of(value: &RawValue) -> Result<String, Told> {
-    let raw = value.get();
-    match raw.as_bytes().first() {
-        Some(b'"') => serde_json::from_str(raw)
-            .map_err(|error| (format!("a bad string: {error}"), "escape it as JSON asks")),
-        Some(b'n') => Ok(String::new()),
-        Some(b'{' | b'[') => Err((
-            "a value is an object or a list".to_owned(),
-            "use strings, numbers, true, false or null",
-        )),
-        _ => Ok(raw.to_owned()),
-    }
-}
-
-/// Keeps the order of the keys, and keys that stand twice.
-struct Pairs;
-
-impl<'de> Visitor<'de> for Pairs {
-    type Value = Vec<(String, Box<RawValue>)>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some(pair) = map.next_entry()? {
-            pairs.push(pair);
+    /// The record as text, unless no grammar can read it.
+    fn checked(&self, record: &Record) -> Result<&str, Fault> {
+        let line = record.line;
+        if record.is_too_long {
+            let message = format!(
+                "a row is longer than {} MiB, or a quote is never closed",
+                RECORD_BYTES_MAX >> 20
+            );
+            return Err(Fault::at_line(line, message, "shorten its cells, or close the quote"));
         }
-        Ok(pairs)
+        std::str::from_utf8(&self.text).map_err(|error| {
+            let valid = std::str::from_utf8(&self.text[..error.valid_up_to()]).unwrap_or_default();
+            Fault::within(valid, valid.len(), line, NOT_UTF8, SAVE_AS_UTF8)
+        })
     }
+}
+
+const NOT_UTF8: &str = "not UTF-8";
+
+/// The lines of a record.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    byte: u64,
+    line: u64,
+    /// Offset of the line after its first one.
+    second_line: u64,
+    is_too_long: bool,
 }

@@ -1,6 +1,6 @@
 //! Every two images of a folder as a pair.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{Pairing, shown};
@@ -12,31 +12,32 @@ use crate::error::Refusal;
 /// [`Pair::z_order`], so that few images are needed at a time.
 ///
 /// # Errors
-/// A [`Refusal`] when it cannot be read, holds no two images of one folder, or names clash.
+/// A [`Refusal`] when it cannot be read or holds no two images of one folder.
 pub fn all_pairs(folder: &Path) -> anyhow::Result<impl Iterator<Item = [String; 4]>> {
     let mut pairing = Pairing::default();
-    let keyed = pairing.scan(folder, "")?;
+    let mut folders: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for path in pairing.images(folder)? {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        folders.entry(parent.to_owned()).or_default().push(name.to_owned());
+    }
     if let Some(refusal) = pairing.refusal() {
         return Err(refusal.into());
-    }
-    let mut folders: BTreeMap<String, Vec<Keyed>> = BTreeMap::new();
-    for (key, path) in keyed {
-        let parent = Path::new(&path).parent().unwrap_or(Path::new(""));
-        folders.entry(parent.display().to_string()).or_default().push((key, path));
     }
     if folders.values().all(|images| images.len() < 2) {
         let text = format!("no folder at or below `{}` holds two images", folder.display());
         return Err(Refusal::inputs(text).hint("name a folder of images to compare").into());
     }
     let folder = folder.to_owned();
-    Ok(folders.into_iter().flat_map(move |(parent, images)| rows(&folder, &parent, &images)))
+    Ok(folders.into_iter().flat_map(move |(parent, images)| rows(&folder, &parent, images)))
 }
 
-/// Name without extension, and path below the folder.
-type Keyed = (String, String);
-
-fn rows(folder: &Path, parent: &str, images: &[Keyed]) -> Vec<[String; 4]> {
+fn rows(folder: &Path, parent: &str, images: Vec<String>) -> Vec<[String; 4]> {
     let item = if parent.is_empty() { name_of(folder) } else { parent.to_owned() };
+    let below = |name: &str| match parent {
+        "" => name.to_owned(),
+        parent => format!("{parent}/{name}"),
+    };
+    let Labels { images, separator } = Labels::new(images);
     let mut pairs: Vec<Pair> = Vec::new();
     for reference in 0..images.len() {
         let others = reference + 1..images.len();
@@ -44,11 +45,37 @@ fn rows(folder: &Path, parent: &str, images: &[Keyed]) -> Vec<[String; 4]> {
     }
     pairs.sort_unstable_by_key(|pair| pair.z_order());
     let row = |Pair { reference, distorted }| {
-        let ((a, path_a), (b, path_b)) = (&images[reference], &images[distorted]);
-        let b = b.rsplit('/').next().unwrap_or(b);
-        [shown(folder, path_a), shown(folder, path_b), item.clone(), format!("{a}--{b}")]
+        let ((a, name_a), (b, name_b)) = (&images[reference], &images[distorted]);
+        let [path_a, path_b] = [name_a, name_b].map(|name| shown(folder, &below(name)));
+        [path_a, path_b, item.clone(), below(&format!("{a}{separator}{b}"))]
     };
     pairs.into_iter().map(row).collect()
+}
+
+/// What the images of a folder are called in ids, such that no two pairs have one id.
+struct Labels {
+    /// Label and name of each image, by label.
+    images: Vec<(String, String)>,
+    /// What stands between the labels of a pair.
+    separator: &'static str,
+}
+
+impl Labels {
+    /// Labels are names without extension, or whole names where two images differ in nothing else.
+    /// `--` separates them. Where a label has hyphens that could be taken for it, `//` does: no name
+    /// and no other id holds that.
+    fn new(names: Vec<String>) -> Labels {
+        let stem = |name: &str| name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
+        let stems: BTreeSet<String> = names.iter().map(|name| stem(name)).collect();
+        let is_unique = stems.len() == names.len();
+        let label = |name: String| (if is_unique { stem(&name) } else { name.clone() }, name);
+        let mut images: Vec<(String, String)> = names.into_iter().map(label).collect();
+        images.sort_unstable();
+        let is_unclear =
+            |label: &str| label.contains("--") || label.starts_with('-') || label.ends_with('-');
+        let is_clear = !images.iter().any(|(label, _)| is_unclear(label));
+        Labels { images, separator: if is_clear { "--" } else { "//" } }
+    }
 }
 
 fn name_of(folder: &Path) -> String {
@@ -89,5 +116,30 @@ mod tests {
         assert_eq!(ids.len(), rows.len());
         let first = &rows[..32 * 31 / 2];
         assert!(first.iter().all(|row| row[3].as_str() < "032"), "{:?}", first.last());
+    }
+
+    #[test]
+    fn ids_never_clash_whatever_images_are_called() {
+        for (names, expected) in [
+            (&["a.png", "b.png"][..], "a--b"),
+            (&["ant.png", "ant--bee.png", "bee--cow.png", "cow.png"], "ant//ant--bee"),
+            (&["a.png", "a-.png", "-b.png", "b.png"], "-b//a"),
+            (&["a.png", "a.jpg", "b.png"], "a.jpg--a.png"),
+            (&["a.png", "a.jpg", "a.png.jpg", "a.jpg.png"], "a.jpg--a.jpg.png"),
+            (&["c--d.png", "a.png", "a/c.png", "a/d.png"], "a//c--d"),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            fs_err::create_dir(root.path().join("a")).unwrap();
+            for name in names {
+                fs_err::write(root.path().join(name), "").unwrap();
+            }
+            let rows: Vec<_> = all_pairs(root.path()).unwrap().collect();
+            let (ids, paths): (BTreeSet<_>, BTreeSet<_>) =
+                rows.iter().map(|[a, b, _, id]| (id, (a, b))).unzip();
+            let top = names.iter().filter(|name| !name.contains('/')).count();
+            let below = names.len() - top;
+            let count = top * (top - 1) / 2 + below * below.saturating_sub(1) / 2;
+            assert_eq!((ids.len(), paths.len(), rows[0][3].as_str()), (count, count, expected));
+        }
     }
 }

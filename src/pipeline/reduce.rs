@@ -100,7 +100,9 @@ impl Reducer<'_> {
         stamps: &mut Vec<Stamp>,
     ) -> Vec<Result<Value, Failure>> {
         let mask = self.masks.zip(entry).map(|(masks, entry)| {
-            let (mask, stamp) = masks.load(&entry.item, size)?;
+            let images =
+                [&entry.reference, &entry.distorted].map(|path| self.manifest.resolve(path));
+            let (mask, stamp) = masks.load(&entry.item, size, [&images[0], &images[1]])?;
             stamps.push(stamp);
             Ok(mask)
         });

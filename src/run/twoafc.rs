@@ -1,15 +1,17 @@
 //! The 2AFC score of the LPIPS paper: how often a metric agrees with people about which of two
 //! distorted images is nearer to the reference.
 
+use std::collections::HashMap;
 use std::io::Write;
 
+use anyhow::Context as _;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::tables::{ALL, GroupColumn, Tables};
 use crate::batch::Row;
 use crate::column::Better;
 use crate::decimal::nine_digits;
-use crate::manifest::{Manifest, triplets};
+use crate::manifest::triplets;
 use crate::stats::{Observation, Summary, summarize};
 
 /// One line of twoafc.csv.
@@ -44,21 +46,6 @@ pub fn score(better: Better, d0: f64, d1: f64, judge: f64) -> f64 {
     }
 }
 
-/// Whether the rows of a manifest are triplets, `p0` and `p1` in turns. (Only the first two are
-/// looked at.)
-///
-/// # Errors
-/// When the manifest cannot be read.
-pub fn is_judged(manifest: &Manifest) -> anyhow::Result<bool> {
-    let has_judge = manifest.carried().iter().any(|column| column == triplets::JUDGE);
-    if !has_judge || manifest.len() < 2 || manifest.len() % 2 == 1 {
-        return Ok(false);
-    }
-    let mut rows = manifest.rows()?;
-    let (first, second) = (rows.read(0)?, rows.read(1)?);
-    Ok(first.item == second.item && [first.method, second.method] == triplets::SIDES)
-}
-
 impl Tables<'_> {
     /// The agreement of every metric: all triplets first, then the groups in the order of their
     /// first triplet.
@@ -66,45 +53,28 @@ impl Tables<'_> {
     /// # Errors
     /// When the manifest or the journal cannot be read.
     pub fn agreements(&self) -> anyhow::Result<Vec<Agreement>> {
-        let judge = self.manifest.carried().iter().position(|column| column == triplets::JUDGE);
-        let judge = judge.unwrap_or_default();
-        let mut groups: Vec<(Vec<String>, Vec<Vec<Observation>>, usize)> = Vec::new();
-        let whole = vec![ALL.to_owned(); self.group_by.len()];
-        groups.push((whole, vec![Vec::new(); self.columns.len()], 0));
+        let Some(judge) = self.manifest.judge() else { return Ok(Vec::new()) };
+        let mut groups = Groups::new(self.group_by.len(), self.columns.len());
         let mut rows = self.manifest.rows()?;
         let mut records = self.records.reader(1);
         for triplet in 0..self.manifest.len() as Row / 2 {
             let entry = rows.read(2 * triplet)?;
             let sides = [records.read(2 * triplet)?, records.read(2 * triplet + 1)?];
-            let cells: Vec<String> =
-                self.group_by.iter().map(|column| column.cell(&entry).to_owned()).collect();
-            let group = match groups.iter().skip(1).position(|(of, ..)| *of == cells) {
-                _ if self.group_by.is_empty() => None,
-                Some(group) => Some(group + 1),
-                None => {
-                    groups.push((cells, vec![Vec::new(); self.columns.len()], 0));
-                    Some(groups.len() - 1)
-                }
-            };
-            let judgement: f64 = entry.carried[judge].parse()?;
+            let judgement = triplets::judgement(&entry.carried[judge]);
+            let judgement = judgement.context("a judgement that is no share")?;
             let item = xxh3_64(entry.item.as_bytes());
-            for group in std::iter::once(0).chain(group) {
-                let (_, observations, expected) = &mut groups[group];
-                *expected += 1;
-                let columns = self.columns.iter().zip(observations).enumerate();
-                for (index, (column, observations)) in columns {
-                    let total = |side: usize| sides[side].as_ref()?.total(index);
-                    if let (Some(d0), Some(d1)) = (total(0), total(1)) {
-                        let value = score(column.better, d0, d1, judgement);
-                        observations.push(Observation { item, group: 0, value });
-                    }
-                }
-            }
+            let value = |column: usize| {
+                let total = |side: usize| sides[side].as_ref()?.total(column);
+                Some(score(self.columns[column].better, total(0)?, total(1)?, judgement))
+            };
+            let cells = self.group_by.iter().map(|column| column.cell(&entry).to_owned());
+            groups.add(cells.collect(), item, &value);
         }
-        let agreements = groups.into_iter().flat_map(|(group, observations, expected)| {
+        let agreements = groups.groups.into_iter().flat_map(|group| {
+            let Group { cells, expected, observations } = group;
             let columns = self.columns.iter().zip(observations);
             columns.map(move |(column, mut observations)| Agreement {
-                group: group.clone(),
+                group: cells.clone(),
                 metric: column.name.clone(),
                 expected,
                 scored: observations.len(),
@@ -112,6 +82,56 @@ impl Tables<'_> {
             })
         });
         Ok(agreements.collect())
+    }
+}
+
+/// Triplets by group.
+struct Groups {
+    /// All triplets, then the groups in the order of their first triplet.
+    groups: Vec<Group>,
+    places: HashMap<Vec<String>, usize>,
+    /// Metric columns.
+    columns: usize,
+}
+
+struct Group {
+    cells: Vec<String>,
+    expected: usize,
+    /// By metric column.
+    observations: Vec<Vec<Observation>>,
+}
+
+impl Groups {
+    fn new(group_columns: usize, columns: usize) -> Groups {
+        let mut groups = Groups { groups: Vec::new(), places: HashMap::new(), columns };
+        groups.push(vec![ALL.to_owned(); group_columns]);
+        groups
+    }
+
+    fn push(&mut self, cells: Vec<String>) -> usize {
+        let observations = vec![Vec::new(); self.columns];
+        self.groups.push(Group { cells, expected: 0, observations });
+        self.groups.len() - 1
+    }
+
+    /// Counts a triplet, with its `value` of each metric column, in all triplets and in its group.
+    fn add(&mut self, cells: Vec<String>, item: u64, value: &dyn Fn(usize) -> Option<f64>) {
+        let of_its_own = (!cells.is_empty()).then(|| match self.places.get(&cells) {
+            Some(&place) => place,
+            None => {
+                let place = self.push(cells.clone());
+                self.places.insert(cells, place);
+                place
+            }
+        });
+        for place in std::iter::once(0).chain(of_its_own) {
+            let Group { expected, observations, .. } = &mut self.groups[place];
+            *expected += 1;
+            for (column, observations) in observations.iter_mut().enumerate() {
+                let observed = value(column).map(|value| Observation { item, group: 0, value });
+                observations.extend(observed);
+            }
+        }
     }
 }
 

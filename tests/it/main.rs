@@ -17,4 +17,5 @@ mod outputs;
 mod resume;
 mod run_0_1;
 mod slurm;
+mod strict;
 mod weights;
