@@ -119,11 +119,13 @@ struct Stream {
 }
 
 impl Stream {
-    /// Opens a pipe; `None` for anything else, which is read where it is or refused there. What is
-    /// below `/dev` or `/proc`, such as `/dev/stdin`, stands for a stream, even if a file is behind.
+    /// Opens a pipe; `None` for anything else, which is read where it is or refused there. The name
+    /// of an open file, such as `/dev/stdin`, stands for a stream, even if a file is behind.
     fn open(path: &Path) -> anyhow::Result<Option<Stream>> {
         let Ok(of) = fs_err::metadata(path) else { return Ok(None) };
-        let is_alias = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
+        let is_alias = path.starts_with("/dev/fd")
+            || path == Path::new("/dev/stdin")
+            || (path.starts_with("/proc") && path.parent().is_some_and(|at| at.ends_with("fd")));
         let is_stream = of.file_type().is_fifo() || (of.is_file() && is_alias);
         if !is_stream {
             return Ok(None);
