@@ -113,8 +113,8 @@ Examples:
   lpips check pairs.csv --mask masks --crop-border 4
   lpips check pairs.csv --json > report.json
 
-The inputs are always reported; if weights are missing or a device cannot be used, that is reported \
-after them.
+The inputs are always reported; if weights are missing or a device cannot be used, that is \
+reported after them.
 
 Exit codes: 0 no errors found (there may be warnings); 2 usage; 5 environment, \
 whatever the inputs are like; 6 some pairs cannot be scored, or all would be compared with \
@@ -333,8 +333,8 @@ Examples:
   lpips merge results --group-by method,scale
 
 It checks that every pair is there exactly once and writes pairs.csv, summary.csv and run.json. \
-If pairs are missing it lists the shards that lack them, and prints the `sbatch --array=` line that \
-scores exactly those. It can be run as often as you like, also to group a finished run otherwise.
+If pairs are missing it lists the shards that lack them, and prints the `sbatch --array=` line \
+that scores exactly those. It can be run as often as you like, also to group a finished run otherwise.
 
 Exit codes: 0 complete; 3 pairs are missing, or failed; 6 inputs.";
 

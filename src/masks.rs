@@ -44,8 +44,8 @@ impl Masks {
     /// The mask of `item`, whose `images` have `size` after they were cut.
     ///
     /// # Errors
-    /// When there is none or more than one, it is one of the images or no image, is coloured, or has
-    /// another size.
+    /// When there is none or more than one, it is one of the images or no image, is coloured, or
+    /// has another size.
     pub fn load(
         &self,
         item: &str,
@@ -76,8 +76,8 @@ impl Masks {
         let is_name = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         if !Path::new(item).components().all(is_name) {
             return Err(fault(format!(
-                "no mask for item `{item}`: the name leads out of `{folder}`; name the items of the \
-                 pairs in a column `item`"
+                "no mask for item `{item}`: the name leads out of `{folder}`; name the items of \
+                 the pairs in a column `item`"
             )));
         }
         let with = |extension: &str| self.folder.join(format!("{item}.{extension}"));

@@ -185,17 +185,20 @@ mod tests {
             (b"\x12\0\x02\0\0\0\0\0\0\0\0\0\x3f\0\x2f\0\x18\x20", "TGA"),
             (b"\0\0\x0a\0\0\0\0\0\0\0\0\0\x3f\0\x2f\0\x18\0", "TGA"),
         ] {
-            let expected = format!("E_UNSUPPORTED: {name} files are not supported; convert to PNG");
+            let expected = format!(
+                "{}: {name} files are not supported; convert to PNG",
+                Code::Unsupported.as_str()
+            );
             assert_eq!(fault(start), expected);
         }
     }
 
     #[test]
     fn what_is_no_image_is_described() {
-        assert!(fault(b"hello").starts_with("E_NOT_IMAGE: not an image; expected PNG, "));
+        assert!(fault(b"hello").contains("not an image; expected PNG, "));
         assert!(fault(b"version https://git-lfs.github.com/spec/v1").contains("git lfs pull"));
         assert!(fault(b"<!DOCTYPE html><html>").contains("not an image but a web page"));
         assert!(fault(b"PK\x03\x04").contains(".npz"));
-        assert!(fault(b"").starts_with("E_EMPTY"));
+        assert!(fault(b"").starts_with(Code::Empty.as_str()));
     }
 }

@@ -181,8 +181,8 @@ fn kind_of(descr: &str) -> Result<(Kind, bool), Reason> {
         descr.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(name, _)| name);
     let unsupported = |found: &str| {
         let text = format!(
-            "elements of type {found}: expected uint8, uint16, float16, float32 or float64; convert \
-             the array with `astype`"
+            "elements of type {found}: expected uint8, uint16, float16, float32 or float64; \
+             convert the array with `astype`"
         );
         Err((Code::Unsupported, text))
     };

@@ -1,7 +1,8 @@
 //! The formats of a manifest: CSV, TSV and JSON lines, all read as records of cells by one reader.
 //!
 //! This module knows bytes, lines and cells, and refuses to know what a column means. Whatever is
-//! wrong with one record is a [`Fault`] of that record; only a file that cannot be read is an error.
+//! wrong with one record is a [`Fault`] of that record; only a file that cannot be read is an
+//! error.
 
 use std::path::Path;
 
@@ -234,8 +235,8 @@ impl Reader {
         }
     }
 
-    /// Reads the lines of the next record into `text`: one that is not blank, and more while a quote
-    /// is open. Quotes of a record without fault are even in number.
+    /// Reads the lines of the next record into `text`: one that is not blank, and more while a
+    /// quote is open. Quotes of a record without fault are even in number.
     fn next_record(&mut self) -> anyhow::Result<Option<Record>> {
         let mut record = loop {
             self.text.clear();

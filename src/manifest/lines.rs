@@ -1,5 +1,5 @@
-//! The lines of a text file: where each starts, and at most so many bytes of it. This module refuses
-//! to know what is in a line.
+//! The lines of a text file: where each starts, and at most so many bytes of it. This module
+//! refuses to know what is in a line.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Result};
 use std::path::Path;

@@ -19,9 +19,9 @@ use super::fault::Fault;
 const WRITE_TWICE: &str =
     "put the cell between double quotes and write each quote inside it twice (`\"\"`)";
 
-/// Splits the record `text`, which starts in line `line` of the file, into `cells`. A header's cells
-/// (`columns` is `None`) may not span lines; a record of `columns` columns may have any number of
-/// cells.
+/// Splits the record `text`, which starts in line `line` of the file, into `cells`. A header's
+/// cells (`columns` is `None`) may not span lines; a record of `columns` columns may have any number
+/// of cells.
 ///
 /// # Errors
 /// The first fault of quoting.

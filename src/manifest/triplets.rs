@@ -1,6 +1,6 @@
 //! Triplets: a reference, two distorted images, and which of the two people found nearer to it.
-//! A manifest with a row per triplet becomes one with two rows, of methods `p0` and `p1`; a manifest
-//! that has such rows is recognised by all of them, or refused.
+//! A manifest with a row per triplet becomes one with two rows, of methods `p0` and `p1`; a
+//! manifest that has such rows is recognised by all of them, or refused.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,8 +21,8 @@ pub const SIDES: [&str; 2] = ["p0", "p1"];
 pub const JUDGE: &str = "judge";
 
 const SHARE: &str = "give the share of people, from 0 to 1, that found `p1` nearer";
-const IN_TURNS: &str = "put the `p1` row of each triplet right below its `p0` row, with equal `ref`, \
-                        `item` and `judge`; if the rows are no triplets, rename the column `judge`";
+const IN_TURNS: &str = "put the `p1` row of each triplet right below its `p0` row, with equal \
+                        `ref`, `item` and `judge`; if the rows are no triplets, rename the column `judge`";
 
 /// A judgement as a number.
 #[must_use]

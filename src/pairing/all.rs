@@ -62,8 +62,8 @@ struct Labels {
 
 impl Labels {
     /// Labels are names without extension, or whole names where two images differ in nothing else.
-    /// `--` separates them. Where a label has hyphens that could be taken for it, `//` does: no name
-    /// and no other id holds that.
+    /// `--` separates them. Where a label has hyphens that could be taken for it, `//` does: no
+    /// name and no other id holds that.
     fn new(names: Vec<String>) -> Labels {
         let stem = |name: &str| name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
         let stems: BTreeSet<String> = names.iter().map(|name| stem(name)).collect();

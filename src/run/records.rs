@@ -154,9 +154,7 @@ impl Records {
                     "row {} of the manifest has different scores in `{before}` and `{now_in}`",
                     now.row + 1
                 ))
-                .hint(
-                    "do not trust either: find out how the two machines differ, and start a new run",
-                )
+                .hint("do not trust either: find out how the two machines differ, and start anew")
                 .into());
             }
             repeated += 1;

@@ -48,8 +48,8 @@ impl Nets {
         Ok(Nets { precision, parameters, sizes: HashMap::new() })
     }
 
-    /// What is prepared for images of `size`, in batches of this grouping. Pairs of a size that needs
-    /// more than the device's `total_bytes` get no score.
+    /// What is prepared for images of `size`, in batches of this grouping. Pairs of a size that
+    /// needs more than the device's `total_bytes` get no score.
     pub(super) fn shape(
         &mut self,
         (size, grouping): (Size, Grouping),
