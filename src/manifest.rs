@@ -6,6 +6,7 @@
 //! module reads text and refuses to know whether the images exist or what becomes of them.
 
 mod columns;
+mod entry;
 mod fault;
 mod format;
 mod json;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use fs_err::File;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::xxh3_64;
 
 use self::columns::Columns;
 use self::fault::FAULTS_KEPT;
@@ -33,6 +34,7 @@ use crate::error::Refusal;
 use crate::hash::sha256_hex_of;
 use crate::suggest::nearest_file;
 
+pub use self::entry::Entry;
 pub use self::fault::{Fault, Faults};
 pub use self::format::Format;
 
@@ -40,37 +42,6 @@ pub use self::format::Format;
 pub const BYTES_MAX: u64 = 16 << 30;
 /// The shortest row: two paths of a letter, what separates them, and the end of the line.
 const ROW_BYTES_MIN: usize = 4;
-
-/// A row of the manifest with its defaults filled in.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
-    /// Unique name of the pair.
-    pub id: String,
-    /// What is being reproduced.
-    pub item: String,
-    /// Who made the distorted image; may be empty.
-    pub method: String,
-    /// Path of the reference as written in the manifest.
-    pub reference: String,
-    /// Path of the distorted image as written in the manifest.
-    pub distorted: String,
-    /// Cells of the other columns, in the order of [`Manifest::carried`].
-    pub carried: Vec<String>,
-}
-
-impl Entry {
-    /// XXH3-64 of all cells, each followed by a NUL, which no cell holds.
-    #[must_use]
-    pub fn identity(&self) -> u64 {
-        let Entry { id, item, method, reference, distorted, carried } = self;
-        let mut hash = Xxh3::new();
-        for cell in [id, reference, distorted, item, method].into_iter().chain(carried) {
-            hash.update(cell.as_bytes());
-            hash.update(b"\0");
-        }
-        hash.digest()
-    }
-}
 
 /// Where a manifest is and how it is read.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -108,7 +108,7 @@ mod tests {
         assert!(signed.contains("is -0.75, outside of 0..1; is it --range=-1..1?"), "{signed}");
         assert!(Range::Signed.check([-0.75, 0.5].into_iter()).is_ok());
         let far = fault(&[-3.5, 0.5], Range::Signed);
-        assert!(far.starts_with("E_RANGE: a sample is -3.5"), "{far}");
+        assert!(far.contains("a sample is -3.5"), "{far}");
         let over = fault(&[0.0, 1.000_001], Range::Unit);
         assert!(over.ends_with("clip the samples to 0..1"), "{over}");
         let under = fault(&[-0.01, 1.0], Range::Unit);

@@ -20,8 +20,8 @@ const WRITE_TWICE: &str =
     "put the cell between double quotes and write each quote inside it twice (`\"\"`)";
 
 /// Splits the record `text`, which starts in line `line` of the file, into `cells`. A header's
-/// cells (`columns` is `None`) may not span lines; a record of `columns` columns may have any number
-/// of cells.
+/// cells (`columns` is `None`) may not span lines; a record of `columns` columns may have any
+/// number of cells.
 ///
 /// # Errors
 /// The first fault of quoting.

@@ -22,7 +22,8 @@ pub const JUDGE: &str = "judge";
 
 const SHARE: &str = "give the share of people, from 0 to 1, that found `p1` nearer";
 const IN_TURNS: &str = "put the `p1` row of each triplet right below its `p0` row, with equal \
-                        `ref`, `item` and `judge`; if the rows are no triplets, rename the column `judge`";
+                        `ref`, `item` and `judge`; if the rows are no triplets, \
+                        rename the column `judge`";
 
 /// A judgement as a number.
 #[must_use]
