@@ -10,8 +10,8 @@ torchvision, lpips 0.1.4, onnx, onnxruntime, pillow, numpy) unless --python name
 weights where they are missing, and writes docs/measurements/cpu.{json,md} (--output).
 
 Resident: every contender is a process that holds the same batch in memory (bytes here, normalised
-float32 tensors there) and scores it when told to; the contenders take turns, so that a busy moment
-meets all of them. A turn begins with a pause, since the threads of others spin for a while when
+float32 tensors there) and scores it on request; the contenders take turns, so that a busy moment
+of the machine affects all of them. A turn begins with a pause, since the threads of others spin for a while when
 their work is done, and with a run that is not counted, since others emptied the caches. A run is the
 batch scored some times in succession, as often by each, for 0.2 s or more. PyTorch
 runs the module of `lpips` 0.1.4 in channels_last and in its default layout under inference_mode; ONNX
@@ -363,7 +363,7 @@ def main() -> None:
     parser.add_argument("--batches", default="1", help="pairs of a resident batch")
     parser.add_argument("--only", choices=["resident", "jobs"])
     parser.add_argument("--quick", action="store_true", help="256 and vgg 1024 on two threads, 200 pairs")
-    parser.add_argument("--seconds", type=float, default=60, help="for each resident case, nearly")
+    parser.add_argument("--seconds", type=float, default=60, help="about this long for each resident case")
     parser.add_argument("--rounds", type=int, default=3, help="of each job")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/measurements/cpu")
     parser.add_argument("--python", type=Path, help="an interpreter that has the peers")

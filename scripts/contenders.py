@@ -1,8 +1,8 @@
-"""Programs that take turns at the same work, so that a busy moment meets all of them.
+"""Programs that do the same work in turns, so that a busy moment of the machine affects all of them.
 
 A contender is a process that says `ready`, then does its work for every line on stdin, as often in
-succession as the line says, and answers with the seconds that one time took and a value that tells
-whether the work was done.
+succession as the line says, and answers with the seconds per repetition and a value that
+proves that the work was done.
 """
 import statistics
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Seconds before a contender's turn: threads of the one before spin for a while when their work is
 # done.
 PAUSE = 0.1
-# Seconds of work in succession, nearly: threads that were asleep need some time to get a core each.
+# About the seconds of work in succession: threads that were asleep need some time to get a core each.
 RUN = 0.2
 # Runs of a turn; the first is not counted, since others emptied the caches.
 TURN = 3

@@ -6,7 +6,7 @@ order the CPU likes. What it leaves out is how tensor cores add (their sums drop
 keeps), so a GPU may be somewhat worse. `scripts/gpu_check` measures the real thing.
 
     tf32         weights and inputs of every convolution rounded to 10 mantissa bits, ties away from zero
-    tf32 (cut)   the same with the low 13 bits cut off, as tensor cores do where no one rounds before
+    tf32 (cut)   the same with the low 13 bits cut off, as tensor cores do where nothing rounds before
     fp16, bf16   weights, the normalised image and every activation stored in that type
 
 Sums, biases and everything behind a tap are float32 in all of them. The pairs are fresh random crops

@@ -14,7 +14,7 @@ from .process import Commands, Deadline, Outcome
 
 
 class Broken(Exception):
-    """The program did not do what was asked; the text tells people what happened."""
+    """The program did not do what was asked; the text says what happened."""
 
 
 class OutOfTime(Exception):

@@ -46,7 +46,7 @@ def resident(session: Session, deadline: Deadline, result: Result) -> None:
 def files(session: Session, deadline: Deadline, result: Result) -> None:
     """From PNG files to scores: the whole process of this program, and PyTorch's loop.
 
-    This program is run on a quarter of the rows too: the difference tells its rate without start-up,
+    This program is run on a quarter of the rows too: the difference gives its rate without start-up,
     which is how PyTorch's loop is timed. Decoding alone is the same files with so much cut off after
     decoding that almost nothing is left to score.
     """

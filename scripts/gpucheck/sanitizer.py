@@ -29,7 +29,7 @@ _PREFIX = re.compile(r"^=+\s?")
 _SUMMARY = re.compile(r"(?:ERROR|INITCHECK|RACECHECK) SUMMARY: (\d+) (?:errors?|hazards?)\b(.*)")
 # `at name(args)+0x10 in file`, `at 0x10 in file:12:name(args)`, `Device Frame: name(args)+0x10 in file`
 _PLACE = re.compile(r"(?:\bat|Device Frame:) ?(?:0x[0-9a-fA-F]+ in (?:\S*:)?)?(?:void )?([A-Za-z_][\w:]*)")
-# What opens a report; the lines below it tell where.
+# What opens a report; the lines below it say where.
 _OPENS = re.compile(
     r"^(Invalid|Misaligned|Uninitialized|Barrier error|Race reported|Error: |Warning: |Potential|"
     r"Program hit|Out-of-|Illegal|Stack overflow)"
@@ -81,7 +81,7 @@ def own_kernels(folder: Path) -> set[str]:
 
 
 def judge(findings: Findings, returncode: int | None, own: set[str]) -> tuple[bool, str]:
-    """Whether a run is clean for us, and what to tell. What cannot be attributed counts against us."""
+    """Whether a run has no faults of ours, and a description. What cannot be attributed counts as ours."""
     ours = {name: n for name, n in findings.kernels.items() if name in own or name == UNNAMED}
     libraries = sorted(set(findings.kernels) - set(ours))
     if findings.total is None:
@@ -108,7 +108,7 @@ class Case:
 
 
 def cases(engines: list[str | None], precisions: list[str], nets: list[str]) -> list[Case]:
-    """What is run, the most telling first: memcheck on everything, since a wrong address may hide in any
+    """What is run, the most informative first: memcheck on everything, since a wrong address may hide in any
     shape; the others, which look at how the threads of a kernel work together, on one net and on the two
     combinations that launch all of our kernels between them (NCHW f32 of cuDNN, NHWC f16 with im2col of
     cuBLAS). Everything under every tool would take twice the runs, and has no time."""
@@ -128,7 +128,7 @@ def sanitizer(session: Session, deadline: Deadline, result: Result) -> None:
         return
     own = own_kernels(ROOT / "kernels")
     if not own:
-        result.worsen(FAILED, f"{ROOT / 'kernels'} names no kernels: nothing could be told apart")
+        result.worsen(FAILED, f"{ROOT / 'kernels'} names no kernels: no report could be attributed")
         return
     nets = session.scorable(result)
     if not nets:

@@ -87,7 +87,7 @@ def rate(call: Callable[[], Any], device: str, rounds: int, seconds: float) -> t
 
 
 def emit_rate(call: Callable[[], Any], args: dict[str, Any], scale: float, **row: Any) -> None:
-    """Measures a call and tells its rate, in units of which one call does `scale`."""
+    """Measures a call and prints its rate, in units of which one call does `scale`."""
     found, rounds = rate(call, args["device"], args["rounds"], 0.3)
     emit(**row, rate=found * scale, rounds=[calls * scale for calls in rounds])
 
