@@ -53,12 +53,12 @@ fn table() -> Vec<Case> {
         case(Alex, V0_1, false, [31, 63], U8, Affine::UNIT, Epsilon::LPIPS, 0),
         case(Alex, V0_0, true, [70, 47], F32, Affine::UNIT, Epsilon::LPIPS, 4),
         case(Alex, V0_1, false, [64, 64], F32, Affine::NONE, INSIDE, 2),
-        case(Alex, V0_1, false, [38, 61], U8, Affine::NONE, INSIDE, 2),
         case(Squeeze, V0_1, false, [17, 40], U8, Affine::UNIT, Epsilon::LPIPS, 0),
         case(Squeeze, V0_0, true, [53, 36], U8, Affine::UNIT, INSIDE, 6),
         case(Squeeze, V0_1, false, [38, 61], F32, Affine::NONE, Epsilon::LPIPS, 3),
         case(Vgg, V0_1, false, [16, 33], U8, Affine::UNIT, Epsilon::LPIPS, 1),
         case(Vgg, V0_0, true, [35, 16], F32, Affine::NONE, INSIDE, 4),
+        case(Alex, V0_1, false, [38, 61], U8, Affine::NONE, INSIDE, 2),
     ]
 }
 
