@@ -13,12 +13,14 @@
 
 #[path = "fuzz/manifest.rs"]
 mod manifest;
+#[path = "fuzz/naive.rs"]
+mod naive;
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
-use lpips::image::{self, Pixels, Rules};
+use lpips::image::{self, Pixels, Rules, Size};
 use lpips::net::Net;
 use lpips::net::weights::{Trunk, recognise};
 use proptest::prelude::*;
@@ -188,6 +190,17 @@ fn images() {
         fs_err::write(&path, bytes).unwrap();
         let header = image::header(&path);
         let Ok(image) = image::decode(&path, &rules) else { return };
+        if let Pixels::U8(samples) = &image.pixels {
+            let Size { width, height } = image.size;
+            match naive::read(bytes) {
+                naive::Verdict::Unknown => {}
+                naive::Verdict::Refused => panic!("a naive reader refuses what was read"),
+                naive::Verdict::Pixels(w, h, rgb) => {
+                    assert_eq!((width, height), (w, h));
+                    assert!(*samples == rgb, "a naive reader reads other pixels");
+                }
+            }
+        }
         let header = header.unwrap();
         assert_eq!((header.size, header.traits), (image.size, image.traits));
         assert!((image.size.width * image.size.height) as u64 <= PIXELS_MAX);
