@@ -1,8 +1,10 @@
 //! The command line as it was typed. Every option is an enum, a number or a path; nothing is
 //! looked up or decided here.
 
+mod compare;
 mod device;
 mod doctor;
+mod merge;
 mod weights;
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -10,8 +12,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub use self::compare::CompareArgs;
 pub use self::device::{BatchSize, CudaArgs, DeviceArgs};
 pub use self::doctor::DoctorArgs;
+pub use self::merge::MergeArgs;
 pub use self::weights::{WeightsArgs, WeightsCommand};
 use crate::image::{Alpha, Range, SizePolicy};
 use crate::metric::Preset;
@@ -22,9 +26,10 @@ use crate::progress::Style;
 use crate::shard::ShardArg;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 complete; 1 internal error; 2 usage; 3 finished, but pairs failed or are missing; 5 \
-environment (weights, disk); 6 inputs (manifest, folders, run directory, failed check, --on-error \
-stop); 130 stopped by SIGINT and 143 by SIGTERM, SIGUSR1 or SIGUSR2: the same command resumes.";
+Exit codes: 0 complete; 1 internal error; 2 usage; 3 finished, but pairs failed or are missing; 4 \
+a gate failed or could not be decided; 5 environment (weights, disk); 6 inputs (manifest, folders, \
+run directory, failed check, --on-error stop); 130 stopped by SIGINT and 143 by SIGTERM, SIGUSR1 or \
+SIGUSR2: the same command resumes.";
 
 /// Exact LPIPS for whole data sets of image pairs.
 #[derive(Debug, Parser)]
@@ -59,6 +64,8 @@ pub enum Command {
     Check(Box<CheckArgs>),
     /// Join the shards of a run, or list what is missing
     Merge(MergeArgs),
+    /// Compare runs pair by pair: intervals, verdicts, and gates for CI
+    Compare(Box<CompareArgs>),
     /// Show, verify, fetch, import or export trunk and lin weights
     Weights(WeightsArgs),
     /// List devices, drivers and libraries, and test whether a device scores correctly
@@ -103,8 +110,8 @@ the working folder.
 However a run ended, the same command resumes it: finished pairs whose images are unchanged are \
 kept, failed ones are retried.
 
-Exit codes: 0 complete; 2 usage; 3 finished, but pairs failed; 5 environment; 6 inputs; 143 (130) \
-stopped by a signal (SIGINT).";
+Exit codes: 0 complete; 2 usage; 3 finished, but pairs failed; 4 a gate failed or could not be \
+decided; 5 environment; 6 inputs; 143 (130) stopped by a signal (SIGINT).";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -289,6 +296,11 @@ pub struct EvalArgs {
     #[arg(long, value_enum, default_value = "row")]
     pub on_error: OnError,
 
+    /// Exit with 4 under this condition on the scores, such as `lpips_alex: mean > 0.3` or
+    /// `max > 0.5`; may be given several times. `lpips compare --help` has the grammar
+    #[arg(long, value_name = "COND", conflicts_with = "shard")]
+    pub fail_if: Vec<String>,
+
     /// How to report progress on stderr
     #[arg(long, value_enum, default_value = "auto")]
     pub progress: Style,
@@ -325,38 +337,6 @@ pub struct CheckArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
-}
-
-const MERGE_EXAMPLES: &str = "\
-Examples:
-  lpips merge results
-  lpips merge results --group-by method,scale
-
-It checks that every pair is there exactly once and writes pairs.csv, summary.csv and run.json. \
-If pairs are missing it lists the shards that lack them, and prints the `sbatch --array=` line \
-that scores exactly those. It can be run as often as you like, also to group a finished run \
-otherwise.
-
-Exit codes: 0 complete; 3 pairs are missing, or failed; 6 inputs.";
-
-/// Arguments of `lpips merge`.
-#[derive(Debug, Args)]
-#[command(after_help = MERGE_EXAMPLES)]
-pub struct MergeArgs {
-    /// The run directory
-    pub run_dir: PathBuf,
-
-    /// Columns to summarize by, separated by commas [default: as the run was started]
-    #[arg(long, value_name = "COL,COL", value_delimiter = ',')]
-    pub group_by: Option<Vec<String>>,
-
-    /// Add a column per layer to pairs.csv [default: as the run was started]
-    #[arg(long)]
-    pub per_layer: bool,
-
-    /// Print only errors and what is missing
-    #[arg(short, long)]
-    pub quiet: bool,
 }
 
 const COMPLETIONS_EXAMPLES: &str = "\
@@ -405,7 +385,8 @@ mod tests {
         let blocks = [
             EVAL_EXAMPLES,
             CHECK_EXAMPLES,
-            MERGE_EXAMPLES,
+            merge::EXAMPLES,
+            compare::EXAMPLES,
             doctor::EXAMPLES,
             weights::EXAMPLES,
             COMPLETIONS_EXAMPLES,

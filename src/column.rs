@@ -161,6 +161,15 @@ impl Better {
         }
     }
 
+    /// A difference (new - base) as a worsening: positive if the new value is worse.
+    #[must_use]
+    pub fn worsening(self, difference: f64) -> f64 {
+        match self {
+            Better::Lower => difference,
+            Better::Higher => -difference,
+        }
+    }
+
     /// The word for people: `lower` or `higher`.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -1,10 +1,12 @@
 //! One module per command: what happens between resolved arguments and an exit code.
 
 pub mod check;
+pub mod compare;
 pub mod doctor;
 pub mod eval;
 mod evaluator;
 mod finish;
+mod gates;
 pub mod merge;
 mod messages;
 pub mod shell;

@@ -24,6 +24,8 @@ pub enum Exit {
     Usage = 2,
     /// Finished, but pairs failed or are missing.
     PairsFailed = 3,
+    /// A gate failed or could not be decided.
+    Gate = 4,
     /// The environment: weights, devices, drivers, a full disk.
     Environment = 5,
     /// The inputs: manifest, folders, an output directory that is in use.

@@ -21,7 +21,8 @@
 //! [`commands`] (what is done), [`source`] with [`pairing`] (where pairs come from), [`pipeline`]
 //! (the flow) and [`check`] (a look at the inputs without it), [`shard`] and [`signals`] (what
 //! schedulers say), then [`manifest`], [`masks`], [`image`],
-//! [`batch`], [`run`] with [`stats`], [`progress`], [`eval`], and at the bottom [`net`].
+//! [`batch`], [`run`] with [`stats`], [`compare`] (what differences of scores prove), [`progress`],
+//! [`eval`], and at the bottom [`net`].
 
 pub mod batch;
 pub mod check;

@@ -2,6 +2,7 @@
 
 use super::evaluator;
 use super::finish::{Results, finish};
+use super::gates::{self, OwnGates};
 use super::messages::{closing, ranking, report_agreements, report_differences, report_signatures};
 use super::start::{Inputs, Started};
 use crate::cli::EvalArgs;
@@ -29,7 +30,9 @@ use crate::stdout;
 /// When the run cannot be started or resumed, or an error or a signal ended it.
 pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     let stop = Stop::on_signals()?;
+    let conditions = gates::parse(&args.fail_if)?;
     let mut config = Config::resolve(args)?;
+    let gates = OwnGates::new(conditions, &config.job.columns)?;
     let models = std::mem::take(&mut config.job.models);
     let mut evaluator = evaluator::open(models, &config.job.compute, config.speaks())?;
     let run_dir = match &config.output {
@@ -38,10 +41,12 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     };
     let spool = tempfile::tempdir()?;
     let this = Owner::this_process(&scheduler::environment);
-    let started = Inputs::open(&config, spool.path())
-        .and_then(|inputs| Started::start(&config, inputs, &run_dir, &evaluator.describe(), this));
+    let started = Inputs::open(&config, spool.path()).and_then(|inputs| {
+        gates.check_groups(&inputs.manifest)?;
+        Started::start(&config, inputs, &run_dir, &evaluator.describe(), this)
+    });
     match started {
-        Ok(started) => score(started, &config, &run_dir, &mut *evaluator, &stop),
+        Ok(started) => score(started, &config, &gates, &run_dir, &mut *evaluator, &stop),
         Err(refused) => {
             run_dir.discard();
             Err(refused)
@@ -53,6 +58,7 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
 fn score(
     started: Started,
     config: &Config,
+    gates: &OwnGates,
     run_dir: &RunDir,
     evaluator: &mut dyn Evaluator,
     stop: &Stop,
@@ -99,7 +105,7 @@ fn score(
     })?;
     let session = Session { config, run_dir, progress, remaining, counts, elapsed_s };
     match shard.count {
-        1 => session.finish(&inputs, &frozen),
+        1 => session.finish(&inputs, &frozen, gates),
         _ => Ok(session.leave(shard)),
     }
 }
@@ -116,7 +122,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Writes the tables of a run of one shard.
-    fn finish(self, inputs: &Inputs, frozen: &Frozen) -> anyhow::Result<Exit> {
+    fn finish(self, inputs: &Inputs, frozen: &Frozen, gates: &OwnGates) -> anyhow::Result<Exit> {
         let Session { config, run_dir, progress, counts, elapsed_s, .. } = self;
         let records = Records::open(run_dir, frozen, None)?;
         let tables = Tables {
@@ -132,7 +138,7 @@ impl Session<'_> {
                 report_differences(&all);
                 report_signatures(tables.columns);
             }
-            return Ok(exit_of(all.failed));
+            return gates.exit(&tables, exit_of(all.failed));
         }
         let Results { counts: all, summary, agreements, files } = finish(run_dir, frozen, &tables)?;
         if !progress.tell_finished(&files) && config.speaks() {
@@ -143,7 +149,7 @@ impl Session<'_> {
             tell(&closing(&all, counts.done(), elapsed_s));
             tell(&files.join("\n"));
         }
-        Ok(exit_of(all.failed))
+        gates.exit(&tables, exit_of(all.failed))
     }
 
     /// Ends a shard of several. `lpips merge` writes the tables.

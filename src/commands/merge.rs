@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use super::finish::{Results, finish};
+use super::gates::{self, OwnGates};
 use super::messages::{closing, ranking, report_agreements, report_differences, report_signatures};
 use crate::batch::Row;
 use crate::cli::MergeArgs;
@@ -28,14 +29,17 @@ use crate::stdout;
 /// # Errors
 /// When there is no run, or it cannot be read or written.
 pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
+    let conditions = gates::parse(&args.fail_if)?;
     let Stored { run_dir, frozen, manifest, records } = Stored::open(&args.run_dir)?;
+    let gates = OwnGates::new(conditions, &frozen.plan.columns)?;
+    gates.check_groups(&manifest)?;
     if !args.quiet {
         report_notes(&records);
     }
     let missing = Missing::find(&manifest, &frozen, &records)?;
     if missing.count > 0 {
         missing.tell(&run_dir, &frozen, &records)?;
-        return Ok(Exit::PairsFailed);
+        return Ok(gates.undecided(Exit::PairsFailed));
     }
 
     let group_by = args.group_by.as_ref().unwrap_or(&frozen.plan.group_by);
@@ -57,7 +61,8 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         tell(&closing(&counts, 0, 0.0));
         tell(&files.join("\n"));
     }
-    Ok(if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed })
+    let exit = if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed };
+    gates.exit(&tables, exit)
 }
 
 fn report_notes(records: &Records) {

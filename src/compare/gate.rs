@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::assess::{Assessment, magnitude};
 use super::decimal::{Confidence, Decimal, settle};
-use super::verdict::Better;
+use crate::column::Better;
 use crate::stats;
 
 use self::parse::Spans;

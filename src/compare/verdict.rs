@@ -5,26 +5,7 @@ use serde::Serialize;
 use super::assess::Assessment;
 use super::decimal::Confidence;
 use super::subsets::Probability;
-
-/// Whether lower or higher scores are better.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Better {
-    /// LPIPS, DISTS: distances.
-    Lower,
-    /// PSNR, SSIM: similarities.
-    Higher,
-}
-
-impl Better {
-    /// A difference as a worsening: positive if the new score is worse.
-    #[must_use]
-    pub fn worsening(self, difference: f64) -> f64 {
-        match self {
-            Better::Lower => difference,
-            Better::Higher => -difference,
-        }
-    }
-}
+use crate::column::Better;
 
 /// What the differences of a row prove. The worst comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]

@@ -106,7 +106,9 @@ impl GroupColumn {
         }
     }
 
-    pub(super) fn cell<'e>(&self, entry: &'e Entry) -> &'e str {
+    /// The cell of a row.
+    #[must_use]
+    pub fn cell<'e>(&self, entry: &'e Entry) -> &'e str {
         match self {
             GroupColumn::Item => &entry.item,
             GroupColumn::Method => &entry.method,

@@ -8,6 +8,7 @@ mod support;
 mod all_pairs;
 mod architecture;
 mod cli;
+mod compare;
 mod doctor;
 mod golden;
 mod groups;
