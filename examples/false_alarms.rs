@@ -43,11 +43,13 @@ impl Random {
     }
 }
 
+/// Draws a difference.
+type Draw = fn(&mut Random) -> f64;
+
 fn main() {
     println!("| items | differences | fires | would fire with the runs exchanged | both |");
     println!("|---:|---|---:|---:|---:|");
-    let shapes: [(&str, fn(&mut Random) -> f64); 2] =
-        [("normal", Random::normal), ("skewed", Random::skewed)];
+    let shapes: [(&str, Draw); 2] = [("normal", Random::normal), ("skewed", Random::skewed)];
     for items in ITEMS {
         for (name, draw) in shapes {
             let mut random = Random(1);

@@ -73,7 +73,7 @@ pub(super) fn resolve(
 }
 
 /// Gates on the scores of one run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct OwnGates(Vec<(Gate, usize)>);
 
 impl OwnGates {

@@ -29,6 +29,9 @@ pub(super) struct Movers {
     pub(super) pairs: Vec<Moved>,
 }
 
+/// In which lists of movers a pair stands, and at which place.
+type Places = HashMap<Key, Vec<(usize, usize)>>;
+
 /// A pair that changed, with its files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Moved {
@@ -91,11 +94,7 @@ pub(super) fn measure(
 }
 
 /// Finds ids and paths of the pairs that changed most.
-fn name(
-    matching: &Matching<'_>,
-    movers: &mut [Movers],
-    keys: &HashMap<Key, Vec<(usize, usize)>>,
-) -> anyhow::Result<()> {
+fn name(matching: &Matching<'_>, movers: &mut [Movers], keys: &Places) -> anyhow::Result<()> {
     for is_base in [true, false] {
         matching.each(is_base, |id, _, row| {
             let [reference, distorted] = row.paths();
@@ -218,8 +217,8 @@ impl Select<'_> {
     }
 
     /// The pairs that changed most, and where each of them stands in the lists.
-    fn movers(&self) -> (Vec<Movers>, HashMap<Key, Vec<(usize, usize)>>) {
-        let mut keys: HashMap<Key, Vec<(usize, usize)>> = HashMap::new();
+    fn movers(&self) -> (Vec<Movers>, Places) {
+        let mut keys = Places::new();
         let everything = self.cells.which(|_| true);
         let mut lists = Vec::new();
         for metric in 0..self.setup.metrics.len() {

@@ -100,7 +100,7 @@ impl Small {
         owner.process_start += 1;
         let on = evaluator.describe();
         let started = Started::start(&self.config, inputs, &run_dir, &on, owner)?;
-        score(started, &self.config, &run_dir, evaluator, &Stop::default())
+        score(started, &self.config, &OwnGates::default(), &run_dir, evaluator, &Stop::default())
     }
 
     fn tables(&self, run: &str) -> Tables {
