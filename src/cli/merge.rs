@@ -10,8 +10,9 @@ Examples:
   lpips merge results --group-by method,scale
 
 It checks that every pair is there exactly once and writes pairs.csv, summary.csv and run.json. \
-If pairs are missing it lists the shards that lack them, and prints the `sbatch --array=` line that \
-scores exactly those. It can be run as often as you like, also to group a finished run otherwise.
+If pairs are missing it lists the shards that lack them, and prints the `sbatch --array=` line \
+that scores exactly those. It can be run as often as you like, also to group a finished run \
+otherwise.
 
 Exit codes: 0 complete; 3 pairs are missing, or failed; 4 a gate failed or could not be decided; 6 \
 inputs.";
