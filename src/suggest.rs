@@ -1,15 +1,11 @@
 //! The name that was probably meant, for messages about a name that does not exist.
 
 use std::path::{Component, Path};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Larger folders are not searched.
-const SIBLINGS_MAX: usize = 5000;
-/// Files for which a process searches a folder: where very many are missing, one search for each
-/// would take longer than the job.
-const SEARCHES_MAX: usize = 200;
-
-static SEARCHES: AtomicUsize = AtomicUsize::new(0);
+/// Larger folders are not searched: in one of this size a search takes a few milliseconds, about as
+/// long as decoding an image, and every row of a run may name a missing file. The rule depends on the
+/// folder alone, so that the message of a row does not depend on other rows.
+const SIBLINGS_MAX: usize = 1000;
 
 /// The candidate that was most probably meant by `name`, or `None` if none looks like it.
 ///
@@ -36,12 +32,9 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
 }
 
 /// The name in the folder of `path` that was most probably meant by a `path` that does not exist.
-/// Folders of more than some thousand entries are not searched, and none after the first 200 files.
+/// Folders of more than a thousand entries are not searched.
 #[must_use]
 pub fn nearest_file(path: &Path) -> Option<String> {
-    if SEARCHES.fetch_add(1, Ordering::Relaxed) >= SEARCHES_MAX {
-        return None;
-    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = fs_err::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten();
     let siblings: Vec<String> = entries

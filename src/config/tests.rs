@@ -81,6 +81,7 @@ const NOT_CHANGING: &[&str] = &[
     "verify_inputs",
     "allow_mixed_numerics",
     "on_error",
+    "fail_if",
     "progress",
     "quiet",
     "verbose",
