@@ -153,8 +153,8 @@ impl Report {
             let is_one_base = self.comparisons.iter().all(|one| one.base == *base);
             parts.push(if is_one_base { new.clone() } else { format!("{base} > {new}") });
         }
-        let is_said = parts.last().is_some_and(|last| last.ends_with(&format!("@{}", row.method)));
-        if !row.method.is_empty() && !is_said {
+        let is_named = parts.last().is_some_and(|last| names_method(last, &row.method));
+        if !row.method.is_empty() && !is_named {
             parts.push(row.method.clone());
         }
         let group = |(name, value): &(String, String)| format!("{name}={value}");
@@ -234,6 +234,11 @@ pub(super) fn notes(
         ));
     }
     notes
+}
+
+/// Whether a run is called by its method: `METHOD`, or `RUN@METHOD`.
+pub(super) fn names_method(run: &str, method: &str) -> bool {
+    run == method || run.ends_with(&format!("@{method}"))
 }
 
 /// With fewer units than this one of them can decide the mean, and no method helps.

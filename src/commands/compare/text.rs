@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::measure::Moved;
 use super::numbers::{Decimals, p_value, rough};
-use super::report::{Comparison, GateRow, NoiseRow, Report, Row};
+use super::report::{Comparison, GateRow, NoiseRow, Report, Row, names_method};
 use crate::compare::align::Counts;
 use crate::compare::gate::Outcome;
 use crate::compare::verdict::Verdict;
@@ -145,8 +145,8 @@ pub(super) fn whose(report: &Report, comparison: usize, method: &str) -> String 
     if report.comparisons.len() > 1 {
         parts.push(report.comparisons[comparison].new.as_str());
     }
-    let is_said = parts.last().is_some_and(|last| last.ends_with(&format!("@{method}")));
-    if !method.is_empty() && !is_said {
+    let is_named = parts.last().is_some_and(|last| names_method(last, method));
+    if !method.is_empty() && !is_named {
         parts.push(method);
     }
     parts.join(" ")
