@@ -2,9 +2,9 @@
 
 use std::path::{Component, Path};
 
-/// Larger folders are not searched: in one of this size a search takes a few milliseconds, about as
-/// long as decoding an image, and every row of a run may name a missing file. The rule depends on the
-/// folder alone, so that the message of a row does not depend on other rows.
+/// Larger folders are not searched: in one of this size a search takes a few milliseconds, about
+/// as long as decoding an image, and every row of a run may name a missing file. The rule depends
+/// on the folder alone, so that the message of a row does not depend on other rows.
 const SIBLINGS_MAX: usize = 1000;
 
 /// The candidate that was most probably meant by `name`, or `None` if none looks like it.

@@ -65,10 +65,12 @@ fn the_sample_set_is_scored_and_grouped_by_method() {
     let run: serde_json::Value =
         serde_json::from_str(&fs_err::read_to_string(folder.path().join("run/run.json")).unwrap())
             .unwrap();
-    let fingerprint = &run["fingerprint"];
-    assert_eq!(fingerprint["lpips_version"], "0.1");
-    assert_eq!(fingerprint["precision"], "fp32");
-    assert_eq!(fingerprint["metrics"][0]["trunk_sha256"], lpips::net::weights::ALEX_SHA256);
+    let fingerprint = &run["fingerprint"]["columns"]["lpips_alex"];
+    assert_eq!((&fingerprint["v"], &fingerprint["prec"]), (&"0.1".into(), &"fp32".into()));
+    let [trunk, lin] = [lpips::net::weights::ALEX_SHA256, lpips::net::weights::LIN_SHA256];
+    assert_eq!(fingerprint["weights"], format!("{trunk}+{lin}"));
+    let signature = run["signatures"]["lpips_alex"].as_str().unwrap();
+    assert!(told.contains(signature), "{told}");
     assert_eq!(run["provenance"]["scored"], manifest.len() - 1);
 }
 
@@ -148,7 +150,7 @@ fn what_cannot_work_is_refused_before_anything_is_written() {
     let cases: &[(&[&str], i32, &[&str])] = &[
         (&["eval", "none.csv", "-o", "run"], 6, &["`none.csv`"]),
         (&["eval", "m.csv", "-o", "held"], 6, &["holds results of something else", "hint:"]),
-        (&["eval", "m.csv", "-o", "m.csv"], 5, &["cannot make the run directory `m.csv`"]),
+        (&["eval", "m.csv", "-o", "m.csv"], 5, &["cannot create the run directory `m.csv`"]),
         (
             &["eval", "m.csv", "-o", "run", "--net", "vgg", "--weights-dir", "weights"],
             5,

@@ -132,7 +132,10 @@ fn one_pair_goes_to_stdout_and_leaves_nothing() {
     let folder = set();
     let args = "eval --pair hr/1.png x4/1_x4.png --device cpu";
     let output = lpips(folder.path(), &args.split(' ').collect::<Vec<_>>());
-    assert_eq!(told(&output, 0, &[]), "");
+    // The signature says how the number was made.
+    let printed = told(&output, 0, &[]);
+    assert!(printed.starts_with("signature of lpips_alex: lpips|net:alex|"), "{printed}");
+    assert_eq!(printed.lines().count(), 1, "{printed}");
     let out = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<&str> = out.lines().collect();
     assert_eq!(rows.len(), 2, "{out}");

@@ -149,7 +149,7 @@ fn floats_of_other_sizes_become_float32() {
     let refused = lpips(folder.path(), &line);
     assert_eq!(refused.status.code(), Some(5));
     let told = stderr(&refused);
-    assert!(told.contains("are no float32") && told.contains("lpips weights import"), "{told}");
+    assert!(told.contains("are not float32") && told.contains("lpips weights import"), "{told}");
     let imported = lpips(folder.path(), &["weights", "import", "thirds", "-o", "rounded"]);
     assert!(imported.status.success());
     let told = stderr(&imported);
@@ -226,7 +226,7 @@ fn weights_of_another_net_are_named() {
     let output = lpips(folder.path(), &line);
     let told = stderr(&output);
     assert_eq!(output.status.code(), Some(5), "{told}");
-    assert!(told.contains("look like weights of vgg") && told.contains("--net vgg"), "{told}");
+    assert!(told.contains("these are weights of vgg") && told.contains("--net vgg"), "{told}");
     let line =
         ["eval", "--pair", "a.png", "b.png", "--net=vgg", "--trunk=random:1", "--lin", &file];
     let told = stderr(&lpips(folder.path(), &line));
