@@ -95,7 +95,8 @@ impl Report {
     /// Examines every file of `question`.
     ///
     /// # Errors
-    /// When the manifest cannot be read again, or threads cannot be started.
+    /// When the manifest cannot be read again, threads cannot be started, or the machine cannot
+    /// read a file.
     pub fn examine(&mut self, question: &Question<'_>) -> anyhow::Result<()> {
         let readers = rayon::ThreadPoolBuilder::new()
             .num_threads(question.threads.max(READERS_MIN))
@@ -110,9 +111,9 @@ impl Report {
             if chunk.is_empty() {
                 break;
             }
-            let found: Vec<Found> =
+            let found: anyhow::Result<Vec<Found>> =
                 readers.install(|| chunk.par_iter().map(|group| group.look(question)).collect());
-            for (group, mut found) in chunk.iter().zip(found) {
+            for (group, mut found) in chunk.iter().zip(found?) {
                 if question.grouping == Grouping::Item {
                     group.count_members(&mut found, &mut members);
                 }

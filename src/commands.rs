@@ -11,4 +11,5 @@ pub mod merge;
 mod messages;
 pub mod shell;
 mod start;
+mod threads;
 pub mod weights;

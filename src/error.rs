@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::code::{Code, Recorded};
+use crate::system;
 
 /// The hint of an output file that cannot be written.
 pub const DISK_HINT: &str =
@@ -77,6 +78,11 @@ impl Refusal {
         self
     }
 
+    /// Whether `error`, in which this stands, blames an input for a fault of the machine.
+    fn is_of_machine(&self, error: &anyhow::Error) -> bool {
+        self.exit == Exit::Inputs && system::is_of_machine(error.as_ref())
+    }
+
     /// Adds the remedy, the text that follows `hint: `.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Refusal {
@@ -93,16 +99,25 @@ impl std::fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The exit code of an error that ended a run.
+/// The exit code of an error that ended a run. What the system refused without a [`Refusal`] is an
+/// error of the environment, and so is an input that the machine cannot read.
 #[must_use]
 pub fn exit_of(error: &anyhow::Error) -> Exit {
-    error.downcast_ref::<Refusal>().map_or(Exit::Internal, |refusal| refusal.exit)
+    match error.downcast_ref::<Refusal>() {
+        Some(refusal) if refusal.is_of_machine(error) => Exit::Environment,
+        Some(refusal) => refusal.exit,
+        None if system::errno(error.as_ref()).is_some() => Exit::Environment,
+        None => Exit::Internal,
+    }
 }
 
 /// The lines that report an error to people: what happened, and the remedy if one is known.
 #[must_use]
 pub fn render(error: &anyhow::Error) -> String {
-    let hint = error.downcast_ref::<Refusal>().and_then(|refusal| refusal.hint.as_ref());
+    let hint = match error.downcast_ref::<Refusal>() {
+        Some(refusal) if !refusal.is_of_machine(error) => refusal.hint.as_deref(),
+        _ => system::errno(error.as_ref()).map(system::remedy),
+    };
     let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
     format!("error: {error:#}{hint}")
 }
@@ -166,5 +181,17 @@ mod tests {
     #[test]
     fn an_error_without_a_refusal_is_internal() {
         assert_eq!(exit_of(&anyhow::anyhow!("oh")), Exit::Internal);
+        assert_eq!(render(&anyhow::anyhow!("oh")), "error: oh");
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_of_the_environment() {
+        let error = std::io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        let error = anyhow::Error::new(error).context("cannot open it");
+        assert_eq!(exit_of(&error), Exit::Environment);
+        assert!(render(&error).contains("\nhint: raise the limit of open files"));
+        let error = error.context(Refusal::inputs("cannot read `m.csv`").hint("name a file"));
+        assert_eq!(exit_of(&error), Exit::Environment);
+        assert!(render(&error).contains("\nhint: raise the limit of open files"));
     }
 }

@@ -26,12 +26,14 @@ mod stamp;
 mod tiff;
 mod webp;
 
+use std::fs::Metadata;
 use std::io::{BufRead as _, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use clap::ValueEnum;
 
-use self::fault::Reason;
+use self::fault::{Fault, Reason};
+use self::file::Watched;
 use self::format::Format;
 use self::samples::Samples;
 use crate::code::Code;
@@ -165,18 +167,15 @@ impl Image {
 /// that is read, is damaged or cut short, has more pixels than `rules` allow, or nothing of it is
 /// left after cropping.
 pub fn decode(path: &Path, rules: &Rules) -> Result<Image, ImageError> {
-    let decoded = || {
-        let (file, metadata) = file::open(path)?;
-        let mut file = BufReader::new(file);
-        let format = format_of(&mut file)?;
+    reading(path, |file, metadata| {
+        let format = format_of(file)?;
         if metadata.len() > LEN_UNCHECKED {
-            refuse_oversized(format, &mut file, metadata.len(), rules)?;
+            refuse_oversized(format, file, metadata.len(), rules)?;
         }
-        let bytes = file::read(&mut file, &metadata)?;
+        let bytes = file::read(file, metadata)?;
         let image = decode_as(format, &bytes, rules)?;
-        Ok(Image { stamp: Stamp::of(&metadata, &bytes), ..image })
-    };
-    decoded().map_err(|reason| located(path, reason))
+        Ok(Image { stamp: Stamp::of(metadata, &bytes), ..image })
+    })
 }
 
 /// Decodes the content of a file.
@@ -186,7 +185,7 @@ pub fn decode(path: &Path, rules: &Rules) -> Result<Image, ImageError> {
 pub fn decode_bytes(bytes: &[u8], rules: &Rules) -> Result<Image, ImageError> {
     format::of(bytes)
         .and_then(|format| decode_as(format, bytes, rules))
-        .map_err(|reason| located(Path::new("(bytes)"), reason))
+        .map_err(|reason| located(Path::new("(bytes)"), reason.into()))
 }
 
 /// Reads what a file states before its samples, and nothing else.
@@ -196,18 +195,27 @@ pub fn decode_bytes(bytes: &[u8], rules: &Rules) -> Result<Image, ImageError> {
 /// that is read, or its header is damaged. Sizes are given as the file states them; see
 /// [`Rules::scored`].
 pub fn header(path: &Path) -> Result<Header, ImageError> {
-    let header = || {
-        let (file, _) = file::open(path)?;
-        let mut file = BufReader::new(file);
-        let format = format_of(&mut file)?;
-        header_as(format, &mut file)
+    reading(path, |file, _| {
+        let format = format_of(file)?;
+        Ok(header_as(format, file)?)
+    })
+}
+
+/// What `read` makes of a file, or why it makes nothing of it.
+fn reading<T>(
+    path: &Path,
+    read: impl FnOnce(&mut BufReader<Watched>, &Metadata) -> Result<T, Fault>,
+) -> Result<T, ImageError> {
+    let of_file = || {
+        let (mut file, metadata) = file::open(path)?;
+        read(&mut file, &metadata).map_err(|fault| file.get_mut().cause(fault))
     };
-    header().map_err(|reason| located(path, reason))
+    of_file().map_err(|fault| located(path, fault))
 }
 
 /// The format of a file, of which nothing is consumed.
-fn format_of(file: &mut BufReader<fs_err::File>) -> Result<Format, Reason> {
-    format::of(file.fill_buf().map_err(|error| file::unreadable(&error))?)
+fn format_of(file: &mut BufReader<Watched>) -> Result<Format, Fault> {
+    Ok(format::of(file.fill_buf()?)?)
 }
 
 fn header_as(format: Format, file: impl Read + Seek) -> Result<Header, Reason> {
@@ -252,18 +260,18 @@ fn decode_as(format: Format, bytes: &[u8], rules: &Rules) -> Result<Image, Reaso
 /// A file must not be longer than its pixels can explain: it is read into memory as a whole.
 fn refuse_oversized(
     format: Format,
-    file: &mut BufReader<fs_err::File>,
+    file: &mut BufReader<Watched>,
     len: u64,
     rules: &Rules,
-) -> Result<(), Reason> {
+) -> Result<(), Fault> {
     let size = header_as(format, &mut *file)?.size;
     check_size(size, rules)?;
     let pixels = size.width as u64 * size.height as u64;
     if len > LEN_UNCHECKED + LEN_PER_PIXEL * pixels {
         let text = format!("{len} bytes for {size} pixels: refused as a decompression bomb");
-        return Err((Code::TooLarge, text));
+        return Err((Code::TooLarge, text).into());
     }
-    file.rewind().map_err(|error| file::unreadable(&error))
+    Ok(file.rewind()?)
 }
 
 /// A decoder that panics cannot read the file; the pair fails, and the run does not.
@@ -279,12 +287,13 @@ impl Rules {
     /// When there are more pixels than allowed, or none left.
     pub fn scored(&self, size: Size) -> Result<Size, ImageError> {
         let window = check_size(size, self).and_then(|()| crop::window(size, self));
-        window.map(|window| window.size).map_err(|reason| located(Path::new("image"), reason))
+        let scored = window.map(|window| window.size);
+        scored.map_err(|reason| located(Path::new("image"), reason.into()))
     }
 }
 
-fn located(path: &Path, reason: Reason) -> ImageError {
-    ImageError::new(path.display().to_string(), reason)
+fn located(path: &Path, fault: Fault) -> ImageError {
+    ImageError::new(path.display().to_string(), fault)
 }
 
 fn check_size(size: Size, rules: &Rules) -> Result<(), Reason> {

@@ -55,6 +55,8 @@ pub mod selftest;
 pub mod shard;
 pub mod signals;
 pub mod source;
+pub mod spool;
 pub mod stats;
 pub mod stdout;
 pub mod suggest;
+pub mod system;

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use lpips::cli::{Cli, Command};
-use lpips::{commands, error, progress};
+use lpips::{commands, error, progress, signals};
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let outcome = signals::report_file_limit().and_then(|()| match command {
         Command::Eval(args) => commands::eval::run(*args),
         Command::Check(args) => commands::check::run(*args),
         Command::Merge(args) => commands::merge::run(&args),
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Completions(args) => commands::shell::completions(&args),
         Command::Man(args) => commands::shell::man(&args),
-    };
+    });
     let exit = outcome.unwrap_or_else(|error| {
         progress::tell(&error::render(&error));
         error::exit_of(&error)

@@ -31,14 +31,14 @@ impl Masks {
     ///
     /// # Errors
     /// When there is none or more than one, its header cannot be read, or it has another size.
-    pub fn check(&self, item: &str, size: Size) -> Result<(), Failure> {
+    pub fn check(&self, item: &str, size: Size) -> Result<(), Unusable> {
         let path = self.find(item)?;
-        let header = image::header(&path).map_err(|error| unreadable(&error))?;
+        let header = image::header(&path)?;
         let found = self
             .rules
             .scored(header.size)
             .map_err(|error| fault(format!("mask `{}`: {}", path.display(), error.reason())))?;
-        self.expect_size(&path, found, size)
+        Ok(self.expect_size(&path, found, size)?)
     }
 
     /// The mask of `item`, whose `images` have `size` after they were cut.
@@ -51,10 +51,10 @@ impl Masks {
         item: &str,
         size: Size,
         images: [&Path; 2],
-    ) -> Result<(Mask, Stamp), Failure> {
+    ) -> Result<(Mask, Stamp), Unusable> {
         self.expect_none_of(images, item)?;
         let path = self.find(item)?;
-        let mask = image::decode(&path, &self.decoding()).map_err(|error| unreadable(&error))?;
+        let mask = image::decode(&path, &self.decoding())?;
         self.expect_size(&path, mask.size, size)?;
         let weights = match &mask.pixels {
             Pixels::U8(samples) => grey(samples, |sample| f32::from(sample) / 255.0),
@@ -134,8 +134,41 @@ impl Masks {
     }
 }
 
-fn unreadable(error: &ImageError) -> Failure {
-    fault(format!("mask {error}"))
+/// Why there is no mask.
+#[derive(Debug)]
+pub enum Unusable {
+    /// The pair fails.
+    Mask(Failure),
+    /// The machine is at fault, so that the run ends.
+    Machine(ImageError),
+}
+
+impl From<Failure> for Unusable {
+    fn from(failure: Failure) -> Unusable {
+        Unusable::Mask(failure)
+    }
+}
+
+impl From<ImageError> for Unusable {
+    fn from(error: ImageError) -> Unusable {
+        match error.is_of_machine() {
+            true => Unusable::Machine(error),
+            false => Unusable::Mask(fault(format!("mask {error}"))),
+        }
+    }
+}
+
+impl Unusable {
+    /// The failure of a pair; an error if the run must end.
+    ///
+    /// # Errors
+    /// When the machine is at fault.
+    pub fn failure(self) -> anyhow::Result<Failure> {
+        match self {
+            Unusable::Mask(failure) => Ok(failure),
+            Unusable::Machine(error) => Err(error.into()),
+        }
+    }
 }
 
 fn fault(text: String) -> Failure {

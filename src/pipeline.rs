@@ -109,19 +109,31 @@ pub fn run(
     let mut sink = Sink { flow, reducer, journal, progress, counts: Counts::default() };
     thread::scope(|scope| {
         let (places, queue) = sync_channel(QUEUED_PER_THREAD * flow.threads);
-        for _ in 0..flow.threads {
+        for index in 0..flow.threads {
             let (feed, places) = (&feed, places.clone());
-            scope.spawn(move || decode_all(feed, &places));
+            let decoder = thread::Builder::new().name(format!("decoder-{index}"));
+            decoder
+                .spawn_scoped(scope, move || decode_all(feed, &places))
+                .context("cannot start the decoding threads")?;
         }
         drop(places); // The loop ends when the last decoder does.
 
         let mut assembler = Assembler::new(evaluator, flow);
+        // Why the inputs end early. What came before is scored and written even then.
+        let mut failed = Ok(());
         for pending in queue {
             if flow.stop.signal().is_some() {
                 break;
             }
-            let image = pending.and_then(|one| one.recv().context("a decoding thread has died"));
-            let pushed = image.and_then(|image| assembler.push(image));
+            let image = pending.and_then(|one| one.recv().context("a decoding thread has died")?);
+            let image = match image {
+                Ok(image) => image,
+                Err(error) => {
+                    failed = Err(error);
+                    break;
+                }
+            };
+            let pushed = assembler.push(image);
             // What is finished is written first, even if the run ends here.
             sink.write(assembler.take_outcomes())?;
             pushed?;
@@ -133,7 +145,7 @@ pub fn run(
             let finished = assembler.finish_some();
             sink.write(assembler.take_outcomes())?;
             if finished? {
-                return Ok(sink.counts);
+                return failed.map(|()| sink.counts);
             }
         }
     })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Context as _;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::error::Exit;
@@ -15,6 +15,15 @@ use crate::error::Exit;
 /// Names and numbers.
 const SIGNALS: [(&str, i32); 4] =
     [("SIGTERM", SIGTERM), ("SIGINT", SIGINT), ("SIGUSR1", SIGUSR1), ("SIGUSR2", SIGUSR2)];
+
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) an error, where the system's signal
+/// would end the process without a message.
+///
+/// # Errors
+/// When the signal cannot be handled.
+pub fn report_file_limit() -> anyhow::Result<()> {
+    flag::register(SIGXFSZ, Arc::default()).map(drop).context("cannot handle SIGXFSZ")
+}
 
 /// A request to stop the run.
 #[derive(Clone, Debug, Default)]

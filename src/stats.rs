@@ -3,6 +3,8 @@
 //! Pure arithmetic: it knows numbers and refuses to know of files, columns and devices. No result
 //! depends on the order in which scores are given.
 
+use rayon::prelude::*;
+
 use crate::random::SplitMix64;
 
 /// Resamples of the bootstrap.
@@ -196,17 +198,7 @@ fn resampled_means(units: &[Unit]) -> Vec<f64> {
         }
         sum / count
     };
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    let share = RESAMPLES.div_ceil(threads);
-    let ranges = (0..threads).map(|thread| thread * share..((thread + 1) * share).min(RESAMPLES));
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = ranges
-            .map(|range| scope.spawn(move || range.map(mean).collect::<Vec<f64>>()))
-            .collect();
-        let done = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
-        done.flat_map(|means| means.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
+    (0..RESAMPLES).into_par_iter().map(mean).collect()
 }
 
 #[cfg(test)]

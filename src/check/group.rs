@@ -1,5 +1,6 @@
 //! Examines one reference with its distorted images: headers, and whether files are copies.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -73,10 +74,14 @@ impl Group {
     }
 
     /// Reads the headers of the files, and the contents of those that may be copies.
-    pub(super) fn look(&self, question: &Question<'_>) -> Found {
-        let reference = examine(&self.reference, question.rules);
-        let examined: Vec<Result<Examined, Fault>> =
+    ///
+    /// # Errors
+    /// When the machine is at fault that a file cannot be read.
+    pub(super) fn look(&self, question: &Question<'_>) -> anyhow::Result<Found> {
+        let reference = examine(&self.reference, question.rules)?;
+        let examined: anyhow::Result<Vec<Result<Examined, Fault>>> =
             self.distorted.par_iter().map(|path| examine(path, question.rules)).collect();
+        let examined = examined?;
         let mut work: BTreeMap<BatchShape, Work> = BTreeMap::new();
         let mut verdicts: Vec<Verdict> = Vec::with_capacity(examined.len());
         let mut paths: HashSet<&Path> = HashSet::new();
@@ -86,7 +91,7 @@ impl Group {
             if let (Ok(reference), Ok(distorted)) = (&reference, distorted) {
                 if let (true, Some(folder)) = (verdict.is_scorable, question.masks) {
                     let images = [self.reference.as_path(), path];
-                    masks.judge(folder, &entry.item, reference.size, images, &mut verdict);
+                    masks.judge(folder, &entry.item, reference.size, images, &mut verdict)?;
                 }
                 self.find_identity(reference, distorted, path, &mut verdict);
                 if verdict.is_scorable {
@@ -99,7 +104,7 @@ impl Group {
             verdicts.push(verdict);
         }
         self.find_repetitions(&examined, &mut verdicts);
-        Found { verdicts, work }
+        Ok(Found { verdicts, work })
     }
 
     /// Counts each image once, in the first group that uses it.
@@ -174,24 +179,39 @@ impl<'a> MaskVerdicts<'a> {
         size: Size,
         images: [&Path; 2],
         verdict: &mut Verdict,
-    ) {
-        let known = self.0.entry((item, size)).or_insert_with(|| masks.check(item, size));
+    ) -> anyhow::Result<()> {
+        let known = match self.0.entry((item, size)) {
+            Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(new) => new.insert(match masks.check(item, size) {
+                Ok(()) => Ok(()),
+                Err(unusable) => Err(unusable.failure()?),
+            }),
+        };
         let checked = known.clone().and_then(|()| masks.expect_none_of(images, item));
         if let Err(Failure { message, .. }) = checked {
             verdict.is_scorable = false;
             verdict.findings.push((Code::Mask, message));
         }
+        Ok(())
     }
 }
 
-fn examine(path: &Path, rules: &Rules) -> Result<Examined, Fault> {
-    let fault = |error: image::ImageError| (error.code(), error.to_string());
-    let header = image::header(path).map_err(fault)?;
-    let size = rules
-        .scored(header.size)
-        .map_err(|error| (error.code(), format!("`{}`: {}", path.display(), error.reason())))?;
+/// What a file states, or its fault.
+///
+/// # Errors
+/// When the machine is at fault.
+fn examine(path: &Path, rules: &Rules) -> anyhow::Result<Result<Examined, Fault>> {
+    let header = match image::header(path) {
+        Ok(header) => header,
+        Err(error) if error.is_of_machine() => return Err(error.into()),
+        Err(error) => return Ok(Err((error.code(), error.to_string()))),
+    };
+    let fault = |error: image::ImageError| {
+        (error.code(), format!("`{}`: {}", path.display(), error.reason()))
+    };
     let len_bytes = fs_err::metadata(path).map_or(0, |of| of.len());
-    Ok(Examined { header, size, len_bytes })
+    let examined = |size| Examined { header, size, len_bytes };
+    Ok(rules.scored(header.size).map(examined).map_err(fault))
 }
 
 /// Judges a pair by its headers.

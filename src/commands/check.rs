@@ -5,14 +5,17 @@ mod report;
 
 use std::io::Write as _;
 
+use anyhow::Context as _;
+
 use self::estimate::Job;
-use super::evaluator;
+use super::{evaluator, threads};
 use crate::check::{Question, Report};
 use crate::cli::CheckArgs;
 use crate::code::Severity;
 use crate::config::Preflight;
 use crate::error::Exit;
 use crate::manifest::Manifest;
+use crate::spool::Spool;
 use crate::stdout;
 
 /// Prints the report on stdout.
@@ -23,7 +26,8 @@ use crate::stdout;
 pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let json = args.json;
     let Preflight { source, nets, models, rules, masks, compute } = Preflight::resolve(args)?;
-    let spool = tempfile::tempdir()?;
+    threads::start(Some(compute.threads))?;
+    let spool = Spool::create()?;
     let located = source.locate(spool.path())?;
     let (manifest, faults) = Manifest::examine(located.location)?;
     let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
@@ -46,14 +50,12 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
             _ => estimate::estimate(&report, job, &nets, &mut *evaluator).map(Some),
         }
     });
-    let mut out = stdout::data();
-    if json {
-        serde_json::to_writer_pretty(&mut out, &report::document(&report, &estimate))?;
-        writeln!(out)?;
+    let text = if json {
+        serde_json::to_string_pretty(&report::document(&report, &estimate))?
     } else {
-        let estimate = estimate.as_ref().ok().and_then(Option::as_ref);
-        writeln!(out, "{}", report::text(&report, estimate))?;
-    }
+        report::text(&report, estimate.as_ref().ok().and_then(Option::as_ref))
+    };
+    writeln!(stdout::data(), "{text}").context("cannot write the report to stdout")?;
     estimate?;
     let is_good = report.findings.count(Severity::Error) == 0 && report.pairs > 0;
     Ok(if is_good { Exit::Complete } else { Exit::Inputs })

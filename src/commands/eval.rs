@@ -1,10 +1,13 @@
 //! `lpips eval`: resolve the arguments, start or resume the run, score, write, report.
 
+use anyhow::Context as _;
+
 use super::evaluator;
 use super::finish::{Results, finish};
 use super::gates::{self, OwnGates};
 use super::messages::{closing, ranking, report_agreements, report_differences, report_signatures};
 use super::start::{Inputs, Started};
+use super::threads;
 use crate::cli::EvalArgs;
 use crate::config::Config;
 use crate::error::{Exit, Refusal};
@@ -22,6 +25,7 @@ use crate::run::tables::Tables;
 use crate::scheduler;
 use crate::shard::Shard;
 use crate::signals::{Signal, Stop};
+use crate::spool::Spool;
 use crate::stdout;
 
 /// Runs the job.
@@ -33,13 +37,14 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     let conditions = gates::parse(&args.fail_if)?;
     let mut config = Config::resolve(args)?;
     let gates = OwnGates::new(conditions, &config.job.columns)?;
+    threads::start(Some(config.job.compute.threads))?;
     let models = std::mem::take(&mut config.job.models);
     let mut evaluator = evaluator::open(models, &config.job.compute, config.speaks())?;
     let run_dir = match &config.output {
         Some(path) => RunDir::open(path)?,
         None => RunDir::temporary()?,
     };
-    let spool = tempfile::tempdir()?;
+    let spool = Spool::create()?;
     let this = Owner::this_process(&scheduler::environment);
     let started = Inputs::open(&config, spool.path()).and_then(|inputs| {
         gates.check_groups(&inputs.manifest)?;
@@ -133,7 +138,8 @@ impl Session<'_> {
             group_by: &inputs.group_by,
         };
         if !run_dir.is_kept() {
-            let all = tables.write_pairs(&mut stdout::data())?;
+            let written = tables.write_pairs(&mut stdout::data());
+            let all = written.context("cannot write the scores to stdout")?;
             if config.speaks() {
                 report_differences(&all);
                 report_signatures(tables.columns);

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use super::finish::{Results, finish};
 use super::gates::{self, OwnGates};
 use super::messages::{closing, ranking, report_agreements, report_differences, report_signatures};
+use super::threads;
 use crate::batch::Row;
 use crate::cli::MergeArgs;
 use crate::error::Exit;
@@ -30,6 +31,7 @@ use crate::stdout;
 /// When there is no run, or it cannot be read or written.
 pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let conditions = gates::parse(&args.fail_if)?;
+    threads::start(None)?;
     let Stored { run_dir, frozen, manifest, records } = Stored::open(&args.run_dir)?;
     let gates = OwnGates::new(conditions, &frozen.plan.columns)?;
     gates.check_groups(&manifest)?;

@@ -1,8 +1,11 @@
 //! Why a file gives no image: damaged, not supported, not an image, or not readable at all.
 
+use std::error::Error as _;
 use std::fmt::Display;
+use std::io;
 
 use crate::code::Code;
+use crate::system;
 
 /// Why a file gives no image.
 #[derive(Debug, thiserror::Error)]
@@ -11,11 +14,31 @@ pub struct ImageError {
     path: String,
     code: Code,
     reason: String,
+    /// What the system reported, if it is an error of the machine.
+    #[source]
+    of_machine: Option<io::Error>,
 }
 
 impl ImageError {
-    pub(super) fn new(path: String, (code, reason): Reason) -> ImageError {
-        ImageError { path, code, reason }
+    pub(super) fn new(path: String, fault: Fault) -> ImageError {
+        let ((code, reason), of_machine) = match fault {
+            Fault::Content(reason) => (reason, None),
+            Fault::System(error) if system::is_of_machine(&error) => {
+                ((Code::Read, "cannot be read".to_owned()), Some(error))
+            }
+            Fault::System(error) => {
+                let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+                ((Code::Read, format!("cannot be read: {cause}")), None)
+            }
+        };
+        ImageError { path, code, reason, of_machine }
+    }
+
+    /// Whether the machine is at fault rather than the file: the run must end, because other files
+    /// would fail as well. The cause is the [`source`](std::error::Error::source).
+    #[must_use]
+    pub fn is_of_machine(&self) -> bool {
+        self.of_machine.is_some()
     }
 
     /// A stable code such as `E_DECODE`.
@@ -33,6 +56,25 @@ impl ImageError {
 
 /// A code and a sentence, to which the path is added.
 pub(super) type Reason = (Code, String);
+
+/// What is wrong: with the file, or with reading it.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Content(Reason),
+    System(io::Error),
+}
+
+impl From<Reason> for Fault {
+    fn from(reason: Reason) -> Fault {
+        Fault::Content(reason)
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        Fault::System(error)
+    }
+}
 
 /// The file breaks the rules of its format, or ends too early.
 pub(super) fn damaged(format: &str, what: impl Display) -> Reason {

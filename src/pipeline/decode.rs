@@ -10,8 +10,8 @@ use super::feed::{Feed, Task};
 use crate::error::Failure;
 use crate::image::{self, Image};
 
-/// An image that is being decoded.
-pub(super) type Pending = Receiver<Decoded>;
+/// An image that is being decoded, or an error of the machine.
+pub(super) type Pending = Receiver<anyhow::Result<Decoded>>;
 
 /// An image that was decoded, or not.
 #[derive(Debug)]
@@ -46,9 +46,14 @@ pub(super) fn decode_all(feed: &Mutex<Feed<'_>>, queue: &SyncSender<anyhow::Resu
                 }
             }
         };
-        let image = image::decode(&path, rules)
-            .map_err(|error| Failure::new(error.code(), error.to_string()));
-        if done.send(Decoded { task, image }).is_err() {
+        let decoded = match image::decode(&path, rules) {
+            Err(error) if error.is_of_machine() => Err(error.into()),
+            Err(error) => {
+                Ok(Decoded { task, image: Err(Failure::new(error.code(), error.to_string())) })
+            }
+            Ok(image) => Ok(Decoded { task, image: Ok(image) }),
+        };
+        if done.send(decoded).is_err() {
             return;
         }
     }

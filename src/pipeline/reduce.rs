@@ -29,7 +29,8 @@ impl Reducer<'_> {
     /// The records of a batch, in its order; their maps are written when this returns.
     ///
     /// # Errors
-    /// When the manifest cannot be read, or a map cannot be written.
+    /// When the manifest or, by a fault of the machine, a mask cannot be read, or a map cannot be
+    /// written.
     pub(super) fn records(
         &mut self,
         scored: Scored,
@@ -43,24 +44,25 @@ impl Reducer<'_> {
             let Files { differences, stamps } = files;
             let mut stamps = stamps.to_vec();
             let entry = entries.get(index);
-            let values = self.values(values, &scores[index], entry, size, &mut stamps);
+            let values = self.values(values, &scores[index], entry, size, &mut stamps)?;
             let failure = values.iter().find_map(|one| one.as_ref().err()).cloned();
             let values = values.into_iter().map(Result::ok).collect();
             let size = Some((size.width, size.height));
             let rescored = scores[index].iter().flatten().any(|distance| distance.rescored);
             let row = rows[index];
-            Record { row, size, values, differences, stamps, rescored, failure }
+            Ok(Record { row, size, values, differences, stamps, rescored, failure })
         };
         // Means and values of pixels are there already; everything else is worth a thread.
         let is_there = |column: &Column| match column.from {
             Origin::Model { reduction, .. } => reduction == Reduction::Mean,
             Origin::Pixels(_) => true,
         };
-        let records: Vec<Record> = if self.columns.iter().all(is_there) {
+        let records: anyhow::Result<Vec<Record>> = if self.columns.iter().all(is_there) {
             (0..rows.len()).map(record).collect()
         } else {
             (0..rows.len()).into_par_iter().map(record).collect()
         };
+        let records = records?;
         if let Some(maps) = &mut self.maps {
             let mut admitted: Vec<(&Entry, usize, &Distance)> = Vec::new();
             for ((entry, record), score) in entries.iter().zip(&records).zip(&scores) {
@@ -98,14 +100,19 @@ impl Reducer<'_> {
         entry: Option<&Entry>,
         size: crate::image::Size,
         stamps: &mut Vec<Stamp>,
-    ) -> Vec<Result<Value, Failure>> {
+    ) -> anyhow::Result<Vec<Result<Value, Failure>>> {
         let mask = self.masks.zip(entry).map(|(masks, entry)| {
             let images =
                 [&entry.reference, &entry.distorted].map(|path| self.manifest.resolve(path));
-            let (mask, stamp) = masks.load(&entry.item, size, [&images[0], &images[1]])?;
-            stamps.push(stamp);
-            Ok(mask)
+            match masks.load(&entry.item, size, [&images[0], &images[1]]) {
+                Ok((mask, stamp)) => {
+                    stamps.push(stamp);
+                    anyhow::Ok(Ok(mask))
+                }
+                Err(unusable) => Ok(Err(unusable.failure()?)),
+            }
         });
+        let mask = mask.transpose()?;
         let reduced = |model: usize, reduction: Reduction| {
             let distance: &Distance = score[model].as_ref().map_err(failure_of)?;
             let mask = match (reduction, &mask) {
@@ -119,7 +126,7 @@ impl Reducer<'_> {
             Origin::Model { index, reduction } => reduced(index, reduction),
             Origin::Pixels(_) => measured.expect("pixels are measured when a pair is assembled"),
         };
-        self.columns.iter().zip(measured).map(value).collect()
+        Ok(self.columns.iter().zip(measured).map(value).collect())
     }
 }
 

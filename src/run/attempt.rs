@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use super::RunDir;
 use super::journal::{self, End, EndReason, Entry, Header, JournalName, Record, Writer};
@@ -122,7 +122,8 @@ impl Attempt {
             if is_ours? {
                 let writer = Writer::open(run_dir.disk.clone(), &path)?;
                 let every = Duration::from_secs(SIGN_EVERY_S);
-                let signs = Signs::start(writer.file().file().try_clone()?, every);
+                let signs = Signs::start(writer.file().file().try_clone()?, every)
+                    .context("cannot start the thread that keeps the shard")?;
                 let next = JournalName { shard, attempt: attempt + 1 }.to_string();
                 let successor = folder.join(next);
                 return Ok(Attempt { writer, successor, shard, is_ended: false, _signs: signs });
@@ -186,9 +187,10 @@ struct Signs {
 }
 
 impl Signs {
-    fn start(journal: std::fs::File, every: Duration) -> Signs {
+    fn start(journal: std::fs::File, every: Duration) -> std::io::Result<Signs> {
         let (stop, stopped) = channel();
-        let thread = std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().name("signs-of-life".to_owned());
+        let thread = thread.spawn(move || {
             while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                 // The time is the file server's. If the server cannot be reached now, the next sign
                 // reaches it.
@@ -196,8 +198,8 @@ impl Signs {
                 let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
                 let _ = rustix::fs::futimens(&journal, &times);
             }
-        });
-        Signs { stop: Some(stop), thread: Some(thread) }
+        })?;
+        Ok(Signs { stop: Some(stop), thread: Some(thread) })
     }
 }
 
@@ -270,7 +272,7 @@ mod tests {
     fn signs_of_life_change_the_time_of_the_journal() {
         let file = tempfile::tempfile().unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        let signs = Signs::start(file.try_clone().unwrap(), Duration::from_millis(1));
+        let signs = Signs::start(file.try_clone().unwrap(), Duration::from_millis(1)).unwrap();
         while file.metadata().unwrap().modified().unwrap() == SystemTime::UNIX_EPOCH {
             std::thread::yield_now();
         }

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use tempfile::TempDir;
 
 use super::disk::Disk;
 use super::journal::JournalName;
 use crate::error::{DISK_HINT, Refusal};
+use crate::spool::Spool;
 
 /// Names of the files of a run directory.
 pub mod names {
@@ -37,8 +37,8 @@ pub struct RunDir {
     path: PathBuf,
     /// Whether this process created it.
     is_new: bool,
-    /// Removed with everything in it when the process ends well.
-    temporary: Option<TempDir>,
+    /// Removed with everything in it at the end.
+    temporary: Option<Spool>,
     pub(super) disk: Disk,
 }
 
@@ -73,10 +73,7 @@ impl RunDir {
     /// # Errors
     /// A [`Refusal`] when it cannot be created.
     pub fn temporary() -> anyhow::Result<RunDir> {
-        let temporary = tempfile::tempdir().with_context(|| {
-            Refusal::environment("cannot create a temporary folder")
-                .hint("name a folder that can be written with `-o`, or in TMPDIR")
-        })?;
+        let temporary = Spool::create()?;
         let path = temporary.path().to_owned();
         let disk = Disk::default();
         let run_dir = RunDir { path, is_new: true, temporary: Some(temporary), disk };

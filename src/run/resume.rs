@@ -6,6 +6,8 @@
 
 use std::path::PathBuf;
 
+use rayon::prelude::*;
+
 use super::records::{Outcome, Records};
 use crate::batch::Row;
 use crate::image::{Stamp, Verify};
@@ -55,12 +57,8 @@ impl Remaining {
             return Ok(Remaining { rows: order.to_vec(), ..Remaining::default() });
         }
         let share = order.len().div_ceil(threads).max(1);
-        let parts: Vec<anyhow::Result<Remaining>> = std::thread::scope(|scope| {
-            let examine = |order| scope.spawn(move || examine(examined, files_of, order));
-            let workers: Vec<_> = order.chunks(share).map(examine).collect();
-            let done = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
-            done.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-        });
+        let parts = order.par_chunks(share).map(|order| examine(examined, files_of, order));
+        let parts: Vec<anyhow::Result<Remaining>> = parts.collect();
         let mut remaining = Remaining::default();
         for part in parts {
             let Remaining { rows, kept, failed, changed } = part?;

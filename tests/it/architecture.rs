@@ -12,7 +12,7 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 /// What each part of `src` may depend on, beside itself: parts further down in this table. A part
 /// is a top-level module or, under `eval`, a backend. Everything that is not listed is forbidden.
 const MAY_NAME: &[(&str, &[&str])] = &[
-    ("main", &["cli", "commands", "error", "progress"]),
+    ("main", &["cli", "commands", "error", "progress", "signals"]),
     (
         "commands",
         &[
@@ -43,6 +43,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "shard",
             "signals",
             "source",
+            "spool",
             "stats",
             "stdout",
             "suggest",
@@ -103,6 +104,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "part_file",
             "scheduler",
             "shard",
+            "spool",
             "stats",
             "suggest",
         ],
@@ -119,7 +121,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("eval", &["batch", "image", "net"]),
     ("pair", &["batch", "code", "image"]),
     ("batch", &["image"]),
-    ("image", &["code", "suggest"]),
+    ("image", &["code", "suggest", "system"]),
     ("net", &["hash", "random"]),
     ("decimal", &[]),
     ("hash", &[]),
@@ -128,10 +130,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("suggest", &[]),
     ("scheduler", &["error", "shard"]),
     ("shard", &[]),
-    ("error", &["code"]),
+    ("spool", &["error"]),
+    ("error", &["code", "system"]),
     ("part_file", &[]),
     ("stdout", &[]),
     ("code", &[]),
+    ("system", &[]),
 ];
 
 /// Parts whose files still depend on each other in circles. None may be added.

@@ -10,6 +10,7 @@ mod architecture;
 mod cli;
 mod compare;
 mod doctor;
+mod environment;
 mod golden;
 mod groups;
 mod images;
