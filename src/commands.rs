@@ -9,6 +9,8 @@ mod finish;
 mod gates;
 pub mod merge;
 mod messages;
+mod missing;
+mod script;
 pub mod shell;
 mod start;
 mod threads;

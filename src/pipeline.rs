@@ -194,6 +194,10 @@ impl Sink<'_> {
         if records.is_empty() {
             return Ok(());
         }
+        for record in &mut records {
+            let identity = self.flow.manifest.identity(record.row);
+            record.pair = Some(self.journal.pair_hash(identity));
+        }
         self.journal.append(&records)?;
         for record in &records {
             let id = || Ok(self.flow.manifest.rows()?.read(record.row)?.id);

@@ -3,6 +3,7 @@
 //!
 //! Everything goes to stderr; stdout is for data.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -31,8 +32,36 @@ pub enum Verbosity {
 }
 
 /// Writes a line to stderr. A closed stderr does not stop a run.
+///
+/// Ids, paths and messages of libraries are data: what could steer a terminal is escaped.
 pub fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", escaped(line, |c| c == '\n'));
+}
+
+/// A name as a part of a line: what could steer a terminal, or begin another line, is escaped.
+#[must_use]
+pub fn shown(name: &str) -> Cow<'_, str> {
+    escaped(name, |_| false)
+}
+
+/// Escapes control characters, and those that change the direction of text, unless `is_kept`.
+fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let is_direction = |c: char| {
+        let code = u32::from(c);
+        [0x200e..=0x200f, 0x202a..=0x202e, 0x2066..=0x2069].iter().any(|one| one.contains(&code))
+    };
+    let steers = |c: char| (c.is_control() || is_direction(c)) && !is_kept(c);
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match steers(c) {
+            true => escaped.extend(c.escape_default()),
+            false => escaped.push(c),
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// The progress of a download: a bar on a terminal, nothing elsewhere.

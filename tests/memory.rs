@@ -154,7 +154,7 @@ fn run(folder: &Path) -> usize {
     let mut fake = FakeEvaluator::new(1024, 2);
     let counts = pipeline::run(&flow, &mut fake, &mut attempt, None, &mut progress).unwrap();
     attempt.end(EndReason::Finished, 0.0, Vec::new()).unwrap();
-    let records = Records::open(&run_dir, &frozen, None).unwrap();
+    let records = Records::open(&run_dir, &frozen, &manifest, None).unwrap();
     let tables = Tables {
         manifest: &manifest,
         records: &records,

@@ -5,23 +5,28 @@ use anyhow::Context as _;
 use super::evaluator;
 use super::finish::{Results, finish};
 use super::gates::{self, OwnGates};
-use super::messages::{closing, ranking, report_agreements, report_differences, report_signatures};
-use super::start::{Inputs, Started};
+use super::messages::{
+    closing, ranking, report_agreements, report_differences, report_signatures, report_skipped,
+};
+use super::missing::Missing;
+use super::start::{Started, open_manifest};
 use super::threads;
 use crate::cli::EvalArgs;
 use crate::config::Config;
 use crate::error::{Exit, Refusal};
 use crate::eval::Evaluator;
+use crate::manifest::Manifest;
 use crate::pipeline::{self, Flow};
 use crate::progress::{Progress, Style, Verbosity, tell};
 use crate::run::RunDir;
 use crate::run::counts::Counts;
+use crate::run::finished::Stored;
 use crate::run::journal::EndReason;
 use crate::run::owner::Owner;
 use crate::run::plan::Frozen;
 use crate::run::records::Records;
 use crate::run::resume::Remaining;
-use crate::run::tables::Tables;
+use crate::run::tables::{GroupColumn, Tables};
 use crate::scheduler;
 use crate::shard::Shard;
 use crate::signals::{Signal, Stop};
@@ -46,9 +51,9 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     };
     let spool = Spool::create()?;
     let this = Owner::this_process(&scheduler::environment);
-    let started = Inputs::open(&config, spool.path()).and_then(|inputs| {
-        gates.check_groups(&inputs.manifest)?;
-        Started::start(&config, inputs, &run_dir, &evaluator.describe(), this)
+    let started = open_manifest(&config, spool.path()).and_then(|manifest| {
+        gates.check_groups(&manifest)?;
+        Started::start(&config, manifest, &run_dir, &evaluator.describe(), this)
     });
     match started {
         Ok(started) => score(started, &config, &gates, &run_dir, &mut *evaluator, &stop),
@@ -68,12 +73,12 @@ fn score(
     evaluator: &mut dyn Evaluator,
     stop: &Stop,
 ) -> anyhow::Result<Exit> {
-    let Started { inputs, frozen, shard, mut attempt, mut maps, remaining } = started;
+    let Started { manifest, frozen, shard, mut attempt, mut maps, remaining } = started;
     tell_start(config, &remaining, &evaluator.describe().device);
     let style = if run_dir.is_kept() { config.style } else { Style::Off };
     let mut progress = Progress::new(remaining.rows.len(), style, config.verbosity);
     let flow = Flow {
-        manifest: &inputs.manifest,
+        manifest: &manifest,
         rows: &remaining.rows,
         rules: &config.job.rules,
         threads: config.job.compute.threads,
@@ -99,7 +104,10 @@ fn score(
         let how = if signal.is_some() { EndReason::Stopped } else { EndReason::Finished };
         attempt.end(how, elapsed_s, evaluator.losses())?;
         match signal {
-            Some(signal) => Err(stopped(signal, run_dir, &remaining, &counts).into()),
+            Some(signal) => {
+                let records = Records::open(run_dir, &frozen, &manifest, Some(shard))?;
+                Err(stopped(signal, run_dir, &remaining, &records).into())
+            }
             None => Ok(counts),
         }
     });
@@ -110,8 +118,12 @@ fn score(
     })?;
     let session = Session { config, run_dir, progress, remaining, counts, elapsed_s };
     match shard.count {
-        1 => session.finish(&inputs, &frozen, gates),
-        _ => Ok(session.leave(shard)),
+        1 => {
+            // The tables are made from what is on disk, not from what this process remembers.
+            drop((manifest, frozen));
+            session.finish(gates)
+        }
+        _ => session.leave(shard, &manifest, &frozen),
     }
 }
 
@@ -126,16 +138,21 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Writes the tables of a run of one shard.
-    fn finish(self, inputs: &Inputs, frozen: &Frozen, gates: &OwnGates) -> anyhow::Result<Exit> {
+    /// Proves that a run of one shard is complete, and writes its tables.
+    fn finish(self, gates: &OwnGates) -> anyhow::Result<Exit> {
         let Session { config, run_dir, progress, counts, elapsed_s, .. } = self;
-        let records = Records::open(run_dir, frozen, None)?;
+        let Stored { frozen, manifest, records } = Stored::read(run_dir, None)?;
+        let missing = Missing::find(&manifest, &frozen.plan, &records, None)?;
+        if missing.count > 0 {
+            return Ok(gates.undecided(incomplete(&missing, run_dir, &records)));
+        }
+        let group_by = GroupColumn::find_all(&config.group_by, &manifest)?;
         let tables = Tables {
-            manifest: &inputs.manifest,
+            manifest: &manifest,
             records: &records,
             columns: &frozen.plan.columns,
             per_layer: config.per_layer,
-            group_by: &inputs.group_by,
+            group_by: &group_by,
         };
         if !run_dir.is_kept() {
             let written = tables.write_pairs(&mut stdout::data());
@@ -146,10 +163,12 @@ impl Session<'_> {
             }
             return gates.exit(&tables, exit_of(all.failed));
         }
-        let Results { counts: all, summary, agreements, files } = finish(run_dir, frozen, &tables)?;
+        let Results { counts: all, summary, agreements, files } =
+            finish(run_dir, &frozen, &tables)?;
         if !progress.tell_finished(&files) && config.speaks() {
+            report_skipped(&records);
             report_differences(&all);
-            tell(&ranking(&inputs.group_by, &summary));
+            tell(&ranking(&group_by, &summary));
             report_agreements(&agreements);
             report_signatures(tables.columns);
             tell(&closing(&all, counts.done(), elapsed_s));
@@ -158,9 +177,14 @@ impl Session<'_> {
         gates.exit(&tables, exit_of(all.failed))
     }
 
-    /// Ends a shard of several. `lpips merge` writes the tables.
-    fn leave(self, shard: Shard) -> Exit {
+    /// Proves that a shard of several is complete. `lpips merge` writes the tables.
+    fn leave(self, shard: Shard, manifest: &Manifest, frozen: &Frozen) -> anyhow::Result<Exit> {
         let Session { config, run_dir, progress, remaining, counts, elapsed_s } = self;
+        let records = Records::open(run_dir, frozen, manifest, Some(shard))?;
+        let missing = Missing::find(manifest, &frozen.plan, &records, Some(shard))?;
+        if missing.count > 0 {
+            return Ok(incomplete(&missing, run_dir, &records));
+        }
         if !progress.tell_finished(&[]) && config.speaks() {
             report_differences(&counts);
             let all = Counts { scored: remaining.kept + counts.scored, ..counts.clone() };
@@ -168,17 +192,26 @@ impl Session<'_> {
             let shown = run_dir.path().display();
             tell(&format!("when all shards are done: lpips merge {shown}"));
         }
-        exit_of(counts.failed)
+        Ok(exit_of(counts.failed))
     }
+}
+
+/// Reports pairs that this process has scored, or found finished, and that are not in the journals.
+fn incomplete(missing: &Missing, run_dir: &RunDir, records: &Records) -> Exit {
+    missing.report(run_dir);
+    report_skipped(records);
+    tell("hint: a journal changed during the run; run the same command again to score them");
+    Exit::PairsFailed
 }
 
 fn exit_of(failed: usize) -> Exit {
     if failed == 0 { Exit::Complete } else { Exit::PairsFailed }
 }
 
-fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, counts: &Counts) -> Refusal {
+/// How many pairs of the shard are in its journals, now that a signal has stopped this process.
+fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, records: &Records) -> Refusal {
     let shown = run_dir.path().display();
-    let (safe, all) = (remaining.kept + counts.done(), remaining.kept + remaining.rows.len());
+    let (safe, all) = (records.scored(), remaining.kept + remaining.rows.len());
     Refusal::new(
         signal.exit(),
         format!("stopped by {signal}: {safe} of {all} pairs are safe in `{shown}`"),

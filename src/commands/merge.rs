@@ -1,25 +1,25 @@
 //! `lpips merge`: checks that every pair has an outcome and writes the tables, or lists what is
 //! missing.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use super::finish::{Results, finish};
 use super::gates::{self, OwnGates};
-use super::messages::{closing, ranking, report_agreements, report_differences, report_signatures};
+use super::messages::{
+    closing, ranking, report_agreements, report_differences, report_signatures, report_skipped,
+};
+use super::missing::Missing;
+use super::script::Script;
 use super::threads;
-use crate::batch::Row;
 use crate::cli::MergeArgs;
 use crate::error::Exit;
-use crate::manifest::Manifest;
 use crate::progress::tell;
 use crate::run::RunDir;
 use crate::run::attempt::LastAttempt;
 use crate::run::finished::Stored;
 use crate::run::journal::EndReason;
 use crate::run::owner::{Owner, Standing};
-use crate::run::plan::{Frozen, Plan};
-use crate::run::records::Records;
+use crate::run::plan::Plan;
 use crate::run::tables::{GroupColumn, Tables};
 use crate::scheduler::{self, ArrayBase};
 use crate::shard::Shard;
@@ -32,29 +32,30 @@ use crate::stdout;
 pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let conditions = gates::parse(&args.fail_if)?;
     threads::start(None)?;
-    let Stored { run_dir, frozen, manifest, records } = Stored::open(&args.run_dir)?;
+    let run_dir = RunDir::existing(&args.run_dir)?;
+    let stored = Stored::read(&run_dir, None)?;
+    let Stored { frozen, manifest, records } = &stored;
     let gates = OwnGates::new(conditions, &frozen.plan.columns)?;
-    gates.check_groups(&manifest)?;
+    gates.check_groups(manifest)?;
     if !args.quiet {
-        report_notes(&records);
+        report_skipped(records);
     }
-    let missing = Missing::find(&manifest, &frozen, &records)?;
+    let missing = Missing::find(manifest, &frozen.plan, records, None)?;
     if missing.count > 0 {
-        missing.tell(&run_dir, &frozen, &records)?;
+        report_missing(&missing, &run_dir, &stored)?;
         return Ok(gates.undecided(Exit::PairsFailed));
     }
 
     let group_by = args.group_by.as_ref().unwrap_or(&frozen.plan.group_by);
-    let columns = group_by.iter().map(|name| GroupColumn::find(name, &manifest));
-    let group_by = columns.collect::<Result<Vec<_>, _>>()?;
+    let group_by = GroupColumn::find_all(group_by, manifest)?;
     let tables = Tables {
-        manifest: &manifest,
-        records: &records,
+        manifest,
+        records,
         columns: &frozen.plan.columns,
         per_layer: args.per_layer || frozen.plan.per_layer,
         group_by: &group_by,
     };
-    let Results { counts, summary, agreements, files } = finish(&run_dir, &frozen, &tables)?;
+    let Results { counts, summary, agreements, files } = finish(&run_dir, frozen, &tables)?;
     if !args.quiet {
         report_differences(&counts);
         tell(&ranking(&group_by, &summary));
@@ -67,87 +68,48 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     gates.exit(&tables, exit)
 }
 
-fn report_notes(records: &Records) {
-    if records.repeated > 0 {
-        tell(&format!("note: {} pairs were scored twice, with equal scores", records.repeated));
-    }
-    if records.torn > 0 {
-        tell(&format!("note: {} damaged lines of journals were skipped", records.torn));
-    }
-}
-
-/// The pairs of a run that have no outcome, by shard.
-#[derive(Debug, Default)]
-struct Missing {
-    count: usize,
-    /// Missing pairs, and all.
-    by_shard: BTreeMap<u32, (usize, usize)>,
-}
-
-impl Missing {
-    fn find(manifest: &Manifest, frozen: &Frozen, records: &Records) -> anyhow::Result<Missing> {
-        let mut missing = Missing::default();
-        let all = 0..manifest.len() as Row;
-        missing.count = all.clone().filter(|&row| records.outcome(row).is_none()).count();
-        if missing.count == 0 {
-            return Ok(missing);
+/// Prints what is missing and why to stderr, and the command that scores it to stdout.
+fn report_missing(missing: &Missing, run_dir: &RunDir, stored: &Stored) -> anyhow::Result<()> {
+    let Plan { shards, array, .. } = &stored.frozen.plan;
+    missing.report(run_dir);
+    let this = Owner::this_process(&scheduler::environment);
+    let names = run_dir.journal_names()?;
+    let mut to_run = Vec::new();
+    for (&index, (absent, expected)) in &missing.by_shard {
+        let shard = Shard { index, count: *shards };
+        let last = names.iter().rfind(|name| name.shard == shard);
+        let last = last.map(|&name| LastAttempt::read(&run_dir.journals(), name)).transpose()?;
+        let (state, is_running) = state(last.as_ref(), &this);
+        tell(&format!("  shard {shard}: {absent} of {expected} pairs missing; {state}"));
+        if !is_running {
+            to_run.push(index);
         }
-        let mut rows = manifest.rows()?;
-        for row in all {
-            let index = Shard::index_of(&rows.read(row)?.reference, frozen.plan.shards);
-            let (absent, expected) = missing.by_shard.entry(index).or_default();
-            *absent += usize::from(records.outcome(row).is_none());
-            *expected += 1;
-        }
-        missing.by_shard.retain(|_, (absent, _)| *absent > 0);
-        Ok(missing)
     }
-
-    /// Prints what is missing and why to stderr, and the command that scores it to stdout.
-    fn tell(&self, run_dir: &RunDir, frozen: &Frozen, records: &Records) -> anyhow::Result<()> {
-        let Plan { shards, pairs, array, .. } = &frozen.plan;
-        let shown = run_dir.path().display();
-        tell(&format!("error: `{shown}` lacks {} of {pairs} pairs", self.count));
-        let this = Owner::this_process(&scheduler::environment);
-        let names = run_dir.journal_names()?;
-        let mut to_run = Vec::new();
-        for (&index, (absent, expected)) in &self.by_shard {
-            let shard = Shard { index, count: *shards };
-            let last = names.iter().rfind(|name| name.shard == shard);
-            let last =
-                last.map(|&name| LastAttempt::read(&run_dir.journals(), name)).transpose()?;
-            let (state, is_running) = state(last.as_ref(), &this);
-            tell(&format!("  shard {shard}: {absent} of {expected} pairs missing; {state}"));
-            if !is_running {
-                to_run.push(index);
-            }
-        }
-        if to_run.is_empty() {
-            tell("hint: all of these are being scored; wait for them and merge again");
+    if to_run.is_empty() {
+        tell("hint: all of these are being scored; wait for them and merge again");
+        return Ok(());
+    }
+    let array = (*array).unwrap_or(ArrayBase::ZERO).array_of(&to_run);
+    let mut last_first = stored.records.journals().iter().rev();
+    let script = last_first.find_map(|one| one.header.as_ref()?.script.as_deref());
+    match script.map(|text| Script::parse(text, run_dir.path())) {
+        Some(Ok(script)) => {
+            tell("hint: this scores exactly what is missing; merge again after it:");
+            writeln!(stdout::data(), "sbatch --array={array} {script}")?;
             return Ok(());
         }
-        let array = (*array).unwrap_or(ArrayBase::ZERO).array_of(&to_run);
-        let script = records.journals().iter().rev().find_map(|one| one.header.script.as_ref());
-        match script {
-            Some(script) => {
-                tell("hint: this scores exactly what is missing; merge again after it:");
-                writeln!(stdout::data(), "sbatch --array={array} {script}")?;
-            }
-            None => {
-                let first = Shard { index: to_run[0], count: *shards };
-                let again = match shards {
-                    1 => "the command that started the run".to_owned(),
-                    _ => {
-                        format!("the command that started the run with `--shard {first}` and so on")
-                    }
-                };
-                tell(&format!(
-                    "hint: run {again}; or in Slurm: sbatch --array={array} SCRIPT, and merge again"
-                ));
-            }
-        }
-        Ok(())
+        Some(Err(reason)) => tell(&format!("note: the journals name a batch script, but {reason}")),
+        None => {}
     }
+    let first = Shard { index: to_run[0], count: *shards };
+    let again = match shards {
+        1 => "the command that started the run".to_owned(),
+        _ => format!("the command that started the run with `--shard {first}` and so on"),
+    };
+    tell(&format!(
+        "hint: run {again}; or in Slurm: sbatch --array={array} SCRIPT, and merge again"
+    ));
+    Ok(())
 }
 
 /// The state of the last attempt at a shard, and whether its process is running.

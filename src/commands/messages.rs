@@ -5,6 +5,7 @@ use crate::column::Column;
 use crate::pair::Difference;
 use crate::progress::{humanized, tell};
 use crate::run::counts::Counts;
+use crate::run::records::Records;
 use crate::run::tables::{GroupColumn, SummaryRow};
 use crate::run::twoafc::Agreement;
 
@@ -73,6 +74,22 @@ pub(super) fn report_agreements(agreements: &[Agreement]) {
         let incomplete = if scored < expected { ", INCOMPLETE" } else { "" };
         let score = summary.mean;
         tell(&format!("2AFC {metric}: {score:.4} of {scored} triplets{incomplete}"));
+    }
+}
+
+/// What the journals hold beside the rows that count.
+pub(super) fn report_skipped(records: &Records) {
+    let Records { repeated, torn, foreign, .. } = records;
+    let unknown = records.journals().iter().filter(|journal| journal.header.is_none()).count();
+    for (count, what) in [
+        (*repeated, "pairs were scored twice, with equal scores"),
+        (*torn, "damaged lines of journals were skipped"),
+        (*foreign, "lines of journals are of another run or pair and were skipped"),
+        (unknown, "journals have a damaged first line: their rows count, but not who wrote them"),
+    ] {
+        if count > 0 {
+            tell(&format!("note: {count} {what}"));
+        }
     }
 }
 

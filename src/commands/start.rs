@@ -23,36 +23,27 @@ use crate::source::Located;
 /// Name of the variable in which a batch script states how it was called, for `lpips merge`.
 const SCRIPT_VARIABLE: &str = "LPIPS_SCRIPT";
 
-/// The pairs, and how they are grouped.
-#[derive(Debug)]
-pub(super) struct Inputs {
-    pub(super) manifest: Manifest,
-    pub(super) group_by: Vec<GroupColumn>,
-}
-
-impl Inputs {
-    /// Reads the manifest. If it is not a file yet, it is written to the folder `spool` first.
-    pub(super) fn open(config: &Config, spool: &Path) -> anyhow::Result<Inputs> {
-        let Located { location, pairing } = config.job.source.locate(spool)?;
-        if let Some(pairing) = &pairing {
-            if let Some(refusal) = pairing.refusal() {
-                return Err(refusal.into());
-            }
-            if config.speaks() {
-                tell(&pairing.note());
-            }
+/// Reads the manifest, which must have the columns that pairs are grouped by. If it is not a file
+/// yet, it is written to the folder `spool` first.
+pub(super) fn open_manifest(config: &Config, spool: &Path) -> anyhow::Result<Manifest> {
+    let Located { location, pairing } = config.job.source.locate(spool)?;
+    if let Some(pairing) = &pairing {
+        if let Some(refusal) = pairing.refusal() {
+            return Err(refusal.into());
         }
-        let manifest = Manifest::open(location)?;
-        let columns = config.group_by.iter().map(|name| GroupColumn::find(name, &manifest));
-        let group_by = columns.collect::<Result<_, _>>()?;
-        Ok(Inputs { manifest, group_by })
+        if config.speaks() {
+            tell(&pairing.note());
+        }
     }
+    let manifest = Manifest::open(location)?;
+    GroupColumn::find_all(&config.group_by, &manifest)?;
+    Ok(manifest)
 }
 
 /// A run that has a plan, and of which this process has claimed a shard.
 #[derive(Debug)]
 pub(super) struct Started {
-    pub(super) inputs: Inputs,
+    pub(super) manifest: Manifest,
     pub(super) frozen: Frozen,
     pub(super) shard: Shard,
     pub(super) attempt: Attempt,
@@ -65,7 +56,7 @@ impl Started {
     /// that remain.
     pub(super) fn start(
         config: &Config,
-        mut inputs: Inputs,
+        mut manifest: Manifest,
         run_dir: &RunDir,
         on: &Description,
         owner: Owner,
@@ -73,7 +64,6 @@ impl Started {
         let numbered = Plan::read(run_dir)?.and_then(|frozen| frozen.plan.array);
         let given = config.shard.unwrap_or(ShardArg::Given(Shard::WHOLE));
         let (shard, array) = scheduler::resolve(given, &scheduler::environment, numbered)?;
-        let manifest = &mut inputs.manifest;
         let extension = manifest.format().extension();
         let plan = Plan {
             schema: Plan::schema(),
@@ -92,25 +82,26 @@ impl Started {
         let frozen = plan.freeze(run_dir, config.allow_mixed)?;
         let copy = run_dir.keep_manifest(&frozen.plan.manifest, manifest.path())?;
         manifest.read_copy(copy)?;
+        let manifest = manifest;
         let attempt = Attempt::begin(run_dir, header(&frozen, shard, on, owner))?;
 
         // After the claim, so that no process adds to the journals that are read here.
-        let records = Records::open(run_dir, &frozen, Some(shard))?;
-        let files_of = |entry: &Entry| files_of(entry, manifest, config);
+        let records = Records::open(run_dir, &frozen, &manifest, Some(shard))?;
+        let files_of = |entry: &Entry| files_of(entry, &manifest, config);
         let (verify, threads) = (config.verify, config.job.compute.threads);
-        let examined = Examined { manifest, shard, records: &records, verify, threads };
+        let examined = Examined { manifest: &manifest, shard, records: &records, verify, threads };
         let mut remaining = Remaining::of(examined, &files_of)?;
         let mut maps = config.maps.map(|kept| Maps::new(run_dir, &config.job.columns, kept));
         if let Some(maps) = &mut maps {
             let mut is_kept = vec![true; manifest.len()];
             remaining.rows.iter().for_each(|&row| is_kept[row as usize] = false);
-            let without = maps.restore(manifest, &records, &|row| is_kept[row as usize])?;
-            remaining.add(&without, manifest);
+            let without = maps.restore(&manifest, &records, &|row| is_kept[row as usize])?;
+            remaining.add(&without, &manifest);
         }
         if !remaining.rows.is_empty() {
             run_dir.unfinish()?;
         }
-        Ok(Started { inputs, frozen, shard, attempt, maps, remaining })
+        Ok(Started { manifest, frozen, shard, attempt, maps, remaining })
     }
 }
 

@@ -50,7 +50,8 @@ impl Reducer<'_> {
             let size = Some((size.width, size.height));
             let rescored = scores[index].iter().flatten().any(|distance| distance.rescored);
             let row = rows[index];
-            Ok(Record { row, size, values, differences, stamps, rescored, failure })
+            let pair = None;
+            Ok(Record { row, pair, size, values, differences, stamps, rescored, failure })
         };
         // Means and values of pixels are there already; everything else is worth a thread.
         let is_there = |column: &Column| match column.from {

@@ -62,7 +62,8 @@ fn run_grouped(
     let manifest = Manifest::open(Location::of(&path)).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let run_dir = RunDir::open(scratch.path()).unwrap();
-    let plan = Plan { shards: 1, pairs: manifest.len(), ..plan() };
+    let mut plan = Plan { shards: 1, pairs: manifest.len(), ..plan() };
+    plan.columns[0].parts = 1;
     let frozen = plan.freeze(&run_dir, false).unwrap();
     let mut attempt = Attempt::begin(&run_dir, header(Shard::WHOLE, &frozen.sha256)).unwrap();
     let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
@@ -80,7 +81,7 @@ fn run_grouped(
     };
     let result = run(&flow, fake, &mut attempt, None, &mut progress);
     attempt.end(EndReason::Finished, 0.0, Vec::new()).unwrap();
-    let records = Records::open(&run_dir, &frozen, None).unwrap();
+    let records = Records::open(&run_dir, &frozen, &manifest, None).unwrap();
     let mut reader = records.reader(1);
     let rows = 0..manifest.len() as Row;
     let records = rows.filter_map(|row| Some((row, reader.read(row).unwrap()?))).collect();

@@ -15,8 +15,10 @@ use anyhow::{Context as _, bail, ensure};
 use super::RunDir;
 use super::journal::{self, End, EndReason, Entry, Header, JournalName, Record, Writer};
 use super::owner::{Owner, SIGN_EVERY_S, Standing};
+use super::plan::pair_hash;
 use crate::error::{Exit, Refusal};
 use crate::eval::Loss;
+use crate::hash::Xxh3;
 use crate::shard::Shard;
 
 /// Races for the next journal that a process may lose before it gives up.
@@ -62,8 +64,8 @@ impl LastAttempt {
         match (&self.end, &self.header) {
             (Some(_), _) => Standing::Free("it ended"),
             (None, Some(header)) => header.owner.standing(other, self.silence_s, Owner::runs),
-            // Its first line was never complete, so it has no rows either.
-            (None, None) => Standing::Free("it never started"),
+            // Two processes at one shard do no harm.
+            (None, None) => Standing::Free("its first line is damaged"),
         }
     }
 
@@ -86,6 +88,7 @@ fn server_now(folder: &Path) -> anyhow::Result<SystemTime> {
 #[derive(Debug)]
 pub struct Attempt {
     writer: Writer,
+    plan_sha256: String,
     /// The journal of a process that takes this one for dead.
     successor: PathBuf,
     shard: Shard,
@@ -101,7 +104,7 @@ impl Attempt {
     pub fn begin(run_dir: &RunDir, header: Header) -> anyhow::Result<Attempt> {
         let shard = header.shard;
         let folder = run_dir.journals();
-        let this = header.owner.clone();
+        let (this, plan_sha256) = (header.owner.clone(), header.plan_sha256.clone());
         let first = journal::line(&Entry::Begin(Box::new(header)))?;
         // A directory listing of a network file system may be stale.
         let mut known = None;
@@ -126,16 +129,31 @@ impl Attempt {
                     .context("cannot start the thread that keeps the shard")?;
                 let next = JournalName { shard, attempt: attempt + 1 }.to_string();
                 let successor = folder.join(next);
-                return Ok(Attempt { writer, successor, shard, is_ended: false, _signs: signs });
+                let attempt = Attempt {
+                    writer,
+                    plan_sha256,
+                    successor,
+                    shard,
+                    is_ended: false,
+                    _signs: signs,
+                };
+                return Ok(attempt);
             }
         }
         bail!("{RACES_MAX} processes took shard {shard} before this one could")
     }
 
+    /// What binds a record to this run and to the pair with this identity.
+    #[must_use]
+    pub fn pair_hash(&self, identity: u64) -> Xxh3 {
+        pair_hash(&self.plan_sha256, identity)
+    }
+
     /// Appends records; see [`Writer::append`].
     ///
     /// # Errors
-    /// When they cannot be written, or another process took this one for dead. The rows are safe
+    /// When they cannot be written, the journal was removed or replaced, or another process took
+    /// this one for dead. The rows are safe
     /// then, but two processes need not do the same work.
     pub fn append(&mut self, records: &[Record]) -> anyhow::Result<()> {
         self.writer.append(records)?;
@@ -157,7 +175,7 @@ impl Attempt {
     /// Ends the attempt and frees the shard. The first end counts.
     ///
     /// # Errors
-    /// When the journal cannot be written.
+    /// When the journal cannot be written, or was removed or replaced.
     pub fn end(&mut self, how: EndReason, elapsed_s: f64, lost: Vec<Loss>) -> anyhow::Result<()> {
         if std::mem::replace(&mut self.is_ended, true) {
             return Ok(());

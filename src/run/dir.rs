@@ -144,7 +144,11 @@ impl RunDir {
     /// When the folder cannot be read.
     pub fn journal_names(&self) -> anyhow::Result<Vec<JournalName>> {
         let mut found = Vec::new();
-        for entry in fs_err::read_dir(self.journals())? {
+        let entries = fs_err::read_dir(self.journals()).with_context(|| {
+            Refusal::environment(format!("`{}` holds no journals", self.path.display()))
+                .hint("restore the run directory, or run the command again to score what is lost")
+        })?;
+        for entry in entries {
             found.extend(entry?.file_name().to_str().and_then(JournalName::parse));
         }
         found.sort_unstable();

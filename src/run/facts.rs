@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::counts::Counts;
-use super::journal::EndReason;
+use super::journal::{EndReason, Header};
 use super::plan::Plan;
 use super::records::Journal;
 use super::{RunDir, names};
@@ -72,6 +72,9 @@ pub struct Provenance {
     pub warnings: BTreeMap<&'static str, usize>,
     /// Every process that worked on the run, by shard and in order.
     pub attempts: Vec<AttemptFacts>,
+    /// Processes of which nothing is known, because the first lines of their journals are damaged.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub attempts_unknown: usize,
 }
 
 /// One process that worked on the run.
@@ -130,7 +133,7 @@ impl RunFingerprint {
     /// The plan's, with every numerics class that had a part in the run.
     pub(super) fn new(plan: &Plan, journals: &[Journal]) -> RunFingerprint {
         let classes: BTreeSet<&str> =
-            journals.iter().map(|journal| journal.header.numerics_class.as_str()).collect();
+            headers(journals).map(|header| header.numerics_class.as_str()).collect();
         let columns = plan.columns.iter();
         RunFingerprint {
             manifest_sha256: plan.manifest_sha256.clone(),
@@ -145,17 +148,17 @@ impl RunFingerprint {
 
 impl Provenance {
     fn new(expected: usize, journals: &[Journal], counts: &Counts) -> Provenance {
-        let distinct = |of: fn(&Journal) -> &str| {
-            let distinct: BTreeSet<&str> = journals.iter().map(of).collect();
+        let distinct = |of: fn(&Header) -> &str| {
+            let distinct: BTreeSet<&str> = headers(journals).map(of).collect();
             distinct.into_iter().collect::<Vec<_>>().join("; ")
         };
-        let first = journals.iter().map(|journal| &journal.header).min_by_key(|one| &one.started);
+        let first = headers(journals).min_by_key(|one| &one.started);
         let ends = journals.iter().flat_map(|journal| &journal.end);
         Provenance {
             program_version: env!("CARGO_PKG_VERSION"),
             program_commit: env!("LPIPS_COMMIT"),
-            device: distinct(|journal| &journal.header.device),
-            host: distinct(|journal| &journal.header.owner.host),
+            device: distinct(|header| &header.device),
+            host: distinct(|header| &header.owner.host),
             command: first.map(|first| first.command.clone()).unwrap_or_default(),
             started: first.map(|first| first.started.clone()).unwrap_or_default(),
             finished: jiff::Timestamp::now().to_string(),
@@ -165,15 +168,16 @@ impl Provenance {
             failed: counts.failed,
             failures: counts.failure_codes(),
             warnings: counts.warnings(),
-            attempts: journals.iter().map(AttemptFacts::new).collect(),
+            attempts: journals.iter().filter_map(AttemptFacts::new).collect(),
+            attempts_unknown: journals.len() - headers(journals).count(),
         }
     }
 }
 
 impl AttemptFacts {
-    fn new(journal: &Journal) -> AttemptFacts {
-        let Journal { header, end, .. } = journal;
-        AttemptFacts {
+    fn new(journal: &Journal) -> Option<AttemptFacts> {
+        let Journal { header: Some(header), end, .. } = journal else { return None };
+        Some(AttemptFacts {
             shard: header.shard.to_string(),
             device: header.device.clone(),
             host: header.owner.host.clone(),
@@ -184,8 +188,17 @@ impl AttemptFacts {
             ended: end.as_ref().map(|end| end.ended.clone()),
             how: end.as_ref().map(|end| end.how),
             lost: end.as_ref().map(|end| end.lost.clone()).unwrap_or_default(),
-        }
+        })
     }
+}
+
+fn headers(journals: &[Journal]) -> impl Iterator<Item = &Header> {
+    journals.iter().filter_map(|journal| journal.header.as_ref())
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde takes")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Pairs as an object whose keys keep their order.

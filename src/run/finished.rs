@@ -11,12 +11,11 @@ use crate::batch::Row;
 use crate::column::Column;
 use crate::error::Refusal;
 use crate::manifest::{Entry, Location, Manifest, Rows};
+use crate::shard::Shard;
 
 /// A run as its directory holds it, finished or not: plan, manifest and journals agree.
 #[derive(Debug)]
 pub struct Stored {
-    /// The directory.
-    pub run_dir: RunDir,
     /// The plan.
     pub frozen: Frozen,
     /// The run's own copy of the manifest. The folder that its paths are relative to is not known.
@@ -32,11 +31,19 @@ impl Stored {
     /// A [`Refusal`] when there is no run, its manifest has changed, or journals and plan do not
     /// belong together.
     pub fn open(path: &Path) -> anyhow::Result<Stored> {
-        let run_dir = RunDir::existing(path)?;
-        let frozen = Plan::of(&run_dir)?;
-        let manifest = manifest(&run_dir, &frozen.plan)?;
-        let records = Records::open(&run_dir, &frozen, None)?;
-        Ok(Stored { run_dir, frozen, manifest, records })
+        Stored::read(&RunDir::existing(path)?, None)
+    }
+
+    /// Reads plan, manifest and journals of a run, or of one shard of it, from its directory, and
+    /// nothing from memory: what is there is what counts.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read(run_dir: &RunDir, of: Option<Shard>) -> anyhow::Result<Stored> {
+        let frozen = Plan::of(run_dir)?;
+        let manifest = manifest(run_dir, &frozen.plan)?;
+        let records = Records::open(run_dir, &frozen, &manifest, of)?;
+        Ok(Stored { frozen, manifest, records })
     }
 
     /// Number of rows without an outcome.

@@ -2,11 +2,14 @@
 //!
 //! One line an entry: the CRC-32 of the rest in eight hexadecimal digits, a space, the entry as
 //! JSON. The first line says who writes, the last one that the attempt ended. Lines are only ever
-//! appended, by the one process that created the file. Every batch is made durable before more is
-//! written, so that a process or a machine that dies loses what was in flight. It may leave a line
-//! that is torn: a line whose checksum does not match is skipped, and its row is scored again.
+//! appended, by the one process that created the file. A row carries a hash of the plan and of its
+//! pair, so that it counts for no other run and no other pair. Every batch is made durable before
+//! more is written, so that a process or a machine that dies loses what was in flight. It may leave
+//! a line that is torn: a line whose checksum does not match is skipped, and its row is scored
+//! again.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -19,6 +22,7 @@ use crate::batch::Row;
 use crate::column::Value;
 use crate::error::{DISK_HINT, Failure, Refusal};
 use crate::eval::Loss;
+use crate::hash::Xxh3;
 use crate::image::Stamp;
 use crate::pair::Differences;
 use crate::shard::Shard;
@@ -27,6 +31,8 @@ use crate::shard::Shard;
 const FORMAT: u32 = 2;
 /// Versions that it reads.
 const FORMATS_READ: std::ops::RangeInclusive<u32> = 1..=FORMAT;
+/// A longer line is damaged: what a power failure left, not an entry.
+const LINE_BYTES_MAX: u64 = 64 << 20;
 /// At most this many rows that failed before they reached a batch are not yet durable.
 const UNSYNCED_MAX: usize = 256;
 
@@ -63,6 +69,10 @@ impl std::fmt::Display for JournalName {
 pub struct Record {
     /// The row.
     pub row: Row,
+    /// [`super::plan::pair_hash`] of the plan and the pair; `None` until it is written, and in
+    /// journals of version 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<Xxh3>,
     /// Width and height of the pair's images, if they have one size.
     pub size: Option<(usize, usize)>,
     /// The value of each column of the run, `None` where it could not be computed; empty if none
@@ -89,6 +99,7 @@ impl Record {
     pub fn failed(row: Row, failure: Failure) -> Record {
         Record {
             row,
+            pair: None,
             size: None,
             values: Vec::new(),
             differences: Differences::default(),
@@ -211,7 +222,7 @@ pub fn scan(
     let mut line = Vec::new();
     loop {
         line.clear();
-        let len = file.read_until(b'\n', &mut line)? as u64;
+        let len = read_line(&mut file, &mut line)?;
         if len == 0 {
             return Ok(torn);
         }
@@ -229,6 +240,25 @@ pub fn scan(
         }
         offset += len;
     }
+}
+
+/// Reads a line with its end into `line`, but of one that is too long only the start; returns the
+/// length of the whole line.
+fn read_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<u64> {
+    let mut len = file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', line)? as u64;
+    if len == LINE_BYTES_MAX && !line.ends_with(b"\n") {
+        loop {
+            let buffer = file.fill_buf()?;
+            let end = buffer.iter().position(|&byte| byte == b'\n').map(|end| end + 1);
+            let (used, is_last) = (end.unwrap_or(buffer.len()), end.is_some() || buffer.is_empty());
+            file.consume(used);
+            len += used as u64;
+            if is_last {
+                break;
+            }
+        }
+    }
+    Ok(len)
 }
 
 /// Reads records by offset. Cheapest in the order of the file.
@@ -251,8 +281,7 @@ impl Reader {
         let relative = i64::try_from(offset)? - i64::try_from(self.position)?;
         self.file.seek_relative(relative)?;
         self.line.clear();
-        let len = self.file.read_until(b'\n', &mut self.line)?;
-        self.position = offset + len as u64;
+        self.position = offset + read_line(&mut self.file, &mut self.line)?;
         match parse(&self.line) {
             Some(Entry::Pair(record)) if record.row == row => Ok(record),
             _ => anyhow::bail!("`{}` changed while it was read (row {row})", self.path.display()),
@@ -306,6 +335,27 @@ impl Writer {
         if self.is_torn { Ok(()) } else { self.write(&line(&Entry::End(end))?, true) }
     }
 
+    /// # Errors
+    /// When the file is no longer where it was created: what was written is lost.
+    fn expect_in_place(&self) -> anyhow::Result<()> {
+        let file = |of: std::fs::Metadata| (of.dev(), of.ino());
+        let is_same = fs_err::metadata(&self.path)
+            .and_then(|at| Ok(file(at) == file(self.file.metadata()?)))
+            .unwrap_or(false);
+        ensure!(
+            is_same,
+            Refusal::environment(format!(
+                "`{}` was removed or replaced while the run wrote to it: its rows are lost",
+                self.path.display()
+            ))
+            .hint(
+                "run the same command again, which scores what is missing; change nothing in the \
+                 run directory during a run"
+            )
+        );
+        Ok(())
+    }
+
     fn write(&mut self, lines: &str, is_durable: bool) -> anyhow::Result<()> {
         ensure!(!self.is_torn, "the journal `{}` failed before", self.path.display());
         let written = self.disk.append(&mut self.file, lines.as_bytes(), is_durable);
@@ -316,7 +366,8 @@ impl Writer {
         written.with_context(|| {
             let path = self.path.display();
             Refusal::environment(format!("cannot write finished rows to `{path}`")).hint(DISK_HINT)
-        })
+        })?;
+        self.expect_in_place()
     }
 }
 
@@ -351,8 +402,9 @@ mod tests {
         let stamp = Stamp { len: 7, mtime_ns: -3, xxh3: 0xabc };
         Record {
             row,
+            pair: None,
             size: Some((4, 3)),
-            values: vec![Some(Value::sum(vec![value, 0.1])), None],
+            values: vec![Some(Value::sum(vec![value, 0.1, 0.0, 0.0, 0.0]))],
             differences: Differences::default(),
             stamps: vec![stamp, stamp],
             rescored: false,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{RunDir, names};
 use crate::column::Column;
 use crate::error::Refusal;
-use crate::hash::sha256_hex_of;
+use crate::hash::{Xxh3, sha256_hex};
 use crate::scheduler::ArrayBase;
 
 /// Name and version of the format.
@@ -55,8 +55,34 @@ pub struct Plan {
 pub struct Frozen {
     /// The plan.
     pub plan: Plan,
-    /// SHA-256 of the file.
+    /// SHA-256 of the file as this program writes it: white space and the order of keys do not
+    /// count. Of a plan of version 0.1, that of the file.
     pub sha256: String,
+    /// SHA-256 of the file that was read.
+    file_sha256: String,
+}
+
+impl Frozen {
+    /// Whether `sha256` is that of this plan.
+    #[must_use]
+    pub fn is_of(&self, sha256: &str) -> bool {
+        sha256 == self.sha256 || sha256 == self.file_sha256
+    }
+
+    /// Whether `hash` is the [`pair_hash`] of this plan and the pair with this identity.
+    #[must_use]
+    pub fn binds(&self, hash: Xxh3, identity: u64) -> bool {
+        [&self.sha256, &self.file_sha256].iter().any(|sha256| pair_hash(sha256, identity) == hash)
+    }
+}
+
+/// What binds a record to its run and its pair: XXH3-64 of the SHA-256 of the plan, in hexadecimal,
+/// and of [`crate::manifest::Entry::identity`], little-endian.
+#[must_use]
+pub fn pair_hash(plan_sha256: &str, identity: u64) -> Xxh3 {
+    let mut bytes = plan_sha256.as_bytes().to_vec();
+    bytes.extend(identity.to_le_bytes());
+    Xxh3::of(&bytes)
 }
 
 impl Plan {
@@ -71,7 +97,11 @@ impl Plan {
     /// # Errors
     /// When it cannot be read.
     pub fn of(run_dir: &RunDir) -> anyhow::Result<Frozen> {
-        Plan::read(run_dir)?.context("plan.json is gone")
+        let shown = run_dir.file(names::PLAN);
+        Plan::read(run_dir)?.with_context(|| {
+            Refusal::environment(format!("`{}` is gone", shown.display()))
+                .hint("restore the run directory, or run the command again to score what is lost")
+        })
     }
 
     /// The plan of the run in `run_dir`, if one was started there.
@@ -85,14 +115,19 @@ impl Plan {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let plan = parse(&text).with_context(|| {
+        let (plan, is_current) = parse(&text).with_context(|| {
             Refusal::inputs(format!("`{}` is no plan that this program reads", path.display()))
                 .hint(
                     "use the version of lpips that started the run, or name another folder with \
                      `-o`",
                 )
         })?;
-        Ok(Some(Frozen { plan, sha256: sha256_hex_of(&mut text.as_slice())? }))
+        let file_sha256 = sha256_hex(&text);
+        let sha256 = match is_current {
+            true => sha256_hex(&plan.text()?),
+            false => file_sha256.clone(),
+        };
+        Ok(Some(Frozen { plan, sha256, file_sha256 }))
     }
 
     /// Freezes this plan in the run directory if none is frozen there, and returns the frozen one.
@@ -101,8 +136,7 @@ impl Plan {
     /// # Errors
     /// A [`Refusal`] that names what differs between this plan and the frozen one.
     pub fn freeze(&self, run_dir: &RunDir, allow_mixed: bool) -> anyhow::Result<Frozen> {
-        let mut text = serde_json::to_vec_pretty(self)?;
-        text.push(b'\n');
+        let text = self.text()?;
         let path = run_dir.file(names::PLAN);
         run_dir.create_once(&path, |file| Ok(file.write_all(&text)?))?;
         let frozen = Plan::of(run_dir)?;
@@ -115,10 +149,17 @@ impl Plan {
             Some(refusal) => Err(refusal.into()),
         }
     }
+
+    /// The content of the file.
+    fn text(&self) -> anyhow::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
 }
 
-/// The plan of a file of this format or of format 1.
-fn parse(text: &[u8]) -> anyhow::Result<Plan> {
+/// The plan of a file of this format or of format 1, and whether it is of this format.
+fn parse(text: &[u8]) -> anyhow::Result<(Plan, bool)> {
     /// The fields that distinguish the formats.
     #[derive(Deserialize)]
     struct Version {
@@ -127,9 +168,9 @@ fn parse(text: &[u8]) -> anyhow::Result<Plan> {
     }
     match serde_json::from_slice(text)? {
         Version { schema: Some(schema), .. } if schema == SCHEMA => {
-            Ok(serde_json::from_slice(text)?)
+            Ok((serde_json::from_slice(text)?, true))
         }
-        Version { schema: None, format: Some(1) } => format1::parse(text),
+        Version { schema: None, format: Some(1) } => Ok((format1::parse(text)?, false)),
         Version { schema: Some(schema), .. } => {
             anyhow::bail!("expected the schema {SCHEMA}, found {schema}")
         }

@@ -3,7 +3,8 @@
 //! Journals are read once from start to end; 8 bytes a row stay in memory, which say where the
 //! row's record is. Of several attempts at one shard the latest wins: it has read the earlier
 //! ones, and scored again only what failed or has changed. Otherwise a row must not have two
-//! different scores.
+//! different scores. A record counts if it is of this run, of its pair and of the shape of the
+//! plan's columns; everything else is skipped and counted, and its row is missing.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,9 @@ use super::journal::{self, End, Entry, Header, JournalName, Reader, Record};
 use super::plan::Frozen;
 use super::{RunDir, names};
 use crate::batch::Row;
+use crate::column::{Column, Value};
 use crate::error::Refusal;
+use crate::manifest::Manifest;
 use crate::shard::Shard;
 
 /// Marks a row without a record.
@@ -33,11 +36,18 @@ const OTHER_FILES: usize = 64;
 pub struct Journal {
     /// Its name.
     pub name: JournalName,
-    /// Its first line.
-    pub header: Header,
+    /// Its first line; `None` if it is damaged, which costs no row.
+    pub header: Option<Header>,
     /// Its last one.
     pub end: Option<End>,
     path: PathBuf,
+}
+
+impl Journal {
+    /// Within it a pair's bits are equal; the plan's if the first line is damaged.
+    fn numerics_class<'a>(&'a self, frozen: &'a Frozen) -> &'a str {
+        self.header.as_ref().map_or(&frozen.plan.numerics_class, |header| &header.numerics_class)
+    }
 }
 
 /// Where the record of each row is.
@@ -49,6 +59,8 @@ pub struct Records {
     pub repeated: usize,
     /// Lines that were torn or damaged.
     pub torn: usize,
+    /// Good lines that are of another run or pair, or do not fit the columns.
+    pub foreign: usize,
 }
 
 impl Records {
@@ -56,12 +68,18 @@ impl Records {
     ///
     /// # Errors
     /// When a journal cannot be read, belongs to another plan, or a row has two different scores.
-    pub fn open(run_dir: &RunDir, frozen: &Frozen, of: Option<Shard>) -> anyhow::Result<Records> {
-        let places = vec![ABSENT; frozen.plan.pairs];
-        let mut records = Records { journals: Vec::new(), places, repeated: 0, torn: 0 };
+    pub fn open(
+        run_dir: &RunDir,
+        frozen: &Frozen,
+        manifest: &Manifest,
+        of: Option<Shard>,
+    ) -> anyhow::Result<Records> {
+        let places = vec![ABSENT; manifest.len()];
+        let mut records =
+            Records { journals: Vec::new(), places, repeated: 0, torn: 0, foreign: 0 };
         for name in run_dir.journal_names()? {
             if of.is_none_or(|shard| shard == name.shard) {
-                records.add(run_dir, frozen, name)?;
+                records.add(run_dir, frozen, manifest, name)?;
             }
         }
         Ok(records)
@@ -83,6 +101,12 @@ impl Records {
         }
     }
 
+    /// Number of rows with every metric.
+    #[must_use]
+    pub fn scored(&self) -> usize {
+        self.places.iter().filter(|&&place| place & FAILED == 0).count()
+    }
+
     /// Whether no row is finished.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -100,15 +124,21 @@ impl Records {
         RecordReader { records: self, files, open: 0, open_max, buffer_bytes }
     }
 
-    fn add(&mut self, run_dir: &RunDir, frozen: &Frozen, name: JournalName) -> anyhow::Result<()> {
+    fn add(
+        &mut self,
+        run_dir: &RunDir,
+        frozen: &Frozen,
+        manifest: &Manifest,
+        name: JournalName,
+    ) -> anyhow::Result<()> {
         let path = run_dir.journals().join(name.to_string());
         let shown = path.display().to_string();
         let number = self.journals.len() as u64;
         ensure!(number < FAILED >> OFFSET_BITS, "more than {number} journals");
-        let (mut header, mut end) = (None, None);
+        let (mut header, mut end, mut has_rows) = (None, None, false);
         // Rows that other journals have, too.
         let mut twice: Vec<(u64, Record)> = Vec::new();
-        let places = &mut self.places;
+        let (places, foreign) = (&mut self.places, &mut self.foreign);
         self.torn += journal::scan(&path, |offset, entry| {
             match entry {
                 Entry::Begin(first) => {
@@ -117,9 +147,14 @@ impl Records {
                 }
                 Entry::End(last) => end = Some(last),
                 Entry::Pair(record) => {
-                    let place = places.get_mut(record.row as usize).filter(|_| header.is_some());
-                    let place = place.ok_or_else(|| damaged(&shown, "a row of no manifest"))?;
-                    ensure!(offset < 1 << OFFSET_BITS, damaged(&shown, "too long"));
+                    ensure!(offset < 1 << OFFSET_BITS, "`{shown}` is too long");
+                    let is_ours = |_: &&mut u64| belongs(&record, frozen, manifest);
+                    let place = places.get_mut(record.row as usize).filter(is_ours);
+                    let Some(place) = place else {
+                        *foreign += 1;
+                        return Ok(());
+                    };
+                    has_rows = true;
                     let failed = if record.failure.is_some() { FAILED } else { 0 };
                     let before = std::mem::replace(place, failed | number << OFFSET_BITS | offset);
                     if (before | failed) & FAILED == 0 {
@@ -129,20 +164,19 @@ impl Records {
             }
             Ok(())
         })?;
-        // Without a first line there are no rows.
-        if let Some(header) = header {
+        if header.is_some() || has_rows {
             self.journals.push(Journal { name, header, end, path });
         }
-        self.compare(&twice)
+        self.compare(frozen, &twice)
     }
 
     /// Scores of a pair of unchanged files must be equal within a numerics class.
-    fn compare(&mut self, twice: &[(u64, Record)]) -> anyhow::Result<()> {
+    fn compare(&mut self, frozen: &Frozen, twice: &[(u64, Record)]) -> anyhow::Result<()> {
         let mut repeated = 0;
         let mut reader = self.reader(1);
         for (place, now) in twice {
             let before = reader.read_at(*place, now.row)?;
-            let class = |place: u64| &self.journals[journal_of(place)].header.numerics_class;
+            let class = |place: u64| self.journals[journal_of(place)].numerics_class(frozen);
             let is_other = class(*place) != class(self.places[now.row as usize]);
             if before.stamps != now.stamps || is_other {
                 continue;
@@ -181,17 +215,46 @@ fn journal_of(place: u64) -> usize {
 
 fn check(shown: &str, header: &Header, name: JournalName, frozen: &Frozen) -> anyhow::Result<()> {
     ensure!(
-        header.plan_sha256 == frozen.sha256,
-        Refusal::inputs(format!("`{shown}` belongs to another run than `{}`", names::PLAN))
-            .hint("move it out of the run directory: it was copied there")
+        frozen.is_of(&header.plan_sha256),
+        Refusal::inputs(format!("`{shown}` belongs to another run than `{}`", names::PLAN)).hint(
+            "restore the plan if it was edited, or move the journal back to the run that it was \
+             copied from; its rows are intact"
+        )
     );
-    ensure!(header.shard == name.shard, damaged(shown, "renamed"));
+    ensure!(
+        header.shard == name.shard,
+        Refusal::inputs(format!("`{shown}` was renamed: it is of shard {}", header.shard)).hint(
+            format!(
+                "give it back its name, `{}-of-{}.attempt-{}` or a later attempt",
+                header.shard.index, header.shard.count, name.attempt
+            )
+        )
+    );
     Ok(())
 }
 
-fn damaged(shown: &str, how: &str) -> Refusal {
-    Refusal::inputs(format!("`{shown}` is damaged: {how}"))
-        .hint("remove it and run the command of its shard again")
+/// Whether a record is of this plan and of the pair that its row is, with values for the columns.
+/// Records of version 0.1 do not say whose they are: their journals do.
+fn belongs(record: &Record, frozen: &Frozen, manifest: &Manifest) -> bool {
+    let identity = manifest.identity(record.row);
+    record.pair.is_none_or(|pair| frozen.binds(pair, identity))
+        && fits(record, &frozen.plan.columns)
+}
+
+fn fits(record: &Record, columns: &[Column]) -> bool {
+    let Record { values, failure, .. } = record;
+    if values.is_empty() {
+        return failure.is_some();
+    }
+    let is_value = |(value, column): (&Option<Value>, &Column)| match value {
+        None => failure.is_some(),
+        Some(Value { total, parts }) => {
+            !total.is_nan()
+                && parts.len() == column.parts
+                && parts.iter().all(|part| part.is_finite())
+        }
+    };
+    values.len() == columns.len() && values.iter().zip(columns).all(is_value)
 }
 
 /// Files that may be open at the same time, after asking for as many as there may be.
@@ -255,6 +318,14 @@ mod tests {
     use crate::run::journal::{header, record};
     use crate::run::plan::tests::plan;
 
+    /// A manifest of ten rows.
+    fn manifest(folder: &std::path::Path) -> Manifest {
+        let rows: String = (0..10).map(|row| format!("r{row},d{row}\n")).collect();
+        let path = folder.join("m.csv");
+        fs_err::write(&path, format!("ref,dist\n{rows}")).unwrap();
+        Manifest::open(crate::manifest::Location::of(&path)).unwrap()
+    }
+
     /// A run of ten rows in four shards; each attempt is a shard and its records.
     fn records(attempts: &[(u32, Vec<Record>)]) -> anyhow::Result<(Records, Vec<Option<Record>>)> {
         let folder = tempfile::tempdir().unwrap();
@@ -266,7 +337,7 @@ mod tests {
             attempt.append(records)?;
             attempt.end(EndReason::Finished, 1.0, Vec::new())?;
         }
-        let records = Records::open(&run_dir, &frozen, None)?;
+        let records = Records::open(&run_dir, &frozen, &manifest(folder.path()), None)?;
         let mut reader = records.reader(1);
         let read = (0..10).map(|row| reader.read(row).unwrap()).collect();
         drop(reader);
@@ -324,7 +395,7 @@ mod tests {
         let frozen = plan().freeze(&run_dir, false).unwrap();
         let shard = Shard { index: 0, count: 4 };
         Attempt::begin(&run_dir, header(shard, "other")).unwrap();
-        let refused = Records::open(&run_dir, &frozen, None).unwrap_err();
+        let refused = Records::open(&run_dir, &frozen, &manifest(folder.path()), None).unwrap_err();
         assert!(refused.to_string().contains("belongs to another run"), "{refused}");
     }
 
@@ -341,7 +412,7 @@ mod tests {
             attempt.append(&records).unwrap();
             attempt.end(EndReason::Stopped, 0.0, Vec::new()).unwrap();
         }
-        let records = Records::open(&run_dir, &frozen, None).unwrap();
+        let records = Records::open(&run_dir, &frozen, &manifest(folder.path()), None).unwrap();
         let mut reader = records.reader(1);
         reader.open_max = 2;
         for row in [0, 9, 4, 1, 2, 9, 0, 3] {

@@ -96,6 +96,14 @@ impl GroupColumn {
         }
     }
 
+    /// Finds the columns `names` of a manifest.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_all(names: &[String], manifest: &Manifest) -> Result<Vec<GroupColumn>, Refusal> {
+        names.iter().map(|name| GroupColumn::find(name, manifest)).collect()
+    }
+
     /// The header.
     #[must_use]
     pub fn name(&self) -> &str {

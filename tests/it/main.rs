@@ -16,6 +16,7 @@ mod groups;
 mod images;
 mod inputs;
 mod outputs;
+mod proof;
 mod resume;
 mod run_0_1;
 mod slurm;

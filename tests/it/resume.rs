@@ -11,12 +11,12 @@ const ROWS: usize = 96;
 const REFERENCES: usize = 24;
 
 /// A folder with a manifest of many pairs, all of them small parts of a few photographs.
-struct Set {
+pub(crate) struct Set {
     folder: tempfile::TempDir,
 }
 
 impl Set {
-    fn new() -> Set {
+    pub(crate) fn new() -> Set {
         let folder = tempfile::tempdir().unwrap();
         let samples =
             ["astronaut", "coffee", "rocket"].map(|name| data(&format!("sr/hr/{name}.png")));
@@ -36,7 +36,7 @@ impl Set {
         Set { folder }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -48,11 +48,11 @@ impl Set {
         args
     }
 
-    fn eval(&self, run: &str, more: &[&str]) -> Output {
+    pub(crate) fn eval(&self, run: &str, more: &[&str]) -> Output {
         lpips(self.path(), &Set::args(run, more))
     }
 
-    fn start(&self, run: &str, more: &[&str]) -> Child {
+    pub(crate) fn start(&self, run: &str, more: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lpips"));
         command.current_dir(self.path()).args(Set::args(run, more));
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
@@ -75,12 +75,12 @@ impl Set {
     }
 
     /// pairs.csv and summary.csv.
-    fn tables(&self, run: &str) -> [String; 2] {
+    pub(crate) fn tables(&self, run: &str) -> [String; 2] {
         ["pairs.csv", "summary.csv"]
             .map(|name| fs_err::read_to_string(self.path().join(run).join(name)).unwrap())
     }
 
-    fn run_json(&self, run: &str) -> serde_json::Value {
+    pub(crate) fn run_json(&self, run: &str) -> serde_json::Value {
         let text = fs_err::read_to_string(self.path().join(run).join("run.json")).unwrap();
         serde_json::from_str(&text).unwrap()
     }

@@ -10,11 +10,11 @@ use crate::column::{Column, PixelMetric};
 use crate::config::Job;
 use crate::eval::cpu::{self, CpuEvaluator};
 use crate::eval::fake::FakeEvaluator;
+use crate::manifest::Location;
 use crate::run::disk::Disk;
 use crate::run::disk::faults::Fault;
 use crate::run::names;
 use crate::run::plan::Plan;
-use crate::run::records::Outcome;
 
 /// Pairs that can be scored; one more cannot.
 const GOOD: usize = 9;
@@ -71,6 +71,8 @@ impl Small {
         let line = line.into_iter().chain(["--group-by", "method"]);
         let Command::Eval(args) = Cli::parse_from(line).command else { panic!("not eval") };
         let mut config = Config::resolve(*args).unwrap();
+        // As many layers as the fake evaluator has.
+        config.job.columns.iter_mut().for_each(|column| column.parts = 1);
         change(&mut config.job);
         let nothing = Tables {
             pairs: String::new(),
@@ -94,12 +96,12 @@ impl Small {
 
     fn run_on(&self, run: &str, disk: Disk, evaluator: &mut dyn Evaluator) -> anyhow::Result<Exit> {
         let run_dir = RunDir::open_on(&self.folder.path().join(run), disk)?;
-        let inputs = Inputs::open(&self.config, self.folder.path())?;
+        let manifest = open_manifest(&self.config, self.folder.path())?;
         // Nobody, so that the next one finds it dead.
         let mut owner = Owner::this_process(&|_: &str| None);
         owner.process_start += 1;
         let on = evaluator.describe();
-        let started = Started::start(&self.config, inputs, &run_dir, &on, owner)?;
+        let started = Started::start(&self.config, manifest, &run_dir, &on, owner)?;
         score(started, &self.config, &OwnGates::default(), &run_dir, evaluator, &Stop::default())
     }
 
@@ -120,9 +122,8 @@ impl Small {
     fn safe(&self, run: &str) -> usize {
         let run_dir = RunDir::open(&self.folder.path().join(run)).unwrap();
         let Some(frozen) = Plan::read(&run_dir).unwrap() else { return 0 };
-        let records = Records::open(&run_dir, &frozen, None).unwrap();
-        let rows = 0..frozen.plan.pairs as u32;
-        rows.filter(|&row| records.outcome(row) == Some(Outcome::Scored)).count()
+        let manifest = Manifest::open(Location::of(&self.folder.path().join("m.csv"))).unwrap();
+        Records::open(&run_dir, &frozen, &manifest, None).unwrap().scored()
     }
 }
 
