@@ -5,6 +5,7 @@ mod compare;
 mod device;
 mod doctor;
 mod merge;
+mod values;
 mod weights;
 
 use std::num::{NonZeroU64, NonZeroUsize};

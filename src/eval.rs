@@ -92,18 +92,16 @@ pub struct Wanted {
 }
 
 /// Arithmetic of a trunk. Sums of taps and layers are the same in all of them.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, clap::ValueEnum,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// float32, nothing less anywhere
+    /// float32, nothing less anywhere.
     #[default]
     Fp32,
-    /// float32 whose products are rounded to 11 bits, on tensor cores; needs CUDA
+    /// float32 whose products are rounded to 11 bits, on tensor cores; needs CUDA.
     Tf32,
     /// Half floats, summed in float32, on tensor cores; what overflows is scored again in fp32;
-    /// needs CUDA
+    /// needs CUDA.
     Fp16,
 }
 

@@ -30,8 +30,6 @@ use std::fs::Metadata;
 use std::io::{BufRead as _, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
-use clap::ValueEnum;
-
 use self::fault::{Fault, Reason};
 use self::file::Watched;
 use self::format::Format;
@@ -68,14 +66,14 @@ pub struct Image {
 }
 
 /// What becomes of transparency.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Alpha {
-    /// Dropped unblended, as PIL's `convert("RGB")` does
+    /// Dropped unblended, as PIL's `convert("RGB")` does.
     #[default]
     Drop,
-    /// Blended over black, as PIL's `paste` with a mask does
+    /// Blended over black, as PIL's `paste` with a mask does.
     Black,
-    /// Blended over white, as PIL's `paste` with a mask does
+    /// Blended over white, as PIL's `paste` with a mask does.
     White,
 }
 

@@ -10,25 +10,12 @@ pub mod weights;
 use serde::{Deserialize, Serialize};
 
 /// A trunk that LPIPS can be computed with.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Debug,
-    Serialize,
-    Deserialize,
-    clap::ValueEnum,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Net {
     /// AlexNet, five taps; the usual choice for reporting.
     Alex,
     /// VGG16, five taps.
-    #[value(alias = "vgg16")]
     Vgg,
     /// SqueezeNet 1.1, seven taps.
     Squeeze,

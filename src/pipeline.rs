@@ -20,7 +20,6 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 
 use self::assemble::Assembler;
 use self::decode::decode_all;
@@ -72,12 +71,12 @@ pub struct Flow<'a> {
 }
 
 /// What a pair that cannot be scored does to the run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OnError {
-    /// It becomes a row with its reason; the run goes on
+    /// It becomes a row with its reason; the run continues.
     #[default]
     Row,
-    /// It stops the run; finished rows stay
+    /// It stops the run; finished rows stay.
     Stop,
 }
 

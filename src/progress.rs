@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -96,18 +95,18 @@ impl Download {
 }
 
 /// How progress is reported.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Style {
-    /// A bar on a terminal, lines elsewhere
+    /// A bar on a terminal, lines elsewhere.
     #[default]
     Auto,
-    /// A bar with rate, remaining time and failures
+    /// A bar with rate, remaining time and failures.
     Bar,
-    /// A line every 30 seconds
+    /// A line every 30 seconds.
     Lines,
-    /// A JSON object a second, one a line, for programs
+    /// A JSON object a second, one a line, for programs.
     Jsonl,
-    /// Nothing until the end
+    /// Nothing until the end.
     Off,
 }
 

@@ -23,14 +23,14 @@ pub enum Gpus {
 }
 
 /// What convolves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ConvChoice {
-    /// cuDNN if it is there, else cuBLAS
+    /// cuDNN if it is there, else cuBLAS.
     #[default]
     Auto,
-    /// cuDNN, with bias and ReLU fused
+    /// cuDNN, with bias and ReLU fused.
     Cudnn,
-    /// Matrix products of cuBLAS
+    /// Matrix products of cuBLAS.
     Cublas,
 }
 

@@ -1,6 +1,5 @@
 //! The range of float samples, which people must state, since a wrong one gives a plausible number.
 
-use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Pixels;
@@ -8,16 +7,14 @@ use super::fault::Reason;
 use crate::code::Code;
 
 /// What float samples stand for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub enum Range {
-    /// 0 is black, 1 is white
+    /// 0 is black, 1 is white.
     #[default]
     #[serde(rename = "0..1")]
-    #[value(name = "0..1")]
     Unit,
     /// -1 is black, 1 is white
     #[serde(rename = "-1..1")]
-    #[value(name = "-1..1")]
     Signed,
 }
 

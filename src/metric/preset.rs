@@ -1,26 +1,21 @@
 //! Named protocols: what other programs compute under the name of LPIPS.
 
-use clap::ValueEnum;
-
 use crate::eval::{Affine, Epsilon};
 use crate::net::Net;
 
 /// Whose numbers are to be computed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Preset {
-    /// The published package, which is what is computed without a preset
-    #[value(name = "lpips-0.1.4")]
+    /// The published package, which is what is computed without a preset.
     Lpips,
-    /// pyiqa's `lpips`: the same numbers as lpips-0.1.4
+    /// pyiqa's `lpips`: the same numbers as lpips-0.1.4.
     Pyiqa,
-    /// pyiqa's `lpips+`: layers weighted by tap 2 of the reference
-    #[value(name = "lpips+")]
+    /// pyiqa's `lpips+`: layers weighted by tap 2 of the reference.
     LpipsPlus,
-    /// torchmetrics, which adds 1e-8 under the root of the norms instead of 1e-10 outside
+    /// torchmetrics, which adds 1e-8 under the root of the norms instead of 1e-10 outside.
     Torchmetrics,
     /// The script of 3D Gaussian splatting, with vgg: FEEDS 0..1 WHERE -1..1 IS EXPECTED; compare
-    /// with papers that print its numbers, and with nothing else
-    #[value(name = "3dgs")]
+    /// with papers that print its numbers, and with nothing else.
     GaussianSplatting,
 }
 

@@ -42,18 +42,14 @@ pub fn embedded() -> [(&'static str, &'static str); 2] {
 pub const WEIGHTS_DIR_VARIABLE: &str = "LPIPS_WEIGHTS_DIR";
 
 /// Version of the published metric: which lin weights, and whether inputs are scaled.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, clap::ValueEnum,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum Version {
     /// `lpips` 0.1, the default of every implementation: inputs are shifted and scaled.
     #[default]
     #[serde(rename = "0.1")]
-    #[value(name = "0.1")]
     V0_1,
     /// `lpips` 0.0, as first published: inputs stay in [-1, 1].
     #[serde(rename = "0.0")]
-    #[value(name = "0.0")]
     V0_0,
 }
 
