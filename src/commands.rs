@@ -4,7 +4,6 @@ pub mod check;
 pub mod compare;
 pub mod doctor;
 pub mod eval;
-mod evaluator;
 mod finish;
 mod gates;
 pub mod merge;

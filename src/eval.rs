@@ -8,10 +8,12 @@ mod chunk;
 pub mod cpu;
 pub mod cuda;
 pub mod fake;
+mod score;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::choice::{ConvChoice, Device, Gpus};
+pub use self::score::score_pairs;
 use crate::batch::{Batch, BatchShape, Group, Row};
 use crate::image::Size;
 use crate::net::Net;

@@ -33,6 +33,7 @@ pub mod commands;
 pub mod compare;
 pub mod config;
 pub mod decimal;
+pub mod device;
 pub mod error;
 pub mod eval;
 pub mod fetch;

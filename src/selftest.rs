@@ -9,10 +9,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::batch::{Batch, BatchShape, Group, Pair};
-use crate::eval::{Distance, Evaluator, Model, Precision, Wait};
-use crate::image::{Depth, Size};
-use crate::image::{Image, Pixels};
+use crate::batch::{BatchShape, Group, Pair};
+use crate::eval::{Distance, Evaluator, Model, PairScore, Precision, Wait, score_pairs};
+use crate::image::{Depth, Image, Pixels, Size};
 use crate::oracle;
 
 /// Sizes of the built-in images: small, one even and one odd, so that float64 takes seconds.
@@ -160,33 +159,16 @@ impl Expected {
         evaluator: &mut dyn Evaluator,
         cases: &[usize],
     ) -> anyhow::Result<Vec<Distance>> {
-        let size = self.cases[cases[0]].size;
-        let shape = BatchShape { size, depth: Depth::U8 };
-        let mut distances = vec![None; cases.len()];
-        let mut next = 0;
-        while next < cases.len() {
-            let acquired = evaluator.acquire(shape, Group::PAIR)?;
-            let mut batch: Batch = acquired.context("the evaluator has no staging buffer")?;
-            while next < cases.len() && batch.has_room(2) {
-                let Pair { reference, distorted } = self.cases[cases[next]].pair;
-                let images = self.images(size);
-                let first = batch.push_image(&images[reference]);
-                let second = match reference == distorted {
-                    true => first,
-                    false => batch.push_image(&images[distorted]),
-                };
-                batch.push_pair(next as u32, Pair { reference: first, distorted: second });
-                next += 1;
-            }
-            evaluator.submit(batch)?;
-            while let Some(scored) = evaluator.collect(Wait::Block)? {
-                for (row, score) in scored.rows.into_iter().zip(scored.scores) {
-                    let first = score.into_iter().next().context("no model was scored")?;
-                    distances[row as usize] = Some(first?);
-                }
-            }
-        }
-        distances.into_iter().map(|one| one.context("a pair was not given back")).collect()
+        let images = |case: usize| {
+            let Case { size, pair, .. } = &self.cases[case];
+            let images = self.images(*size);
+            (&images[pair.reference], &images[pair.distorted])
+        };
+        let pairs: Vec<_> = cases.iter().map(|&case| images(case)).collect();
+        let scores = score_pairs(evaluator, &pairs)?;
+        let first =
+            |score: PairScore| Ok(score.into_iter().next().context("no model was scored")??);
+        scores.into_iter().map(first).collect()
     }
 
     /// Compares an evaluator of this one model.

@@ -8,13 +8,15 @@ use std::io::Write as _;
 use anyhow::Context as _;
 
 use self::estimate::Job;
-use super::{evaluator, threads};
+use super::threads;
 use crate::check::{Question, Report};
 use crate::cli::CheckArgs;
 use crate::code::Severity;
 use crate::config::Preflight;
+use crate::device;
 use crate::error::Exit;
 use crate::manifest::Manifest;
+use crate::progress::tell;
 use crate::spool::Spool;
 use crate::stdout;
 
@@ -43,7 +45,8 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
 
     // The inputs are reported even if weights are missing or the device cannot be used.
     let estimate = models.and_then(|models| {
-        let mut evaluator = evaluator::open(models, &compute, !json)?;
+        let note = if json { |_: &str| () } else { tell };
+        let mut evaluator = device::open(models, &compute, note, tell)?;
         let job = Job { rules: &rules, threads: compute.threads, rows: manifest.len(), grouping };
         match report.scorable {
             0 => Ok(None),

@@ -2,7 +2,6 @@
 
 use anyhow::Context as _;
 
-use super::evaluator;
 use super::finish::{Results, finish};
 use super::gates::{self, OwnGates};
 use super::messages::{
@@ -13,6 +12,7 @@ use super::start::{Started, open_manifest};
 use super::threads;
 use crate::cli::EvalArgs;
 use crate::config::Config;
+use crate::device;
 use crate::error::{Exit, Refusal};
 use crate::eval::Evaluator;
 use crate::manifest::Manifest;
@@ -44,7 +44,8 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     let gates = OwnGates::new(conditions, &config.job.columns)?;
     threads::start(Some(config.job.compute.threads))?;
     let models = std::mem::take(&mut config.job.models);
-    let mut evaluator = evaluator::open(models, &config.job.compute, config.speaks())?;
+    let note = if config.speaks() { tell } else { |_: &str| () };
+    let mut evaluator = device::open(models, &config.job.compute, note, tell)?;
     let run_dir = match &config.output {
         Some(path) => RunDir::open(path)?,
         None => RunDir::temporary()?,

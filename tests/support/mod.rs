@@ -4,8 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use lpips::batch::{Batch, BatchShape, Group, Pair};
-use lpips::eval::{Evaluator, Model, PairScore, Wait};
+use lpips::eval::{Evaluator, Model, PairScore, score_pairs};
 use lpips::image::{self, Image};
 use lpips::net::Net;
 use lpips::net::weights::{Lin, SearchPath, Trunk, Version};
@@ -77,29 +76,9 @@ pub(crate) fn decode(path: &Path) -> Image {
     image::decode(path, &image::Rules::default()).unwrap()
 }
 
-/// Scores pairs of equal size as one batch.
+/// Scores pairs of equal size, in as few batches as possible.
 pub(crate) fn score(evaluator: &mut dyn Evaluator, pairs: &[(&Image, &Image)]) -> Vec<PairScore> {
-    let first = pairs[0].0;
-    let shape = BatchShape { size: first.size, depth: first.depth() };
-    let mut scores = vec![PairScore::new(); pairs.len()];
-    let mut next = 0;
-    while next < pairs.len() {
-        let mut batch: Batch =
-            evaluator.acquire(shape, Group::PAIR).unwrap().expect("a free staging buffer");
-        while next < pairs.len() && batch.has_room(2) {
-            let reference = batch.push_image(pairs[next].0);
-            let distorted = batch.push_image(pairs[next].1);
-            batch.push_pair(next as u32, Pair { reference, distorted });
-            next += 1;
-        }
-        evaluator.submit(batch).unwrap();
-        while let Some(scored) = evaluator.collect(Wait::Block).unwrap() {
-            for (row, score) in scored.rows.into_iter().zip(scored.scores) {
-                scores[row as usize] = score;
-            }
-        }
-    }
-    scores
+    score_pairs(evaluator, pairs).unwrap()
 }
 
 /// Runs the program in `folder`.

@@ -1,4 +1,5 @@
-//! Opens the evaluator that a job asks for.
+//! Opens the evaluator that a job asks for. This module chooses a device and does not depend on what
+//! is scored on it.
 
 use crate::config::Compute;
 use crate::error::Refusal;
@@ -6,25 +7,26 @@ use crate::eval::cpu::CpuEvaluator;
 use crate::eval::cuda::CudaEvaluator;
 use crate::eval::cuda::probe::Probe;
 use crate::eval::{Device, Evaluator, Gpus, Model};
-use crate::progress::tell;
 use crate::scheduler;
 
-/// The evaluator of a job. `speaks`: whether people are told why the CPU is used.
+/// The evaluator of a job. `note` gets the reason why [`Device::Auto`] became the CPU, `lost` a line
+/// for each GPU that fails later.
 ///
 /// # Errors
 /// When the device that was asked for cannot be used.
-pub(super) fn open(
+pub(crate) fn open(
     models: Vec<Model>,
     compute: &Compute,
-    speaks: bool,
+    note: fn(&str),
+    lost: fn(&str),
 ) -> anyhow::Result<Box<dyn Evaluator>> {
     match &compute.device {
         Device::Cpu => on_cpu(models, compute),
-        Device::Cuda(Gpus::First) => on_cuda(models, compute, &first(compute)),
-        Device::Cuda(gpus) => on_cuda(models, compute, gpus),
+        Device::Cuda(Gpus::First) => on_cuda(models, compute, &first(compute), lost),
+        Device::Cuda(gpus) => on_cuda(models, compute, gpus, lost),
         Device::Auto => {
             let reason = match usable(compute) {
-                Ok(()) => match on_cuda(models.clone(), compute, &first(compute)) {
+                Ok(()) => match on_cuda(models.clone(), compute, &first(compute), lost) {
                     Ok(evaluator) => return Ok(evaluator),
                     Err(reason) => reason,
                 },
@@ -37,9 +39,7 @@ pub(super) fn open(
                         .hint(format!("leave `{option}` out to compute on the CPU")),
                 ));
             }
-            if speaks {
-                tell(&format!("note: computing on the CPU: {reason:#}"));
-            }
+            note(&format!("note: computing on the CPU: {reason:#}"));
             on_cpu(models, compute)
         }
     }
@@ -69,6 +69,7 @@ fn on_cuda(
     models: Vec<Model>,
     compute: &Compute,
     gpus: &Gpus,
+    lost: fn(&str),
 ) -> anyhow::Result<Box<dyn Evaluator>> {
-    Ok(Box::new(CudaEvaluator::open(models, &compute.cuda(gpus.clone(), tell))?))
+    Ok(Box::new(CudaEvaluator::open(models, &compute.cuda(gpus.clone(), lost))?))
 }
