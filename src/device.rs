@@ -1,4 +1,4 @@
-//! Opens the evaluator that a job asks for. This module chooses a device and does not depend on what
+//! Opens the evaluator that a job needs. This module chooses a device and does not depend on what
 //! is scored on it.
 
 use crate::config::Compute;
@@ -9,8 +9,8 @@ use crate::eval::cuda::probe::Probe;
 use crate::eval::{Device, Evaluator, Gpus, Model};
 use crate::scheduler;
 
-/// The evaluator of a job. `note` gets the reason why [`Device::Auto`] became the CPU, `lost` a line
-/// for each GPU that fails later.
+/// The evaluator of a job. `note` gets the reason why [`Device::Auto`] became the CPU, `lost` a
+/// line for each GPU that fails later.
 ///
 /// # Errors
 /// When the device that was asked for cannot be used.

@@ -83,6 +83,12 @@ impl Refusal {
         self.exit == Exit::Inputs && system::is_of_machine(error.as_ref())
     }
 
+    /// The text that follows `hint: `, if there is one.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Adds the remedy, the text that follows `hint: `.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Refusal {

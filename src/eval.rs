@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::choice::{ConvChoice, Device, Gpus};
 pub use self::score::score_pairs;
 use crate::batch::{Batch, BatchShape, Group, Row};
+use crate::code::Code;
 use crate::image::Size;
 use crate::net::Net;
 use crate::net::plan::TooSmall;
@@ -194,6 +195,18 @@ pub enum Unscored {
         /// What was computed.
         value: f64,
     },
+}
+
+impl Unscored {
+    /// The code of the failed row.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Unscored::TooSmall(_) => Code::TooSmall,
+            Unscored::TooLarge { .. } => Code::TooLarge,
+            Unscored::NotFinite { .. } => Code::NotFinite,
+        }
+    }
 }
 
 /// The outcome of one pair: one entry per model, in the order in which the models were given.

@@ -24,40 +24,85 @@
 //! [`batch`], [`run`] with [`stats`], [`compare`] (what differences of scores prove), [`progress`],
 //! [`eval`], and at the bottom [`net`].
 
-pub mod batch;
-pub mod check;
-pub mod cli;
-pub mod code;
-pub mod column;
-pub mod commands;
-pub mod compare;
-pub mod config;
-pub mod decimal;
-pub mod device;
-pub mod error;
-pub mod eval;
-pub mod fetch;
-pub mod hash;
-pub mod image;
-pub mod manifest;
-pub mod masks;
-pub mod metric;
-pub mod net;
-pub mod oracle;
-pub mod pair;
-pub mod pairing;
 mod part_file;
+mod scorer;
+
+pub use self::eval::{Device, Gpus, Precision};
+pub use self::image::{Image, Range};
+pub use self::net::Net;
+pub use self::net::weights::Version;
+pub use self::scorer::{Error, Lpips, Options, Score};
+
+// What the program and the tests use. It may change with every release.
+#[doc(hidden)]
+pub mod batch;
+#[doc(hidden)]
+pub mod check;
+#[doc(hidden)]
+pub mod cli;
+#[doc(hidden)]
+pub mod code;
+#[doc(hidden)]
+pub mod column;
+#[doc(hidden)]
+pub mod commands;
+#[doc(hidden)]
+pub mod compare;
+#[doc(hidden)]
+pub mod config;
+#[doc(hidden)]
+pub mod decimal;
+#[doc(hidden)]
+pub mod device;
+#[doc(hidden)]
+pub mod error;
+#[doc(hidden)]
+pub mod eval;
+#[doc(hidden)]
+pub mod fetch;
+#[doc(hidden)]
+pub mod hash;
+#[doc(hidden)]
+pub mod image;
+#[doc(hidden)]
+pub mod manifest;
+#[doc(hidden)]
+pub mod masks;
+#[doc(hidden)]
+pub mod metric;
+#[doc(hidden)]
+pub mod net;
+#[doc(hidden)]
+pub mod oracle;
+#[doc(hidden)]
+pub mod pair;
+#[doc(hidden)]
+pub mod pairing;
+#[doc(hidden)]
 pub mod pipeline;
+#[doc(hidden)]
 pub mod progress;
+#[doc(hidden)]
 pub mod random;
+#[doc(hidden)]
 pub mod run;
+#[doc(hidden)]
 pub mod scheduler;
+#[doc(hidden)]
 pub mod selftest;
+#[doc(hidden)]
 pub mod shard;
+#[doc(hidden)]
 pub mod signals;
+#[doc(hidden)]
 pub mod source;
+#[doc(hidden)]
 pub mod spool;
+#[doc(hidden)]
 pub mod stats;
+#[doc(hidden)]
 pub mod stdout;
+#[doc(hidden)]
 pub mod suggest;
+#[doc(hidden)]
 pub mod system;

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::Pixels;
-use super::fault::Reason;
 use crate::code::Code;
 
 /// What float samples stand for.
@@ -40,7 +39,7 @@ impl Range {
 
     /// Samples of integers, scaled from 0..1 to this range. The operations are those that an
     /// evaluator would do.
-    pub(super) fn of_integers(self, pixels: Pixels) -> Pixels {
+    pub(crate) fn of_integers(self, pixels: Pixels) -> Pixels {
         match (self, pixels) {
             (Range::Unit, pixels) => pixels,
             (Range::Signed, Pixels::U8(samples)) => {
@@ -55,7 +54,10 @@ impl Range {
 
     /// # Errors
     /// `E_RANGE` for a sample outside, with the extreme.
-    pub(super) fn check(self, samples: impl Iterator<Item = f32> + Clone) -> Result<(), Reason> {
+    pub(crate) fn check(
+        self,
+        samples: impl Iterator<Item = f32> + Clone,
+    ) -> Result<(), (Code, String)> {
         let is_finite = samples.clone().all(f32::is_finite);
         let smallest = samples.clone().fold(f32::INFINITY, f32::min);
         let largest = samples.fold(f32::NEG_INFINITY, f32::max);

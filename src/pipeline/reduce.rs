@@ -132,12 +132,7 @@ impl Reducer<'_> {
 }
 
 fn failure_of(reason: &Unscored) -> Failure {
-    let code = match reason {
-        Unscored::TooSmall(_) => Code::TooSmall,
-        Unscored::TooLarge { .. } => Code::TooLarge,
-        Unscored::NotFinite { .. } => Code::NotFinite,
-    };
-    Failure::new(code, reason.to_string())
+    Failure::new(reason.code(), reason.to_string())
 }
 
 fn unreduced(reason: &Unreduced) -> Failure {

@@ -24,6 +24,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "compare",
             "config",
             "decimal",
+            "device",
             "error",
             "eval",
             "eval/cpu",
@@ -49,6 +50,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "suggest",
         ],
     ),
+    (
+        "scorer",
+        &["code", "column", "config", "device", "error", "eval", "image", "metric", "net", "pair"],
+    ),
+    ("device", &["config", "error", "eval", "eval/cpu", "eval/cuda", "scheduler"]),
     (
         "config",
         &[
@@ -118,7 +124,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("oracle", &["eval", "image", "net"]),
     ("eval/cuda", &["batch", "error", "eval", "image", "net"]),
     ("eval/cpu", &["batch", "eval", "image", "net", "random"]),
-    ("eval", &["batch", "image", "net"]),
+    ("eval", &["batch", "code", "image", "net"]),
     ("pair", &["batch", "code", "image"]),
     ("batch", &["image"]),
     ("image", &["code", "suggest", "system"]),

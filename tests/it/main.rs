@@ -15,6 +15,7 @@ mod golden;
 mod groups;
 mod images;
 mod inputs;
+mod library;
 mod outputs;
 mod proof;
 mod resume;
