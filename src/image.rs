@@ -2,7 +2,7 @@
 //!
 //! The format follows from the content of a file, never from its name. Headers decide: each format
 //! lists the fields and values of headers that tests show to decode as PIL decodes them, and
-//! refuses all others, so that [`header`] finds what [`decode`] would refuse. This module reads
+//! refuses all others, so that [`header()`] finds what [`decode`] would refuse. This module reads
 //! files and gives samples; it does not depend on pairs, batches of work and metrics.
 
 mod bmp;

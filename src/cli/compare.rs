@@ -35,7 +35,7 @@ gate failed or could not be decided; 5 environment; 6 inputs.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CompareArgs {
-    /// [LABEL=]RUN[@METHOD]: the baseline, then what is compared with it
+    /// `[LABEL=]RUN[@METHOD]`: the baseline, then what is compared with it
     #[arg(value_name = "RUN", required = true)]
     pub runs: Vec<String>,
 

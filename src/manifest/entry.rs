@@ -15,7 +15,7 @@ pub struct Entry {
     pub reference: String,
     /// Path of the distorted image as written in the manifest.
     pub distorted: String,
-    /// Cells of the other columns, in the order of [`Manifest::carried`].
+    /// Cells of the other columns, in the order of [`Manifest::carried`](super::Manifest::carried).
     pub carried: Vec<String>,
 }
 

@@ -194,7 +194,7 @@ struct Different {
 }
 
 /// What differs between a frozen plan and another one. How the array numbers its tasks does not
-/// count: [`crate::shard::resolve`] has reconciled it.
+/// count: [`crate::scheduler::resolve`] has reconciled it.
 fn differences(theirs: &Plan, ours: &Plan) -> Vec<Different> {
     let mut found = Vec::new();
     let mut compare = |field: &str, of: &dyn Fn(&Plan) -> String| {

@@ -1,6 +1,6 @@
 //! The vector operations that kernels are written in, for each instruction set.
 //!
-//! A kernel is one generic function, compiled once per instruction set; [`dispatch`] runs the
+//! A kernel is one generic function, compiled once per instruction set; `dispatch` runs the
 //! version for the set that was chosen at run time. The kernel receives a token ([`Simd`]) that can
 //! only be made where the processor has the instruction set, and every vector comes from a token.
 //! So arithmetic is safe, and only accesses by pointer are not. This module does not depend on what
@@ -197,7 +197,7 @@ impl Vector for [f32; 4] {
     }
 }
 
-/// A token and its vector. The fields are private, so other modules get a token from [`dispatch`]
+/// A token and its vector. The fields are private, so other modules get a token from `dispatch`
 /// alone, and a vector from a token.
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86_simd {
