@@ -31,7 +31,8 @@ pub(super) fn finish(
     tables: &Tables<'_>,
 ) -> anyhow::Result<Results> {
     if let Some(kept) = frozen.plan.maps {
-        Maps::new(run_dir, tables.columns, kept).finish(tables.manifest, tables.records)?;
+        let Tables { manifest, records, columns, .. } = tables;
+        Maps::new(run_dir, manifest, columns, kept)?.finish(manifest, records)?;
     }
     let mut counts = Counts::default();
     run_dir.publish(names::PAIRS, |file| {

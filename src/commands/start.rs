@@ -91,7 +91,9 @@ impl Started {
         let (verify, threads) = (config.verify, config.job.compute.threads);
         let examined = Examined { manifest: &manifest, shard, records: &records, verify, threads };
         let mut remaining = Remaining::of(examined, &files_of)?;
-        let mut maps = config.maps.map(|kept| Maps::new(run_dir, &config.job.columns, kept));
+        let maps = config.maps;
+        let maps = maps.map(|kept| Maps::new(run_dir, &manifest, &config.job.columns, kept));
+        let mut maps = maps.transpose()?;
         if let Some(maps) = &mut maps {
             let mut is_kept = vec![true; manifest.len()];
             remaining.rows.iter().for_each(|&row| is_kept[row as usize] = false);

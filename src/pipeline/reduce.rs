@@ -50,8 +50,8 @@ impl Reducer<'_> {
             let size = Some((size.width, size.height));
             let rescored = scores[index].iter().flatten().any(|distance| distance.rescored);
             let row = rows[index];
-            let pair = None;
-            Ok(Record { row, pair, size, values, differences, stamps, rescored, failure })
+            let (pair, maps) = (None, Vec::new());
+            Ok(Record { row, pair, size, values, differences, stamps, maps, rescored, failure })
         };
         // Means and values of pixels are there already; everything else is worth a thread.
         let is_there = |column: &Column| match column.from {
@@ -63,10 +63,13 @@ impl Reducer<'_> {
         } else {
             (0..rows.len()).into_par_iter().map(record).collect()
         };
-        let records = records?;
+        let mut records = records?;
         if let Some(maps) = &mut self.maps {
-            let mut admitted: Vec<(&Entry, usize, &Distance)> = Vec::new();
-            for ((entry, record), score) in entries.iter().zip(&records).zip(&scores) {
+            let mut admitted: Vec<(usize, usize, &Distance)> = Vec::new();
+            for (place, ((entry, record), score)) in
+                entries.iter().zip(&mut records).zip(&scores).enumerate()
+            {
+                record.maps = vec![None; self.columns.len()];
                 for (index, column) in self.columns.iter().enumerate() {
                     let distance =
                         column.mapped_model().and_then(|model| score[model].as_ref().ok());
@@ -74,14 +77,19 @@ impl Reducer<'_> {
                         continue;
                     };
                     if maps.admit(index, record.row, &entry.id, total)? {
-                        admitted.push((entry, index, distance));
+                        admitted.push((place, index, distance));
                     }
                 }
             }
-            admitted.into_par_iter().try_for_each(|(entry, column, distance)| {
+            let write = |(place, column, distance): (usize, usize, &Distance)| {
                 let map = metric::spatial(&distance.maps, size);
-                maps.write(column, &entry.id, size, &map)
-            })?;
+                let hash = maps.write(column, rows[place], &entries[place].id, size, &map)?;
+                Ok((place, column, hash))
+            };
+            let written: anyhow::Result<Vec<_>> = admitted.into_par_iter().map(write).collect();
+            for (place, column, hash) in written? {
+                records[place].maps[column] = hash;
+            }
         }
         Ok(records)
     }

@@ -85,6 +85,10 @@ pub struct Record {
     /// What reference, distorted and mask were when they were read, if all could be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stamps: Vec<Stamp>,
+    /// The hash of the file of each column's spatial map, `None` where none was written; empty if
+    /// the run has no maps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maps: Vec<Option<Xxh3>>,
     /// Whether a lower precision overflowed in some metric, which was computed again in fp32.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rescored: bool,
@@ -104,6 +108,7 @@ impl Record {
             values: Vec::new(),
             differences: Differences::default(),
             stamps: Vec::new(),
+            maps: Vec::new(),
             rescored: false,
             failure: Some(failure),
         }
@@ -407,6 +412,7 @@ mod tests {
             values: vec![Some(Value::sum(vec![value, 0.1, 0.0, 0.0, 0.0]))],
             differences: Differences::default(),
             stamps: vec![stamp, stamp],
+            maps: Vec::new(),
             rescored: false,
             failure: None,
         }

@@ -1,18 +1,25 @@
 //! Spatial maps in the run directory: `maps/<id>.<column>.npy` during the run; pictures of
 //! them on one scale, and an index, when it ends.
 //!
-//! A map is written before its row is journalled, so every finished row has its map. With a limit
-//! only the largest distances keep theirs; which ones these are follows from the distances alone,
-//! not from the order in which they came.
+//! A map is written before its row is journalled with the map's hash, so every finished row has its
+//! map. With a limit only the largest distances keep theirs; which ones these are follows from the
+//! distances alone, not from the order in which they came. When the run ends, maps that are not
+//! listed are removed.
+
+mod files;
+mod npy;
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rayon::prelude::*;
+use walkdir::WalkDir;
 
+use self::files::Names;
 use super::disk::Disk;
+use super::journal::Record;
 use super::plan::Kept;
 use super::records::Records;
 use super::{RunDir, names};
@@ -20,6 +27,7 @@ use crate::batch::Row;
 use crate::column::{Better, Column};
 use crate::decimal::nine_digits;
 use crate::error::{DISK_HINT, Refusal};
+use crate::hash::Xxh3;
 use crate::image::Size;
 use crate::manifest::Manifest;
 
@@ -38,6 +46,7 @@ type Rank = (u64, Reverse<Row>, String);
 pub struct Maps {
     disk: Disk,
     folder: PathBuf,
+    names: Names,
     /// All columns of the run, with or without maps.
     columns: Vec<Column>,
     /// At most this many maps are kept of each column.
@@ -48,16 +57,24 @@ pub struct Maps {
 
 impl Maps {
     /// The maps of a run with these columns.
-    #[must_use]
-    pub fn new(run_dir: &RunDir, columns: &[Column], Kept { worst: keep }: Kept) -> Maps {
+    ///
+    /// # Errors
+    /// When the manifest cannot be read.
+    pub fn new(
+        run_dir: &RunDir,
+        manifest: &Manifest,
+        columns: &[Column],
+        Kept { worst: keep }: Kept,
+    ) -> anyhow::Result<Maps> {
         let worst = vec![BTreeSet::new(); columns.len()];
-        let folder = run_dir.file(names::MAPS);
-        Maps { disk: run_dir.disk.clone(), folder, columns: columns.to_vec(), keep, worst }
+        let (disk, folder) = (run_dir.disk.clone(), run_dir.file(names::MAPS));
+        let names = Names::of(manifest)?;
+        Ok(Maps { disk, folder, names, columns: columns.to_vec(), keep, worst })
     }
 
     /// Restores the ranking from the finished rows of a resumed run for which `counts` is true.
-    /// Returns those of them whose maps are missing, as when the process was killed after it had
-    /// removed a map for a row that it could not finish.
+    /// Returns those of them whose maps are missing or damaged, as when the process was killed
+    /// after it had removed a map for a row that it could not finish.
     ///
     /// # Errors
     /// When the manifest or a journal cannot be read.
@@ -71,14 +88,15 @@ impl Maps {
         let mut reader = records.reader(1);
         for column in self.mapped() {
             let ranked = self.ranked(column, manifest, records, counts)?;
+            let mut expected = Vec::new();
             for (_, Reverse(row), id) in &ranked {
-                let size = reader.read(*row)?.and_then(|record| record.size);
-                let len = size.map(|(width, height)| npy::len_bytes(Size { width, height }));
-                let found = fs_err::metadata(self.path(column, id, NPY));
-                if found.ok().map(|found| found.len()) != len {
-                    without.insert(*row);
-                }
+                expected.push((self.path(column, *row, id, NPY), reader.read(*row)?));
             }
+            let is_damaged = |(path, record): &(PathBuf, Option<Record>)| {
+                let record = record.as_ref()?;
+                read(path, record, column).is_err().then_some(record.row)
+            };
+            without.par_extend(expected.par_iter().filter_map(is_damaged));
             if self.keep.is_some() {
                 self.worst[column] = ranked;
             }
@@ -99,7 +117,7 @@ impl Maps {
             return Ok(true);
         }
         let Some((_, Reverse(out), id)) = self.worst[column].pop_first() else { return Ok(false) };
-        let path = self.path(column, &id, NPY);
+        let path = self.path(column, out, &id, NPY);
         // Absent if it is this row's, or was admitted just before and is not written yet.
         if path.exists() {
             self.disk.remove(&path)?;
@@ -108,47 +126,83 @@ impl Maps {
     }
 
     /// Writes a map, (row, column), unless it had to make room: a `.npy` file of little-endian
-    /// float32 and shape (height, width).
+    /// float32 and shape (height, width). Returns the hash of the file.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, column: usize, id: &str, size: Size, map: &[f32]) -> anyhow::Result<()> {
-        if self.keep.is_some() && !self.worst[column].iter().any(|(_, _, kept)| kept == id) {
-            return Ok(());
+    pub fn write(
+        &self,
+        column: usize,
+        row: Row,
+        id: &str,
+        size: Size,
+        map: &[f32],
+    ) -> anyhow::Result<Option<Xxh3>> {
+        let is_kept = |worst: &BTreeSet<Rank>| worst.iter().any(|&(_, Reverse(of), _)| of == row);
+        if self.keep.is_some() && !is_kept(&self.worst[column]) {
+            return Ok(None);
         }
-        let path = self.path(column, id, NPY);
-        self.write_file(&path, &npy::bytes(size, map))
+        let bytes = npy::bytes(size, map);
+        self.write_file(&self.path(column, row, id, NPY), &bytes)?;
+        Ok(Some(Xxh3::of(&bytes)))
     }
 
-    /// Draws every map, all of a column on one scale from 0 to its largest value, and lists them.
+    /// Draws every map, all of a column on one scale from 0 to its largest value, removes all
+    /// others, and lists them.
     ///
     /// # Errors
-    /// When a map is missing, or pictures or the list cannot be written.
+    /// When a map is missing or damaged, or pictures or the list cannot be written.
     pub fn finish(&self, manifest: &Manifest, records: &Records) -> anyhow::Result<()> {
         let mut index = csv::Writer::from_writer(Vec::new());
         index.write_record(["id", "metric", "mean", "largest", "scale", NPY, PNG])?;
+        let mut listed = HashSet::new();
+        let mut reader = records.reader(1);
         for column in self.mapped() {
             let name = &self.columns[column].name;
-            let ranked = self.ranked(column, manifest, records, &|_| true)?;
-            let mut rows: Vec<(Row, String)> =
-                ranked.into_iter().map(|(_, Reverse(row), id)| (row, id)).collect();
-            rows.sort_unstable();
-            let read = |(_, id): &(Row, String)| npy::read(&self.path(column, id, NPY));
-            let statistics = rows.par_iter().map(|row| Ok(Statistics::of(&read(row)?.1)));
+            let mut rows: Vec<(Record, String)> = Vec::new();
+            for (_, Reverse(row), id) in self.ranked(column, manifest, records, &|_| true)? {
+                rows.extend(reader.read(row)?.map(|record| (record, id)));
+            }
+            rows.sort_unstable_by_key(|(record, _)| record.row);
+            let map = |(record, id): &(Record, String)| {
+                read(&self.path(column, record.row, id, NPY), record, column)
+            };
+            let statistics = rows.par_iter().map(|row| Ok(Statistics::of(&map(row)?.1)));
             let statistics: Vec<Statistics> = statistics.collect::<anyhow::Result<_>>()?;
             let scale = statistics.iter().fold(0.0f32, |scale, one| scale.max(one.largest));
             rows.par_iter().try_for_each(|row| {
-                let (size, map) = read(row)?;
-                self.write_file(&self.path(column, &row.1, PNG), &picture(size, &map, scale)?)
+                let (size, values) = map(row)?;
+                let path = self.path(column, row.0.row, &row.1, PNG);
+                self.write_file(&path, &picture(size, &values, scale)?)
             })?;
-            for ((_, id), Statistics { mean, largest }) in rows.iter().zip(statistics) {
+            for ((record, id), Statistics { mean, largest }) in rows.iter().zip(statistics) {
                 let numbers = [mean, f64::from(largest), f64::from(scale)].map(nine_digits);
-                let files = [NPY, PNG].map(|kind| self.name(column, id, kind));
+                let files = [NPY, PNG].map(|kind| self.name(column, record.row, id, kind));
+                listed.extend(files.iter().map(|name| self.folder.join(name)));
                 let cells = [id.clone(), name.clone()].into_iter().chain(numbers).chain(files);
                 index.write_record(cells)?;
             }
         }
+        self.remove_others(&listed)?;
         self.write_file(&self.folder.join(INDEX), &index.into_inner()?)
+    }
+
+    /// Removes maps and pictures that are not listed: of pairs that fail now, and of those that are
+    /// no longer among the worst, or only in their shard.
+    fn remove_others(&self, listed: &HashSet<PathBuf>) -> anyhow::Result<()> {
+        let endings: Vec<String> = self
+            .mapped()
+            .into_iter()
+            .flat_map(|column| [NPY, PNG].map(|kind| self.ending(column, kind)))
+            .collect();
+        for entry in WalkDir::new(&self.folder).into_iter().filter_map(Result::ok) {
+            let name = entry.file_name().to_string_lossy();
+            let is_map = endings.iter().any(|ending| name.ends_with(ending));
+            if entry.file_type().is_file() && is_map && !listed.contains(entry.path()) {
+                self.disk.remove(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// The columns that have maps.
@@ -193,14 +247,36 @@ impl Maps {
         })
     }
 
-    fn path(&self, column: usize, id: &str, kind: &str) -> PathBuf {
-        self.folder.join(self.name(column, id, kind))
+    fn path(&self, column: usize, row: Row, id: &str, kind: &str) -> PathBuf {
+        self.folder.join(self.name(column, row, id, kind))
     }
 
     /// Relative to the folder of maps.
-    fn name(&self, column: usize, id: &str, kind: &str) -> String {
-        format!("{}.{}.{kind}", file_name(id), self.columns[column].name)
+    fn name(&self, column: usize, row: Row, id: &str, kind: &str) -> String {
+        self.names.stem(row, id) + &self.ending(column, kind)
     }
+
+    fn ending(&self, column: usize, kind: &str) -> String {
+        format!(".{}.{kind}", self.columns[column].name)
+    }
+}
+
+/// Reads the map of a record in a column, which must have the size and the hash of the record.
+/// Records of version 0.1 have no hash.
+fn read(path: &Path, record: &Record, column: usize) -> anyhow::Result<(Size, Vec<f32>)> {
+    let damaged = || {
+        let shown = path.display();
+        Refusal::environment(format!("the map `{shown}` is missing or damaged")).hint(
+            "run the command that started the run again: it computes the pair and its map again",
+        )
+    };
+    let expected = record.size.map(|(width, height)| npy::len_bytes(Size { width, height }));
+    let len = fs_err::metadata(path).with_context(damaged)?.len();
+    ensure!(Some(len) == expected, damaged());
+    let bytes = fs_err::read(path).with_context(damaged)?;
+    let hash = record.maps.get(column).copied().flatten();
+    ensure!(record.pair.is_none() || hash == Some(Xxh3::of(&bytes)), damaged());
+    npy::parse(&bytes).with_context(damaged)
 }
 
 /// An integer that is the greater the worse `value` is, in the order of `f64::total_cmp`.
@@ -211,21 +287,6 @@ fn badness(better: Better, value: f64) -> u64 {
         Better::Lower => ordered,
         Better::Higher => !ordered,
     }
-}
-
-/// An id as a relative path: `/` makes folders; everything that is no letter, digit, `-`, `_` or an
-/// inner `.` becomes `%` and two hexadecimal digits for each byte, so that two ids never meet.
-fn file_name(id: &str) -> String {
-    let part = |part: &str| -> String {
-        let byte = |(index, byte): (usize, u8)| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
-            b'.' if index > 0 => ".".to_owned(),
-            _ => format!("%{byte:02x}"),
-        };
-        part.bytes().enumerate().map(byte).collect()
-    };
-    let parts: Vec<String> = id.split('/').map(part).collect();
-    parts.iter().map(|part| if part.is_empty() { "%" } else { part }).collect::<Vec<_>>().join("/")
 }
 
 struct Statistics {
@@ -261,54 +322,20 @@ fn picture(size: Size, map: &[f32], scale: f32) -> anyhow::Result<Vec<u8>> {
     Ok(file)
 }
 
-/// The files of maps. (General ones are read by [`crate::image`].)
-mod npy {
-    use super::*;
-
-    /// Magic, version and length of the header, the header, padding: always so many bytes.
-    const START_BYTES: usize = 128;
-
-    pub(super) fn bytes(size: Size, map: &[f32]) -> Vec<u8> {
-        let Size { width, height } = size;
-        let text =
-            format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({height}, {width}), }}");
-        let text_bytes = START_BYTES - 10;
-        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-        bytes.extend((text_bytes as u16).to_le_bytes());
-        bytes.extend(format!("{text:<width$}\n", width = text_bytes - 1).bytes());
-        bytes.extend(map.iter().flat_map(|value| value.to_le_bytes()));
-        bytes
-    }
-
-    /// How many bytes there are.
-    pub(super) fn len_bytes(size: Size) -> u64 {
-        (START_BYTES + 4 * size.width * size.height) as u64
-    }
-
-    /// Reads what [`bytes`] made.
-    pub(super) fn read(path: &Path) -> anyhow::Result<(Size, Vec<f32>)> {
-        let bytes = fs_err::read(path)?;
-        let parsed = || {
-            let text = std::str::from_utf8(bytes.get(10..START_BYTES)?).ok()?;
-            let shape = text.split_once("'shape': (")?.1.split_once(')')?.0;
-            let (height, width) = shape.split_once(", ")?;
-            let size = Size { width: width.parse().ok()?, height: height.parse().ok()? };
-            let values = bytes[START_BYTES..].as_chunks::<4>().0;
-            let values: Vec<f32> = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
-            (values.len() == size.width.checked_mul(size.height)?).then_some((size, values))
-        };
-        parsed().with_context(|| format!("`{}` is no map of this run", path.display()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Location;
+    use crate::run::journal::record;
     use crate::run::plan::tests::column;
 
     fn maps(folder: &Path, better: Better, worst: Option<usize>) -> Maps {
         let columns = [Column { better, ..column("lpips_alex") }];
-        Maps::new(&RunDir::open(folder).unwrap(), &columns, Kept { worst })
+        let rows: String = (0..6).map(|row| format!("{row},r,d\n")).collect();
+        fs_err::write(folder.join("m.csv"), format!("id,ref,dist\n{rows}")).unwrap();
+        let manifest = Manifest::open(Location::of(&folder.join("m.csv"))).unwrap();
+        let run_dir = RunDir::open(&folder.join("run")).unwrap();
+        Maps::new(&run_dir, &manifest, &columns, Kept { worst }).unwrap()
     }
 
     #[test]
@@ -316,12 +343,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let size = Size { width: 3, height: 2 };
         let values = [0.0, 1.5, -2.0, 1e-30, 4.0, 5.0];
-        maps(folder.path(), Better::Lower, None).write(0, "x4/a", size, &values).unwrap();
-        let path = folder.path().join("maps/x4/a.lpips_alex.npy");
-        assert_eq!(npy::read(&path).unwrap(), (size, values.to_vec()));
-        let bytes = fs_err::read(path).unwrap();
+        let maps = maps(folder.path(), Better::Lower, None);
+        let hash = maps.write(0, 0, "x4/a", size, &values).unwrap();
+        let path = folder.path().join("run/maps/x4/a.lpips_alex.npy");
+        let mut record = record(0, 0.5);
+        record.size = Some((3, 2));
+        (record.maps, record.pair) = (vec![hash], Some(Xxh3::of(b"")));
+        assert_eq!(read(&path, &record, 0).unwrap(), (size, values.to_vec()));
+        let bytes = fs_err::read(&path).unwrap();
         assert!(bytes.starts_with(b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4'"));
         assert_eq!((bytes[127], bytes.len()), (b'\n', 128 + 24));
+        // Of the right length, but not what was written.
+        let mut damaged = bytes;
+        damaged[140] ^= 1;
+        fs_err::write(&path, damaged).unwrap();
+        assert!(read(&path, &record, 0).is_err());
+        record.pair = None;
+        assert!(read(&path, &record, 0).is_ok(), "version 0.1 wrote no hash");
     }
 
     #[test]
@@ -339,20 +377,12 @@ mod tests {
             for row in order {
                 let id = row.to_string();
                 if maps.admit(0, row, &id, totals[row as usize]).unwrap() {
-                    maps.write(0, &id, size, &[0.0]).unwrap();
+                    maps.write(0, row, &id, size, &[0.0]).unwrap();
                 }
             }
-            let kept = |row: Row| maps.path(0, &row.to_string(), NPY).exists();
+            let kept = |row: Row| maps.path(0, row, &row.to_string(), NPY).exists();
             assert_eq!([0, 1, 2, 3, 4, 5].map(kept), expected);
         }
-    }
-
-    #[test]
-    fn ids_become_names_that_stay_within_the_folder_and_never_meet() {
-        assert_eq!(file_name("swinir/0801"), "swinir/0801");
-        assert_eq!(file_name("../a b/.c"), "%2e./a%20b/%2ec");
-        assert_eq!(file_name("/abs//x\\y"), "%/abs/%/x%5cy");
-        assert_eq!(file_name("é"), "%c3%a9");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod groups;
 mod images;
 mod inputs;
 mod library;
+mod maps;
 mod outputs;
 mod proof;
 mod resume;
