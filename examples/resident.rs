@@ -51,7 +51,8 @@ fn main() -> anyhow::Result<()> {
         Trunk::load(args.net, &SearchPath::new(args.weights_dir.as_deref()).find(args.net)?)?;
     let version = Version::V0_1;
     let lin = Some(Lin::load(args.net, version)?.layers);
-    let config = Config { threads: args.threads, pairs_max: Some(args.batch), isa: None };
+    let config =
+        Config { threads: args.threads, pairs_max: Some(args.batch), isa: None, memory: None };
     let mut evaluator = CpuEvaluator::new(vec![Model::published(trunk, version, lin)], config)?;
     let images: Vec<Image> = (0..2 * args.batch).map(|seed| image(args.side, seed)).collect();
     let size = Size { width: args.side, height: args.side };

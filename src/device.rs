@@ -1,6 +1,8 @@
 //! Opens the evaluator that a job needs. This module chooses a device and does not depend on what
 //! is scored on it.
 
+use anyhow::Context as _;
+
 use crate::config::Compute;
 use crate::error::Refusal;
 use crate::eval::cpu::CpuEvaluator;
@@ -62,7 +64,11 @@ fn first(compute: &Compute) -> Gpus {
 }
 
 fn on_cpu(models: Vec<Model>, compute: &Compute) -> anyhow::Result<Box<dyn Evaluator>> {
-    Ok(Box::new(CpuEvaluator::new(models, compute.cpu())?))
+    let evaluator = CpuEvaluator::new(models, compute.cpu()).with_context(|| {
+        Refusal::environment("cannot compute on the CPU")
+            .hint("raise the limits of memory and threads, or lower `--threads`")
+    });
+    Ok(Box::new(evaluator?))
 }
 
 fn on_cuda(

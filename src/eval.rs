@@ -10,6 +10,8 @@ pub mod cuda;
 pub mod fake;
 mod score;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::choice::{ConvChoice, Device, Gpus};
@@ -252,6 +254,9 @@ pub struct Loss {
     pub after_pairs: usize,
 }
 
+/// Whether a pair of images of a shape can be scored in the memory that there is, or why not.
+pub type Admission = Arc<dyn Fn(BatchShape) -> Result<(), String> + Send + Sync>;
+
 /// Scores batches. Batches are queued by [`submit`](Self::submit) and given back in any order by
 /// [`collect`](Self::collect); a pair's bits depend on nothing but its pixels and the numerics
 /// class.
@@ -262,6 +267,12 @@ pub trait Evaluator {
     /// Estimates the host memory in bytes that scoring images of `shape` in such groups takes,
     /// beside the pixels that wait outside.
     fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64;
+
+    /// Decides from the shape of an image, before it is decoded, whether a pair of this shape can
+    /// ever be scored.
+    fn admission(&self) -> Admission {
+        Arc::new(|_| Ok(()))
+    }
 
     /// Acquires an empty batch for images of `shape`, made for `group` or for as much of it as this
     /// evaluator scores at once. `None` when every staging buffer is in use: collect first, or

@@ -113,7 +113,7 @@ pub struct Rules {
 /// The default of [`Rules::pixels_max`]: three times what PIL warns of.
 pub const PIXELS_MAX: u64 = 1 << 28;
 
-/// Files up to this length are read before their extents are known.
+/// Files up to this length may hold few pixels: what else is in them is skipped.
 const LEN_UNCHECKED: u64 = 64 << 20;
 /// More than any format takes for a pixel: text of four samples of 16 bits.
 const LEN_PER_PIXEL: u64 = 32;
@@ -165,11 +165,24 @@ impl Image {
 /// that is read, is damaged or cut short, has more pixels than `rules` allow, or nothing of it is
 /// left after cropping.
 pub fn decode(path: &Path, rules: &Rules) -> Result<Image, ImageError> {
+    decode_if(path, rules, |_| Ok(()))
+}
+
+/// As [`decode`], if `admit` agrees to the header, before the content is read.
+///
+/// # Errors
+/// As [`decode`], and `E_TOO_LARGE` with the reason that `admit` gives.
+pub fn decode_if(
+    path: &Path,
+    rules: &Rules,
+    admit: impl FnOnce(&Header) -> Result<(), String>,
+) -> Result<Image, ImageError> {
     reading(path, |file, metadata| {
         let format = format_of(file)?;
-        if metadata.len() > LEN_UNCHECKED {
-            refuse_oversized(format, file, metadata.len(), rules)?;
-        }
+        let header = header_as(format, &mut *file)?;
+        refuse_oversized(header.size, metadata.len(), rules)?;
+        admit(&header).map_err(|reason| (Code::TooLarge, reason))?;
+        file.rewind()?;
         let bytes = file::read(file, metadata)?;
         let image = decode_as(format, &bytes, rules)?;
         Ok(Image { stamp: Stamp::of(metadata, &bytes), ..image })
@@ -256,20 +269,14 @@ fn decode_as(format: Format, bytes: &[u8], rules: &Rules) -> Result<Image, Reaso
 }
 
 /// A file must not be longer than its pixels can explain: it is read into memory as a whole.
-fn refuse_oversized(
-    format: Format,
-    file: &mut BufReader<Watched>,
-    len: u64,
-    rules: &Rules,
-) -> Result<(), Fault> {
-    let size = header_as(format, &mut *file)?.size;
+fn refuse_oversized(size: Size, len: u64, rules: &Rules) -> Result<(), Reason> {
     check_size(size, rules)?;
     let pixels = size.width as u64 * size.height as u64;
     if len > LEN_UNCHECKED + LEN_PER_PIXEL * pixels {
         let text = format!("{len} bytes for {size} pixels: refused as a decompression bomb");
-        return Err((Code::TooLarge, text).into());
+        return Err((Code::TooLarge, text));
     }
-    Ok(file.rewind()?)
+    Ok(())
 }
 
 /// A decoder that panics cannot read the file; the pair fails, and the run does not.

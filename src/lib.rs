@@ -69,6 +69,8 @@ pub mod manifest;
 #[doc(hidden)]
 pub mod masks;
 #[doc(hidden)]
+pub mod memory;
+#[doc(hidden)]
 pub mod metric;
 #[doc(hidden)]
 pub mod net;

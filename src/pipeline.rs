@@ -102,6 +102,7 @@ pub fn run(
             &sorted
         }
     };
+    let admission = evaluator.admission();
     let feed = Mutex::new(Feed::new(flow.manifest, flow.rules, rows, flow.grouping)?);
     let Flow { manifest, columns, masks, .. } = *flow;
     let reducer = Reducer { manifest, columns, masks, maps };
@@ -109,10 +110,10 @@ pub fn run(
     thread::scope(|scope| {
         let (places, queue) = sync_channel(QUEUED_PER_THREAD * flow.threads);
         for index in 0..flow.threads {
-            let (feed, places) = (&feed, places.clone());
+            let (feed, admission, places) = (&feed, &admission, places.clone());
             let decoder = thread::Builder::new().name(format!("decoder-{index}"));
             decoder
-                .spawn_scoped(scope, move || decode_all(feed, &places))
+                .spawn_scoped(scope, move || decode_all(feed, admission, &places))
                 .context("cannot start the decoding threads")?;
         }
         drop(places); // The loop ends when the last decoder does.

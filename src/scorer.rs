@@ -16,6 +16,7 @@ use crate::eval::{
     score_pairs,
 };
 use crate::image::{self, Image, Pixels, Range, Rules, Size};
+use crate::memory::Setting;
 use crate::metric::{self, Reduction};
 use crate::net::Net;
 use crate::net::weights::{Lin, SearchPath, Trunk, Version};
@@ -280,6 +281,7 @@ fn compute(options: &Options) -> Compute {
         libraries: options.cuda_libraries.clone(),
         threads: options.threads.map_or_else(processors, NonZeroUsize::get),
         batch: None,
+        memory: Setting::Auto,
     }
 }
 

@@ -304,7 +304,11 @@ mod tests {
     }
 
     fn on_cpu(model: Model) -> CpuEvaluator {
-        CpuEvaluator::new(vec![model], Config { threads: 2, pairs_max: None, isa: None }).unwrap()
+        CpuEvaluator::new(
+            vec![model],
+            Config { threads: 2, pairs_max: None, isa: None, memory: None },
+        )
+        .unwrap()
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::eval::ConvChoice;
 use crate::eval::{Device, Precision};
+use crate::memory;
 
 /// What it is computed with.
 #[derive(Debug, Args)]
@@ -31,6 +32,11 @@ pub struct DeviceArgs {
     /// Threads that decode, and threads that compute [default: one per processor]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+
+    /// Memory that the program may take, such as 800M or 16G. `auto` is the least of what the
+    /// machine, its control groups (containers), Slurm and `ulimit -v` leave
+    #[arg(long, value_name = "LIMIT|auto", default_value = "auto")]
+    pub memory: memory::Setting,
 }
 
 /// How CUDA's libraries are used.
@@ -46,6 +52,9 @@ pub struct CudaArgs {
     pub cuda_libs: Vec<PathBuf>,
 }
 
+/// Largest number of pairs in a batch that can be asked for.
+const PAIRS_MAX: usize = 1 << 16;
+
 /// Pairs of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BatchSize {
@@ -59,10 +68,10 @@ impl std::str::FromStr for BatchSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<BatchSize, String> {
-        match (text, text.parse()) {
+        match (text, text.parse::<NonZeroUsize>()) {
             ("auto", _) => Ok(BatchSize::Auto),
-            (_, Ok(pairs)) => Ok(BatchSize::Pairs(pairs)),
-            _ => Err("expected a number from 1 on, or `auto`".to_owned()),
+            (_, Ok(pairs)) if pairs.get() <= PAIRS_MAX => Ok(BatchSize::Pairs(pairs)),
+            _ => Err(format!("expected a number from 1 to {PAIRS_MAX}, or `auto`")),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::cli::{BatchSize, DeviceArgs};
 use crate::error::Refusal;
 use crate::eval::{ConvChoice, Device, Gpus, Precision, cpu, cuda};
+use crate::{memory, scheduler};
 
 /// The device of a job and its settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +23,8 @@ pub struct Compute {
     pub threads: usize,
     /// Pairs per batch; the evaluator decides if absent.
     pub batch: Option<NonZeroUsize>,
+    /// The limit of memory.
+    pub memory: memory::Setting,
 }
 
 impl Compute {
@@ -30,7 +33,7 @@ impl Compute {
     /// # Errors
     /// A [`Refusal`] for an option of GPUs together with the CPU.
     pub fn resolve(args: &DeviceArgs) -> Result<Compute, Refusal> {
-        let DeviceArgs { device, precision, cuda, batch, threads } = args;
+        let DeviceArgs { device, precision, cuda, batch, threads, memory } = args;
         let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let compute = Compute {
             device: device.clone(),
@@ -42,6 +45,7 @@ impl Compute {
                 BatchSize::Auto => None,
                 BatchSize::Pairs(pairs) => Some(pairs),
             },
+            memory: *memory,
         };
         match compute.cuda_option() {
             Some(option) if compute.device == Device::Cpu => {
@@ -65,11 +69,12 @@ impl Compute {
         }
     }
 
-    /// The settings of the CPU evaluator.
+    /// The settings of the CPU evaluator, with the memory that is available now.
     #[must_use]
     pub fn cpu(&self) -> cpu::Config {
         let pairs_max = self.batch.map(NonZeroUsize::get);
-        cpu::Config { threads: self.threads, pairs_max, isa: None }
+        let memory = Some(memory::available(self.memory, &scheduler::environment));
+        cpu::Config { threads: self.threads, pairs_max, isa: None, memory }
     }
 
     /// The settings of the CUDA evaluator on `gpus`; it calls `notify` for each that it loses.

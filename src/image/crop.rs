@@ -58,7 +58,7 @@ pub(super) fn window(size: Size, rules: &Rules) -> Result<Window, Reason> {
             SizePolicy::Error => side,
             SizePolicy::ModCrop(factor) => side - side % factor,
         };
-        side.checked_sub(2 * rules.crop_border).filter(|&side| side > 0)
+        side.checked_sub(rules.crop_border.saturating_mul(2)).filter(|&side| side > 0)
     };
     match (left(size.width), left(size.height)) {
         (Some(width), Some(height)) => {

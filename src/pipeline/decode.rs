@@ -7,8 +7,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::feed::{Feed, Task};
+use crate::batch::BatchShape;
 use crate::error::Failure;
-use crate::image::{self, Image};
+use crate::eval::Admission;
+use crate::image::{self, Header, Image};
 
 /// An image that is being decoded, or an error of the machine.
 pub(super) type Pending = Receiver<anyhow::Result<Decoded>>;
@@ -22,7 +24,11 @@ pub(super) struct Decoded {
 
 /// A decoding thread: it runs until the feed ends or fails, or the receiver is gone. Each image
 /// takes its place in `queue` before it is decoded.
-pub(super) fn decode_all(feed: &Mutex<Feed<'_>>, queue: &SyncSender<anyhow::Result<Pending>>) {
+pub(super) fn decode_all(
+    feed: &Mutex<Feed<'_>>,
+    admission: &Admission,
+    queue: &SyncSender<anyhow::Result<Pending>>,
+) {
     loop {
         // Poisoned only if another decoder panicked, which ends the run anyway.
         let (task, path, rules, done) = {
@@ -46,7 +52,12 @@ pub(super) fn decode_all(feed: &Mutex<Feed<'_>>, queue: &SyncSender<anyhow::Resu
                 }
             }
         };
-        let decoded = match image::decode(&path, rules) {
+        let admit = |header: &Header| match rules.scored(header.size) {
+            Ok(size) => admission(BatchShape { size, depth: header.depth() }),
+            // The decoder reports it.
+            Err(_) => Ok(()),
+        };
+        let decoded = match image::decode_if(&path, rules, admit) {
             Err(error) if error.is_of_machine() => Err(error.into()),
             Err(error) => {
                 Ok(Decoded { task, image: Err(Failure::new(error.code(), error.to_string())) })

@@ -252,7 +252,7 @@ fn the_cpu_conforms_with_every_instruction_set() {
             continue;
         }
         conforms(&[Precision::Fp32], &format!("cpu {isa}"), |models, _| {
-            let config = cpu::Config { threads: 2, pairs_max: None, isa: Some(isa) };
+            let config = cpu::Config { threads: 2, pairs_max: None, isa: Some(isa), memory: None };
             Box::new(CpuEvaluator::new(models, config).unwrap())
         });
     }

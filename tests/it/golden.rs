@@ -54,7 +54,7 @@ fn all_rows_agree(net: Net) {
     for version in Version::ALL {
         for (baseline, mode) in [(false, "lpips"), (true, "baseline")] {
             let models = vec![model(&trunk, version, baseline)];
-            let config = Config { threads: 2, pairs_max: None, isa: None };
+            let config = Config { threads: 2, pairs_max: None, isa: None, memory: None };
             let mut evaluator = CpuEvaluator::new(models, config).unwrap();
             let wanted = |row: &&Expected| {
                 row.net == net.name() && row.version == version.name() && row.mode == mode
@@ -120,7 +120,8 @@ struct Semantic {
 
 fn evaluator_of(trunk: &Trunk, wanted: Wanted) -> CpuEvaluator {
     let models = vec![Model { wanted, ..model(trunk, Version::V0_1, false) }];
-    CpuEvaluator::new(models, Config { threads: 2, pairs_max: None, isa: None }).unwrap()
+    CpuEvaluator::new(models, Config { threads: 2, pairs_max: None, isa: None, memory: None })
+        .unwrap()
 }
 
 /// The distance of a golden pair, with its size.

@@ -17,6 +17,7 @@ mod images;
 mod inputs;
 mod library;
 mod maps;
+mod memory;
 mod outputs;
 mod proof;
 mod resume;

@@ -299,7 +299,7 @@ impl Subject<'_> {
 
 fn cpu_config() -> cpu::Config {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    cpu::Config { threads, pairs_max: None, isa: None }
+    cpu::Config { threads, pairs_max: None, isa: None, memory: None }
 }
 
 /// The rows for people.

@@ -252,7 +252,7 @@ fn a_run_of_pixels_alone_takes_no_model() {
         job.columns = vec![mad_rgb(job)];
         job.models.clear();
     });
-    let cpu = cpu::Config { threads: 2, pairs_max: None, isa: None };
+    let cpu = cpu::Config { threads: 2, pairs_max: None, isa: None, memory: None };
     let mut evaluator = CpuEvaluator::new(Vec::new(), cpu).unwrap();
     let exit = small.run_on("cpu", Disk::default(), &mut evaluator).unwrap();
     assert_eq!((exit, evaluator.passes()), (Exit::PairsFailed, 0));

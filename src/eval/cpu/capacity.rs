@@ -1,10 +1,9 @@
 //! The number of images of an item that are walked at once. All pairs of them are compared while
 //! the activations of all are in memory, so that each image goes through the trunk once.
 
-use super::host_memory::available_bytes;
 use super::passes::{Pass, image_bytes};
 use super::simd::Isa;
-use super::stage::{band_bytes, pair_bytes};
+use super::stage::pair_bytes;
 use super::tensor::Layout;
 use crate::batch::BatchShape;
 use crate::eval::Wanted;
@@ -33,15 +32,16 @@ impl Cost {
     pub(super) fn new(nets: &[(Net, Wanted)], shape: BatchShape, threads: usize, isa: Isa) -> Cost {
         let costs = nets.iter().filter_map(|&(net, wanted)| {
             let plan = Plan::new(net.spec(), shape.size.height, shape.size.width).ok()?;
-            Some(Cost::of(&plan, &Pass::all(&plan, net.spec(), isa), wanted, threads))
+            let image = image_bytes(&plan, net.spec(), isa, threads);
+            Some(Cost::of(&plan, image, &Pass::all(&plan, net.spec(), isa), wanted))
         });
         let add = |a: Cost, b: Cost| Cost { image: a.image + b.image, pair: a.pair + b.pair };
         costs.fold(Cost { image: 0, pair: PAIR_BYTES }, add)
     }
 
-    /// Images that are walked at once, at least two.
-    pub(super) fn images_max(self) -> usize {
-        let bytes = BYTES_MAX.min(available_bytes() / AVAILABLE_PARTS);
+    /// Images that are walked at once in so much memory, at least two.
+    pub(super) fn images_max(self, available: u64) -> usize {
+        let bytes = BYTES_MAX.min(available / AVAILABLE_PARTS);
         self.images(bytes).clamp(2, IMAGES_MAX)
     }
 
@@ -50,16 +50,12 @@ impl Cost {
         images * self.image + images * images / 2 * self.pair
     }
 
-    fn of(plan: &Plan, passes: &[Pass<'_>], wanted: Wanted, threads: usize) -> Cost {
+    fn of(plan: &Plan, image: usize, passes: &[Pass<'_>], wanted: Wanted) -> Cost {
         let stages = passes.iter().filter_map(|pass| match pass {
             Pass::Stage { conv, .. } => Some(Layout::of(conv.dst)),
             _ => None,
         });
-        let (mut image, mut pair) = (image_bytes(plan, passes), 0);
-        for map in stages {
-            image += threads * band_bytes(map);
-            pair = pair.max(pair_bytes(map));
-        }
+        let pair = stages.map(pair_bytes).max().unwrap_or(0);
         let map_bytes = |tap: &Shape| size_of::<f32>() * tap.h * tap.w;
         let maps = plan.taps.iter().filter(|_| wanted.layers).map(map_bytes);
         let sum = wanted.reference_sum.map(|layer| map_bytes(&plan.taps[layer]));
@@ -93,12 +89,13 @@ mod tests {
     fn kept_maps_of_pairs_limit_the_images() {
         let size = Size { width: 256, height: 256 };
         let shape = BatchShape { size, depth: Depth::U8 };
-        let images = |nets: &[(Net, Wanted)]| Cost::new(nets, shape, 2, Isa::best()).images_max();
+        let cost = |nets: &[(Net, Wanted)]| Cost::new(nets, shape, 2, Isa::best());
+        let images = |nets: &[(Net, Wanted)]| cost(nets).images_max(16 << 30);
         let plain = [(Net::Vgg, Wanted::default())];
         let mapped = [(Net::Vgg, Wanted { layers: true, reference_sum: None })];
         assert!(images(&plain) <= IMAGES_MAX && images(&mapped) < images(&plain));
         let size = Size { width: 20_000, height: 20_000 };
         let huge = Cost::new(&plain, BatchShape { size, ..shape }, 2, Isa::best());
-        assert_eq!(huge.images_max(), 2);
+        assert_eq!(huge.images_max(16 << 30), 2);
     }
 }

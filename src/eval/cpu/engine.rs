@@ -1,7 +1,9 @@
 //! One model on the CPU: walks its plan, some images at a time.
 
+use std::sync::Arc;
+
+use super::budget::Budget;
 use super::conv::Conv;
-use super::host_memory::available_bytes;
 use super::ops;
 use super::passes::{Pass, image_bytes};
 use super::scratch::Scratch;
@@ -18,13 +20,6 @@ use crate::net::Net;
 use crate::net::plan::{BUFFERS, ConvStep, Plan, Slot, View};
 use crate::net::weights::Version;
 
-/// Limit for the activations of the images that are walked together, unless two images need more.
-/// Small images stay far below it: their batches are large enough to share each read of the
-/// weights.
-const ACTIVATION_BYTES: u64 = 256 << 20;
-/// They also take at most 1/8 of the memory that is available.
-const AVAILABLE_PARTS: u64 = 8;
-
 /// One model, ready to be walked.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -34,7 +29,7 @@ pub(super) struct Engine {
     convs: Vec<Conv>,
     comparison: Comparison,
     isa: Isa,
-    activation_max: usize,
+    budget: Arc<Budget>,
     /// The plan for the size of the last batch.
     plan: Option<(Size, Plan)>,
     activations: Activations,
@@ -50,14 +45,21 @@ struct Activations {
 
 impl Engine {
     /// Keeps the weights unchanged. They are transformed when they are first needed.
-    pub(super) fn new(model: Model, isa: Isa, activation_max: usize) -> Engine {
+    pub(super) fn new(model: Model, budget: &Arc<Budget>) -> Engine {
+        let (budget, isa) = (Arc::clone(budget), budget.isa);
         let comparison = Comparison::new(&model, isa);
         let Model { trunk, input, version, .. } = model;
         let convs = trunk.convs.into_iter().map(|conv| Conv::new(conv, isa)).collect();
         let activations = Activations { scratch: Scratch::new(), ..Activations::default() };
         let net = trunk.net;
         let plan = None;
-        Engine { net, input, version, convs, comparison, isa, activation_max, plan, activations }
+        Engine { net, input, version, convs, comparison, isa, budget, plan, activations }
+    }
+
+    /// The outcome of a pair that the memory can never hold.
+    pub(super) fn refuse(&self, size: Size, reason: &str) -> Result<Distance, Unscored> {
+        Plan::new(self.net.spec(), size.height, size.width)?;
+        Err(Unscored::TooLarge { net: self.net.name(), size, reason: reason.to_owned() })
     }
 
     /// Scores all pairs of a batch, and adds the images that went through the trunk to
@@ -80,7 +82,11 @@ impl Engine {
         let image_max = match batch.grouping() {
             // The capacity of such a batch allows for the activations of all its images.
             Grouping::Item => usize::MAX,
-            _ => images_at_once(self.activation_max, image_bytes(&plan, &passes)),
+            _ => {
+                let Budget { isa, threads, .. } = *self.budget;
+                let bytes = image_bytes(&plan, self.net.spec(), isa, threads);
+                self.budget.images_at_once(bytes)
+            }
         };
         let mut distances = Vec::with_capacity(batch.pairs().len());
         let mut rest = batch.pairs();
@@ -147,16 +153,6 @@ impl Engine {
         }
         distances
     }
-}
-
-/// Limit for the activations of the images that are walked together, in bytes.
-pub(super) fn activation_max() -> usize {
-    ACTIVATION_BYTES.min(available_bytes() / AVAILABLE_PARTS) as usize
-}
-
-/// Largest number of images that are walked together.
-pub(super) fn images_at_once(activation_max: usize, image_bytes: usize) -> usize {
-    (activation_max / image_bytes).max(2)
 }
 
 /// The buffer of a view.

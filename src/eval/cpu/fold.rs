@@ -24,11 +24,16 @@ pub(super) fn weights(conv: &Conv, stride: usize) -> Conv {
     Conv { spec, weight, bias: conv.bias.clone() }
 }
 
+/// The extents of the folded source of a convolution.
+pub(super) fn layout(Geometry { from, to, stride, .. }: Geometry) -> Layout {
+    // The kernel has three blocks: two more than there are outputs.
+    Layout { c: stride * stride * from.c, h: to.h + 2, w: to.w + 2 }
+}
+
 /// Folds all images of `src`, the source of a convolution, with its padding.
 pub(super) fn input(src: &Tensor, folded: &mut Tensor, geometry: Geometry, team: &Team) {
-    let Geometry { from, to, stride, pad, .. } = geometry;
-    // The kernel has three blocks: two more than there are outputs.
-    let layout = Layout { c: stride * stride * from.c, h: to.h + 2, w: to.w + 2 };
+    let Geometry { from, stride, pad, .. } = geometry;
+    let layout = layout(geometry);
     folded.resize(src.image_count(), layout);
     let mut work = Vec::new();
     for (image, dst) in folded.images_mut().enumerate() {

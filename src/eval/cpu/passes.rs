@@ -1,8 +1,9 @@
 //! A plan as the CPU walks it. Steps that are computed together are one pass.
 
 use super::conv::Algorithm;
+use super::fold;
 use super::simd::Isa;
-use super::stage::POOL;
+use super::stage::{POOL, band_bytes};
 use super::tensor::{Geometry, Layout};
 use super::winograd::Winograd;
 use crate::net::plan::{BUFFERS, ConvStep, Plan, Slot, Step, View};
@@ -85,13 +86,26 @@ impl<'p> Pass<'p> {
     }
 }
 
-/// Bytes of the activations of one image.
-pub(super) fn image_bytes(plan: &Plan, passes: &[Pass<'_>]) -> usize {
+/// Bytes of the activations of one image, with those that threads compute in passing.
+pub(super) fn image_bytes(plan: &Plan, spec: &NetSpec, isa: Isa, threads: usize) -> usize {
+    let (passes, convs) = (Pass::all(plan, spec, isa), spec.convs());
+    let folded = passes.iter().filter_map(|pass| match pass {
+        Pass::Conv(step) if matches!(algorithm(step, &convs, isa), Algorithm::Folded(_)) => {
+            Some(fold::layout(Geometry::of(step)).image_len())
+        }
+        _ => None,
+    });
+    let bands = passes.iter().filter_map(|pass| match pass {
+        Pass::Stage { conv, .. } => Some(threads * band_bytes(Layout::of(conv.dst))),
+        _ => None,
+    });
+    let (folded, bands) = (folded.max().unwrap_or(0), bands.max().unwrap_or(0));
     let input = Layout { c: plan.input.c, h: plan.input.h, w: plan.input.w };
     let largest = |buffer: usize| {
         let outputs = passes.iter().filter_map(Pass::output);
         let of_buffer = outputs.filter(|&(slot, _)| slot == Slot::Buffer(buffer));
         of_buffer.map(|(_, layout)| layout.image_len()).max().unwrap_or(0)
     };
-    size_of::<f32>() * (input.image_len() + (0..BUFFERS).map(largest).sum::<usize>())
+    let buffers = (0..BUFFERS).map(largest).sum::<usize>();
+    size_of::<f32>() * (input.image_len() + buffers + folded) + bands
 }
