@@ -12,7 +12,7 @@ pub enum Range {
     #[default]
     #[serde(rename = "0..1")]
     Unit,
-    /// -1 is black, 1 is white
+    /// -1 is black, 1 is white.
     #[serde(rename = "-1..1")]
     Signed,
 }
