@@ -260,7 +260,7 @@ pub type Admission = Arc<dyn Fn(BatchShape) -> Result<(), String> + Send + Sync>
 /// Scores batches. Batches are queued by [`submit`](Self::submit) and given back in any order by
 /// [`collect`](Self::collect); a pair's bits depend on nothing but its pixels and the numerics
 /// class.
-pub trait Evaluator {
+pub trait Evaluator: Send {
     /// What it runs on.
     fn describe(&self) -> Description;
 
