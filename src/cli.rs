@@ -254,6 +254,10 @@ pub struct EvalArgs {
     #[arg(long)]
     pub per_layer: bool,
 
+    /// Put a ' before cells of text that begin with = + - @, which spreadsheets take for formulas
+    #[arg(long)]
+    pub csv_safe: bool,
+
     /// Write a map of where each pair differs to maps/: .npy of float32 and a picture
     #[arg(long, requires = "output", conflicts_with = "semantic_layer")]
     pub spatial: bool,

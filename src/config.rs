@@ -20,6 +20,7 @@ use crate::net::Net;
 use crate::pairing::{Folders, refuse_repeated};
 use crate::pipeline::OnError;
 use crate::progress::{Style, Verbosity};
+use crate::run::TextCells;
 use crate::run::plan::Kept;
 use crate::shard::ShardArg;
 use crate::source::Source;
@@ -52,6 +53,8 @@ pub struct Config {
     pub output: Option<PathBuf>,
     /// Columns per layer.
     pub per_layer: bool,
+    /// How cells of text are written.
+    pub text: TextCells,
     /// Which spatial maps are kept, if any are written.
     pub maps: Option<Kept>,
     /// Where masks are.
@@ -93,6 +96,7 @@ impl Config {
             job,
             output: args.output,
             per_layer: args.per_layer,
+            text: if args.csv_safe { TextCells::Safe } else { TextCells::Unchanged },
             maps,
             masks,
             group_by: unique(&args.group_by),

@@ -6,6 +6,7 @@
 //! scores are made.
 
 pub mod attempt;
+mod cells;
 pub mod counts;
 mod dir;
 pub mod disk;
@@ -15,9 +16,12 @@ pub mod journal;
 pub mod maps;
 pub mod owner;
 pub mod plan;
+mod reads;
 pub mod records;
 pub mod resume;
 pub mod tables;
 pub mod twoafc;
 
+pub use self::cells::TextCells;
 pub use self::dir::{RunDir, names};
+pub use self::reads::Changed;

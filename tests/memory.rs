@@ -22,13 +22,13 @@ use lpips::manifest::{Location, Manifest};
 use lpips::metric::Reduction;
 use lpips::pipeline::{self, Flow, OnError};
 use lpips::progress::{Progress, Style, Verbosity};
-use lpips::run::RunDir;
 use lpips::run::attempt::Attempt;
 use lpips::run::journal::{EndReason, Header};
 use lpips::run::owner::Owner;
 use lpips::run::plan::Plan;
 use lpips::run::records::Records;
-use lpips::run::tables::{GroupColumn, Tables, write_summary};
+use lpips::run::tables::{GroupColumn, Tables};
+use lpips::run::{RunDir, TextCells};
 use lpips::shard::Shard;
 use lpips::signals::Stop;
 
@@ -161,6 +161,7 @@ fn run(folder: &Path) -> usize {
         columns: &frozen.plan.columns,
         per_layer: false,
         group_by: &[GroupColumn::Method],
+        text: TextCells::Unchanged,
     };
     let publish = |name, write: &dyn Fn(&mut dyn std::io::Write)| {
         let mut file = std::io::BufWriter::new(fs_err::File::create(folder.join(name)).unwrap());
@@ -171,7 +172,7 @@ fn run(folder: &Path) -> usize {
     let summary = tables.summarize().unwrap();
     assert_eq!(summary.len(), 1 + METHODS);
     assert!(summary.iter().all(|row| row.is_complete()));
-    publish("summary.csv", &|file| write_summary(tables.group_by, &summary, file).unwrap());
+    publish("summary.csv", &|file| tables.write_summary(&summary, file).unwrap());
     counts.scored
 }
 

@@ -32,6 +32,10 @@ pub struct MergeArgs {
     #[arg(long)]
     pub per_layer: bool,
 
+    /// Put a ' before cells of text that begin with = + - @, which spreadsheets take for formulas
+    #[arg(long)]
+    pub csv_safe: bool,
+
     /// Exit with 4 under this condition on the scores, such as `lpips_alex: mean > 0.3`; may be
     /// given several times. `lpips compare --help` has the grammar
     #[arg(long, value_name = "COND")]

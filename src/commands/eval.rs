@@ -154,6 +154,7 @@ impl Session<'_> {
             columns: &frozen.plan.columns,
             per_layer: config.per_layer,
             group_by: &group_by,
+            text: config.text,
         };
         if !run_dir.is_kept() {
             let written = tables.write_pairs(&mut stdout::data());

@@ -4,8 +4,8 @@ use crate::run::counts::Counts;
 use crate::run::facts::RunFacts;
 use crate::run::maps::Maps;
 use crate::run::plan::Frozen;
-use crate::run::tables::{SummaryRow, Tables, write_summary};
-use crate::run::twoafc::{self, Agreement};
+use crate::run::tables::{SummaryRow, Tables};
+use crate::run::twoafc::Agreement;
 use crate::run::{RunDir, names};
 
 /// What was written.
@@ -32,7 +32,7 @@ pub(super) fn finish(
 ) -> anyhow::Result<Results> {
     if let Some(kept) = frozen.plan.maps {
         let Tables { manifest, records, columns, .. } = tables;
-        Maps::new(run_dir, manifest, columns, kept)?.finish(manifest, records)?;
+        Maps::new(run_dir, manifest, columns, kept)?.finish(manifest, records, tables.text)?;
     }
     let mut counts = Counts::default();
     run_dir.publish(names::PAIRS, |file| {
@@ -40,12 +40,10 @@ pub(super) fn finish(
         Ok(())
     })?;
     let summary = tables.summarize()?;
-    run_dir.publish(names::SUMMARY, |file| write_summary(tables.group_by, &summary, file))?;
+    run_dir.publish(names::SUMMARY, |file| tables.write_summary(&summary, file))?;
     let agreements = tables.agreements()?;
     if !agreements.is_empty() {
-        run_dir.publish(names::TWO_AFC, |file| {
-            twoafc::write_agreements(tables.group_by, &agreements, file)
-        })?;
+        run_dir.publish(names::TWO_AFC, |file| tables.write_agreements(&agreements, file))?;
     }
     RunFacts::new(&frozen.plan, tables.records.journals(), &counts).write(run_dir)?;
     let files = [names::SUMMARY, names::PAIRS, names::RUN];

@@ -1,9 +1,11 @@
 //! The messages at the end of a run: the summary with groups ranked by their means, differences of
 //! images, signatures, failures and counts.
 
+use crate::code::Code;
 use crate::column::Column;
 use crate::pair::Difference;
 use crate::progress::{humanized, tell};
+use crate::run::Changed;
 use crate::run::counts::Counts;
 use crate::run::records::Records;
 use crate::run::tables::{GroupColumn, SummaryRow};
@@ -95,6 +97,14 @@ pub(super) fn report_skipped(records: &Records) {
 
 /// One line for each way in which the two images of pairs differ.
 pub(super) fn report_differences(counts: &Counts) {
+    let Changed { files, pairs, first } = &counts.changed;
+    if *files > 0 {
+        let code = Code::Changed;
+        tell(&format!(
+            "warning: {code} in {pairs} pairs: {files} files changed while the run read them, first \
+             {first}"
+        ));
+    }
     for (difference, count) in Difference::ALL.into_iter().zip(counts.differing) {
         if count > 0 {
             let (code, text) = (difference.code(), difference.code().meaning());

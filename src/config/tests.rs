@@ -68,6 +68,7 @@ const NOT_CHANGING: &[&str] = &[
     "mask",
     "weights_dir",
     "per_layer",
+    "csv_safe",
     "spatial",
     "spatial_worst",
     "group_by",

@@ -7,6 +7,8 @@ use crate::code::Code;
 use crate::error::Failure;
 use crate::pair::Difference;
 
+use super::reads::Changed;
+
 /// How many rows were scored, and how many failed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
@@ -21,6 +23,8 @@ pub struct Counts {
     pub differing: [usize; 4],
     /// Rows that overflowed in a lower precision and were scored again in fp32.
     pub rescored: usize,
+    /// Files that two reads found with different contents; counted at the end of a run.
+    pub changed: Changed,
 }
 
 /// Rows that failed for one reason.
@@ -51,7 +55,9 @@ impl Counts {
     pub fn warnings(&self) -> BTreeMap<&'static str, usize> {
         let differing =
             Difference::ALL.map(|one| one.code().as_str()).into_iter().zip(self.differing);
-        let counts = differing.chain([(Code::Fp16Overflow.as_str(), self.rescored)]);
+        let others = [(Code::Fp16Overflow, self.rescored), (Code::Changed, self.changed.pairs)];
+        let others = others.map(|(code, count)| (code.as_str(), count));
+        let counts = differing.chain(others);
         counts.filter(|&(_, count)| count > 0).collect()
     }
 

@@ -22,7 +22,7 @@ use super::disk::Disk;
 use super::journal::Record;
 use super::plan::Kept;
 use super::records::Records;
-use super::{RunDir, names};
+use super::{RunDir, TextCells, names};
 use crate::batch::Row;
 use crate::column::{Better, Column};
 use crate::decimal::nine_digits;
@@ -152,7 +152,12 @@ impl Maps {
     ///
     /// # Errors
     /// When a map is missing or damaged, or pictures or the list cannot be written.
-    pub fn finish(&self, manifest: &Manifest, records: &Records) -> anyhow::Result<()> {
+    pub fn finish(
+        &self,
+        manifest: &Manifest,
+        records: &Records,
+        text: TextCells,
+    ) -> anyhow::Result<()> {
         let mut index = csv::Writer::from_writer(Vec::new());
         index.write_record(["id", "metric", "mean", "largest", "scale", NPY, PNG])?;
         let mut listed = HashSet::new();
@@ -179,7 +184,8 @@ impl Maps {
                 let numbers = [mean, f64::from(largest), f64::from(scale)].map(nine_digits);
                 let files = [NPY, PNG].map(|kind| self.name(column, record.row, id, kind));
                 listed.extend(files.iter().map(|name| self.folder.join(name)));
-                let cells = [id.clone(), name.clone()].into_iter().chain(numbers).chain(files);
+                let cells =
+                    [text.write(id.clone()), name.clone()].into_iter().chain(numbers).chain(files);
                 index.write_record(cells)?;
             }
         }

@@ -6,8 +6,10 @@ use std::io::Write;
 use anyhow::Context as _;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::cells::{ALL, TextCells, group_cell};
 use super::counts::Counts;
 use super::journal::Record;
+use super::reads::Reads;
 use super::records::Records;
 use crate::batch::Row;
 use crate::code::Code;
@@ -17,9 +19,6 @@ use crate::error::Refusal;
 use crate::manifest::{Entry, Manifest};
 use crate::stats::{self, Observation, Summary, summarize};
 use crate::suggest::nearest;
-
-/// Stands in the group cells of the row of all pairs.
-pub const ALL: &str = "*";
 
 /// Columns of summary.csv after those of the groups.
 const STATISTICS: [&str; 14] = [
@@ -52,6 +51,8 @@ pub struct Tables<'a> {
     pub per_layer: bool,
     /// Columns that summary.csv is grouped by.
     pub group_by: &'a [GroupColumn],
+    /// How cells of text are written.
+    pub text: TextCells,
 }
 
 /// A column that pairs can be grouped by.
@@ -114,6 +115,11 @@ impl GroupColumn {
         }
     }
 
+    /// The cell in a table, which is never [`ALL`].
+    pub(super) fn written(&self, entry: &Entry) -> String {
+        group_cell(self.cell(entry))
+    }
+
     /// The cell of a row.
     #[must_use]
     pub fn cell<'e>(&self, entry: &'e Entry) -> &'e str {
@@ -157,6 +163,7 @@ impl Tables<'_> {
     /// When the manifest or the journal cannot be read, or `out` cannot be written.
     pub fn write_pairs(&self, out: &mut dyn Write) -> anyhow::Result<Counts> {
         let mut counts = Counts::default();
+        let mut reads = Reads::of_rows(self.manifest.len());
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record(self.pairs_header())?;
         let mut rows = self.manifest.rows()?;
@@ -166,18 +173,20 @@ impl Tables<'_> {
             let record = records.read(row)?;
             if let Some(record) = &record {
                 counts.add(record, || Ok(entry.id.clone()))?;
+                reads.add(&entry, &record.stamps);
             }
-            let cells = pair_cells(entry, record.as_ref(), self.columns, self.per_layer);
-            csv.write_record(cells)?;
+            csv.write_record(self.pair_cells(entry, record.as_ref()))?;
         }
         csv.flush()?;
+        counts.changed = reads.changed(self.manifest, self.records)?;
         Ok(counts)
     }
 
     fn pairs_header(&self) -> Vec<String> {
         let mut header: Vec<String> =
             ["id", "item", "method", "ref", "dist"].map(String::from).into();
-        header.extend(self.manifest.carried().iter().cloned());
+        let carried = self.manifest.carried().iter().cloned();
+        header.extend(carried.map(|name| self.text.write(name)));
         header.extend(["width", "height"].map(String::from));
         for column in self.columns {
             header.push(column.name.clone());
@@ -234,7 +243,7 @@ impl Tables<'_> {
         for row in 0..self.manifest.len() as Row {
             let entry = rows.read(row)?;
             let cells: Vec<String> =
-                self.group_by.iter().map(|column| column.cell(&entry).to_owned()).collect();
+                self.group_by.iter().map(|column| column.written(&entry)).collect();
             let next = u32::try_from(numbers.len()).context("too many groups")?;
             let group = *numbers.entry(cells).or_insert_with_key(|cells| {
                 collected.groups.push(cells.clone());
@@ -249,6 +258,85 @@ impl Tables<'_> {
         }
         Ok(collected)
     }
+
+    fn pair_cells(&self, entry: Entry, record: Option<&Record>) -> Vec<String> {
+        let text = [entry.id, entry.item, entry.method, entry.reference, entry.distorted];
+        let text = text.into_iter().chain(entry.carried);
+        let mut cells: Vec<String> = text.map(|cell| self.text.write(cell)).collect();
+        match record.and_then(|record| record.size) {
+            Some((width, height)) => cells.extend([width.to_string(), height.to_string()]),
+            None => cells.extend([String::new(), String::new()]),
+        }
+        for (index, column) in self.columns.iter().enumerate() {
+            let value = record.and_then(|record| record.value(index));
+            let cell = |number: Option<f64>| number.map(nine_digits).unwrap_or_default();
+            cells.push(cell(value.map(|value| value.total)));
+            if self.per_layer {
+                let parts = value.map(|value| value.parts.as_slice()).unwrap_or_default();
+                cells.extend((0..column.parts).map(|part| cell(parts.get(part).copied())));
+            }
+        }
+        match record.map(|record| &record.failure) {
+            Some(None) if record.is_some_and(|record| record.rescored) => {
+                cells.extend(
+                    ["ok", Code::Fp16Overflow.as_str(), "overflowed in fp16, scored in fp32"]
+                        .map(String::from),
+                );
+            }
+            Some(None) => cells.extend(["ok".to_owned(), String::new(), String::new()]),
+            Some(Some(failure)) => {
+                let (code, message) = (failure.code.to_string(), failure.message.clone());
+                cells.extend(["failed".to_owned(), code, self.text.write(message)]);
+            }
+            None => {
+                let reason = "the run ended before this pair was scored";
+                cells.extend(["failed", Code::NotRun.as_str(), reason].map(String::from));
+            }
+        }
+        cells
+    }
+
+    /// Writes summary.csv.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
+    pub fn write_summary(&self, rows: &[SummaryRow], out: &mut dyn Write) -> anyhow::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(self.group_header().chain(STATISTICS.map(String::from)))?;
+        for row in rows {
+            let number = |of: fn(&Summary) -> Option<f64>| {
+                row.summary.as_ref().and_then(of).map(nine_digits).unwrap_or_default()
+            };
+            let mut cells = self.text_cells(&row.group);
+            cells.push(row.metric.clone());
+            cells.extend(
+                [row.expected, row.scored, row.expected - row.scored].map(|n| n.to_string()),
+            );
+            cells.push(if row.is_complete() { "yes" } else { "no" }.to_owned());
+            cells.extend([
+                number(|s| Some(s.mean)),
+                number(|s| s.std),
+                number(|s| s.ci95.map(|(low, _)| low)),
+                number(|s| s.ci95.map(|(_, high)| high)),
+                number(|s| Some(s.median)),
+                number(|s| Some(s.p05)),
+                number(|s| Some(s.p95)),
+                number(|s| Some(s.min)),
+                number(|s| Some(s.max)),
+            ]);
+            csv.write_record(cells)?;
+        }
+        Ok(csv.flush()?)
+    }
+
+    /// Headers of the group columns.
+    pub(super) fn group_header(&self) -> impl Iterator<Item = String> {
+        self.group_by.iter().map(|column| self.text.write(column.name().to_owned()))
+    }
+
+    pub(super) fn text_cells(&self, cells: &[String]) -> Vec<String> {
+        cells.iter().map(|cell| self.text.write(cell.clone())).collect()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -256,80 +344,4 @@ struct Collected {
     groups: Vec<Vec<String>>,
     expected: Vec<usize>,
     observations: Vec<Observation>,
-}
-
-fn pair_cells(
-    entry: Entry,
-    record: Option<&Record>,
-    columns: &[Column],
-    per_layer: bool,
-) -> Vec<String> {
-    let mut cells = vec![entry.id, entry.item, entry.method, entry.reference, entry.distorted];
-    cells.extend(entry.carried);
-    match record.and_then(|record| record.size) {
-        Some((width, height)) => cells.extend([width.to_string(), height.to_string()]),
-        None => cells.extend([String::new(), String::new()]),
-    }
-    for (index, column) in columns.iter().enumerate() {
-        let value = record.and_then(|record| record.value(index));
-        let cell = |number: Option<f64>| number.map(nine_digits).unwrap_or_default();
-        cells.push(cell(value.map(|value| value.total)));
-        if per_layer {
-            let parts = value.map(|value| value.parts.as_slice()).unwrap_or_default();
-            cells.extend((0..column.parts).map(|part| cell(parts.get(part).copied())));
-        }
-    }
-    match record.map(|record| &record.failure) {
-        Some(None) if record.is_some_and(|record| record.rescored) => {
-            cells.extend(
-                ["ok", Code::Fp16Overflow.as_str(), "overflowed in fp16, scored in fp32"]
-                    .map(String::from),
-            );
-        }
-        Some(None) => cells.extend(["ok".to_owned(), String::new(), String::new()]),
-        Some(Some(failure)) => {
-            let (code, message) = (failure.code.to_string(), failure.message.clone());
-            cells.extend(["failed".to_owned(), code, message]);
-        }
-        None => {
-            let reason = "the run ended before this pair was scored";
-            cells.extend(["failed", Code::NotRun.as_str(), reason].map(String::from));
-        }
-    }
-    cells
-}
-
-/// Writes summary.csv.
-///
-/// # Errors
-/// When `out` cannot be written.
-pub fn write_summary(
-    group_by: &[GroupColumn],
-    rows: &[SummaryRow],
-    out: &mut dyn Write,
-) -> anyhow::Result<()> {
-    let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(group_by.iter().map(GroupColumn::name).chain(STATISTICS))?;
-    for row in rows {
-        let number = |of: fn(&Summary) -> Option<f64>| {
-            row.summary.as_ref().and_then(of).map(nine_digits).unwrap_or_default()
-        };
-        let mut cells = row.group.clone();
-        cells.push(row.metric.clone());
-        cells.extend([row.expected, row.scored, row.expected - row.scored].map(|n| n.to_string()));
-        cells.push(if row.is_complete() { "yes" } else { "no" }.to_owned());
-        cells.extend([
-            number(|s| Some(s.mean)),
-            number(|s| s.std),
-            number(|s| s.ci95.map(|(low, _)| low)),
-            number(|s| s.ci95.map(|(_, high)| high)),
-            number(|s| Some(s.median)),
-            number(|s| Some(s.p05)),
-            number(|s| Some(s.p95)),
-            number(|s| Some(s.min)),
-            number(|s| Some(s.max)),
-        ]);
-        csv.write_record(cells)?;
-    }
-    Ok(csv.flush()?)
 }

@@ -7,7 +7,8 @@ use std::io::Write;
 use anyhow::Context as _;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::tables::{ALL, GroupColumn, Tables};
+use super::cells::ALL;
+use super::tables::Tables;
 use crate::batch::Row;
 use crate::column::Better;
 use crate::decimal::nine_digits;
@@ -67,7 +68,7 @@ impl Tables<'_> {
                 let total = |side: usize| sides[side].as_ref()?.total(column);
                 Some(score(self.columns[column].better, total(0)?, total(1)?, judgement))
             };
-            let cells = self.group_by.iter().map(|column| column.cell(&entry).to_owned());
+            let cells = self.group_by.iter().map(|column| column.written(&entry));
             groups.add(cells.collect(), item, &value);
         }
         let agreements = groups.groups.into_iter().flat_map(|group| {
@@ -82,6 +83,31 @@ impl Tables<'_> {
             })
         });
         Ok(agreements.collect())
+    }
+
+    /// Writes twoafc.csv.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
+    pub fn write_agreements(&self, rows: &[Agreement], out: &mut dyn Write) -> anyhow::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        let columns =
+            ["metric", "expected", "scored", "complete", "score", "ci95_low", "ci95_high"];
+        csv.write_record(self.group_header().chain(columns.map(String::from)))?;
+        for Agreement { group, metric, expected, scored, summary } in rows {
+            let complete = if expected == scored { "yes" } else { "no" };
+            let number = |value: Option<f64>| value.map(nine_digits).unwrap_or_default();
+            let interval = summary.as_ref().and_then(|summary| summary.ci95);
+            let mut cells = self.text_cells(group);
+            cells.push(metric.clone());
+            cells.extend([expected, scored].map(ToString::to_string));
+            cells.push(complete.to_owned());
+            cells.push(number(summary.as_ref().map(|summary| summary.mean)));
+            cells.push(number(interval.map(|(low, _)| low)));
+            cells.push(number(interval.map(|(_, high)| high)));
+            csv.write_record(cells)?;
+        }
+        Ok(csv.flush()?)
     }
 }
 
@@ -133,34 +159,6 @@ impl Groups {
             }
         }
     }
-}
-
-/// Writes twoafc.csv.
-///
-/// # Errors
-/// When `out` cannot be written.
-pub fn write_agreements(
-    group_by: &[GroupColumn],
-    rows: &[Agreement],
-    out: &mut dyn Write,
-) -> anyhow::Result<()> {
-    let mut csv = csv::Writer::from_writer(out);
-    let columns = ["metric", "expected", "scored", "complete", "score", "ci95_low", "ci95_high"];
-    csv.write_record(group_by.iter().map(GroupColumn::name).chain(columns))?;
-    for Agreement { group, metric, expected, scored, summary } in rows {
-        let complete = if expected == scored { "yes" } else { "no" };
-        let number = |value: Option<f64>| value.map(nine_digits).unwrap_or_default();
-        let interval = summary.as_ref().and_then(|summary| summary.ci95);
-        let mut cells = group.clone();
-        cells.push(metric.clone());
-        cells.extend([expected, scored].map(ToString::to_string));
-        cells.push(complete.to_owned());
-        cells.push(number(summary.as_ref().map(|summary| summary.mean)));
-        cells.push(number(interval.map(|(low, _)| low)));
-        cells.push(number(interval.map(|(_, high)| high)));
-        csv.write_record(cells)?;
-    }
-    Ok(csv.flush()?)
 }
 
 #[cfg(test)]

@@ -24,4 +24,5 @@ mod resume;
 mod run_0_1;
 mod slurm;
 mod strict;
+mod tables;
 mod weights;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{csv, lpips, stderr};
 
 /// A folder with small images and a manifest of pairs with these ids, and references of their own.
-fn set(ids: &[&str]) -> tempfile::TempDir {
+pub(crate) fn set(ids: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut manifest = "id,ref,dist\n".to_owned();
     for (number, id) in ids.iter().enumerate() {
@@ -21,7 +21,7 @@ fn set(ids: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-fn run(folder: &Path, args: &[&str], code: i32) -> String {
+pub(crate) fn run(folder: &Path, args: &[&str], code: i32) -> String {
     let output = lpips(folder, args);
     assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
     stderr(&output)
