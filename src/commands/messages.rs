@@ -4,7 +4,7 @@
 use crate::code::Code;
 use crate::column::Column;
 use crate::pair::Difference;
-use crate::progress::{humanized, tell};
+use crate::progress::{humanized, shown, tell};
 use crate::run::Changed;
 use crate::run::counts::Counts;
 use crate::run::records::Records;
@@ -99,10 +99,10 @@ pub(super) fn report_skipped(records: &Records) {
 pub(super) fn report_differences(counts: &Counts) {
     let Changed { files, pairs, first } = &counts.changed;
     if *files > 0 {
-        let code = Code::Changed;
+        let (code, first) = (Code::Changed, shown(first));
         tell(&format!(
-            "warning: {code} in {pairs} pairs: {files} files changed while the run read them, first \
-             {first}"
+            "warning: {code} in {pairs} pairs: {files} files changed while the run read them, \
+             first {first}"
         ));
     }
     for (difference, count) in Difference::ALL.into_iter().zip(counts.differing) {

@@ -9,8 +9,8 @@ pub enum TextCells {
     /// As the manifest has them.
     #[default]
     Unchanged,
-    /// With a `'` before what a spreadsheet would take for a formula: `=`, `+`, `-`, `@`, a tab or a
-    /// carriage return at the start.
+    /// With a `'` before what a spreadsheet would take for a formula: `=`, `+`, `-`, `@`, a tab or
+    /// a carriage return at the start.
     Safe,
 }
 
