@@ -67,6 +67,7 @@ const NOT_CHANGING: &[&str] = &[
     "output",
     "mask",
     "weights_dir",
+    "memory",
     "per_layer",
     "csv_safe",
     "spatial",
