@@ -44,8 +44,14 @@ inline void store(void* data, Element element, size_t index, float value) {
 
 // out[row][column] = sum over k of a[row][k] * b[k][column], in float32.
 class Product {
+#ifdef __AVX512F__
+    static constexpr size_t LANES = 16;
+#else
+    static constexpr size_t LANES = 8;  // compilers keep longer vectors in memory, not in registers
+#endif
+
   public:
-    static constexpr size_t ROWS = 6, COLUMNS = 32;
+    static constexpr size_t ROWS = 6, COLUMNS = 2 * LANES;
 
     // `called_with` is what the order of summation depends on.
     Product(size_t depth, size_t columns, uint64_t called_with)
@@ -67,7 +73,7 @@ class Product {
     size_t stride() const { return stride_; }
 
   private:
-    typedef float Vec __attribute__((vector_size(64)));
+    typedef float Vec __attribute__((vector_size(4 * LANES)));
     static constexpr size_t CHUNK = 256;  // partial sums keep long sums accurate
 
     void sum(const float* a, size_t column, size_t begin, size_t end, Vec (&total)[ROWS][2]) const {
@@ -77,7 +83,7 @@ class Product {
             for (size_t k = from; k < to; k++) {
                 Vec left, right;
                 memcpy(&left, &b_[k * stride_ + column], sizeof left);
-                memcpy(&right, &b_[k * stride_ + column + 16], sizeof right);
+                memcpy(&right, &b_[k * stride_ + column + LANES], sizeof right);
                 for (size_t row = 0; row < ROWS; row++) {
                     float factor = a[row * depth_ + k];
                     part[row][0] += factor * left;
