@@ -11,6 +11,7 @@ pub mod fake;
 mod score;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -230,6 +231,8 @@ pub struct Scored {
 pub enum Wait {
     /// Until a batch is done.
     Block,
+    /// Until a batch is done, or for so long.
+    AtMost(Duration),
     /// Not at all.
     Poll,
 }

@@ -48,6 +48,17 @@ pub struct Available {
     pub limit: String,
 }
 
+impl Available {
+    /// Decoded images may take at most 1/8 of it.
+    const DECODED_PARTS: u64 = 8;
+
+    /// Bytes that decoded images may take while they wait to be scored.
+    #[must_use]
+    pub fn decoded_bytes(&self) -> u64 {
+        self.bytes / Available::DECODED_PARTS
+    }
+}
+
 /// The least of: what `setting` says, what the machine has free, the limits of this process's
 /// control groups (of batch systems and containers), that of its Slurm job, and that on its address
 /// space. `environment` gives the values of environment variables.

@@ -1,28 +1,26 @@
 //! The flow of a run: rows -> decoded images -> batches -> scores -> journal.
 //!
-//! The feed hands out images in the order of their first use. Decoding threads take them from
-//! there, and each image takes a place in a queue before it is decoded. This thread receives them
-//! in the same order, forms pairs, fills the evaluator's batches and writes what comes back. One
-//! mutex and one bounded channel join them. An early return drops the channel's receiver, the
-//! senders fail, the scope joins: there is no other way to stop.
+//! This thread gives the images of the feed, in the order of their first use, to decoding threads.
+//! It takes them back in the same order, forms pairs, fills the evaluator's batches and writes what
+//! comes back.
 //!
-//! Memory: at most 4 decoded images per decoding thread wait here, beside the images of the current
-//! group that later pairs need (a reference, or those of an item) and the evaluator's staging
-//! buffers.
+//! Stopping: after a signal, what is scored is written, and everything else is dropped: the batches
+//! in flight and the images that are being decoded. Nothing waits for the threads that still work.
+//!
+//! Memory: decoded images take at most [`Flow::decoded_bytes_max`], or one image more. They are
+//! those that wait here, at most 4 per decoding thread, and those of the current group that later
+//! pairs need (a reference, or those of an item). The staging buffers are the evaluator's.
 
 mod assemble;
 mod decode;
 mod feed;
+mod gate;
 mod reduce;
 
-use std::sync::Mutex;
-use std::sync::mpsc::sync_channel;
-use std::thread;
-
-use anyhow::Context as _;
+use std::time::Duration;
 
 use self::assemble::Assembler;
-use self::decode::decode_all;
+use self::decode::Decoders;
 use self::feed::Feed;
 use self::reduce::Reducer;
 use crate::batch::{Grouping, Row};
@@ -41,11 +39,10 @@ use crate::run::maps::Maps;
 use crate::signals::Stop;
 
 /// Images for each decoding thread that are decoded, or being decoded, and not taken yet.
-const QUEUED_PER_THREAD: usize = 3;
+pub const DECODED_PER_THREAD: usize = 4;
 
-/// Decoded images for each decoding thread that may be in memory at once: those of its queue, and
-/// the one that it has just decoded.
-pub const DECODED_PER_THREAD: usize = QUEUED_PER_THREAD + 1;
+/// How long a signal may go unnoticed while this thread waits for others.
+const SIGNAL_CHECKED_EVERY: Duration = Duration::from_millis(20);
 
 /// What the flow needs beside its workers.
 #[derive(Debug)]
@@ -58,6 +55,8 @@ pub struct Flow<'a> {
     pub rules: &'a image::Rules,
     /// Number of decoding threads.
     pub threads: usize,
+    /// Memory that decoded images may take, in bytes.
+    pub decoded_bytes_max: u64,
     /// What a failed pair does.
     pub on_error: OnError,
     /// The metric columns.
@@ -81,7 +80,7 @@ pub enum OnError {
 }
 
 /// Scores rows and writes each outcome to the journal, and the spatial map of each model to `maps`
-/// if there is one. After a signal no batch is started; those in flight end and are written.
+/// if there is one. After a signal it writes what is scored already, and returns.
 ///
 /// # Errors
 /// When the manifest, the evaluator or the journal fails. Rows written until then stay.
@@ -103,52 +102,32 @@ pub fn run(
         }
     };
     let admission = evaluator.admission();
-    let feed = Mutex::new(Feed::new(flow.manifest, flow.rules, rows, flow.grouping)?);
-    let Flow { manifest, columns, masks, .. } = *flow;
+    let Flow { manifest, rules, columns, masks, decoded_bytes_max, .. } = *flow;
+    let feed = Feed::new(manifest, rules, rows, flow.grouping, decoded_bytes_max)?;
+    let mut decoders = Decoders::start(flow, feed, &admission)?;
     let reducer = Reducer { manifest, columns, masks, maps };
     let mut sink = Sink { flow, reducer, journal, progress, counts: Counts::default() };
-    thread::scope(|scope| {
-        let (places, queue) = sync_channel(QUEUED_PER_THREAD * flow.threads);
-        for index in 0..flow.threads {
-            let (feed, admission, places) = (&feed, &admission, places.clone());
-            let decoder = thread::Builder::new().name(format!("decoder-{index}"));
-            decoder
-                .spawn_scoped(scope, move || decode_all(feed, admission, &places))
-                .context("cannot start the decoding threads")?;
-        }
-        drop(places); // The loop ends when the last decoder does.
-
-        let mut assembler = Assembler::new(evaluator, flow);
-        // Why the inputs end early. What came before is scored and written even then.
-        let mut failed = Ok(());
-        for pending in queue {
-            if flow.stop.signal().is_some() {
-                break;
+    let mut assembler = Assembler::new(evaluator, flow);
+    // Why the images end early. What came before is scored and written even then.
+    let failed = loop {
+        match decoders.next() {
+            Ok(Some(decoded)) => {
+                let pushed = assembler.push(decoded);
+                // What is finished is written first, even if the run ends here.
+                sink.write(assembler.take_outcomes())?;
+                pushed?;
             }
-            let image = pending.and_then(|one| one.recv().context("a decoding thread has died")?);
-            let image = match image {
-                Ok(image) => image,
-                Err(error) => {
-                    failed = Err(error);
-                    break;
-                }
-            };
-            let pushed = assembler.push(image);
-            // What is finished is written first, even if the run ends here.
-            sink.write(assembler.take_outcomes())?;
-            pushed?;
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
         }
-        if flow.stop.signal().is_some() {
-            assembler.abandon();
+    };
+    loop {
+        let finished = assembler.finish_some();
+        sink.write(assembler.take_outcomes())?;
+        if finished? {
+            return failed.map(|()| sink.counts);
         }
-        loop {
-            let finished = assembler.finish_some();
-            sink.write(assembler.take_outcomes())?;
-            if finished? {
-                return failed.map(|()| sink.counts);
-            }
-        }
-    })
+    }
 }
 
 /// What has become of some rows.

@@ -16,11 +16,12 @@ use crate::eval::{
     score_pairs,
 };
 use crate::image::{self, Image, Pixels, Range, Rules, Size};
-use crate::memory::Setting;
+use crate::memory::{self, Setting};
 use crate::metric::{self, Reduction};
 use crate::net::Net;
 use crate::net::weights::{Lin, SearchPath, Trunk, Version};
 use crate::pair;
+use crate::scheduler;
 
 /// What to compute, and on which device. The defaults are those of `lpips eval`.
 #[derive(Clone, Debug)]
@@ -281,7 +282,7 @@ fn compute(options: &Options) -> Compute {
         libraries: options.cuda_libraries.clone(),
         threads: options.threads.map_or_else(processors, NonZeroUsize::get),
         batch: None,
-        memory: Setting::Auto,
+        memory: memory::available(Setting::Auto, &scheduler::environment),
     }
 }
 

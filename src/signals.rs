@@ -1,7 +1,8 @@
 //! Signals that stop a run: TERM, INT, USR1 and USR2.
 //!
-//! The first signal is a request, which the pipeline checks between images. The second one ends the
-//! process at once: batches in flight are lost, as with `kill -9`, and finished rows are safe.
+//! The first signal is a request, which the pipeline checks many times a second: it writes what is
+//! scored, and drops what is in flight. The second one ends the process at once, as `kill -9` does.
+//! Finished rows are safe either way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

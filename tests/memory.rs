@@ -145,6 +145,7 @@ fn run(folder: &Path) -> usize {
         rows: &rows,
         rules: &Rules::default(),
         threads: 2,
+        decoded_bytes_max: u64::MAX,
         on_error: OnError::Row,
         columns: &frozen.plan.columns,
         grouping: Grouping::Reference,

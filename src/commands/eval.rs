@@ -83,6 +83,7 @@ fn score(
         rows: &remaining.rows,
         rules: &config.job.rules,
         threads: config.job.compute.threads,
+        decoded_bytes_max: config.job.compute.memory.decoded_bytes(),
         on_error: config.on_error,
         columns: &config.job.columns,
         grouping: config.job.source.grouping(),

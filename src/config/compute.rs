@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use crate::cli::{BatchSize, DeviceArgs};
 use crate::error::Refusal;
 use crate::eval::{ConvChoice, Device, Gpus, Precision, cpu, cuda};
-use crate::{memory, scheduler};
+use crate::memory::{self, Available};
+use crate::scheduler;
 
 /// The device of a job and its settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,8 +24,8 @@ pub struct Compute {
     pub threads: usize,
     /// Pairs per batch; the evaluator decides if absent.
     pub batch: Option<NonZeroUsize>,
-    /// The limit of memory.
-    pub memory: memory::Setting,
+    /// The memory that there was when the program started.
+    pub memory: Available,
 }
 
 impl Compute {
@@ -45,7 +46,7 @@ impl Compute {
                 BatchSize::Auto => None,
                 BatchSize::Pairs(pairs) => Some(pairs),
             },
-            memory: *memory,
+            memory: memory::available(*memory, &scheduler::environment),
         };
         match compute.cuda_option() {
             Some(option) if compute.device == Device::Cpu => {
@@ -69,12 +70,16 @@ impl Compute {
         }
     }
 
-    /// The settings of the CPU evaluator, with the memory that is available now.
+    /// The settings of the CPU evaluator.
     #[must_use]
     pub fn cpu(&self) -> cpu::Config {
         let pairs_max = self.batch.map(NonZeroUsize::get);
-        let memory = Some(memory::available(self.memory, &scheduler::environment));
-        cpu::Config { threads: self.threads, pairs_max, isa: None, memory }
+        cpu::Config {
+            threads: self.threads,
+            pairs_max,
+            isa: None,
+            memory: Some(self.memory.clone()),
+        }
     }
 
     /// The settings of the CUDA evaluator on `gpus`; it calls `notify` for each that it loses.

@@ -25,7 +25,8 @@ mod winograd;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
@@ -64,6 +65,8 @@ pub struct CpuEvaluator {
     jobs: Option<Sender<Job>>,
     done: Receiver<Done>,
     worker: Option<JoinHandle<()>>,
+    /// Whether this was dropped, so that the batches that wait are of no use.
+    is_dropped: Arc<AtomicBool>,
     acquired: usize,
     in_flight: usize,
     passes: u64,
@@ -106,6 +109,8 @@ impl CpuEvaluator {
             anyhow::bail!("too little memory even for pairs of {}: {reason}", SMALL.size);
         }
         let of_engines = Arc::clone(&budget);
+        let is_dropped = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&is_dropped);
         // The thread that takes the batches computes as well: one thread less to wake, and to be
         // put on a core that another has just been put on.
         let work = move || {
@@ -126,6 +131,9 @@ impl CpuEvaluator {
             }
             let team = pool.install(Team::new);
             for job in queue {
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
                 let scored = pool.install(|| team.lead(|| score(&mut engines, job, &team)));
                 if sender.send(scored).is_err() {
                     return;
@@ -140,6 +148,7 @@ impl CpuEvaluator {
             jobs: Some(jobs),
             done,
             worker: Some(worker),
+            is_dropped,
             acquired: 0,
             in_flight: 0,
             passes: 0,
@@ -160,8 +169,11 @@ impl CpuEvaluator {
 
 impl Drop for CpuEvaluator {
     fn drop(&mut self) {
+        self.is_dropped.store(true, Ordering::Relaxed);
         self.jobs = None;
-        if let Some(worker) = self.worker.take() {
+        // A batch of large images can take minutes. A run that was stopped does not wait for it.
+        let worker = self.worker.take().filter(|_| self.in_flight == 0);
+        if let Some(worker) = worker {
             // A panic of the worker was reported where its result was missed.
             drop(worker.join());
         }
@@ -216,8 +228,12 @@ impl Evaluator for CpuEvaluator {
         }
         let received = match wait {
             Wait::Block => self.done.recv().ok(),
+            Wait::AtMost(duration) => match self.done.recv_timeout(duration) {
+                Err(RecvTimeoutError::Timeout) => return Ok(None),
+                received => received.ok(),
+            },
             Wait::Poll => match self.done.try_recv() {
-                Err(std::sync::mpsc::TryRecvError::Empty) => return Ok(None),
+                Err(TryRecvError::Empty) => return Ok(None),
                 received => received.ok(),
             },
         };

@@ -33,7 +33,7 @@ mod walk;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use self::driver::{Context, Fault, Gpu, Pinned};
@@ -352,6 +352,11 @@ impl Evaluator for CudaEvaluator {
         while self.in_flight > 0 {
             let message = match wait {
                 Wait::Block => self.messages.recv().ok(),
+                Wait::AtMost(duration) => match self.messages.recv_timeout(duration) {
+                    Ok(message) => Some(message),
+                    Err(RecvTimeoutError::Timeout) => return Ok(None),
+                    Err(RecvTimeoutError::Disconnected) => None,
+                },
                 Wait::Poll => match self.messages.try_recv() {
                     Ok(message) => Some(message),
                     Err(TryRecvError::Empty) => return Ok(None),

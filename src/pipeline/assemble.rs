@@ -11,7 +11,8 @@ use anyhow::Context as _;
 
 use super::decode::Decoded;
 use super::feed::{Edge, Task};
-use super::{Flow, Outcomes, PairFacts};
+use super::gate::Permit;
+use super::{Flow, Outcomes, PairFacts, SIGNAL_CHECKED_EVERY};
 use crate::batch::{Batch, BatchShape, Grouping, Pair, Row};
 use crate::code::Code;
 use crate::column::Column;
@@ -36,6 +37,7 @@ fn open_max(grouping: Grouping) -> usize {
 struct Held {
     image: Rc<Result<Image, Failure>>,
     uses_left: usize,
+    _permit: Option<Permit>,
 }
 
 /// A batch that is being filled.
@@ -79,10 +81,12 @@ impl<'a> Assembler<'a> {
     }
 
     /// Takes an image and forms the pairs that it completes; may submit batches and collect scores.
-    pub(super) fn push(&mut self, Decoded { task, image }: Decoded) -> anyhow::Result<()> {
-        self.held.insert(task.image, Held { image: Rc::new(image), uses_left: task.uses });
+    pub(super) fn push(&mut self, decoded: Decoded) -> anyhow::Result<()> {
+        let Decoded { task, image, permit } = decoded;
+        let held = Held { image: Rc::new(image), uses_left: task.uses, _permit: permit };
+        self.held.insert(task.image, held);
         for &edge in &task.edges {
-            if self.stop.signal().is_some() {
+            if self.is_stopped() {
                 return Ok(());
             }
             let [reference, distorted] =
@@ -104,17 +108,18 @@ impl<'a> Assembler<'a> {
         std::mem::take(&mut self.outcomes)
     }
 
-    /// Drops what is not in flight.
-    pub(super) fn abandon(&mut self) {
-        self.held.clear();
-        self.open.clear();
+    /// Submits what is open and waits for a batch; true when there is none left. After a signal it
+    /// collects what is scored already, and returns true.
+    pub(super) fn finish_some(&mut self) -> anyhow::Result<bool> {
+        if !self.is_stopped() {
+            self.submit_open()?;
+        }
+        self.wait()?;
+        Ok(self.in_flight == 0 || self.is_stopped())
     }
 
-    /// Submits what is open and waits for a batch; true when there is none left.
-    pub(super) fn finish_some(&mut self) -> anyhow::Result<bool> {
-        self.submit_open()?;
-        self.collect(Wait::Block)?;
-        Ok(self.in_flight == 0)
+    fn is_stopped(&self) -> bool {
+        self.stop.signal().is_some()
     }
 
     /// An image of the current group, which is held no longer after its last use.
@@ -143,7 +148,7 @@ impl<'a> Assembler<'a> {
             return Ok(());
         }
         let shape = pair::shape(reference.size, reference.depth(), distorted.depth());
-        let mut open = self.open(shape, task, edge)?;
+        let Some(mut open) = self.open(shape, task, edge)? else { return Ok(()) };
         let pair = Pair {
             reference: open.index_of(edge.reference, reference),
             distorted: open.index_of(edge.distorted, distorted),
@@ -159,12 +164,12 @@ impl<'a> Assembler<'a> {
     }
 
     /// Takes out the open batch of `shape`, or a new one, with room for `edge`. The caller puts it
-    /// back.
-    fn open(&mut self, shape: BatchShape, task: &Task, edge: Edge) -> anyhow::Result<Open> {
+    /// back. `None` after a signal.
+    fn open(&mut self, shape: BatchShape, task: &Task, edge: Edge) -> anyhow::Result<Option<Open>> {
         if let Some(index) = self.open.iter().position(|open| open.batch.shape() == shape) {
             let mut open = self.open.remove(index);
             if open.begin_or_continue(task) && open.has_room(edge) {
-                return Ok(open);
+                return Ok(Some(open));
             }
             self.submit(open.batch)?;
         }
@@ -172,21 +177,23 @@ impl<'a> Assembler<'a> {
             self.submit_oldest()?;
         }
         let batch = self.acquire(shape, task)?;
-        Ok(Open { batch, group_number: task.group_number, indices: HashMap::new() })
+        let (group_number, indices) = (task.group_number, HashMap::new());
+        Ok(batch.map(|batch| Open { batch, group_number, indices }))
     }
 
-    /// An empty batch, as soon as there is one.
-    fn acquire(&mut self, shape: BatchShape, task: &Task) -> anyhow::Result<Batch> {
-        loop {
+    /// An empty batch, as soon as there is one; `None` after a signal.
+    fn acquire(&mut self, shape: BatchShape, task: &Task) -> anyhow::Result<Option<Batch>> {
+        while !self.is_stopped() {
             if let Some(batch) = self.evaluator.acquire(shape, task.group)? {
-                return Ok(batch);
+                return Ok(Some(batch));
             }
             if self.in_flight > 0 {
-                self.collect(Wait::Block)?;
+                self.wait()?;
             } else {
                 self.submit_oldest()?;
             }
         }
+        Ok(None)
     }
 
     fn submit_open(&mut self) -> anyhow::Result<()> {
@@ -208,9 +215,17 @@ impl<'a> Assembler<'a> {
         self.collect(Wait::Poll)
     }
 
-    /// Collects one batch if `wait` is [`Wait::Block`], and all others that are done.
-    fn collect(&mut self, wait: Wait) -> anyhow::Result<()> {
-        let mut wait = wait;
+    /// Waits until a batch is done or there is a signal, and collects all that are done.
+    fn wait(&mut self) -> anyhow::Result<()> {
+        let before = self.in_flight;
+        while self.in_flight == before && before > 0 && !self.is_stopped() {
+            self.collect(Wait::AtMost(SIGNAL_CHECKED_EVERY))?;
+        }
+        self.collect(Wait::Poll)
+    }
+
+    /// Collects all batches that are done, and waits for the first one as long as `wait` says.
+    fn collect(&mut self, mut wait: Wait) -> anyhow::Result<()> {
         while self.in_flight > 0 {
             let Some(scored) = self.evaluator.collect(wait)? else { break };
             self.in_flight -= 1;

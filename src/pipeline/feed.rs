@@ -14,9 +14,9 @@ use crate::manifest::{Manifest, Rows};
 /// At most so many rows form the group of a reference; the reference is decoded again after them.
 const REFERENCE_ROWS_MAX: usize = 256;
 
-/// At most so many bytes of decoded images form the group of an item, unless two images have more;
-/// the pairs of a larger item form several groups.
-const ITEM_BYTES_MAX: usize = 256 << 20;
+/// At most so many bytes of decoded images form the group of an item, unless two images have more
+/// or the memory is less; the pairs of a larger item form several groups.
+const ITEM_BYTES_MAX: u64 = 256 << 20;
 
 /// A row as a pair of images, by their numbers in the group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +50,7 @@ pub(super) struct Feed<'a> {
     pub(super) rules: &'a Rules,
     rows: Rows<'a>,
     grouping: Grouping,
+    item_bytes_max: u64,
     /// The rows that are not handed out yet.
     left: &'a [Row],
     group_count: u64,
@@ -58,16 +59,19 @@ pub(super) struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    /// Hands out the images of `rows`, of which those of one group must follow each other.
+    /// Hands out the images of `rows`, of which those of one group must follow each other. Decoded
+    /// images take at most `bytes_max`.
     pub(super) fn new(
         manifest: &'a Manifest,
         rules: &'a Rules,
         rows: &'a [Row],
         grouping: Grouping,
+        bytes_max: u64,
     ) -> anyhow::Result<Feed<'a>> {
         let (left, rows) = (rows, manifest.rows()?);
-        let tasks = VecDeque::new();
-        Ok(Feed { manifest, rules, rows, grouping, left, group_count: 0, tasks })
+        let item_bytes_max = ITEM_BYTES_MAX.min(bytes_max);
+        let (group_count, tasks) = (0, VecDeque::new());
+        Ok(Feed { manifest, rules, rows, grouping, item_bytes_max, left, group_count, tasks })
     }
 
     pub(super) fn next_task(&mut self) -> anyhow::Result<Option<Task>> {
@@ -111,9 +115,9 @@ impl<'a> Feed<'a> {
             let paths = [entry.reference, entry.distorted];
             let new = paths.iter().filter(|path| !graph.numbers.contains_key(*path));
             let new: Vec<Option<BatchShape>> = new.map(|path| self.shape(path)).collect();
-            bytes += new.iter().flatten().map(|shape| shape.image_bytes()).sum::<usize>();
+            bytes += new.iter().flatten().map(|shape| shape.image_bytes() as u64).sum::<u64>();
             let is_other = item.as_ref().is_some_and(|item| *item != entry.item);
-            if is_other || (!graph.edges.is_empty() && bytes > ITEM_BYTES_MAX) {
+            if is_other || (!graph.edges.is_empty() && bytes > self.item_bytes_max) {
                 break;
             }
             graph.add(row, paths);
@@ -203,7 +207,7 @@ mod tests {
         if grouping == Grouping::Item {
             order.sort_unstable();
         }
-        let mut feed = Feed::new(&manifest, &rules, &order, grouping).unwrap();
+        let mut feed = Feed::new(&manifest, &rules, &order, grouping, u64::MAX).unwrap();
         std::iter::from_fn(|| feed.next_task().unwrap()).collect()
     }
 

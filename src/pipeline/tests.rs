@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::*;
 use crate::batch::{Batch, BatchShape, Group, Pair};
@@ -36,7 +38,8 @@ fn run_fake(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvalua
 
 /// As `run_fake`, with pairs among all images of an item.
 fn run_items(folder: &Path, manifest: &str, threads: usize, fake: &mut FakeEvaluator) -> Outcome {
-    run_grouped(folder, manifest, Grouping::Item, threads, fake, &Stop::default())
+    let flow = Setup { grouping: Grouping::Item, threads, ..Setup::default() };
+    flow.run(folder, manifest, fake, &Stop::default())
 }
 
 fn run_until(
@@ -46,46 +49,56 @@ fn run_until(
     fake: &mut dyn Evaluator,
     stop: &Stop,
 ) -> Outcome {
-    run_grouped(folder, manifest, Grouping::Reference, threads, fake, stop)
+    Setup { threads, ..Setup::default() }.run(folder, manifest, fake, stop)
 }
 
-fn run_grouped(
-    folder: &Path,
-    manifest: &str,
+/// Settings of the flow.
+struct Setup {
     grouping: Grouping,
     threads: usize,
-    fake: &mut dyn Evaluator,
-    stop: &Stop,
-) -> Outcome {
-    let path = folder.join("m.csv");
-    fs_err::write(&path, manifest).unwrap();
-    let manifest = Manifest::open(Location::of(&path)).unwrap();
-    let scratch = tempfile::tempdir().unwrap();
-    let run_dir = RunDir::open(scratch.path()).unwrap();
-    let mut plan = Plan { shards: 1, pairs: manifest.len(), ..plan() };
-    plan.columns[0].parts = 1;
-    let frozen = plan.freeze(&run_dir, false).unwrap();
-    let mut attempt = Attempt::begin(&run_dir, header(Shard::WHOLE, &frozen.sha256)).unwrap();
-    let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
-    let rules = image::Rules::default();
-    let flow = Flow {
-        manifest: &manifest,
-        rows: manifest.order(),
-        rules: &rules,
-        threads,
-        on_error: OnError::Row,
-        columns: &frozen.plan.columns,
-        grouping,
-        masks: None,
-        stop,
-    };
-    let result = run(&flow, fake, &mut attempt, None, &mut progress);
-    attempt.end(EndReason::Finished, 0.0, Vec::new()).unwrap();
-    let records = Records::open(&run_dir, &frozen, &manifest, None).unwrap();
-    let mut reader = records.reader(1);
-    let rows = 0..manifest.len() as Row;
-    let records = rows.filter_map(|row| Some((row, reader.read(row).unwrap()?))).collect();
-    Outcome { result, records }
+    decoded_bytes_max: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup { grouping: Grouping::Reference, threads: 1, decoded_bytes_max: u64::MAX }
+    }
+}
+
+impl Setup {
+    fn run(self, folder: &Path, manifest: &str, fake: &mut dyn Evaluator, stop: &Stop) -> Outcome {
+        let Setup { grouping, threads, decoded_bytes_max } = self;
+        let path = folder.join("m.csv");
+        fs_err::write(&path, manifest).unwrap();
+        let manifest = Manifest::open(Location::of(&path)).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(scratch.path()).unwrap();
+        let mut plan = Plan { shards: 1, pairs: manifest.len(), ..plan() };
+        plan.columns[0].parts = 1;
+        let frozen = plan.freeze(&run_dir, false).unwrap();
+        let mut attempt = Attempt::begin(&run_dir, header(Shard::WHOLE, &frozen.sha256)).unwrap();
+        let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
+        let rules = image::Rules::default();
+        let flow = Flow {
+            manifest: &manifest,
+            rows: manifest.order(),
+            rules: &rules,
+            threads,
+            decoded_bytes_max,
+            on_error: OnError::Row,
+            columns: &frozen.plan.columns,
+            grouping,
+            masks: None,
+            stop,
+        };
+        let result = run(&flow, fake, &mut attempt, None, &mut progress);
+        attempt.end(EndReason::Finished, 0.0, Vec::new()).unwrap();
+        let records = Records::open(&run_dir, &frozen, &manifest, None).unwrap();
+        let mut reader = records.reader(1);
+        let rows = 0..manifest.len() as Row;
+        let records = rows.filter_map(|row| Some((row, reader.read(row).unwrap()?))).collect();
+        Outcome { result, records }
+    }
 }
 
 /// Twelve references with three methods each; values tell every image apart.
@@ -171,9 +184,12 @@ fn batches_are_the_same_whoever_decodes() {
             manifest += &format!("r{item}.pgm,d{item}{method}.pgm,{method}\n");
         }
     }
-    for threads in [1, 2, 7] {
+    // The last two have room for one image, and for none.
+    let ample = u64::MAX;
+    for (threads, decoded_bytes_max) in [(1, ample), (2, ample), (7, ample), (3, 1600), (2, 0)] {
         let mut fake = FakeEvaluator::new(8, 6);
-        let outcome = run_fake(folder.path(), &manifest, threads, &mut fake);
+        let setup = Setup { threads, decoded_bytes_max, ..Setup::default() };
+        let outcome = setup.run(folder.path(), &manifest, &mut fake, &Stop::default());
         assert_eq!(outcome.result.unwrap().scored, 160);
         assert_eq!(fake.batches, [(10, 8); 20]);
     }
@@ -261,7 +277,7 @@ impl Evaluator for StopsAt {
 }
 
 #[test]
-fn after_a_signal_no_batch_is_started_and_those_in_flight_are_written() {
+fn after_a_signal_no_batch_is_started_and_what_is_scored_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = grid(folder.path());
     for (batch, threads) in [(1, 1), (1, 4), (3, 2), (5, 1)] {
@@ -273,6 +289,64 @@ fn after_a_signal_no_batch_is_started_and_those_in_flight_are_written() {
         assert_eq!(fake.fake.batches.len(), batch);
         assert_eq!(outcome.result.unwrap().scored, pairs);
         assert_eq!(outcome.records.len(), pairs);
+    }
+}
+
+/// Requests a stop and then works on without end: when an image is decoded, or when a batch is
+/// scored.
+#[derive(Debug)]
+struct NeverEnds {
+    fake: FakeEvaluator,
+    stop: Stop,
+    is_decoder: bool,
+    /// Ends the decoder, after the test.
+    end: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Evaluator for NeverEnds {
+    fn describe(&self) -> crate::eval::Description {
+        self.fake.describe()
+    }
+    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64 {
+        self.fake.memory_bytes(shape, group)
+    }
+    fn admission(&self) -> crate::eval::Admission {
+        if !self.is_decoder {
+            return Arc::new(|_| Ok(()));
+        }
+        let (stop, end) = (self.stop.clone(), Arc::clone(&self.end));
+        Arc::new(move |_| {
+            stop.request();
+            end.lock().unwrap_or_else(PoisonError::into_inner).recv().map_err(|end| end.to_string())
+        })
+    }
+    fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
+        self.fake.acquire(shape, group)
+    }
+    fn passes(&self) -> u64 {
+        0
+    }
+    fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
+        self.stop.request();
+        self.fake.submit(batch)
+    }
+    fn collect(&mut self, _: crate::eval::Wait) -> anyhow::Result<Option<Scored>> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn after_a_signal_nothing_waits_for_decoders_and_batches_that_never_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = grid(folder.path());
+    for (is_decoder, threads) in [(true, 1), (true, 4), (false, 2)] {
+        let stop = Stop::default();
+        let (_ends_after_the_test, end) = channel();
+        let (fake, end) = (FakeEvaluator::new(2, 1), Arc::new(Mutex::new(end)));
+        let mut fake = NeverEnds { fake, stop: stop.clone(), is_decoder, end };
+        let outcome = run_until(folder.path(), &manifest, threads, &mut fake, &stop);
+        assert_eq!(outcome.result.unwrap().done(), 0);
+        assert!(outcome.records.is_empty());
     }
 }
 

@@ -27,13 +27,13 @@ const ACTIVATION_BYTES: u64 = 256 << 20;
 const ACTIVATION_PARTS: u64 = 8;
 /// A batch takes at most 1/8 of the memory, unless a pair needs more.
 const BATCH_PARTS: u64 = 8;
-/// Copies of the weights that the schemes of convolution make, on the average.
-const WEIGHT_COPIES: u64 = 3;
+/// Copies of the weights: as they were read, and those that the schemes of convolution make.
+const WEIGHT_COPIES: u64 = 4;
 /// What threads, files and tables take beside images and weights.
 const PROGRAM_BYTES: u64 = 32 << 20;
-/// Decoded images that wait, in the least memory: those of a pair, and for each as much again while
-/// it is decoded.
-const WAITING_IMAGES: u64 = 4;
+/// Decoded images that wait at least: those of a pair, and for each as much again while it is
+/// decoded.
+const WAITING_IMAGES_MIN: u64 = 4;
 
 /// The memory of an evaluator, and what it is for.
 #[derive(Clone, Debug)]
@@ -94,12 +94,12 @@ impl Budget {
         (self.bytes().saturating_sub(taken) / batch.max(1)).clamp(1, most) as usize
     }
 
-    /// Bytes of scoring batches for `group`, beside the weights as they were read and the pixels
-    /// that wait outside.
+    /// Bytes of scoring batches for `group`, beside the pixels that wait outside.
     pub(super) fn bytes_of(&self, shape: BatchShape, group: Group) -> u64 {
         let capacity = self.capacity(shape, group);
         let batches = self.batches_max(shape, capacity) * capacity.images * shape.image_bytes();
-        self.weight_bytes() + self.activation_bytes(shape, capacity) + batches as u64
+        let fixed = PROGRAM_BYTES + self.weight_bytes();
+        fixed + self.activation_bytes(shape, capacity) + batches as u64
     }
 
     /// Why a pair of this shape can never be scored, if it cannot.
@@ -118,9 +118,10 @@ impl Budget {
         self.nets.iter().map(|(net, _)| WEIGHT_COPIES * net.weight_bytes() as u64).sum()
     }
 
-    /// Whatever is in flight.
+    /// Bytes that do not depend on what is in flight.
     fn fixed_bytes(&self, shape: BatchShape) -> u64 {
-        PROGRAM_BYTES + self.weight_bytes() + WAITING_IMAGES * shape.image_bytes() as u64
+        let least = WAITING_IMAGES_MIN * shape.image_bytes() as u64;
+        PROGRAM_BYTES + self.weight_bytes() + self.available.decoded_bytes().max(least)
     }
 
     fn item_cost(&self, shape: BatchShape) -> Cost {
