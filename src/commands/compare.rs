@@ -94,7 +94,8 @@ impl Pairs {
         if let Some(base) = &args.base {
             inputs = methods_as_inputs(inputs, base)?;
         }
-        if inputs.len() < 2 {
+        // The first night's history is one line.
+        if inputs.len() < 2 && !args.history {
             return Err(Refusal::usage("one run cannot be compared with itself")
                 .hint("name two runs, or one run and the method to compare with: `--base METHOD`")
                 .into());

@@ -34,12 +34,14 @@ pub(super) fn report(
     let runs = &pairs.inputs;
     let mut to_first = Vec::new();
     let mut to_previous = Vec::new();
-    for index in 1..runs.len() {
-        to_first.push(changes(&runs[0], &runs[index], &setup, protocol, settings, digits)?);
+    // A run that is alone is compared with itself, which gives its names and means.
+    for index in 1..runs.len().max(2) {
+        let new = runs.get(index).unwrap_or(&runs[0]);
+        to_first.push(changes(&runs[0], new, &setup, protocol, settings, digits)?);
         let base = &runs[index - 1];
         to_previous.push(match index {
             1 => Vec::new(),
-            _ => changes(base, &runs[index], &setup, protocol, settings, digits)?,
+            _ => changes(base, new, &setup, protocol, settings, digits)?,
         });
     }
     let mut text = String::new();
