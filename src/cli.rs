@@ -80,12 +80,14 @@ pub enum Command {
 const EVAL_USAGE: &str = "\
 lpips eval [OPTIONS] MANIFEST|- -o RUN_DIR
        lpips eval [OPTIONS] --ref DIR --dist DIR... -o RUN_DIR
+       lpips eval [OPTIONS] --ref PATTERN --dist PATTERN -o RUN_DIR
        lpips eval [OPTIONS] --all-pairs DIR -o RUN_DIR
        lpips eval [OPTIONS] --pair REF DIST [-o RUN_DIR]";
 
 const CHECK_USAGE: &str = "\
 lpips check [OPTIONS] MANIFEST|-
        lpips check [OPTIONS] --ref DIR --dist DIR...
+       lpips check [OPTIONS] --ref PATTERN --dist PATTERN
        lpips check [OPTIONS] --all-pairs DIR
        lpips check [OPTIONS] --pair REF DIST";
 
@@ -136,24 +138,34 @@ pub struct InputArgs {
     #[arg(conflicts_with_all = ["reference", "distorted", "pair", "all_pairs"])]
     pub manifest: Option<PathBuf>,
 
-    /// Folder of references
-    #[arg(long = "ref", value_name = "DIR", requires = "distorted", id = "reference")]
-    pub reference: Option<PathBuf>,
+    /// Folder of references, or a pattern such as 'hr/{dataset}/{item}.png', which may be given
+    /// several times; docs/inputs.md
+    #[arg(long = "ref", value_name = "DIR|PATTERN", requires = "distorted", id = "reference")]
+    pub reference: Vec<PathBuf>,
 
-    /// Folder of distorted images; may be given several times, and then names the methods
-    #[arg(long = "dist", value_name = "DIR", requires = "reference", id = "distorted")]
+    /// Folder of distorted images, NAME=DIR to name its method, or a pattern such as
+    /// 'out/{method}/{dataset}/{item}_x{scale}.png'; may be given several times
+    #[arg(
+        long = "dist",
+        value_name = "[NAME=]DIR|PATTERN",
+        requires = "reference",
+        id = "distorted"
+    )]
     pub distorted: Vec<PathBuf>,
 
-    /// What the names of distorted images end with and those of references do not, such as _x4
-    #[arg(
-        long,
-        value_name = "TEXT",
-        requires = "distorted",
-        allow_hyphen_values = true,
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub dist_suffix: String,
+    /// What names of references end with, before the extension, such as _HR; may be given several
+    /// times
+    #[arg(long, value_name = "TEXT", requires = "reference", allow_hyphen_values = true)]
+    pub ref_suffix: Vec<String>,
+
+    /// What names of distorted images end with, before the extension, such as _x4; may be given
+    /// several times
+    #[arg(long, value_name = "TEXT", requires = "distorted", allow_hyphen_values = true)]
+    pub dist_suffix: Vec<String>,
+
+    /// Score what is on both sides and leave out files without a partner
+    #[arg(long, requires = "distorted")]
+    pub intersect: bool,
 
     /// Every two images of a folder, and of each folder below it: how diverse they are
     #[arg(long, value_name = "DIR", conflicts_with_all = ["reference", "distorted", "pair"])]

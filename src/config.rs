@@ -2,22 +2,21 @@
 //! needs beforehand found. Nothing is scored or written here.
 
 mod compute;
+mod inputs;
 mod metrics;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-
 pub use self::compute::Compute;
+use self::inputs::source;
 use self::metrics::{Choice, Extras, Metrics};
-use crate::cli::{CheckArgs, EvalArgs, InputArgs, PixelArgs};
+use crate::cli::{CheckArgs, EvalArgs, PixelArgs};
 use crate::column::Column;
 use crate::error::Refusal;
 use crate::eval::Model;
 use crate::image::{self, Verify};
 use crate::masks::Masks;
 use crate::net::Net;
-use crate::pairing::{Folders, refuse_repeated};
 use crate::pipeline::OnError;
 use crate::progress::{Style, Verbosity};
 use crate::run::TextCells;
@@ -179,26 +178,6 @@ fn masks(folder: Option<PathBuf>, rules: &image::Rules) -> Result<Option<Masks>,
         }
         folder => Ok(folder.map(|folder| Masks { folder, rules: *rules })),
     }
-}
-
-/// The command line allows one kind of input only, and folders only together.
-fn source(inputs: InputArgs) -> anyhow::Result<Source> {
-    let InputArgs { manifest, reference, distorted, dist_suffix, all_pairs, pair } = inputs;
-    if let Some(path) = manifest {
-        let is_stdin = path.as_os_str() == "-";
-        return Ok(if is_stdin { Source::Stdin } else { Source::File(path) });
-    }
-    if let Some(reference) = reference {
-        let folders = Folders { reference, distorted, suffix: dist_suffix };
-        refuse_repeated(&folders)?;
-        return Ok(Source::Folders(folders));
-    }
-    if let Some(folder) = all_pairs {
-        return Ok(Source::AllPairs(folder));
-    }
-    let pair: Option<[PathBuf; 2]> = pair.and_then(|pair| pair.try_into().ok());
-    let [reference, distorted] = pair.context("no pairs were named")?;
-    Ok(Source::Pair { reference, distorted })
 }
 
 /// `values` without repetitions, in order.

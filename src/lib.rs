@@ -95,6 +95,8 @@ pub mod selftest;
 #[doc(hidden)]
 pub mod shard;
 #[doc(hidden)]
+pub mod shell;
+#[doc(hidden)]
 pub mod signals;
 #[doc(hidden)]
 pub mod source;

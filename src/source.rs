@@ -15,7 +15,7 @@ use crate::batch::Grouping;
 use crate::error::Refusal;
 use crate::manifest::triplets::Triplets;
 use crate::manifest::{self, Format, Location};
-use crate::pairing::{self, Folders, Pairing};
+use crate::pairing::{self, Folders, Pairing, Patterns, Row};
 
 /// Bytes of a stream from which its format is recognised.
 const SNIFFED_BYTES: u64 = 1 << 16;
@@ -29,6 +29,8 @@ pub enum Source {
     Stdin,
     /// Folders that are paired by name.
     Folders(Folders),
+    /// Files that match patterns, paired by their fields.
+    Patterns(Patterns),
     /// Every two images of each folder at or below this one.
     AllPairs(PathBuf),
     /// Two files.
@@ -90,13 +92,12 @@ impl Source {
             }
             Source::Folders(folders) => {
                 let name = format!("--ref {}", text(&folders.reference)?);
-                folders.distorted.iter().try_for_each(|folder| text(folder).map(drop))?;
-                let pairing = pairing::pair(folders)?;
-                let header = ["ref", "dist", "item", "method"].map(str::to_owned);
-                let rows = pairing.rows.iter().cloned();
-                let rows = rows.map(|row| [row.reference, row.distorted, row.item, row.method]);
-                let location = spool_rows(spool, &name, std::iter::once(header).chain(rows))?;
-                Located { location, pairing: Some(pairing) }
+                folders.distorted.iter().try_for_each(|folder| text(&folder.path).map(drop))?;
+                spool_pairing(spool, &name, pairing::pair_by_name(folders)?)?
+            }
+            Source::Patterns(patterns) => {
+                let name = format!("--ref {}", patterns.reference[0]);
+                spool_pairing(spool, &name, pairing::pair_by_pattern(patterns)?)?
             }
         })
     }
@@ -156,10 +157,27 @@ impl Stream {
     }
 }
 
-fn spool_rows<const N: usize>(
+/// The rows of a pairing. Those of patterns have ids and the columns of their fields.
+fn spool_pairing(spool: &Path, name: &str, pairing: Pairing) -> anyhow::Result<Located> {
+    let has_ids = pairing.rows.iter().any(|row| !row.id.is_empty());
+    let cells = |[reference, distorted, id, item, method]: [&str; 5], fields: &[String]| {
+        let id = has_ids.then_some(id);
+        let known = [reference, distorted].into_iter().chain(id).chain([item, method]);
+        known.map(str::to_owned).chain(fields.iter().cloned()).collect::<Vec<String>>()
+    };
+    let header = cells(["ref", "dist", "id", "item", "method"], &pairing.fields);
+    let rows = pairing.rows.iter().map(|row| {
+        let Row { reference, distorted, id, item, method, fields } = row;
+        cells([reference, distorted, id, item, method], fields)
+    });
+    let location = spool_rows(spool, name, std::iter::once(header).chain(rows))?;
+    Ok(Located { location, pairing: Some(pairing) })
+}
+
+fn spool_rows<R: IntoIterator<Item = String>>(
     spool: &Path,
     name: &str,
-    rows: impl Iterator<Item = [String; N]>,
+    rows: impl Iterator<Item = R>,
 ) -> anyhow::Result<Location> {
     spool_as(spool, "pairs", name, |file| {
         let mut csv = csv::Writer::from_writer(file);

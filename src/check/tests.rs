@@ -7,7 +7,7 @@ use crate::batch::Grouping;
 use crate::image::SizePolicy;
 use crate::manifest::Location;
 use crate::masks::Masks;
-use crate::pairing::{self, Folders};
+use crate::pairing::{self, Folder, Folders};
 
 /// A grey PGM file.
 fn write_pgm(folder: &Path, name: &str, side: usize, value: u8, maximum: usize) {
@@ -258,10 +258,14 @@ fn files_without_partner_are_findings_and_pairs_are_examined() {
     write_pgm(folder.path(), "hr/a.pgm", 40, 1, 255);
     write_pgm(folder.path(), "hr/b.pgm", 40, 1, 255);
     write_pgm(folder.path(), "x4/a.pgm", 40, 2, 255);
-    let reference = folder.path().join("hr");
-    let distorted = vec![folder.path().join("x4")];
-    let folders = Folders { reference, distorted, suffix: String::new() };
-    let pairing = pairing::pair(&folders).unwrap();
+    let folders = Folders {
+        reference: folder.path().join("hr"),
+        distorted: vec![Folder { path: folder.path().join("x4"), method: None }],
+        reference_suffixes: Vec::new(),
+        distorted_suffixes: Vec::new(),
+        intersect: false,
+    };
+    let pairing = pairing::pair_by_name(&folders).unwrap();
     let report = Report::of_manifest(&Faults::default(), Some(&pairing));
     assert_eq!(counts(&report), [(Code::Unmatched, 1)]);
     assert_eq!(pairing.rows.len(), 1);

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use crate::progress::shown;
+use crate::shell;
 
 /// A script and its arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,17 +35,8 @@ impl Script {
 
 impl std::fmt::Display for Script {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let words: Vec<String> = self.0.iter().map(|word| quoted(word)).collect();
+        let words: Vec<_> = self.0.iter().map(|word| shell::word(word)).collect();
         f.write_str(&words.join(" "))
-    }
-}
-
-/// A word that a shell reads as it is.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 

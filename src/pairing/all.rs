@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{Pairing, shown};
+use super::Pairing;
+use super::folders::shown;
 use crate::batch::Pair;
 use crate::error::Refusal;
 
@@ -16,7 +17,7 @@ use crate::error::Refusal;
 pub fn all_pairs(folder: &Path) -> anyhow::Result<impl Iterator<Item = [String; 4]>> {
     let mut pairing = Pairing::default();
     let mut folders: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for path in pairing.images(folder)? {
+    for path in pairing.images(folder, &[])? {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
         folders.entry(parent.to_owned()).or_default().push(name.to_owned());
     }

@@ -43,6 +43,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "scheduler",
             "selftest",
             "shard",
+            "shell",
             "signals",
             "source",
             "spool",
@@ -90,6 +91,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "run",
             "scheduler",
             "shard",
+            "shell",
             "signals",
             "source",
         ],
@@ -101,7 +103,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("source", &["batch", "error", "manifest", "pairing"]),
     ("fetch", &["hash"]),
     ("check", &["batch", "code", "error", "image", "manifest", "masks", "net", "pair", "pairing"]),
-    ("pairing", &["batch", "code", "error", "suggest"]),
+    ("pairing", &["batch", "code", "error", "shell", "suggest", "system"]),
     (
         "pipeline",
         &[
@@ -159,6 +161,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("spool", &["error"]),
     ("error", &["code", "system"]),
     ("part_file", &[]),
+    ("shell", &[]),
     ("stdout", &[]),
     ("code", &[]),
     ("system", &[]),
