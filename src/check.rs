@@ -21,7 +21,7 @@ use crate::image::Rules;
 use crate::manifest::{Entry, Faults, Manifest};
 use crate::masks::Masks;
 use crate::net::Net;
-use crate::pairing::Pairing;
+use crate::pairing::{Outline, Pairing};
 
 pub use self::finding::{Example, Finding, Findings};
 
@@ -71,6 +71,8 @@ pub struct Report {
     pub work: BTreeMap<BatchShape, Work>,
     /// Some files that can be scored, spread over the job.
     pub samples: Vec<PathBuf>,
+    /// How folders or patterns were paired, if they were.
+    pub outline: Option<Outline>,
 }
 
 /// At most so many files are in [`Report::samples`].
@@ -80,7 +82,8 @@ impl Report {
     /// Findings before any image is opened: unusable rows, files without partners.
     #[must_use]
     pub fn of_manifest(faults: &Faults, pairing: Option<&Pairing>) -> Report {
-        let mut report = Report { pairs: faults.left_out, ..Report::default() };
+        let outline = pairing.map(Outline::of);
+        let mut report = Report { pairs: faults.left_out, outline, ..Report::default() };
         for fault in &faults.kept {
             let message = format!("{}; {}", fault.message, fault.hint);
             report.findings.add(Code::Manifest, &fault.place, message);
@@ -89,6 +92,7 @@ impl Report {
         for problem in pairing.map(|pairing| pairing.problems.as_slice()).unwrap_or_default() {
             report.findings.add(problem.code, "", problem.message.clone());
         }
+        report.findings.add_count(Code::Unmatched, pairing.map_or(0, |one| one.more_problems));
         report
     }
 

@@ -95,7 +95,8 @@ const EVAL_EXAMPLES: &str = "\
 Examples:
   lpips eval pairs.csv -o results
   lpips eval pairs.csv -o results --net alex,vgg --group-by method
-  lpips eval --ref hr --dist edsr --dist swinir --dist-suffix _x4 -o results
+  lpips eval --ref hr --dist edsr --dist SwinIR=out/swin --dist-suffix _x4 -o results
+  lpips eval --ref 'hr/{dataset}/{item}.png' --dist 'out/{method}/{dataset}/{item}.png' -o results
   grep x4 pairs.csv | lpips eval - -o results
   lpips eval --pair hr/0801.png x4/0801.png
   lpips eval pairs.csv -o results --shard auto/16
@@ -122,6 +123,7 @@ Examples:
   lpips check --ref hr --dist edsr --dist swinir --net vgg
   lpips check pairs.csv --mask masks --crop-border 4
   lpips check pairs.csv --json > report.json
+  lpips check --ref hr/{item}.png --dist out/{method}/{item}x4.png --write-manifest pairs.csv
 
 The inputs are always reported; if weights are missing or a device cannot be used, that is \
 reported after them.
@@ -354,6 +356,10 @@ pub struct CheckArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Write the pairs to a manifest (CSV), unless files without a partner remain
+    #[arg(long, value_name = "FILE")]
+    pub write_manifest: Option<PathBuf>,
 }
 
 const COMPLETIONS_EXAMPLES: &str = "\

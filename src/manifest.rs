@@ -34,6 +34,7 @@ use crate::error::Refusal;
 use crate::hash::sha256_hex_of;
 use crate::suggest::nearest_file;
 
+pub use self::columns::has_meaning;
 pub use self::entry::Entry;
 pub use self::fault::{Fault, Faults};
 pub use self::format::Format;
@@ -169,14 +170,20 @@ impl Manifest {
         self.location.format
     }
 
+    /// Whether `path` leads to the manifest's own file.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        let file = |path: &Path| fs_err::metadata(path).ok().map(|of| (of.dev(), of.ino()));
+        file(path).is_some() && file(path) == file(&self.location.file)
+    }
+
     /// Refuses to take the manifest itself for the copy that the run keeps under the name `copy`,
     /// whichever path leads to it: what people change in it would change the run.
     ///
     /// # Errors
     /// A [`Refusal`] when both are one file.
     pub fn expect_other_than(&self, copy: &Path) -> Result<(), Refusal> {
-        let file = |path: &Path| fs_err::metadata(path).ok().map(|of| (of.dev(), of.ino()));
-        if file(copy).is_none() || file(copy) != file(&self.location.file) {
+        if !self.is_at(copy) {
             return Ok(());
         }
         let (name, shown) = (&self.location.name, copy.display());

@@ -19,7 +19,7 @@ use crate::error::Refusal;
 pub use self::all::all_pairs;
 pub use self::fields::{Patterns, pair_by_pattern};
 pub use self::folders::{Folder, Folders, pair_by_name};
-pub use self::outline::{Outline, Values};
+pub use self::outline::{Outline, Sample, Values};
 pub use self::pattern::Pattern;
 
 /// Problems that a refusal lists.

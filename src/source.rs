@@ -96,6 +96,7 @@ impl Source {
                 spool_pairing(spool, &name, pairing::pair_by_name(folders)?)?
             }
             Source::Patterns(patterns) => {
+                refuse_columns(patterns)?;
                 let name = format!("--ref {}", patterns.reference[0]);
                 spool_pairing(spool, &name, pairing::pair_by_pattern(patterns)?)?
             }
@@ -155,6 +156,16 @@ impl Stream {
         location.format = Format::sniff(&start);
         Ok(location)
     }
+}
+
+/// Refuses fields that would become columns of another meaning.
+fn refuse_columns(patterns: &Patterns) -> Result<(), Refusal> {
+    let Some(field) = patterns.carried().into_iter().find(|field| manifest::has_meaning(field))
+    else {
+        return Ok(());
+    };
+    let message = format!("the field `{{{field}}}` has the name of a column with a meaning");
+    Err(Refusal::usage(message).hint(format!("rename it, for example to `{{my_{field}}}`")))
 }
 
 /// The rows of a pairing. Those of patterns have ids and the columns of their fields.

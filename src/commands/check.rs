@@ -2,6 +2,7 @@
 
 mod estimate;
 mod report;
+mod saving;
 
 use std::io::Write as _;
 
@@ -26,13 +27,16 @@ use crate::stdout;
 /// When the inputs cannot be examined at all, or stdout cannot be written; after the report, when
 /// weights are missing or the device cannot be used.
 pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
-    let json = args.json;
+    let (json, write_manifest) = (args.json, args.write_manifest.clone());
     let Preflight { source, nets, models, rules, masks, compute } = Preflight::resolve(args)?;
     threads::start(Some(compute.threads))?;
     let spool = Spool::create()?;
     let located = source.locate(spool.path())?;
     let (manifest, faults) = Manifest::examine(located.location)?;
     let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
+    if let Some(path) = &write_manifest {
+        saving::save(path, &manifest, report.findings.count(Severity::Error) == 0)?;
+    }
     let grouping = source.grouping();
     report.examine(&Question {
         manifest: &manifest,

@@ -33,6 +33,7 @@ pub(super) fn open_manifest(config: &Config, spool: &Path) -> anyhow::Result<Man
         }
         if config.speaks() {
             tell(&pairing.note());
+            pairing.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
         }
     }
     let manifest = Manifest::open(location)?;

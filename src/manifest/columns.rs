@@ -18,6 +18,19 @@ const RESERVED: &[&str] = &["width", "height", "status", "error_code", "error", 
 /// Starts of the names of metric columns.
 const RESERVED_PREFIXES: &[&str] = &["lpips_", "baseline_"];
 
+/// Whether a carried column cannot have this name, because it has a meaning of its own.
+#[must_use]
+pub fn has_meaning(name: &str) -> bool {
+    let known = REFERENCE.iter().chain(DISTORTED).chain(&["id"]);
+    known.copied().any(|one| one == name) || is_output(name)
+}
+
+/// Whether this is the name of an output column.
+fn is_output(name: &str) -> bool {
+    let is_metric = RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    is_metric || RESERVED.contains(&name)
+}
+
 /// Where the columns are.
 #[derive(Clone, Debug)]
 pub(super) struct Columns {
@@ -60,8 +73,7 @@ impl Columns {
         let carried: Vec<usize> =
             (0..header.len()).filter(|&column| !known.contains(&Some(column))).collect();
         for name in carried.iter().map(|&column| &header[column]) {
-            let is_metric = RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-            if is_metric || RESERVED.contains(&name.as_str()) {
+            if is_output(name) {
                 let message = format!("the column `{name}` has the name of an output column");
                 let hint = format!("rename it, for example to `input_{name}`");
                 return Err(Refusal::inputs(message).hint(hint));

@@ -62,7 +62,8 @@ impl Patterns {
     }
 
     /// Fields that become columns, in the order in which they first come.
-    fn carried(&self) -> Vec<String> {
+    #[must_use]
+    pub fn carried(&self) -> Vec<String> {
         let mut carried: Vec<String> = Vec::new();
         for field in self.all().flat_map(Pattern::fields) {
             if field != METHOD && field != ITEM && !carried.contains(field) {

@@ -86,7 +86,7 @@ fn each_bad_input_is_refused_with_its_remedy() {
             "--ref hr --dist x4",
             6,
             &[
-                "4 files have no partner; nothing was paired by order",
+                "4 files cannot be paired; nothing was paired by order",
                 "`hr/1.png` has no partner in `x4`; nearest name: `1_x4.png`",
                 "hint: `--dist-suffix _x4` would pair 2 of them",
             ],
@@ -115,7 +115,7 @@ fn folders_are_scored_and_failures_told_by_code() {
     let folder = set();
     let args = "eval --ref hr --dist x4 --dist-suffix _x4 -o good";
     let args: Vec<&str> = args.split(' ').collect();
-    let note = "paired 2 references by name: 2 pairs; ignored 1 hidden files and 1 that are no";
+    let note = "paired 2 references by name: 2 pairs; ignored 1 hidden file and 1 without the name";
     told(&lpips(folder.path(), &args), 0, &[note, "2 pairs scored in"]);
 
     let args: Vec<&str> = "eval --ref hr --dist bad -o run".split(' ').collect();

@@ -20,6 +20,7 @@ mod library;
 mod maps;
 mod memory;
 mod outputs;
+mod patterns;
 mod proof;
 mod resume;
 mod run_0_1;

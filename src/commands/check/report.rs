@@ -4,6 +4,7 @@ use super::estimate::Estimate;
 use crate::check::{Finding, Report};
 use crate::code::Severity;
 use crate::image::Size;
+use crate::pairing::{Outline, Sample, Values};
 use crate::progress::humanized;
 
 /// Examples of one code that the text shows.
@@ -21,6 +22,7 @@ pub(super) fn document(
         })
     });
     serde_json::json!({
+        "pairing": report.outline,
         "pairs": report.pairs,
         "scorable": report.scorable,
         "errors": report.findings.count(Severity::Error),
@@ -33,7 +35,7 @@ pub(super) fn document(
 }
 
 pub(super) fn text(report: &Report, estimate: Option<&Estimate>) -> String {
-    let mut text = String::new();
+    let mut text = report.outline.as_ref().map(outline).unwrap_or_default();
     for Finding { severity, code, meaning, count, examples, .. } in report.findings.iter() {
         let severity = match severity {
             Severity::Error => "error",
@@ -74,5 +76,31 @@ pub(super) fn text(report: &Report, estimate: Option<&Estimate>) -> String {
         let time = humanized(*seconds);
         text.push_str(&format!("\n{device}: about {time}, {gigabytes:.1} GB of memory"));
     }
+    text
+}
+
+/// How folders or patterns were paired: pairs by value of each field, the first rows, and all files
+/// that are left over.
+fn outline(outline: &Outline) -> String {
+    let Outline { fields, rows, left_out, left_out_names, warnings, .. } = outline;
+    let mut text = String::new();
+    for Values { field, count, pairs } in fields {
+        let listed = pairs.iter().map(|(value, count)| format!("{value} ({count})"));
+        let listed = listed.collect::<Vec<_>>().join(", ");
+        let more = if *count > pairs.len() { ", ..." } else { "" };
+        text.push_str(&format!("{field}: {count} values, with their pairs: {listed}{more}\n"));
+    }
+    for Sample { reference, distorted, item, method } in rows {
+        let method = if method.is_empty() { String::new() } else { format!(", method {method}") };
+        text.push_str(&format!("    {reference} and {distorted}: item {item}{method}\n"));
+    }
+    if *left_out > 0 {
+        text.push_str(&format!("left out: {left_out} files\n"));
+        left_out_names.iter().for_each(|name| text.push_str(&format!("    {name}\n")));
+        if *left_out > left_out_names.len() {
+            text.push_str(&format!("    and {} more\n", left_out - left_out_names.len()));
+        }
+    }
+    warnings.iter().for_each(|warning| text.push_str(&format!("warning: {warning}\n")));
     text
 }
