@@ -1,4 +1,4 @@
-//! Numbers as they are written to tables.
+//! Numbers as they are written to tables and in sentences.
 
 /// A value with nine significant digits, which is what it takes to tell two float32 apart. Infinite
 /// values are `inf` and `-inf`.
@@ -14,6 +14,13 @@ pub fn nine_digits(value: f64) -> String {
         Ok(decimals) if exponent >= -5 => format!("{value:.decimals$}"),
         _ => scientific,
     }
+}
+
+/// A count with its noun: `1 pair`, `2 pairs`.
+#[must_use]
+pub fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 #[cfg(test)]

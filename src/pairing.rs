@@ -14,6 +14,7 @@ mod walk;
 use std::collections::BTreeSet;
 
 use crate::code::Code;
+use crate::decimal::counted;
 use crate::error::Refusal;
 
 pub use self::all::all_pairs;
@@ -180,12 +181,6 @@ impl Pairing {
         self.ignored.others += ignored.others;
         self.ignored.loops += ignored.loops;
     }
-}
-
-/// `1 pair`, `2 pairs`.
-fn counted(count: usize, what: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{plural}")
 }
 
 fn files(count: usize) -> String {

@@ -11,10 +11,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use self::matching::{Matching, Reading, Side};
+use super::Pairing;
 use super::pattern::{Pattern, READINGS_MAX};
 use super::walk::{has_image_name, walk};
-use super::{Pairing, counted};
 use crate::code::Code;
+use crate::decimal::counted;
 use crate::error::Refusal;
 
 /// The field that names the method.

@@ -103,7 +103,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("source", &["batch", "error", "manifest", "pairing"]),
     ("fetch", &["hash"]),
     ("check", &["batch", "code", "error", "image", "manifest", "masks", "net", "pair", "pairing"]),
-    ("pairing", &["batch", "code", "error", "shell", "suggest", "system"]),
+    ("pairing", &["batch", "code", "decimal", "error", "shell", "suggest", "system"]),
     (
         "pipeline",
         &[

@@ -64,10 +64,10 @@ fn check_prints_the_plan_and_writes_it_as_a_manifest() {
     let at = folder.path();
     let told = run(at, &format!("check {PATTERNS} --write-manifest plan.csv"), 0);
     for expected in [
-        "method: 2 values, with their pairs: m (2), n (1)",
-        "dataset: 2 values, with their pairs: A (2), B (1)",
+        "method: 2 values, with pairs: m (2), n (1)",
+        "dataset: 2 values, with pairs: A (2), B (1)",
         "    hr/A/1.png and out/m/A/x4/1x4.png: item A/1, method m",
-        "left out: 1 files\n    `out/m/B/x2/2x2.png`: `x2` is not `x4`",
+        "left out: 1 file\n    `out/m/B/x2/2x2.png`: `x2` is not `x4`",
         "3 pairs written to `plan.csv`",
     ] {
         assert!(told.contains(expected), "no `{expected}` in {told}");

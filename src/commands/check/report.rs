@@ -3,6 +3,7 @@
 use super::estimate::Estimate;
 use crate::check::{Finding, Report};
 use crate::code::Severity;
+use crate::decimal::counted;
 use crate::image::Size;
 use crate::pairing::{Outline, Sample, Values};
 use crate::progress::humanized;
@@ -88,14 +89,17 @@ fn outline(outline: &Outline) -> String {
         let listed = pairs.iter().map(|(value, count)| format!("{value} ({count})"));
         let listed = listed.collect::<Vec<_>>().join(", ");
         let more = if *count > pairs.len() { ", ..." } else { "" };
-        text.push_str(&format!("{field}: {count} values, with their pairs: {listed}{more}\n"));
+        text.push_str(&format!(
+            "{field}: {}, with pairs: {listed}{more}\n",
+            counted(*count, "value")
+        ));
     }
     for Sample { reference, distorted, item, method } in rows {
         let method = if method.is_empty() { String::new() } else { format!(", method {method}") };
         text.push_str(&format!("    {reference} and {distorted}: item {item}{method}\n"));
     }
     if *left_out > 0 {
-        text.push_str(&format!("left out: {left_out} files\n"));
+        text.push_str(&format!("left out: {}\n", counted(*left_out, "file")));
         left_out_names.iter().for_each(|name| text.push_str(&format!("    {name}\n")));
         if *left_out > left_out_names.len() {
             text.push_str(&format!("    and {} more\n", left_out - left_out_names.len()));

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::Pairing;
 use super::super::pattern::Pattern;
-use super::super::{Pairing, counted};
 use super::matching::{Link, Matching, Reading};
 use super::position;
 use crate::code::Code;
+use crate::decimal::counted;
 use crate::shell;
 
 /// References by folder: those are of one folder whose fields are equal but for the last.

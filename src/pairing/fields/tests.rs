@@ -52,9 +52,10 @@ fn rows(root: &tempfile::TempDir, pairing: &Pairing) -> Vec<String> {
 /// The layouts that docs/inputs.md lists.
 #[test]
 fn layouts_of_the_field_are_paired() {
-    let cases: &[(&[&str], &[&str], &[&str], &[&str])] = &[
+    // Files, patterns of references, patterns of distorted images, and the rows.
+    let cases: &[[&[&str]; 4]] = &[
         // DIV2K: the scale is in the name.
-        (
+        [
             &["hr/0801.png", "hr/0802.png", "sr/0801x4.png", "sr/0802x4.png"],
             &["hr/{item}.png"],
             &["sr/{item}x{scale}.png"],
@@ -62,9 +63,9 @@ fn layouts_of_the_field_are_paired() {
                 "hr/0801.png < sr/0801x4.png | 0801/4 | 0801 |  | 4",
                 "hr/0802.png < sr/0802x4.png | 0802/4 | 0802 |  | 4",
             ],
-        ),
+        ],
         // Set5, Set14, ...: data sets and scales are folders, methods are folders above.
-        (
+        [
             &[
                 "hr/Set5/baby.png",
                 "hr/Set14/zebra.png",
@@ -85,23 +86,23 @@ fn layouts_of_the_field_are_paired() {
                 "hr/Set5/baby.png < out/edsr/Set5/x4/babyx4.png | edsr/Set5/4/baby | Set5/baby | \
                  edsr | Set5,4",
             ],
-        ),
+        ],
         // References per scale, as the benchmark sets of SR papers have them.
-        (
+        [
             &["Set5/image_SRF_2/img_001_SRF_2_HR.png", "Set5/image_SRF_2/img_001_SRF_2_SR.png"],
             &["{dataset}/image_SRF_{scale}/{item}_SRF_{scale}_HR.png"],
             &["{dataset}/image_SRF_{scale}/{item}_SRF_{scale}_SR.png"],
             &["Set5/image_SRF_2/img_001_SRF_2_HR.png < Set5/image_SRF_2/img_001_SRF_2_SR.png | \
                  Set5/2/img_001 | Set5/2/img_001 |  | Set5,2"],
-        ),
+        ],
         // Endings in one folder: _HR, _SR, _LR; _gt, _pred.
-        (
+        [
             &["all/a_HR.png", "all/a_SR.png", "all/a_LR.png"],
             &["all/{item}_HR.png"],
             &["all/{item}_SR.png"],
             &["all/a_HR.png < all/a_SR.png | a | a |  | "],
-        ),
-        (
+        ],
+        [
             &["one/1_gt.png", "one/1_pred.png", "one/2_gt.png", "one/2_pred.png"],
             &["one/{item}_gt.png"],
             &["one/{item}_pred.png"],
@@ -109,9 +110,9 @@ fn layouts_of_the_field_are_paired() {
                 "one/1_gt.png < one/1_pred.png | 1 | 1 |  | ",
                 "one/2_gt.png < one/2_pred.png | 2 | 2 |  | ",
             ],
-        ),
+        ],
         // BasicSR: the method ends the name.
-        (
+        [
             &["gt/Set5/baby.png", "vis/Set5/baby_SwinIR_x4.png", "vis/Set5/baby_EDSR.png"],
             &["gt/{dataset}/{item}.png"],
             &["vis/{dataset}/{item}_{method}.png"],
@@ -121,9 +122,9 @@ fn layouts_of_the_field_are_paired() {
                 "gt/Set5/baby.png < vis/Set5/baby_SwinIR_x4.png | SwinIR_x4/Set5/baby | \
                  Set5/baby | SwinIR_x4 | Set5",
             ],
-        ),
+        ],
         // 3D Gaussian splatting: references beside the renders of each method.
-        (
+        [
             &[
                 "test/ours_7000/gt/00000.png",
                 "test/ours_7000/renders/00000.png",
@@ -138,9 +139,9 @@ fn layouts_of_the_field_are_paired() {
                 "test/ours_7000/gt/00000.png < test/ours_7000/renders/00000.png | \
                  ours_7000/00000 | ours_7000/00000 | ours_7000 | ",
             ],
-        ),
+        ],
         // Frames of videos.
-        (
+        [
             &["gt/city/0001.png", "gt/walk/0001.png", "out/city/0001.jpg", "out/walk/0001.jpg"],
             &["gt/{video}/{frame}.png"],
             &["out/{video}/{frame}.jpg"],
@@ -148,9 +149,9 @@ fn layouts_of_the_field_are_paired() {
                 "gt/city/0001.png < out/city/0001.jpg | city/0001 | city/0001 |  | city,0001",
                 "gt/walk/0001.png < out/walk/0001.jpg | walk/0001 | walk/0001 |  | walk,0001",
             ],
-        ),
+        ],
         // Several patterns on each side, and named methods.
-        (
+        [
             &["a/1.png", "b/2.jpg", "m/1.png", "m/2.png", "n/1.png", "n/2.png"],
             &["a/{item}.png", "b/{item}.jpg"],
             &["M=m/{item}.png", "N=n/{item}.png"],
@@ -160,9 +161,9 @@ fn layouts_of_the_field_are_paired() {
                 "b/2.jpg < m/2.png | M/2 | 2 | M | ",
                 "b/2.jpg < n/2.png | N/2 | 2 | N | ",
             ],
-        ),
+        ],
     ];
-    for (paths, reference, distorted, expected) in cases {
+    for [paths, reference, distorted, expected] in cases {
         let (root, pairing) = pair(paths, reference, distorted);
         assert_eq!(rows(&root, &pairing), *expected);
         assert!(pairing.refusal().is_none(), "{:?}", pairing.problems);
