@@ -8,7 +8,6 @@ mod fields;
 mod folders;
 mod outline;
 mod pattern;
-mod suffix;
 mod walk;
 
 use std::collections::BTreeSet;

@@ -1,11 +1,12 @@
 //! Pairs of folders: by relative path without extension and without a suffix.
 
+mod suffix;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::suffix;
 use super::walk::{EXTENSIONS, has_image_name, is_same, walk};
 use super::{Pairing, Row};
 use crate::code::Code;

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A field stands for one or more characters and never for a `/`; a field that comes twice stands
-//! for the same text. A path may have several readings (`0801x2x4` is item `0801` or `0801x2`); which
-//! one is meant is for the pairing to decide. Text is compared in Unicode's normal form C.
+//! for the same text. A path may have several readings (`0801x2x4` is item `0801` or `0801x2`);
+//! which one is meant is for the pairing to decide. Text is compared in Unicode's normal form C.
 
 use unicode_normalization::UnicodeNormalization as _;
 

@@ -1,7 +1,7 @@
 //! The files below a folder, as the pairing sees them: by name alone.
 //!
-//! Whatever cannot be read is a [`Problem`] of its own and never ends the walk, except for errors of
-//! the machine, which every later folder would have as well.
+//! Whatever cannot be read is a [`Problem`] of its own and never ends the walk, except for errors
+//! of the machine, which every later folder would have as well.
 
 use std::path::{Path, PathBuf};
 

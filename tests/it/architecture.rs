@@ -36,6 +36,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "memory",
             "net",
             "pair",
+            "pairing",
             "part_file",
             "pipeline",
             "progress",

@@ -183,5 +183,5 @@ impl Matching<'_> {
     }
 }
 
-const AMBIGUOUS: &str = "spell out in the patterns what is the same in all files, or give `--ref` and \
-                         `--dist` one more field in common";
+const AMBIGUOUS: &str = "spell out in the patterns what is the same in all files, or give `--ref` \
+                         and `--dist` one more field in common";
