@@ -9,8 +9,8 @@
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use lpips::eval::cpu::Isa;
 use lpips::eval::cpu::single::{Shape, Single, multiply_add};
+use lpips::isa::Isa;
 
 const IMAGES: usize = 2;
 

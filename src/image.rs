@@ -59,6 +59,9 @@ pub struct Image {
     pub size: Size,
     /// Samples.
     pub pixels: Pixels,
+    /// The integer that stands for white, if the samples are integers divided by it, rounded and
+    /// brought to [`Rules::range`]: not for floats, and not for 16 bits that were blended.
+    pub white: Option<u16>,
     /// What the file says beside its samples.
     pub traits: Traits,
     /// The file that it was read from.
@@ -145,7 +148,8 @@ impl Image {
             Pixels::F32(samples) => samples.len(),
         };
         assert_eq!(len, size.samples(), "an image of {size} with {len} samples");
-        Image { size, pixels, traits: Traits::default(), stamp: Stamp::default() }
+        let white = matches!(pixels, Pixels::U8(_)).then_some(255);
+        Image { size, pixels, white, traits: Traits::default(), stamp: Stamp::default() }
     }
 
     /// How a batch must store it.
@@ -264,8 +268,9 @@ fn decode_as(format: Format, bytes: &[u8], rules: &Rules) -> Result<Image, Reaso
         let text = format!("{} pixels, where the header states {size}", samples.size());
         return Err((Code::Decode, text));
     }
+    let white = samples.white(rules);
     let pixels = samples.into_pixels(rules)?;
-    crop::crop(Image { traits, ..Image::new(size, pixels) }, rules)
+    crop::crop(Image { white, traits, ..Image::new(size, pixels) }, rules)
 }
 
 /// A file must not be longer than its pixels can explain: it is read into memory as a whole.

@@ -61,9 +61,13 @@ pub mod eval;
 #[doc(hidden)]
 pub mod fetch;
 #[doc(hidden)]
+pub mod fidelity;
+#[doc(hidden)]
 pub mod hash;
 #[doc(hidden)]
 pub mod image;
+#[doc(hidden)]
+pub mod isa;
 #[doc(hidden)]
 pub mod manifest;
 #[doc(hidden)]

@@ -37,9 +37,8 @@ use self::team::Team;
 use super::{Admission, Description, Evaluator, Model, PairScore, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Group, Staging};
 use crate::image::{Depth, Size};
+use crate::isa::Isa;
 use crate::memory::{self, Available};
-
-pub use self::simd::Isa;
 
 /// Images for which there must be memory.
 const SMALL: BatchShape = BatchShape { size: Size { width: 64, height: 64 }, depth: Depth::U8 };

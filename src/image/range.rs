@@ -1,12 +1,12 @@
 //! The range of float samples, which people must state, since a wrong one gives a plausible number.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Pixels;
 use crate::code::Code;
 
 /// What float samples stand for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Range {
     /// 0 is black, 1 is white.
     #[default]

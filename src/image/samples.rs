@@ -34,6 +34,19 @@ impl Samples {
         }
     }
 
+    /// The integer of which all samples are fractions; `None` for floats, and where blending them
+    /// rounds otherwise.
+    pub(super) fn white(&self, rules: &Rules) -> Option<u16> {
+        match self {
+            Samples::U8(_) => Some(255),
+            Samples::U16(raster, white) => {
+                let is_blended = rules.alpha != Alpha::Drop && raster.has_alpha();
+                (!is_blended).then_some(*white)
+            }
+            Samples::F32(_) => None,
+        }
+    }
+
     /// RGB in the range of `rules`: grey is repeated, alpha is dropped or blended.
     ///
     /// # Errors

@@ -8,13 +8,14 @@
 //! CUDA runs on the stand-ins of tests/fake_cuda; on the machine's own GPU with LPIPS_REQUIRE_CUDA=1.
 
 use lpips::batch::{BatchShape, Group, Pair};
-use lpips::eval::cpu::{self, CpuEvaluator, Isa};
+use lpips::eval::cpu::{self, CpuEvaluator};
 use lpips::eval::cuda::{self, CudaEvaluator};
 use lpips::eval::{
     Affine, ConvChoice, Distance, Epsilon, Evaluator, Gpus, Map, Model, Precision, Unscored, Wait,
     Wanted,
 };
 use lpips::image::{Depth, Image, Pixels, Size};
+use lpips::isa::Isa;
 use lpips::net::Net;
 use lpips::net::weights::Version;
 use lpips::oracle;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::eval::cpu::Isa;
 use crate::eval::cuda::probe::{Library, Probe, Problem};
+use crate::isa::Isa;
 
 /// Everything that was found.
 #[derive(Clone, PartialEq, Debug, Serialize)]

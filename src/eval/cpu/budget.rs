@@ -5,9 +5,9 @@
 
 use super::capacity::Cost;
 use super::passes::image_bytes;
-use super::simd::Isa;
 use crate::batch::{BatchShape, Group, Grouping};
 use crate::eval::Wanted;
+use crate::isa::Isa;
 use crate::memory::Available;
 use crate::net::Net;
 use crate::net::plan::Plan;

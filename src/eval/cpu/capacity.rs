@@ -2,11 +2,11 @@
 //! the activations of all are in memory, so that each image goes through the trunk once.
 
 use super::passes::{Pass, image_bytes};
-use super::simd::Isa;
 use super::stage::pair_bytes;
 use super::tensor::Layout;
 use crate::batch::BatchShape;
 use crate::eval::Wanted;
+use crate::isa::Isa;
 use crate::net::Net;
 use crate::net::plan::{Plan, Shape};
 

@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use super::direct::Direct;
 use super::fold;
 use super::scratch::Scratch;
-use super::simd::Isa;
 use super::team::Team;
 use super::tensor::{Geometry, Layout, Tensor};
 use super::winograd::{Scheme, Winograd};
+use crate::isa::Isa;
 use crate::net::{ConvSpec, weights};
 
 /// Least number of input channels for minimal filtering. SqueezeNet's first fire modules have 16

@@ -8,9 +8,10 @@
 
 use super::floats::Floats;
 use super::product::{Left, Rows, block_of, in_tiles, product};
-use super::simd::{Isa, Kernel, Simd, Vector, dispatch};
+use super::simd::{Kernel, Simd, Vector, dispatch};
 use super::team::Team;
 use super::tensor::{BEFORE, Geometry, Tensor};
+use crate::isa::Isa;
 use crate::net::weights::Conv;
 
 /// Least number of output pixels of a task, so that each block of weights is reused often.

@@ -1,11 +1,11 @@
 //! The operations of a walk other than convolutions and taps: normalising the input, and pooling.
 
-use super::simd::{Isa, Plain, dispatch_plain};
 use super::team::Team;
 use super::tensor::{BEFORE, Layout, Tensor};
 use crate::batch::Batch;
 use crate::eval::Affine;
 use crate::image::Depth;
+use crate::isa::{Isa, Plain, dispatch_plain};
 use crate::net::INPUT_CHANNELS;
 use crate::net::weights::Version;
 

@@ -2,10 +2,10 @@
 
 use super::conv::Algorithm;
 use super::fold;
-use super::simd::Isa;
 use super::stage::{POOL, band_bytes};
 use super::tensor::{Geometry, Layout};
 use super::winograd::Winograd;
+use crate::isa::Isa;
 use crate::net::plan::{BUFFERS, ConvStep, Plan, Slot, Step, View};
 use crate::net::{ConvSpec, NetSpec};
 

@@ -1,7 +1,8 @@
 //! The small matrix product that every convolution comes down to.
 #![expect(unsafe_code, reason = "the innermost loop reads without bounds checks")]
 
-use super::simd::{Isa, Simd, Vector};
+use super::simd::{Simd, Vector};
+use crate::isa::Isa;
 
 /// Output channels of a block of packed weights: two vectors.
 pub(super) fn block_of(isa: Isa) -> usize {

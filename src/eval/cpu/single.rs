@@ -3,9 +3,10 @@
 
 use super::conv::Conv;
 use super::scratch::Scratch;
-use super::simd::{Isa, Kernel, Simd, Vector as _, dispatch};
+use super::simd::{Kernel, Simd, Vector as _, dispatch};
 use super::team::Team;
 use super::tensor::{Geometry, Layout, Tensor};
+use crate::isa::Isa;
 use crate::net::{ConvSpec, weights};
 
 /// The shape of a convolution.

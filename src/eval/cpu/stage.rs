@@ -10,13 +10,13 @@ use std::ops::Range;
 use super::direct::Direct;
 use super::ops::PoolRow;
 use super::scratch::{BandScratch, Scratch, ThreadScratch};
-use super::simd::{Isa, dispatch_plain};
 use super::tap::{Comparison, LayerResult, RowResult};
 use super::team::Team;
 use super::tensor::{BEFORE, Geometry, Layout, Tensor};
 use super::winograd::{TileRow, Winograd};
 use crate::batch::Pair;
 use crate::eval::Distance;
+use crate::isa::{Isa, dispatch_plain};
 
 /// Least number of rows of a band, the last one excepted.
 const BAND_ROWS: usize = 6;

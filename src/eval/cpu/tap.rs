@@ -1,11 +1,12 @@
 //! Taps: compares the two images of a pair at one layer, row by row.
 #![expect(unsafe_code, reason = "vectors are loaded by pointer")]
 
-use super::simd::{Isa, Kernel, Simd, Vector, dispatch};
+use super::simd::{Kernel, Simd, Vector, dispatch};
 use super::team::Team;
 use super::tensor::{Layout, Tensor};
 use crate::batch::Pair;
 use crate::eval::{Distance, Epsilon, Map, Model, Wanted};
+use crate::isa::Isa;
 
 /// Partial sums of a tap. The number is fixed, so that the order of summation does not depend on
 /// the width of the instruction set. The channels of every tap are a multiple of it.

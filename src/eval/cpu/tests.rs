@@ -4,7 +4,6 @@
 use super::conv::{Algorithm, Conv};
 use super::ops::max_pool;
 use super::scratch::Scratch;
-use super::simd::Isa;
 use super::stage::{POOL, Stage};
 use super::tap::Comparison;
 use super::team::Team;
@@ -12,6 +11,7 @@ use super::tensor::{Geometry, Layout, Tensor};
 use super::winograd::Scheme;
 use crate::batch::Pair;
 use crate::eval::{Affine, Distance, Epsilon, Model, Wanted};
+use crate::isa::Isa;
 use crate::net::weights::{self, Trunk, Version};
 use crate::net::{ConvSpec, Net};
 use crate::random::SplitMix64;

@@ -22,9 +22,10 @@ pub(super) use self::tiles::{Cut, Scheme};
 use super::floats::Floats;
 use super::product::block_of;
 use super::scratch::Scratch;
-use super::simd::{Isa, dispatch};
+use super::simd::dispatch;
 use super::team::Team;
 use super::tensor::{Geometry, Tensor};
+use crate::isa::Isa;
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
 

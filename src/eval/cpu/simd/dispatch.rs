@@ -9,30 +9,6 @@ pub(in crate::eval::cpu) trait Kernel {
     fn run<S: Simd, const TILE: usize>(self, simd: S);
 }
 
-/// A computation in ordinary code, which the compiler vectorizes. `run` must be
-/// `#[inline(always)]`. (A closure would be compiled for the baseline.)
-pub(in crate::eval::cpu) trait Plain {
-    /// Computes.
-    fn run(self);
-}
-
-/// Runs ordinary code compiled for `isa`.
-///
-/// # Panics
-/// When the processor lacks `isa`.
-pub(in crate::eval::cpu) fn dispatch_plain(isa: Isa, plain: impl Plain) {
-    struct Wrapped<P>(P);
-
-    impl<P: Plain> Kernel for Wrapped<P> {
-        #[inline(always)]
-        fn run<S: Simd, const TILE: usize>(self, _simd: S) {
-            self.0.run();
-        }
-    }
-
-    dispatch(isa, Wrapped(plain));
-}
-
 /// Runs a kernel compiled for `isa`.
 ///
 /// # Panics

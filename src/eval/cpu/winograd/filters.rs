@@ -4,8 +4,8 @@ use super::tiles::Scheme;
 use super::transform::{FilterTransform, KERNEL_MAX};
 use crate::eval::cpu::floats::Floats;
 use crate::eval::cpu::product::block_of;
-use crate::eval::cpu::simd::{Isa, Plain, dispatch_plain};
 use crate::eval::cpu::team::Team;
+use crate::isa::{Isa, Plain, dispatch_plain};
 use crate::net::weights::Conv;
 
 /// Transformed weights of more bytes than this are read once per group, by all threads together.

@@ -1,0 +1,83 @@
+//! Rows of an image as float64 of 0 to 255, without its border.
+
+use super::Luma;
+use crate::image::{Image, Pixels, Range, Size};
+
+/// Samples that are computed at once. Buffers of so many stay in the first level of the cache, and
+/// memory depends on no image.
+pub(super) const STRIP: usize = 64;
+
+/// What is taken of each pixel.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Plane {
+    /// Red, green or blue: 0, 1, 2.
+    Channel(usize),
+    Luma(Luma),
+}
+
+/// An image without its border.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows<'a> {
+    image: &'a Image,
+    border: usize,
+    scale: Scale,
+    /// What is left.
+    pub(super) size: Size,
+}
+
+/// How a float sample becomes 0 to 255: `(sample + offset) * gain`.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    offset: f64,
+    gain: f64,
+    /// The integer that is white in the file, if its samples are integers. A float32 is the nearest
+    /// to a sample of 16 bits, and not equal to it: rounding gives back the integer.
+    white: Option<f64>,
+}
+
+impl Scale {
+    #[inline(always)]
+    fn of(self, sample: f32) -> f64 {
+        let unit = (f64::from(sample) + self.offset) * self.gain;
+        match self.white {
+            Some(white) => (unit * white).round_ties_even() * 255.0 / white,
+            None => unit * 255.0,
+        }
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// `border` is less than half of each side.
+    pub(super) fn new(image: &'a Image, border: usize, range: Range) -> Rows<'a> {
+        let (offset, gain) = match range {
+            Range::Unit => (0.0, 1.0),
+            Range::Signed => (1.0, 0.5),
+        };
+        let scale = Scale { offset, gain, white: image.white.map(f64::from) };
+        let Size { width, height } = image.size;
+        let size = Size { width: width - 2 * border, height: height - 2 * border };
+        Rows { image, border, scale, size }
+    }
+
+    /// Reads `to.len()` values of a plane from column `x` of row `y`.
+    #[inline(always)]
+    pub(super) fn read(&self, plane: Plane, y: usize, x: usize, to: &mut [f64]) {
+        let at = 3 * ((y + self.border) * self.image.size.width + x + self.border);
+        let samples = at..at + 3 * to.len();
+        match &self.image.pixels {
+            Pixels::U8(all) => pixels(&all[samples], plane, to, f64::from),
+            Pixels::F32(all) => pixels(&all[samples], plane, to, |sample| self.scale.of(sample)),
+        }
+    }
+}
+
+#[inline(always)]
+fn pixels<T: Copy>(samples: &[T], plane: Plane, to: &mut [f64], value: impl Fn(T) -> f64) {
+    let pixels = to.iter_mut().zip(samples.as_chunks::<3>().0);
+    match plane {
+        Plane::Channel(channel) => pixels.for_each(|(to, pixel)| *to = value(pixel[channel])),
+        Plane::Luma(luma) => pixels.for_each(|(to, pixel)| {
+            *to = luma.of([value(pixel[0]), value(pixel[1]), value(pixel[2])]);
+        }),
+    }
+}
