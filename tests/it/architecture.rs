@@ -140,7 +140,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
     ("compare", &["column", "stats"]),
     ("column", &["code", "error", "eval", "fidelity", "image", "metric", "net"]),
-    ("fidelity", &["image", "isa"]),
+    ("fidelity", &["image", "isa", "random"]),
     ("metric", &["eval", "image", "net"]),
     ("signals", &["error"]),
     ("manifest", &["batch", "error", "hash", "suggest"]),
