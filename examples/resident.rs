@@ -10,11 +10,9 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
-use lpips::batch::{BatchShape, Group, Pair};
 use lpips::eval::cpu::{Config, CpuEvaluator};
-use lpips::eval::{Distance, Evaluator as _, Model, Wait};
-use lpips::image::{Depth, Size};
-use lpips::image::{Image, Pixels};
+use lpips::eval::{Model, score_pairs};
+use lpips::image::{Image, Pixels, Size};
 use lpips::net::Net;
 use lpips::net::weights::{Lin, SearchPath, Trunk, Version};
 
@@ -55,37 +53,18 @@ fn main() -> anyhow::Result<()> {
         Config { threads: args.threads, pairs_max: Some(args.batch), isa: None, memory: None };
     let mut evaluator = CpuEvaluator::new(vec![Model::published(trunk, version, lin)], config)?;
     let images: Vec<Image> = (0..2 * args.batch).map(|seed| image(args.side, seed)).collect();
-    let size = Size { width: args.side, height: args.side };
-    let shape = BatchShape { size, depth: Depth::U8 };
 
     let mut out = std::io::stdout();
     writeln!(out, "ready")?;
     for line in std::io::stdin().lock().lines() {
         let count: u32 = line?.parse()?;
         let started = Instant::now();
-        let (mut submitted, mut value) = (0, None);
-        // As the pipeline does it: batches are filled while another is scored.
-        loop {
-            let acquired = match submitted < count {
-                true => evaluator.acquire(shape, Group::PAIR)?,
-                false => None,
-            };
-            if let Some(mut batch) = acquired {
-                for (row, pair) in images.chunks_exact(2).enumerate() {
-                    let reference = batch.push_image(&pair[0]);
-                    let distorted = batch.push_image(&pair[1]);
-                    batch.push_pair(row as u32, Pair { reference, distorted });
-                }
-                evaluator.submit(batch)?;
-                submitted += 1;
-            } else if let Some(scored) = evaluator.collect(Wait::Block)? {
-                value = scored.scores[0][0].as_ref().ok().map(Distance::total);
-            } else {
-                break;
-            }
-        }
+        // Batches are filled while another is scored.
+        let pairs = (0..count).flat_map(|_| images.chunks_exact(2));
+        let scores = score_pairs(&mut evaluator, pairs.map(|pair| (&pair[0], &pair[1])))?;
         let seconds = started.elapsed().as_secs_f64() / f64::from(count);
-        let value = value.context("no score")?;
+        let first = scores.into_iter().flatten().next().context("no score")??;
+        let value = first.total();
         writeln!(out, "{seconds:.9} {value:.9}")?;
     }
     Ok(())

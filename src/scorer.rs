@@ -244,7 +244,7 @@ impl Lpips {
     ) -> Result<Vec<Result<Score, Error>>, Error> {
         let is_even = |(reference, distorted): &&(&Image, &Image)| reference.size == distorted.size;
         let even: Vec<_> = pairs.iter().filter(is_even).copied().collect();
-        let mut scores = score_pairs(&mut *self.evaluator, &even)?.into_iter();
+        let mut scores = score_pairs(&mut *self.evaluator, even)?.into_iter();
         let outcome = |&(reference, distorted): &(&Image, &Image)| {
             if reference.size != distorted.size {
                 let message = pair::sizes_differ(&self.rules, reference.size, distorted.size);

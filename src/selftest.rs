@@ -164,8 +164,7 @@ impl Expected {
             let images = self.images(*size);
             (&images[pair.reference], &images[pair.distorted])
         };
-        let pairs: Vec<_> = cases.iter().map(|&case| images(case)).collect();
-        let scores = score_pairs(evaluator, &pairs)?;
+        let scores = score_pairs(evaluator, cases.iter().map(|&case| images(case)))?;
         let first =
             |score: PairScore| Ok(score.into_iter().next().context("no model was scored")??);
         scores.into_iter().map(first).collect()

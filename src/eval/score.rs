@@ -1,33 +1,38 @@
-//! Scores pairs of images that are in memory: the loop that keeps several batches in flight.
+//! Scores pairs of decoded images: the loop that keeps several batches in flight.
+
+use std::borrow::Borrow;
+use std::iter::Peekable;
 
 use anyhow::Context as _;
 
 use super::{Evaluator, PairScore, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Group, Pair, Row};
 use crate::image::Image;
+use crate::pair;
 
 /// The outcome of each pair, in the order of `pairs`, which are (reference, distorted) of equal
-/// size. Pairs of one size that follow each other share batches, and in a batch an image that
-/// several of them name is one image.
+/// size. Pairs of one shape that follow each other share batches, and in a batch an image that
+/// several of them name by reference is one image. A pair is taken when a batch has room for it,
+/// so an iterator may decode while the evaluator computes.
 ///
 /// # Errors
-/// When the device cannot continue.
+/// When the device cannot continue. Batches may still be in flight then: use another evaluator.
 ///
 /// # Panics
 /// When the two images of a pair differ in size.
-pub fn score_pairs(
+pub fn score_pairs<I: Borrow<Image>>(
     evaluator: &mut dyn Evaluator,
-    pairs: &[(&Image, &Image)],
+    pairs: impl IntoIterator<Item = (I, I)>,
 ) -> anyhow::Result<Vec<PairScore>> {
-    let mut outcomes = Outcomes(vec![None; pairs.len()]);
-    let mut next = 0;
-    while next < pairs.len() {
-        let Some(mut batch) = evaluator.acquire(shape(pairs[next]), Group::PAIR)? else {
+    let mut pairs = pairs.into_iter().peekable();
+    let mut outcomes = Outcomes::default();
+    while let Some(pair) = pairs.peek() {
+        let Some(mut batch) = evaluator.acquire(shape(pair), Group::PAIR)? else {
             let done = evaluator.collect(Wait::Block)?;
             outcomes.take(done.context("the evaluator has no staging buffer")?);
             continue;
         };
-        next += fill(&mut batch, &pairs[next..], next);
+        outcomes.expect(fill(&mut batch, &mut pairs, outcomes.0.len()));
         evaluator.submit(batch)?;
         while let Some(done) = evaluator.collect(Wait::Poll)? {
             outcomes.take(done);
@@ -40,48 +45,58 @@ pub fn score_pairs(
     all.collect()
 }
 
-/// The deeper of the two images decides how a batch stores both.
-fn shape((reference, distorted): (&Image, &Image)) -> BatchShape {
-    BatchShape { size: reference.size, depth: reference.depth().max(distorted.depth()) }
+fn shape<I: Borrow<Image>>((reference, distorted): &(I, I)) -> BatchShape {
+    let (reference, distorted) = (reference.borrow(), distorted.borrow());
+    pair::shape(reference.size, reference.depth(), distorted.depth())
 }
 
-/// Moves the first pairs of `rest` that have the shape of the batch and fit into it, at least one.
-/// Returns how many; `first` is the number of the first.
-fn fill<'a>(batch: &'a mut Batch, rest: &[(&'a Image, &'a Image)], first: usize) -> usize {
+/// Moves the next pairs that have the shape of the batch and fit into it, at least one. Returns how
+/// many; `first` is the number of the first.
+fn fill<I: Borrow<Image>>(
+    batch: &mut Batch,
+    pairs: &mut Peekable<impl Iterator<Item = (I, I)>>,
+    first: usize,
+) -> usize {
     let mut images = Images { batch, known: Vec::new() };
     let mut taken = 0;
-    for &(reference, distorted) in rest {
-        let is_other = shape((reference, distorted)) != images.batch.shape();
-        if is_other || (taken > 0 && !images.batch.has_room(2)) {
-            break;
-        }
+    loop {
+        let has_room = taken == 0 || images.batch.has_room(2);
+        let shape_of_batch = images.batch.shape();
+        let fits = |pair: &(I, I)| has_room && shape(pair) == shape_of_batch;
+        let Some((reference, distorted)) = pairs.next_if(fits) else { return taken };
         let pair = Pair { reference: images.index(reference), distorted: images.index(distorted) };
         images.batch.push_pair((first + taken) as Row, pair);
         taken += 1;
     }
-    taken
 }
 
-/// The images of a batch, each once.
-struct Images<'a> {
+/// The images of a batch, each once. They are held so that no other image can have the address.
+struct Images<'a, I> {
     batch: &'a mut Batch,
-    known: Vec<&'a Image>,
+    known: Vec<I>,
 }
 
-impl<'a> Images<'a> {
-    fn index(&mut self, image: &'a Image) -> usize {
-        if let Some(index) = self.known.iter().position(|&known| std::ptr::eq(known, image)) {
+impl<I: Borrow<Image>> Images<'_, I> {
+    fn index(&mut self, image: I) -> usize {
+        let is_same = |known: &I| std::ptr::eq(known.borrow(), image.borrow());
+        if let Some(index) = self.known.iter().position(is_same) {
             return index;
         }
+        let index = self.batch.push_image(image.borrow());
         self.known.push(image);
-        self.batch.push_image(image)
+        index
     }
 }
 
 /// What has come back, by the number of the pair.
+#[derive(Default)]
 struct Outcomes(Vec<Option<PairScore>>);
 
 impl Outcomes {
+    fn expect(&mut self, pairs: usize) {
+        self.0.resize(self.0.len() + pairs, None);
+    }
+
     fn take(&mut self, done: Scored) {
         for (row, score) in done.rows.into_iter().zip(done.scores) {
             self.0[row as usize] = Some(score);

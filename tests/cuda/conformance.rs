@@ -7,12 +7,11 @@
 //!
 //! CUDA runs on the stand-ins of tests/fake_cuda; on the machine's own GPU with LPIPS_REQUIRE_CUDA=1.
 
-use lpips::batch::{BatchShape, Group, Pair};
 use lpips::eval::cpu::{self, CpuEvaluator};
 use lpips::eval::cuda::{self, CudaEvaluator};
 use lpips::eval::{
-    Affine, ConvChoice, Distance, Epsilon, Evaluator, Gpus, Map, Model, Precision, Unscored, Wait,
-    Wanted,
+    Affine, ConvChoice, Distance, Epsilon, Evaluator, Gpus, Map, Model, PairScore, Precision,
+    Wanted, score_pairs,
 };
 use lpips::image::{Depth, Image, Pixels, Size};
 use lpips::isa::Isa;
@@ -96,18 +95,10 @@ fn image(case: &Case, seed: u64) -> Image {
 
 /// Scores [`PAIRS`] in one batch: for every pair, its distances by every model.
 fn score(evaluator: &mut dyn Evaluator, images: &[Image]) -> Vec<Vec<Distance>> {
-    let shape = BatchShape { size: images[0].size, depth: images[0].depth() };
-    let mut batch = evaluator.acquire(shape, Group::PAIR).unwrap().expect("a free staging buffer");
-    for image in images {
-        batch.push_image(image);
-    }
-    for (row, [reference, distorted]) in (0..).zip(PAIRS) {
-        batch.push_pair(row, Pair { reference, distorted });
-    }
-    evaluator.submit(batch).unwrap();
-    let scored = evaluator.collect(Wait::Block).unwrap().unwrap();
-    let distances = |score: Vec<Result<Distance, Unscored>>| score.into_iter().map(Result::unwrap);
-    scored.scores.into_iter().map(|score| distances(score).collect()).collect()
+    let pairs = PAIRS.map(|[reference, distorted]| (&images[reference], &images[distorted]));
+    let scores = score_pairs(evaluator, pairs).unwrap();
+    let distances = |score: PairScore| score.into_iter().map(Result::unwrap).collect();
+    scores.into_iter().map(distances).collect()
 }
 
 /// Every value within the bound of layers, of the largest.

@@ -148,7 +148,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("oracle", &["eval", "image", "net"]),
     ("eval/cuda", &["batch", "error", "eval", "image", "net"]),
     ("eval/cpu", &["batch", "eval", "image", "isa", "memory", "net", "random"]),
-    ("eval", &["batch", "code", "image", "net"]),
+    ("eval", &["batch", "code", "image", "net", "pair"]),
     ("pair", &["batch", "code", "image"]),
     ("batch", &["image"]),
     ("image", &["code", "suggest", "system"]),

@@ -78,7 +78,7 @@ pub(crate) fn decode(path: &Path) -> Image {
 
 /// Scores pairs of equal size, in as few batches as possible.
 pub(crate) fn score(evaluator: &mut dyn Evaluator, pairs: &[(&Image, &Image)]) -> Vec<PairScore> {
-    score_pairs(evaluator, pairs).unwrap()
+    score_pairs(evaluator, pairs.iter().copied()).unwrap()
 }
 
 /// Runs the program in `folder`.

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::batch::{BatchShape, Group, Grouping, Pair};
+use crate::batch::{Group, Grouping};
 use crate::check::Report;
-use crate::eval::{Evaluator, Wait};
-use crate::image::{self, Depth, Image, Pixels, Rules, Size};
+use crate::eval::{Evaluator, score_pairs};
+use crate::image::{self, Image, Pixels, Rules, Size};
 use crate::net::Net;
 use crate::net::plan::Plan;
 use crate::pipeline::DECODED_PER_THREAD;
@@ -69,26 +69,16 @@ pub(super) fn estimate(
     Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes })
 }
 
-/// Seconds per pair, measured on the second of two batches.
+/// Seconds per pair, measured the second time.
 fn time_pair(size: Size, evaluator: &mut dyn Evaluator) -> anyhow::Result<f64> {
     let samples = (0..size.samples()).map(|index| (index * 31 % 251) as u8).collect();
     let image = Image::new(size, Pixels::U8(samples));
-    let mut seconds = 0.0;
-    for _ in 0..2 {
-        let shape = BatchShape { size, depth: Depth::U8 };
-        let batch = evaluator.acquire(shape, Group::PAIR)?;
-        let mut batch = batch.ok_or_else(|| anyhow::anyhow!("no staging buffer is free"))?;
-        while batch.pairs().len() < TIMED_PAIRS && batch.has_room(2) {
-            let (reference, distorted) = (batch.push_image(&image), batch.push_image(&image));
-            batch.push_pair(0, Pair { reference, distorted });
-        }
-        let pairs = batch.pairs().len();
-        let started = Instant::now();
-        evaluator.submit(batch)?;
-        evaluator.collect(Wait::Block)?;
-        seconds = started.elapsed().as_secs_f64() / pairs as f64;
-    }
-    Ok(seconds)
+    // Copies: an image that several pairs of a batch share would go through the trunk once.
+    let pairs = || (0..TIMED_PAIRS).map(|_| (image.clone(), image.clone()));
+    score_pairs(evaluator, pairs())?;
+    let started = Instant::now();
+    score_pairs(evaluator, pairs())?;
+    Ok(started.elapsed().as_secs_f64() / TIMED_PAIRS as f64)
 }
 
 /// Seconds per pixel of the sampled files; 0 if none can be decoded.
