@@ -5,6 +5,7 @@ mod compare;
 mod device;
 mod doctor;
 mod merge;
+mod parse;
 mod values;
 mod weights;
 

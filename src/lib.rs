@@ -91,6 +91,8 @@ pub mod progress;
 #[doc(hidden)]
 pub mod random;
 #[doc(hidden)]
+pub mod regular;
+#[doc(hidden)]
 pub mod run;
 #[doc(hidden)]
 pub mod scheduler;

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use lpips::cli::{Cli, Command};
 use lpips::{commands, error, progress, signals};
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = Cli::of_this_process().command;
     let outcome = signals::report_file_limit().and_then(|()| match command {
         Command::Eval(args) => commands::eval::run(*args),
         Command::Check(args) => commands::check::run(*args),

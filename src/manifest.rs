@@ -32,6 +32,7 @@ use self::triplets::Judged;
 use crate::batch::Row;
 use crate::error::Refusal;
 use crate::hash::sha256_hex_of;
+use crate::regular;
 use crate::suggest::nearest_file;
 
 pub use self::columns::has_meaning;
@@ -114,7 +115,7 @@ impl Manifest {
     pub fn examine(location: Location) -> anyhow::Result<(Manifest, Faults)> {
         expect_file(&location)?;
         let context = || cannot_read(&location.file);
-        let mut file = File::open(&location.file).with_context(context)?;
+        let mut file = regular::open(&location.file).with_context(context)?;
         let mut counted = Counted { file: &mut file, ends: [0; 2], bytes: 0 };
         let sha256 = sha256_hex_of(&mut counted).with_context(context)?;
         let Counted { ends: [feeds, returns], bytes, .. } = counted;
@@ -198,7 +199,7 @@ impl Manifest {
     /// A [`Refusal`] when it is no copy.
     pub fn read_copy(&mut self, copy: PathBuf) -> anyhow::Result<()> {
         self.expect_other_than(&copy)?;
-        let sha256 = sha256_hex_of(&mut File::open(&copy)?)?;
+        let sha256 = sha256_hex_of(&mut regular::open(&copy)?)?;
         if sha256 != self.sha256 {
             let shown = copy.display();
             return Err(Refusal::inputs(format!("`{shown}` is another manifest than this run's"))

@@ -2,7 +2,8 @@
 //!
 //! The first signal is a request, which the pipeline checks many times a second: it writes what is
 //! scored, and drops what is in flight. The second one ends the process at once, as `kill -9` does.
-//! Finished rows are safe either way.
+//! Finished rows are safe either way. Before anything is scored, the first one ends the process at
+//! once, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,37 +29,49 @@ pub fn report_file_limit() -> anyhow::Result<()> {
 
 /// A request to stop the run.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicUsize>);
+pub struct Stop {
+    /// The number of the first signal, or 0.
+    signal: Arc<AtomicUsize>,
+    /// Whether the next signal ends the process.
+    is_next_last: Arc<AtomicBool>,
+}
 
 /// A signal that was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Signal(i32);
 
 impl Stop {
-    /// Installs the signal handlers.
+    /// Installs the signal handlers. Until [`Stop::begin`] a signal ends the process at once.
     ///
     /// # Errors
     /// When a handler cannot be installed.
     pub fn on_signals() -> anyhow::Result<Stop> {
         let stop = Stop::default();
-        let is_second = Arc::new(AtomicBool::new(false));
+        stop.is_next_last.store(true, Ordering::Relaxed);
         for (name, signal) in SIGNALS {
             let context = || format!("cannot handle {name}");
             let exit = Signal(signal).exit() as i32;
             // In this order, so that the flag is not yet set when the first signal checks it.
-            flag::register_conditional_shutdown(signal, exit, is_second.clone())
+            let is_last = &stop.is_next_last;
+            flag::register_conditional_shutdown(signal, exit, Arc::clone(is_last))
                 .with_context(context)?;
-            flag::register(signal, is_second.clone()).with_context(context)?;
+            flag::register(signal, Arc::clone(is_last)).with_context(context)?;
             // Signal numbers are small and positive.
-            flag::register_usize(signal, stop.0.clone(), signal as usize).with_context(context)?;
+            flag::register_usize(signal, Arc::clone(&stop.signal), signal as usize)
+                .with_context(context)?;
         }
         Ok(stop)
+    }
+
+    /// From now on the first signal is a request, which [`Stop::signal`] returns.
+    pub fn begin(&self) {
+        self.is_next_last.store(false, Ordering::Relaxed);
     }
 
     /// The first signal that was received.
     #[must_use]
     pub fn signal(&self) -> Option<Signal> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.signal.load(Ordering::Relaxed) {
             0 => None,
             signal => i32::try_from(signal).ok().map(Signal),
         }
@@ -66,7 +79,7 @@ impl Stop {
 
     /// Requests a stop, as SIGTERM does.
     pub fn request(&self) {
-        self.0.store(SIGTERM as usize, Ordering::Relaxed);
+        self.signal.store(SIGTERM as usize, Ordering::Relaxed);
     }
 }
 

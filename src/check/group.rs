@@ -18,6 +18,7 @@ use crate::masks::Masks;
 use crate::net::Net;
 use crate::net::plan::TooSmall;
 use crate::pair::{self, Difference, Differences};
+use crate::regular;
 
 /// Files are compared in blocks of so many bytes.
 const COMPARED_BYTES: usize = 1 << 16;
@@ -259,8 +260,8 @@ fn shape(reference: &Examined, distorted: &Examined) -> BatchShape {
 /// Whether two files hold the same bytes; stops at the first difference. A file that cannot be read
 /// equals no other.
 fn are_equal(a: &Path, b: &Path) -> bool {
-    let compare = || -> std::io::Result<bool> {
-        let (mut a, mut b) = (fs_err::File::open(a)?, fs_err::File::open(b)?);
+    let compare = || -> anyhow::Result<bool> {
+        let (mut a, mut b) = (regular::open(a)?, regular::open(b)?);
         let (mut left, mut right) = (Vec::new(), Vec::new());
         loop {
             left.clear();

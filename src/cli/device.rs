@@ -30,7 +30,7 @@ pub struct DeviceArgs {
     pub batch: BatchSize,
 
     /// Threads that decode, and threads that compute [default: one per processor]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
 
     /// Memory that the program may take, such as 800M or 16G. `auto` is the least of what the
@@ -52,7 +52,15 @@ pub struct CudaArgs {
     pub cuda_libs: Vec<PathBuf>,
 }
 
-/// Largest number of pairs in a batch that can be asked for.
+/// Largest number of threads that can be requested.
+const THREADS_MAX: usize = 1 << 12;
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= THREADS_MAX);
+    number.ok_or_else(|| format!("expected a number from 1 to {THREADS_MAX}"))
+}
+
+/// Largest number of pairs in a batch that can be requested.
 const PAIRS_MAX: usize = 1 << 16;
 
 /// Pairs of a batch.
@@ -60,7 +68,7 @@ const PAIRS_MAX: usize = 1 << 16;
 pub enum BatchSize {
     /// The evaluator decides.
     Auto,
-    /// So many at the most.
+    /// At most so many.
     Pairs(NonZeroUsize),
 }
 

@@ -75,6 +75,7 @@ fn score(
     stop: &Stop,
 ) -> anyhow::Result<Exit> {
     let Started { manifest, frozen, shard, mut attempt, mut maps, remaining } = started;
+    stop.begin();
     tell_start(config, &remaining, &evaluator.describe().device);
     let style = if run_dir.is_kept() { config.style } else { Style::Off };
     let mut progress = Progress::new(remaining.rows.len(), style, config.verbosity);

@@ -3,15 +3,13 @@
 
 use std::fs::{FileType, Metadata};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use fs_err::{File, OpenOptions};
-use rustix::fs::OFlags;
+use fs_err::File;
 
 use super::fault::{Fault, Reason};
 use crate::code::Code;
+use crate::regular::{open_without_blocking, other_kind};
 use crate::suggest::{nearest_file, unusual_spelling};
 
 /// A file that keeps the last error of the system. A reader of headers may take it for damage.
@@ -60,11 +58,9 @@ pub(super) fn open(path: &Path) -> Result<(BufReader<Watched>, Metadata), Fault>
         io::ErrorKind::NotFound => Fault::Content((Code::Missing, missing(path))),
         _ => Fault::System(error),
     };
-    // Asked before opening, which for some devices has effects, and after it, in case that the
-    // path was replaced. A FIFO that comes between must not block, hence the flag.
+    // In this order for the reasons that `regular::open` gives.
     require_regular(fs_err::metadata(path).map_err(failed)?.file_type())?;
-    let no_block = OFlags::NONBLOCK.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(no_block).open(path).map_err(failed)?;
+    let file = open_without_blocking(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     require_regular(metadata.file_type())?;
     Ok((BufReader::new(Watched { file, error: None }), metadata))
@@ -82,16 +78,8 @@ pub(super) fn read(file: impl Read, metadata: &Metadata) -> Result<Vec<u8>, Faul
 }
 
 fn require_regular(kind: FileType) -> Result<(), Reason> {
-    if kind.is_file() {
-        return Ok(());
-    }
-    let name = match () {
-        () if kind.is_dir() => "a folder",
-        () if kind.is_fifo() => "a FIFO",
-        () if kind.is_socket() => "a socket",
-        () => "a device",
-    };
-    Err((Code::NotFile, format!("{name}, expected a regular file")))
+    let expected = |kind| (Code::NotFile, format!("{kind}, expected a regular file"));
+    other_kind(kind).map_or(Ok(()), |kind| Err(expected(kind)))
 }
 
 fn missing(path: &Path) -> String {

@@ -4,9 +4,10 @@ use std::fs::Metadata;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use fs_err::File;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+
+use crate::regular;
 
 /// Size, time of change and hash of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -60,9 +61,9 @@ fn mtime_ns(metadata: &Metadata) -> i64 {
     }
 }
 
-fn hash(path: &Path) -> std::io::Result<u128> {
+fn hash(path: &Path) -> anyhow::Result<u128> {
     let mut hasher = Xxh3Default::new();
-    std::io::copy(&mut File::open(path)?, &mut hasher)?;
+    std::io::copy(&mut regular::open(path)?, &mut hasher)?;
     Ok(hasher.digest128())
 }
 
@@ -89,7 +90,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         fs_err::write(&path, "content").unwrap();
-        let file = File::open(&path).unwrap();
+        let file = fs_err::File::open(&path).unwrap();
         let stamp = Stamp::of(&file.metadata().unwrap(), b"content");
         let is_same = || [Verify::Times, Verify::Content].map(|verify| stamp.is_of(&path, verify));
         assert_eq!(is_same(), [true, true]);

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConvSpec, Net};
 use crate::hash::{sha256_hex, sha256_hex_of};
+use crate::regular;
 
 pub use self::generated::CustomWeights;
 pub use self::published::{
@@ -40,6 +41,8 @@ pub fn embedded() -> [(&'static str, &'static str); 2] {
 
 /// Environment variable that names a folder of weights, searched after `--weights-dir`.
 pub const WEIGHTS_DIR_VARIABLE: &str = "LPIPS_WEIGHTS_DIR";
+/// Largest file that is read as a published trunk; the largest of them has 59 MB.
+pub(crate) const TRUNK_BYTES_MAX: u64 = 256 << 20;
 
 /// Version of the published metric: which lin weights, and whether inputs are scaled.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -254,10 +257,10 @@ impl Trunk {
             Source::File(path) => path,
         };
         if path.extension().is_some_and(|extension| extension == "pth") {
-            check_sha256(net, &sha256_hex_of(&mut fs_err::File::open(path)?)?)?;
+            check_sha256(net, &sha256_hex_of(&mut regular::open(path)?)?)?;
             return recognise(path)?.trunk.context("the file holds no trunk");
         }
-        let bytes = fs_err::read(path)?;
+        let bytes = regular::read(path, TRUNK_BYTES_MAX)?;
         let sha256 = sha256_hex(&bytes);
         check_sha256(net, &sha256)?;
         Trunk::from_safetensors(net, &bytes, sha256)

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::disk::Disk;
 use super::journal::JournalName;
 use crate::error::{DISK_HINT, Refusal};
+use crate::regular;
 use crate::spool::Spool;
 
 /// Names of the files of a run directory.
@@ -161,7 +162,7 @@ impl RunDir {
     /// When it cannot be written.
     pub fn keep_manifest(&self, name: &str, original: &Path) -> anyhow::Result<PathBuf> {
         let path = self.file(name);
-        let mut original = fs_err::File::open(original)?;
+        let mut original = regular::open(original)?;
         self.create_once(&path, |file| {
             std::io::copy(&mut original, file)?;
             Ok(())

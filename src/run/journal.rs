@@ -25,6 +25,7 @@ use crate::eval::Loss;
 use crate::hash::Xxh3;
 use crate::image::Stamp;
 use crate::pair::Differences;
+use crate::regular;
 use crate::shard::Shard;
 
 /// Version of the format that this program writes. Version 1 had layers in place of values.
@@ -222,7 +223,7 @@ pub fn scan(
     path: &Path,
     mut visit: impl FnMut(u64, Entry) -> anyhow::Result<()>,
 ) -> anyhow::Result<usize> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut file = BufReader::with_capacity(1 << 16, regular::open(path)?);
     let (mut offset, mut torn) = (0, 0);
     let mut line = Vec::new();
     loop {
@@ -277,7 +278,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn open(path: &Path, buffer_bytes: usize) -> anyhow::Result<Reader> {
-        let file = BufReader::with_capacity(buffer_bytes, File::open(path)?);
+        let file = BufReader::with_capacity(buffer_bytes, regular::open(path)?);
         Ok(Reader { path: path.to_owned(), file, position: 0, line: Vec::new() })
     }
 

@@ -9,10 +9,13 @@ use super::{RunDir, names};
 use crate::column::Column;
 use crate::error::Refusal;
 use crate::hash::{Xxh3, sha256_hex};
+use crate::regular;
 use crate::scheduler::ArrayBase;
 
 /// Name and version of the format.
 const SCHEMA: &str = "lpips-plan/2";
+/// Largest file that is read: far more than the columns of any run take.
+const BYTES_MAX: u64 = 16 << 20;
 /// At most this many differences between two plans are reported.
 const REPORTED_MAX: usize = 5;
 
@@ -110,10 +113,10 @@ impl Plan {
     /// When it cannot be read.
     pub fn read(run_dir: &RunDir) -> anyhow::Result<Option<Frozen>> {
         let path = run_dir.file(names::PLAN);
-        let text = match fs_err::read(&path) {
+        let text = match regular::read(&path, BYTES_MAX) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(error),
         };
         let (plan, is_current) = parse(&text).with_context(|| {
             Refusal::inputs(format!("`{}` is no plan that this program reads", path.display()))
@@ -156,6 +159,11 @@ impl Plan {
         text.push(b'\n');
         Ok(text)
     }
+}
+
+fn is_absent(error: &anyhow::Error) -> bool {
+    let system = error.downcast_ref::<std::io::Error>();
+    system.is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// The plan of a file of this format or of format 1, and whether it is of this format.

@@ -7,6 +7,7 @@ mod support;
 
 mod all_pairs;
 mod architecture;
+mod bounded;
 mod ci;
 mod cli;
 mod compare;

@@ -4,15 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use fs_err::File;
 
 use crate::column::{Better, Column, Fingerprint, Origin};
 use crate::compare::tolerance::Promise;
 use crate::error::Refusal;
+use crate::regular;
 use crate::run::plan::Plan;
 use crate::run::{RunDir, names};
 use crate::suggest::{nearest, nearest_file};
 
+/// Largest run.json that is read.
+const FACTS_BYTES_MAX: u64 = 64 << 20;
 /// Columns by which a table of this program is recognised.
 const OURS: [&str; 8] = ["id", "item", "method", "ref", "dist", "width", "height", "status"];
 /// Names of metrics that this program writes, as they begin, and which direction is better.
@@ -140,11 +142,13 @@ impl Input {
                 .hint(format!("`lpips merge {shown}` finishes it, or prints what is missing"))
                 .into());
         }
-        let facts: serde_json::Value = serde_json::from_slice(&fs_err::read(&facts)?)
-            .with_context(|| {
-                Refusal::inputs(format!("`{}` is damaged", facts.display()))
-                    .hint(format!("`lpips merge {shown}` writes it again"))
-            })?;
+        let facts: serde_json::Value =
+            serde_json::from_slice(&regular::read(&facts, FACTS_BYTES_MAX)?).with_context(
+                || {
+                    Refusal::inputs(format!("`{}` is damaged", facts.display()))
+                        .hint(format!("`lpips merge {shown}` writes it again"))
+                },
+            )?;
         let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
         Ok(Input {
             header: header(&table)?,
@@ -278,7 +282,7 @@ fn header(path: &Path) -> anyhow::Result<Vec<String>> {
         Refusal::inputs(format!("`{}` cannot be read as CSV", path.display()))
             .hint("name a run directory, a pairs.csv or another CSV file with a header")
     };
-    let mut reader = csv::Reader::from_reader(File::open(path)?);
+    let mut reader = csv::Reader::from_reader(regular::open(path)?);
     let header = reader.headers().with_context(damaged)?;
     if header.is_empty() || header.iter().all(str::is_empty) {
         return Err(anyhow::anyhow!("it is empty").context(damaged()));

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use csv::StringRecord;
-use fs_err::File;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::inputs::Input;
 use crate::error::Refusal;
+use crate::regular;
 
 /// Bytes that are read from a file at once.
 const BUFFER_BYTES: usize = 1 << 18;
@@ -126,7 +126,7 @@ pub(super) fn each(
     mut visit: impl FnMut(&Row<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let path = &input.table;
-    let file = File::open(path)?;
+    let file = regular::open(path)?;
     let mut reader = csv::ReaderBuilder::new().buffer_capacity(BUFFER_BYTES).from_reader(file);
     let mut record = StringRecord::new();
     let mut values = vec![0.0; layout.metrics.len()];

@@ -9,11 +9,12 @@ use crate::fetch::{self, Remote};
 use crate::hash::sha256_hex;
 use crate::net::Net;
 use crate::net::weights::{
-    Lin, Recognised, SearchPath, Source, Torchvision, Trunk, Version, published, recognise,
-    safetensors_of, tensors_of, torchvision,
+    Lin, Recognised, SearchPath, Source, TRUNK_BYTES_MAX, Torchvision, Trunk, Version, published,
+    recognise, safetensors_of, tensors_of, torchvision,
 };
 use crate::part_file;
 use crate::progress::{Download, tell};
+use crate::regular;
 
 /// `lpips weights import`.
 pub(super) fn import(
@@ -71,7 +72,7 @@ fn write(
         }
     };
     let sha256 = sha256_hex(&bytes);
-    let is_there = fs_err::read(&path).is_ok_and(|there| there == bytes);
+    let is_there = regular::read(&path, bytes.len() as u64).is_ok_and(|there| there == bytes);
     if !is_there {
         publish(&path, &bytes)?;
     }
@@ -84,7 +85,7 @@ fn published_bytes(file: &Path, found: &Recognised) -> anyhow::Result<Vec<u8>> {
     let expected = published(net);
     // SqueezeNet's is torchvision's file itself.
     let bytes = if found.sha256 == expected.sha256 {
-        fs_err::read(file)?
+        regular::read(file, TRUNK_BYTES_MAX)?
     } else {
         safetensors_of(&tensors_of(found.trunk.as_ref(), None))?
     };

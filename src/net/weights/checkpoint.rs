@@ -13,6 +13,7 @@ use pytorch_reader::PytorchReader;
 use safetensors::{Dtype, SafeTensors};
 
 use super::float::Float;
+use crate::regular;
 
 /// Largest safetensors file that is read: it is held in memory.
 const SAFETENSORS_BYTES_MAX: u64 = 4 << 30;
@@ -48,12 +49,7 @@ impl Checkpoint {
     pub(super) fn open(path: &Path) -> anyhow::Result<Checkpoint> {
         let shown = path.display();
         let tensors = if is_safetensors(path)? {
-            let len = fs_err::metadata(path)?.len();
-            ensure!(
-                len <= SAFETENSORS_BYTES_MAX,
-                "`{shown}` is larger than {SAFETENSORS_BYTES_MAX} bytes"
-            );
-            safetensors(&fs_err::read(path)?)
+            safetensors(&regular::read(path, SAFETENSORS_BYTES_MAX)?)
                 .with_context(|| format!("`{shown}` is a damaged safetensors file"))?
         } else {
             let reader = PytorchReader::new(path)
@@ -129,7 +125,7 @@ impl Stored {
 /// A safetensors file starts with the length of its header, which starts with a brace.
 fn is_safetensors(path: &Path) -> anyhow::Result<bool> {
     let mut start = Vec::new();
-    fs_err::File::open(path)?.take(9).read_to_end(&mut start)?;
+    regular::open(path)?.take(9).read_to_end(&mut start)?;
     Ok(start.get(8) == Some(&b'{') && !start.starts_with(b"PK"))
 }
 

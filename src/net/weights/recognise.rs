@@ -11,6 +11,7 @@ use super::checkpoint::{Checkpoint, Values};
 use super::{Conv, Lin, Trunk, Version};
 use crate::hash::sha256_hex_of;
 use crate::net::{Net, NetSpec};
+use crate::regular;
 
 /// What training code wraps a state dict in.
 const WRAPPERS: [&str; 8] =
@@ -55,7 +56,7 @@ type Parts<'a> = BTreeMap<Part, (&'a str, &'a [usize])>;
 /// When the file cannot be read; has no tensor of a trunk or of lin weights; or has such tensors,
 /// but not exactly those of one net.
 pub fn recognise(path: &Path) -> anyhow::Result<Recognised> {
-    let sha256 = sha256_hex_of(&mut fs_err::File::open(path)?)?;
+    let sha256 = sha256_hex_of(&mut regular::open(path)?)?;
     let file = Checkpoint::open(path)?;
     of_checkpoint(&file, sha256).with_context(|| format!("`{}`", path.display()))
 }
