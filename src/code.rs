@@ -106,8 +106,10 @@ codes! {
         "reference and distorted image have different sizes",
         "bring them to one size, or cut both with --size-policy modcrop:N";
     TooLarge = "E_TOO_LARGE", Error,
-        "an image has more pixels than --max-pixels allows, or a pair exceeds the memory",
-        "raise the limit that the message names; use --device cpu where a GPU is too small";
+        "an image has more pixels than --max-pixels allows or takes too much to decode, or a pair \
+         exceeds the memory",
+        "raise --max-pixels, or write the image again as a plain PNG; use --device cpu where a GPU \
+         is too small";
     TooSmall = "E_TOO_SMALL", Error,
         "an image is smaller than the net accepts, or nothing is left of it after cropping",
         "leave the pair out, use a net that accepts smaller images, or crop less";

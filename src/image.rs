@@ -30,7 +30,7 @@ use std::fs::Metadata;
 use std::io::{BufRead as _, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
-use self::fault::{Fault, Reason};
+use self::fault::{BOMB_REMEDY, Fault, Reason};
 use self::file::Watched;
 use self::format::Format;
 use self::samples::Samples;
@@ -278,7 +278,9 @@ fn refuse_oversized(size: Size, len: u64, rules: &Rules) -> Result<(), Reason> {
     check_size(size, rules)?;
     let pixels = size.width as u64 * size.height as u64;
     if len > LEN_UNCHECKED + LEN_PER_PIXEL * pixels {
-        let text = format!("{len} bytes for {size} pixels: refused as a decompression bomb");
+        let text = format!(
+            "{len} bytes for {size} pixels: refused as a decompression bomb; {BOMB_REMEDY}"
+        );
         return Err((Code::TooLarge, text));
     }
     Ok(())

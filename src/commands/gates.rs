@@ -11,7 +11,7 @@ use crate::compare::gate::{About, Decision, Evidence, Gate, Outcome, SyntaxError
 use crate::decimal::nine_digits;
 use crate::error::{Exit, Refusal};
 use crate::manifest::Manifest;
-use crate::progress::tell;
+use crate::progress::{shown, tell};
 use crate::run::tables::{GroupColumn, Tables};
 use crate::stats::Sum;
 
@@ -120,14 +120,14 @@ impl OwnGates {
 }
 
 fn line(gate: &Gate, method: &str, decision: &Decision) -> String {
-    let whose = if method.is_empty() { String::new() } else { format!(" ({method})") };
-    let shown = |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), nine_digits);
+    let whose = if method.is_empty() { String::new() } else { format!(" ({})", shown(method)) };
+    let number = |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), nine_digits);
     let outcome = match decision.outcome {
         Outcome::Held => "held",
         Outcome::Failed => "FAILED",
         Outcome::Undecided => "UNDECIDED: pairs are missing, or there are too few items",
     };
-    let (value, limit) = (shown(decision.value), shown(decision.limit));
+    let (value, limit) = (number(decision.value), number(decision.limit));
     format!("gate `{}`{whose} {outcome}: {value} against {limit}", gate.text)
 }
 

@@ -31,7 +31,7 @@ pub(super) fn ranking(group_by: &[GroupColumn], summary: &[SummaryRow]) -> Strin
             (Some(a), Some(b)) => better.order(a, b),
             (a, b) => b.is_some().cmp(&a.is_some()),
         });
-        let name = |row: &SummaryRow| row.group.join(", ");
+        let name = |row: &SummaryRow| shown(&row.group.join(", ")).into_owned();
         let width = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0);
         let width = width.max("all pairs".len());
         let by = if header.is_empty() { String::new() } else { format!(" by {header}") };
@@ -126,7 +126,7 @@ pub(super) fn closing(counts: &Counts, done: usize, elapsed_s: f64) -> String {
         text.push_str(&format!(" in {}, {rate:.1} pairs/s", humanized(elapsed_s)));
     }
     for (code, failures) in failures {
-        text.push_str(&format!("\n  {code} {}, first {}", failures.count, failures.first));
+        text.push_str(&format!("\n  {code} {}, first {}", failures.count, shown(&failures.first)));
     }
     text
 }

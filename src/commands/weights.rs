@@ -8,6 +8,7 @@ use crate::cli::{WeightsArgs, WeightsCommand};
 use crate::error::Exit;
 use crate::net::Net;
 use crate::net::weights::{Listed, SearchPath, list_all, verify};
+use crate::progress::shown;
 use crate::stdout;
 
 /// Prints a line per file on stdout, or moves weights.
@@ -33,7 +34,7 @@ fn each(search: &SearchPath, line: &dyn Fn(&Listed) -> (String, bool)) -> anyhow
     let mut out = stdout::data();
     for listed in list_all(search) {
         let (line, good) = line(&listed);
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", shown(&line))?;
         if !good {
             exit = Exit::Environment;
         }

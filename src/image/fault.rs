@@ -87,7 +87,11 @@ pub(super) fn unsupported(format: &str, what: impl Display) -> Reason {
     (Code::Unsupported, format!("{format}: {what} is not supported; convert to PNG"))
 }
 
+/// What helps if a decompression bomb is none.
+pub(super) const BOMB_REMEDY: &str = "write the image again as a plain PNG if it is none";
+
 /// Decoding would take more memory or time than the size of the image explains.
 pub(super) fn bomb(format: &str, what: impl Display) -> Reason {
-    (Code::TooLarge, format!("{format}: {what}: refused as a decompression bomb"))
+    let text = format!("{format}: {what}: refused as a decompression bomb; {BOMB_REMEDY}");
+    (Code::TooLarge, text)
 }

@@ -336,10 +336,14 @@ fn pnm(bytes: &[u8]) -> Option<Option<Pixels>> {
     let count = width * height * channels;
     let mut samples: Vec<usize> = Vec::new();
     if kind <= 3 {
-        let text = String::from_utf8_lossy(data).into_owned();
-        let lines = text.split(['\r', '\n']).map(|line| line.split('#').next().unwrap_or(""));
+        // A comment goes with the end of its line, so that what stands around it is one word.
+        let mut text = String::from_utf8_lossy(data).into_owned();
+        while let Some(start) = text.find('#') {
+            let end = text[start..].find(['\r', '\n']).map_or(text.len(), |len| start + len + 1);
+            text.replace_range(start..end, "");
+        }
         let is_break = |character: char| character.is_ascii() && is_space(character as u8);
-        for word in lines.flat_map(|line| line.split(is_break)).filter(|word| !word.is_empty()) {
+        for word in text.split(is_break).filter(|word| !word.is_empty()) {
             if samples.len() >= count {
                 break;
             }

@@ -145,4 +145,8 @@ fn a_jpeg_of_many_scans_is_refused() {
     let error = image::decode_bytes(&many, &Rules::default()).unwrap_err();
     assert_eq!(error.code().as_str(), "E_TOO_LARGE");
     assert!(error.reason().contains("more than 200 scans"), "{error}");
+    assert!(
+        error.reason().ends_with("write the image again as a plain PNG if it is none"),
+        "{error}"
+    );
 }

@@ -205,15 +205,44 @@ fn merge_prints_no_command_that_a_journal_made_up() {
     }
 }
 
+/// Names with what a terminal obeys, and with a line of their own.
+const STEERING: &str = "\u{1b}[31mred\u{9b}5m\nerror: forged\u{202e}";
+
 #[test]
-fn ids_do_not_steer_the_terminal() {
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = "id,ref,dist,method\n\u{1b}[31mred\u{9b}5m,gone.png,gone2.png,\u{1b}]0;x\u{7}\n";
-    fs_err::write(folder.path().join("m.csv"), manifest).unwrap();
-    let args = ["eval", "m.csv", "-o", "run", "--group-by", "method"];
-    let output = lpips(folder.path(), &args);
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(3), "{text}");
-    assert!(text.contains("\\u{1b}[31mred\\u{9b}5m"), "{text}");
-    assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+fn names_do_not_steer_the_terminal_nor_begin_lines() {
+    let set = crate::maps::set(&["a", "b"]);
+    let row = |number: u32, dist: &str| {
+        let row = serde_json::json!({
+            "id": format!("{number}{STEERING}"), "ref": format!("r{number}.pgm"), "dist": dist,
+            "method": STEERING, "note": STEERING,
+        });
+        row.to_string() + "\n"
+    };
+    let rows = |dist: &str| row(0, "d0.pgm") + &row(1, dist);
+    fs_err::write(set.path().join("good.jsonl"), rows("d1.pgm")).unwrap();
+    fs_err::write(set.path().join("other.jsonl"), rows("d0.pgm")).unwrap();
+    fs_err::write(set.path().join("bad.jsonl"), rows(&format!("gone{STEERING}.pgm"))).unwrap();
+    let eval = ["--group-by", "method,note", "--fail-if", "lpips_alex: mean > 9", "-o"];
+    let good: &[&str] = &["eval", "good.jsonl"];
+    for (args, exit) in [
+        ([good, &eval, &["good"]].concat(), 0),
+        ([&["eval", "other.jsonl"], &eval[..], &["other"]].concat(), 0),
+        ([&["eval", "bad.jsonl"], &eval[..], &["bad"]].concat(), 4),
+        ([good, &["-o", "shard", "--shard", "0/9"]].concat(), 0),
+        (vec!["merge", "shard"], 3),
+        (vec!["merge", "bad"], 3),
+        (vec!["check", "bad.jsonl"], 6),
+        (vec!["compare", "good", "other", "--group-by", "note"], 0),
+        (vec!["compare", "good", "other", "--history"], 0),
+        (vec!["compare", "good", "bad", "--fail-if", "mean > 9"], 4),
+    ] {
+        let output = lpips(set.path(), &args);
+        let text = stderr(&output) + std::str::from_utf8(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{args:?}: {text}");
+        let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!text.contains(steers), "{args:?}: {text:?}");
+        assert!(!text.contains("\nerror: forged"), "{args:?}: {text}");
+        let is_named = text.contains("\\u{1b}[31mred\\u{9b}5m\\nerror: forged\\u{202e}");
+        assert!(is_named || args.contains(&"shard"), "{args:?} names nothing: {text}");
+    }
 }

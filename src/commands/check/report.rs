@@ -6,7 +6,7 @@ use crate::code::Severity;
 use crate::decimal::counted;
 use crate::image::Size;
 use crate::pairing::{Outline, Sample, Values};
-use crate::progress::humanized;
+use crate::progress::{humanized, shown};
 
 /// Examples of one code that the text shows.
 const SHOWN_MAX: usize = 5;
@@ -46,9 +46,9 @@ pub(super) fn text(report: &Report, estimate: Option<&Estimate>) -> String {
         for example in examples.iter().take(SHOWN_MAX) {
             let place = match example.place.as_str() {
                 "" => String::new(),
-                place => format!("{place}: "),
+                place => format!("{}: ", shown(place)),
             };
-            text.push_str(&format!("    {place}{}\n", example.message));
+            text.push_str(&format!("    {place}{}\n", shown(&example.message)));
         }
         if *count > SHOWN_MAX {
             text.push_str(&format!("    and {} more; see --json\n", count - SHOWN_MAX));

@@ -9,6 +9,7 @@ use super::numbers::Decimals;
 use super::protocol::Protocol;
 use super::setup::Setup;
 use crate::compare::assess::Settings;
+use crate::progress::shown;
 
 /// A run and its total row, compared with an earlier one.
 struct Change {
@@ -46,12 +47,12 @@ pub(super) fn report(
     }
     let mut text = String::new();
     for warning in &protocol.warnings {
-        let _ = writeln!(text, "warning: {warning}");
+        let _ = writeln!(text, "warning: {}", shown(warning));
     }
     for (row, (name, first)) in to_first[0].iter().enumerate() {
         let mut lines = vec![[
             "date".to_owned(),
-            name.clone(),
+            shown(name).into_owned(),
             "mean".to_owned(),
             "to the first".to_owned(),
             "to the one before".to_owned(),
@@ -62,14 +63,14 @@ pub(super) fn report(
                 let named = all[index - 1].iter().find(|(other, _)| other == name);
                 named.map(|(_, change)| change)
             });
-            let shown = |change: Option<&Change>| match change {
+            let cell = |change: Option<&Change>| match change {
                 Some(change) if change.is_complete => change.text.clone(),
                 Some(change) => format!("{} (pairs are missing)", change.text),
                 None => "-".to_owned(),
             };
             let previous = if index == 1 { first } else { previous };
             let mean = first.and_then(|change| change.mean);
-            lines.push(line(run, mean, digits, &shown(first), &shown(previous)));
+            lines.push(line(run, mean, digits, &cell(first), &cell(previous)));
         }
         if row > 0 {
             text.push('\n');
@@ -118,9 +119,9 @@ fn changes(
 fn line(run: &Input, mean: Option<f64>, digits: usize, first: &str, previous: &str) -> [String; 5] {
     // Seconds are enough.
     let date = run.finished.as_deref().map(|date| date.get(..19).unwrap_or(date));
-    let date = date.unwrap_or("unknown").to_owned();
+    let date = shown(date.unwrap_or("unknown")).into_owned();
     let mean = mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.digits$}"));
-    [date, run.label.clone(), mean, first.to_owned(), previous.to_owned()]
+    [date, shown(&run.label).into_owned(), mean, first.to_owned(), previous.to_owned()]
 }
 
 fn table(lines: &[[String; 5]]) -> String {

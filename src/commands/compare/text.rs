@@ -8,6 +8,7 @@ use super::report::{Comparison, GateRow, NoiseRow, Report, Row, names_method};
 use crate::compare::align::Counts;
 use crate::compare::gate::Outcome;
 use crate::compare::verdict::Verdict;
+use crate::progress::shown;
 
 /// Width that lines keep to where names allow it.
 const WIDTH: usize = 80;
@@ -67,7 +68,7 @@ pub(super) fn report(report: &Report, colour: Colour) -> String {
     }
     text.push('\n');
     for (name, signature) in &report.signatures {
-        let _ = writeln!(text, "signature {name}: {signature}");
+        let _ = writeln!(text, "signature {name}: {}", shown(signature));
     }
     let _ = writeln!(text, "signature of the test: {}", report.test_signature());
     text
@@ -78,7 +79,7 @@ pub(super) fn head(report: &Report, colour: Colour) -> String {
     let mut text = format!("verdict: {}", colour.verdict(report.verdict()));
     if let Some(row) = report.decisive_row() {
         text.push_str("  ");
-        text.push_str(&decisive(report, row));
+        text.push_str(&shown(&decisive(report, row)));
     }
     text.push('\n');
     for gate in &report.gates {
@@ -136,7 +137,8 @@ fn gate_line(report: &Report, gate: &GateRow, colour: Colour) -> String {
     };
     let outcome = colour.outcome(gate.decision.outcome);
     let reason = gate.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    format!("gate `{}`{whose} {outcome}: {value} against {limit}{reason}\n", gate.condition)
+    let (of, reason) = (format!("gate `{}`{whose}", gate.condition), shown(&reason));
+    format!("{} {outcome}: {value} against {limit}{reason}\n", shown(&of))
 }
 
 /// New run and method, where there are several.
@@ -248,7 +250,7 @@ fn table(report: &Report, metric: usize, notes: &mut Notes) -> String {
     let mut lines = vec![(header, String::new())];
     for row in rows {
         let [base, new, change, standing] = cells(report, row);
-        let name = format!("{} (n={})", report.name(row), row.statistics.n);
+        let name = format!("{} (n={})", shown(&report.name(row)), row.statistics.n);
         lines.push(([name, base, new, change, standing], notes.marks(row)));
     }
     let width = |column: usize| {
@@ -280,7 +282,8 @@ fn movers(report: &Report, comparison: &Comparison) -> String {
             1 => String::new(),
             _ => format!(" from {} to {}", comparison.base, comparison.new),
         };
-        let _ = writeln!(text, "\nwhat moved most in {name}{of}:");
+        let of = format!("{name}{of}");
+        let _ = writeln!(text, "\nwhat moved most in {}:", shown(&of));
         for pair in moved {
             text.push_str(&mover(report, pair));
         }
@@ -290,10 +293,10 @@ fn movers(report: &Report, comparison: &Comparison) -> String {
 
 fn mover(report: &Report, pair: &Moved) -> String {
     let [base, new, difference] = moved_numbers(pair, report.digits);
-    let mut text = format!("  {difference}  {base} -> {new}  {}\n", pair.id);
+    let mut text = format!("  {difference}  {base} -> {new}  {}\n", shown(&pair.id));
     let paths = paths(pair);
     if !paths.is_empty() {
-        let _ = writeln!(text, "           {paths}");
+        let _ = writeln!(text, "           {}", shown(&paths));
     }
     text
 }
@@ -319,6 +322,7 @@ pub(super) fn paths(pair: &Moved) -> String {
 
 /// Breaks a line at spaces, with an indent.
 fn wrapped(line: &str) -> String {
+    let line = shown(line);
     let mut text = String::new();
     let mut width = 0;
     for word in line.split(' ') {
