@@ -1,16 +1,14 @@
-//! Random edits of good files, against the readers of files that anybody may have written: no panic,
-//! no memory beyond a bound, and what is read must be consistent.
+//! Random edits of good files, against the readers of files that others may have written: no panic, no
+//! memory beyond a bound, and no row lost or number changed in silence: slow readers, written from the
+//! formats alone, judge what is read.
 //!
-//! A few hundred cases run with every check, always the same ones. More, and others each time:
-//!
-//! ```sh
-//! PROPTEST_CASES=1000000000 timeout 600 cargo test --test fuzz images
-//! ```
-//!
-//! (with `-- --nocapture` it counts them) which ends with exit code 124 if ten minutes found nothing. The bytes of a case that fails are
-//! written to a file, whose name is told; it belongs into tests/data/corpus once its cause is mended.
+//! A few hundred or thousand cases run with every check, always the same ones. `scripts/fuzz` runs
+//! others for as long as you like. The bytes of a case that fails are written to a file, whose name is
+//! printed; once its cause is fixed it belongs into tests/data/corpus.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
+#[path = "fuzz/journal.rs"]
+mod journal;
 #[path = "fuzz/manifest.rs"]
 mod manifest;
 #[path = "fuzz/naive.rs"]
@@ -20,7 +18,7 @@ mod support;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
-use lpips::image::{self, Pixels, Rules, Size};
+use lpips::image::{self, Image, Pixels, Rules};
 use lpips::net::Net;
 use lpips::net::weights::{Trunk, recognise};
 use proptest::prelude::*;
@@ -31,8 +29,8 @@ use support::{data, write_squeeze};
 
 /// Cases of each test within a check.
 const CASES: u32 = 300;
-/// Cases after which a long run tells how many there were.
-const TOLD_EVERY: u64 = 10_000;
+/// Cases after which a long run prints how many there were.
+const PRINTED_EVERY: u64 = 1000;
 /// Most memory that the process may ever have used, in KiB.
 const MEMORY_MAX_KIB: u64 = 768 << 10;
 /// Images are small here, so that a case takes no time.
@@ -46,7 +44,7 @@ enum Edit {
     Number(Index, u32, bool),
     Insert(Index, Vec<u8>),
     Remove(Index, Index),
-    /// A piece that stands there twice.
+    /// A piece that appears twice.
     Repeat(Index, Index),
     Cut(Index),
 }
@@ -108,7 +106,7 @@ fn apply(edit: &Edit, bytes: &mut Vec<u8>, reach: usize) {
     }
 }
 
-/// Most memory that this process has used until now; 0 where the system does not tell.
+/// Most memory that this process has used until now; 0 where the system does not state it.
 fn memory_kib() -> u64 {
     let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -154,30 +152,81 @@ fn seeds(folders: &[&str]) -> Vec<Seed> {
     paths.into_iter().map(seed).collect()
 }
 
-/// Reads every seed as it is, then edits of them.
+/// The settings of a search: `cases` that are always the same, or what the environment says.
+fn config(cases: u32) -> Config {
+    let config = Config { failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => config,
+        None => Config { cases, rng_seed: RngSeed::Fixed(1), ..config },
+    }
+}
+
+/// Counts cases, and prints the count of long runs.
+#[derive(Debug, Default)]
+struct Counter(std::cell::Cell<u64>);
+
+impl Counter {
+    fn add(&self) {
+        self.0.set(self.0.get() + 1);
+        if self.0.get().is_multiple_of(PRINTED_EVERY)
+            && std::env::var_os("PROPTEST_CASES").is_some()
+        {
+            eprintln!("{} cases", self.0.get());
+        }
+    }
+}
+
+/// Edited seeds: the name of a file and its bytes.
+fn edited(seeds: &[Seed]) -> impl Strategy<Value = (&str, Vec<u8>)> {
+    let cases = (any::<Index>(), prop::collection::vec(edit(), 1..6));
+    cases.prop_map(|(seed, edits)| {
+        let Seed { name, bytes, reach } = &seeds[seed.index(seeds.len())];
+        let mut bytes = bytes.clone();
+        edits.iter().for_each(|edit| apply(edit, &mut bytes, *reach));
+        (name.as_str(), bytes)
+    })
+}
+
+/// Reads every seed unchanged, then edits of them.
 fn fuzz(seeds: &[Seed], read: impl Fn(&str, &[u8])) {
     for Seed { name, bytes, .. } in seeds {
         attempt(name, bytes, &|bytes| read(name, bytes));
     }
-    let mut config = Config { failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config = Config { cases: CASES, rng_seed: RngSeed::Fixed(1), ..config };
-    }
-    let cases = (any::<Index>(), prop::collection::vec(edit(), 1..6));
-    let done = std::cell::Cell::new(0u64);
-    let outcome = TestRunner::new(config).run(&cases, |(seed, edits)| {
-        done.set(done.get() + 1);
-        if done.get().is_multiple_of(TOLD_EVERY) {
-            eprintln!("{} cases", done.get());
-        }
-        let Seed { name, bytes, reach } = &seeds[seed.index(seeds.len())];
-        let mut bytes = bytes.clone();
-        edits.iter().for_each(|edit| apply(edit, &mut bytes, *reach));
+    let counter = Counter::default();
+    // Each case that fails leaves a file.
+    let config = Config { max_shrink_iters: 0, ..config(CASES) };
+    let outcome = TestRunner::new(config).run(&edited(seeds), |(name, bytes)| {
+        counter.add();
         attempt(name, &bytes, &|bytes| read(name, bytes));
         Ok::<(), TestCaseError>(())
     });
     if let Err(error) = outcome {
         panic!("{error}");
+    }
+}
+
+/// Width, height and RGB of 8 bits.
+type Picture = (usize, usize, Vec<u8>);
+
+/// The program's reader; `None` if it refuses the file, or if samples have more than 8 bits.
+fn picture(bytes: &[u8]) -> Option<Picture> {
+    let rules = Rules { pixels_max: PIXELS_MAX, ..Rules::default() };
+    let Image { size, pixels, .. } = image::decode_bytes(bytes, &rules).ok()?;
+    match pixels {
+        Pixels::U8(samples) => Some((size.width, size.height, samples)),
+        Pixels::F32(_) => None,
+    }
+}
+
+/// Why a picture is not what the bytes say. A reader may refuse more than the naive one.
+fn fault_of(bytes: &[u8], picture: Option<Picture>) -> Option<&'static str> {
+    let picture = picture?;
+    match naive::read(bytes) {
+        naive::Verdict::Unknown => None,
+        naive::Verdict::Refused => Some("a naive reader refuses what was read"),
+        naive::Verdict::Pixels(width, height, rgb) => {
+            ((width, height, rgb) != picture).then_some("a naive reader reads other pixels")
+        }
     }
 }
 
@@ -189,18 +238,10 @@ fn images() {
     fuzz(&seeds(&["twins", "corpus/image"]), |_, bytes| {
         fs_err::write(&path, bytes).unwrap();
         let header = image::header(&path);
-        let Ok(image) = image::decode(&path, &rules) else { return };
-        if let Pixels::U8(samples) = &image.pixels {
-            let Size { width, height } = image.size;
-            match naive::read(bytes) {
-                naive::Verdict::Unknown => {}
-                naive::Verdict::Refused => panic!("a naive reader refuses what was read"),
-                naive::Verdict::Pixels(w, h, rgb) => {
-                    assert_eq!((width, height), (w, h));
-                    assert!(*samples == rgb, "a naive reader reads other pixels");
-                }
-            }
+        if let Some(fault) = fault_of(bytes, picture(bytes)) {
+            panic!("{fault}");
         }
+        let Ok(image) = image::decode(&path, &rules) else { return };
         let header = header.unwrap();
         assert_eq!((header.size, header.traits), (image.size, image.traits));
         assert!((image.size.width * image.size.height) as u64 <= PIXELS_MAX);
@@ -212,6 +253,60 @@ fn images() {
             }
         }
     });
+}
+
+/// What is cut off is black.
+fn padded(bytes: &[u8]) -> Option<Picture> {
+    picture(&[bytes, &[0; 1 << 14]].concat())
+}
+
+/// The rows of every BMP begin at the bottom.
+fn upright(bytes: &[u8]) -> Option<Picture> {
+    let (width, height, mut rgb) = picture(bytes)?;
+    if bytes.starts_with(b"BM") && bytes[25] == 0xff {
+        rgb = rgb.chunks(3 * width).rev().flatten().copied().collect();
+    }
+    Some((width, height, rgb))
+}
+
+/// The colours of GIF's palette are where they would be without a transparent one.
+fn opaque(bytes: &[u8]) -> Option<Picture> {
+    let mut bytes = bytes.to_vec();
+    let control = bytes.windows(3).position(|window| window == [0x21, 0xf9, 4]);
+    if let Some(at) = control.filter(|at| bytes.len() > at + 3) {
+        bytes[at + 3] &= !1;
+    }
+    picture(&bytes)
+}
+
+/// A largest sample of PNM is always 255.
+fn unscaled(bytes: &[u8]) -> Option<Picture> {
+    let (width, height, rgb) = picture(bytes)?;
+    let is_grey = bytes.starts_with(b"P5");
+    let pixels = bytes.len().checked_sub(width * height).filter(|_| is_grey);
+    match pixels.map(|at| &bytes[at..]) {
+        Some(grey) => Some((width, height, grey.iter().flat_map(|&grey| [grey; 3]).collect())),
+        None => Some((width, height, rgb)),
+    }
+}
+
+#[test]
+fn planted_faults_of_the_image_reader_are_found() {
+    let known = ["bmp", "gif", "pgm", "ppm", "pbm", "tiff"];
+    let mut all = seeds(&["twins", "corpus/image"]);
+    all.retain(|seed| known.contains(&seed.name.rsplit('.').next().unwrap()));
+    type Reader = fn(&[u8]) -> Option<Picture>;
+    let readers: [(&str, Reader); 4] =
+        [("padded", padded), ("upright", upright), ("opaque", opaque), ("unscaled", unscaled)];
+    for (name, reader) in readers {
+        let config =
+            Config { cases: 2000, rng_seed: RngSeed::Fixed(1), max_shrink_iters: 0, ..config(0) };
+        let found = TestRunner::new(config).run(&edited(&all), |(_, bytes)| {
+            let fault = fault_of(&bytes, reader(&bytes));
+            fault.map_or(Ok(()), |fault| Err(TestCaseError::fail(fault)))
+        });
+        assert!(found.is_err(), "the {name} reader was not found out");
+    }
 }
 
 /// Checkpoints of PyTorch, the older kind without checksums among them, so that edits reach the

@@ -210,7 +210,8 @@ pub(super) fn line(entry: &Entry) -> anyhow::Result<String> {
 /// The entry of a line; `None` if the line is torn or damaged.
 fn parse(line: &[u8]) -> Option<Entry> {
     let (crc, json) = line.strip_suffix(b"\n")?.split_at_checked(9)?;
-    let crc = u32::from_str_radix(std::str::from_utf8(crc.strip_suffix(b" ")?).ok()?, 16).ok()?;
+    let digits = crc.strip_suffix(b" ").filter(|crc| crc.iter().all(u8::is_ascii_hexdigit))?;
+    let crc = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     (crc == crc32fast::hash(json)).then(|| serde_json::from_slice(json).ok())?
 }
 

@@ -63,6 +63,8 @@ pub struct Frozen {
     pub sha256: String,
     /// SHA-256 of the file that was read.
     file_sha256: String,
+    /// Whether version 0.1 wrote it, whose rows do not say which pairs they are of.
+    is_of_0_1: bool,
 }
 
 impl Frozen {
@@ -72,9 +74,11 @@ impl Frozen {
         sha256 == self.sha256 || sha256 == self.file_sha256
     }
 
-    /// Whether `hash` is the [`pair_hash`] of this plan and the pair with this identity.
+    /// Whether `hash` is the [`pair_hash`] of this plan and the pair with this identity. Only rows
+    /// of a run of version 0.1 may have none.
     #[must_use]
-    pub fn binds(&self, hash: Xxh3, identity: u64) -> bool {
+    pub fn binds(&self, hash: Option<Xxh3>, identity: u64) -> bool {
+        let Some(hash) = hash else { return self.is_of_0_1 };
         [&self.sha256, &self.file_sha256].iter().any(|sha256| pair_hash(sha256, identity) == hash)
     }
 }
@@ -130,7 +134,7 @@ impl Plan {
             true => sha256_hex(&plan.text()?),
             false => file_sha256.clone(),
         };
-        Ok(Some(Frozen { plan, sha256, file_sha256 }))
+        Ok(Some(Frozen { plan, sha256, file_sha256, is_of_0_1: !is_current }))
     }
 
     /// Freezes this plan in the run directory if none is frozen there, and returns the frozen one.

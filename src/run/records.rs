@@ -234,11 +234,8 @@ fn check(shown: &str, header: &Header, name: JournalName, frozen: &Frozen) -> an
 }
 
 /// Whether a record is of this plan and of the pair that its row is, with values for the columns.
-/// Records of version 0.1 do not say whose they are: their journals do.
 fn belongs(record: &Record, frozen: &Frozen, manifest: &Manifest) -> bool {
-    let identity = manifest.identity(record.row);
-    record.pair.is_none_or(|pair| frozen.binds(pair, identity))
-        && fits(record, &frozen.plan.columns)
+    frozen.binds(record.pair, manifest.identity(record.row)) && fits(record, &frozen.plan.columns)
 }
 
 fn fits(record: &Record, columns: &[Column]) -> bool {
@@ -326,20 +323,28 @@ mod tests {
         Manifest::open(crate::manifest::Location::of(&path)).unwrap()
     }
 
+    /// The records with what binds each to its pair.
+    fn bound(records: &[Record], attempt: &Attempt, manifest: &Manifest) -> Vec<Record> {
+        let pair = |row: Row| Some(attempt.pair_hash(manifest.identity(row)));
+        records.iter().map(|record| Record { pair: pair(record.row), ..record.clone() }).collect()
+    }
+
     /// A run of ten rows in four shards; each attempt is a shard and its records.
     fn records(attempts: &[(u32, Vec<Record>)]) -> anyhow::Result<(Records, Vec<Option<Record>>)> {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::open(folder.path()).unwrap();
         let frozen = plan().freeze(&run_dir, false).unwrap();
+        let manifest = manifest(folder.path());
         for (index, records) in attempts {
             let shard = Shard { index: *index, count: 4 };
             let mut attempt = Attempt::begin(&run_dir, header(shard, &frozen.sha256))?;
-            attempt.append(records)?;
+            attempt.append(&bound(records, &attempt, &manifest))?;
             attempt.end(EndReason::Finished, 1.0, Vec::new())?;
         }
-        let records = Records::open(&run_dir, &frozen, &manifest(folder.path()), None)?;
+        let records = Records::open(&run_dir, &frozen, &manifest, None)?;
         let mut reader = records.reader(1);
-        let read = (0..10).map(|row| reader.read(row).unwrap()).collect();
+        let unbound = |record: Record| Record { pair: None, ..record };
+        let read = (0..10).map(|row| reader.read(row).unwrap().map(unbound)).collect();
         drop(reader);
         Ok((records, read))
     }
@@ -406,17 +411,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::open(folder.path()).unwrap();
         let frozen = plan().freeze(&run_dir, false).unwrap();
+        let manifest = manifest(folder.path());
         for (index, records) in attempts {
             let shard = Shard { index, count: 4 };
             let mut attempt = Attempt::begin(&run_dir, header(shard, &frozen.sha256)).unwrap();
-            attempt.append(&records).unwrap();
+            attempt.append(&bound(&records, &attempt, &manifest)).unwrap();
             attempt.end(EndReason::Stopped, 0.0, Vec::new()).unwrap();
         }
-        let records = Records::open(&run_dir, &frozen, &manifest(folder.path()), None).unwrap();
+        let records = Records::open(&run_dir, &frozen, &manifest, None).unwrap();
         let mut reader = records.reader(1);
         reader.open_max = 2;
         for row in [0, 9, 4, 1, 2, 9, 0, 3] {
-            assert_eq!(reader.read(row).unwrap(), Some(record(row, 0.5)));
+            let read = reader.read(row).unwrap().unwrap();
+            assert_eq!((read.row, read.values), (row, record(row, 0.5).values));
             assert!(reader.files.iter().flatten().count() <= 2);
         }
     }

@@ -9,7 +9,10 @@ use lpips::manifest::{Entry, Location, Manifest};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 
-use super::{Edit, Seed, apply, edit, fuzz, seeds};
+use super::{Counter, Edit, Seed, apply, config, edit, fuzz, seeds};
+
+/// Cases within a check.
+const CASES: u32 = 2000;
 
 /// A manifest as a reader sees it: its rows, or `None` if it refuses the file.
 type Rows = Option<Vec<Entry>>;
@@ -125,7 +128,9 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
 /// Runs written and edited manifests through `reader`; the first disagreement.
 fn search(config: Config, reader: &dyn Fn(&Path) -> Rows) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
+    let counter = Counter::default();
     let outcome = TestRunner::new(config).run(&(written(), edits()), |((name, bytes), edits)| {
+        counter.add();
         let mut bytes = bytes;
         edits.iter().for_each(|edit| apply(edit, &mut bytes, usize::MAX));
         let path = folder.path().join(&name);
@@ -137,17 +142,9 @@ fn search(config: Config, reader: &dyn Fn(&Path) -> Rows) -> Result<(), String> 
     outcome.map_err(|error| error.to_string())
 }
 
-fn config() -> Config {
-    let config = Config { failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => config,
-        None => Config { cases: 2000, rng_seed: RngSeed::Fixed(1), ..config },
-    }
-}
-
 #[test]
 fn manifests() {
-    search(config(), &read).unwrap_or_else(|fault| panic!("{fault}"));
+    search(config(CASES), &read).unwrap_or_else(|fault| panic!("{fault}"));
 }
 
 #[test]
@@ -225,7 +222,7 @@ fn trimming(path: &Path) -> Rows {
 #[test]
 fn planted_faults_of_the_reader_are_found() {
     let fixed = || Config {
-        cases: 2000,
+        cases: CASES,
         rng_seed: RngSeed::Fixed(1),
         failure_persistence: None,
         max_shrink_iters: 0,

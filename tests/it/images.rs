@@ -133,6 +133,32 @@ fn only_regular_files_are_opened() {
     }
 }
 
+/// PIL loses the tags behind one whose values are cut off: here ExtraSamples, and so the division by
+/// alpha.
+#[test]
+fn a_tiff_whose_deciding_tags_are_cut_off_is_damaged() {
+    let bytes = fs_err::read(data("twins/extra_1.tiff")).unwrap();
+    let entry = |tag: u16| {
+        let start = [&tag.to_le_bytes()[..], &4u16.to_le_bytes(), &1u32.to_le_bytes()].concat();
+        bytes.windows(start.len()).position(|window| *window == start).unwrap()
+    };
+    for (tag, is_damaged) in [(279, true), (273, true), (277, true), (700, false)] {
+        let mut cut = bytes.clone();
+        let at = entry(279);
+        cut[at..at + 2].copy_from_slice(&u16::to_le_bytes(tag));
+        // As many values as reach beyond the end of the file.
+        cut[at + 5] = 4;
+        let decoded = image::decode_bytes(&cut, &Rules::default());
+        match is_damaged {
+            true => assert_eq!(decoded.unwrap_err().code().as_str(), "E_DECODE", "tag {tag}"),
+            false => {
+                let whole = image::decode_bytes(&bytes, &Rules::default()).unwrap();
+                assert!(decoded.unwrap().pixels == whole.pixels);
+            }
+        }
+    }
+}
+
 /// Each scan of a progressive image makes the decoder go through all coefficients.
 #[test]
 fn a_jpeg_of_many_scans_is_refused() {

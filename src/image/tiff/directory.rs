@@ -79,6 +79,22 @@ impl<R: Read + Seek> Directory<R> {
         Ok(())
     }
 
+    /// Requires that the values of these tags lie in the file, whether or not they are needed: some
+    /// readers, PIL among them, lose all tags behind one whose values are cut off.
+    pub(in super::super) fn expect_values(&self, tags: &[u16]) -> Result<(), Reason> {
+        let is_cut = |entry: &&Entry| {
+            let width = TYPE_BYTES.get(usize::from(entry.kind)).map_or(0, |&bytes| bytes);
+            let len = entry.count.saturating_mul(width);
+            len > 0 && entry.at.saturating_add(len) > self.reader.len()
+        };
+        match self.entries.iter().filter(|entry| tags.contains(&entry.tag)).find(is_cut) {
+            Some(Entry { tag, .. }) => {
+                Err(damaged(FORMAT, format_args!("the values of tag {tag} are not in the file")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Bytes of the file.
     pub(in super::super) fn file_len(&self) -> u64 {
         self.reader.len()

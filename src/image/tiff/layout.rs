@@ -37,6 +37,29 @@ mod tag {
     pub(super) const EXTRA: u16 = 338;
     pub(super) const FORMAT: u16 = 339;
     pub(super) const PROFILE: u16 = 34675;
+
+    /// Those that decide what the pixels are; the others are metadata, and may be broken.
+    pub(super) const DECIDING: [u16; 19] = [
+        WIDTH,
+        HEIGHT,
+        BITS,
+        COMPRESSION,
+        PHOTOMETRIC,
+        FILL_ORDER,
+        STRIP_OFFSETS,
+        SAMPLES,
+        ROWS_PER_STRIP,
+        STRIP_BYTES,
+        PLANES,
+        PREDICTOR,
+        COLOR_MAP,
+        TILE_WIDTH,
+        TILE_HEIGHT,
+        TILE_OFFSETS,
+        TILE_BYTES,
+        EXTRA,
+        FORMAT,
+    ];
 }
 
 /// Longest colour profile that is read.
@@ -148,6 +171,7 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn read(file: impl Read + Seek) -> Result<Layout, Reason> {
         let mut directory = Directory::read(file)?;
+        directory.expect_values(&tag::DECIDING)?;
         let size = Size {
             width: side(&mut directory, tag::WIDTH)?,
             height: side(&mut directory, tag::HEIGHT)?,
