@@ -86,7 +86,7 @@ fn outline(outline: &Outline) -> String {
     let Outline { fields, rows, left_out, left_out_names, warnings, .. } = outline;
     let mut text = String::new();
     for Values { field, count, pairs } in fields {
-        let listed = pairs.iter().map(|(value, count)| format!("{value} ({count})"));
+        let listed = pairs.iter().map(|(value, count)| format!("{} ({count})", shown(value)));
         let listed = listed.collect::<Vec<_>>().join(", ");
         let more = if *count > pairs.len() { ", ..." } else { "" };
         text.push_str(&format!(
@@ -96,15 +96,18 @@ fn outline(outline: &Outline) -> String {
     }
     for Sample { reference, distorted, item, method } in rows {
         let method = if method.is_empty() { String::new() } else { format!(", method {method}") };
-        text.push_str(&format!("    {reference} and {distorted}: item {item}{method}\n"));
+        let row = format!("{reference} and {distorted}: item {item}{method}");
+        text.push_str(&format!("    {}\n", shown(&row)));
     }
     if *left_out > 0 {
         text.push_str(&format!("left out: {}\n", counted(*left_out, "file")));
-        left_out_names.iter().for_each(|name| text.push_str(&format!("    {name}\n")));
+        left_out_names.iter().for_each(|name| text.push_str(&format!("    {}\n", shown(name))));
         if *left_out > left_out_names.len() {
             text.push_str(&format!("    and {} more\n", left_out - left_out_names.len()));
         }
     }
-    warnings.iter().for_each(|warning| text.push_str(&format!("warning: {warning}\n")));
+    for warning in warnings {
+        text.push_str(&format!("warning: {}\n", shown(warning)));
+    }
     text
 }
