@@ -5,12 +5,13 @@ mod compute;
 mod inputs;
 mod metrics;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 pub use self::compute::Compute;
 use self::inputs::source;
-use self::metrics::{Choice, Extras, Metrics};
-use crate::cli::{CheckArgs, EvalArgs, PixelArgs};
+pub(crate) use self::metrics::{Choice, Extras, MetricOptions, Metrics};
+use crate::cli::{BatchSize, CheckArgs, DeviceArgs, EvalArgs, MetricArgs, PixelArgs};
 use crate::column::Column;
 use crate::error::Refusal;
 use crate::eval::Model;
@@ -23,6 +24,7 @@ use crate::run::TextCells;
 use crate::run::plan::Kept;
 use crate::shard::ShardArg;
 use crate::source::Source;
+use crate::{memory, scheduler};
 
 pub use self::metrics::Protocol;
 
@@ -85,12 +87,13 @@ impl Config {
             None => args.spatial.then_some(Kept { worst: None }),
         };
         let extras = Extras { spatial: maps.is_some(), masked: args.metric.mask.is_some() };
-        let choice = Choice::resolve(&args.metric, args.pixels.range, extras)?;
-        let (compute, rules) = (Compute::resolve(&args.device)?, rules(&args.pixels));
-        let Metrics { columns, models } = choice.load(&args.metric, &rules, compute.precision)?;
+        let (metric, mask) = metric(args.metric);
+        let choice = Choice::resolve(&metric, args.pixels.range, extras)?;
+        let (compute, rules) = (compute(args.device)?, rules(&args.pixels));
+        let Metrics { columns, models } = choice.load(&metric, &rules, compute.precision)?;
         let (source, protocol) = (source(args.inputs)?, choice.protocol);
         let job = Job { source, columns, models, protocol, rules, compute };
-        let masks = masks(args.metric.mask, &job.rules)?;
+        let masks = masks(mask, &job.rules)?;
         Ok(Config {
             job,
             output: args.output,
@@ -144,8 +147,9 @@ impl Preflight {
     pub fn resolve(args: CheckArgs) -> anyhow::Result<Preflight> {
         let CheckArgs { inputs, metric, pixels, device, .. } = args;
         let extras = Extras { spatial: false, masked: metric.mask.is_some() };
+        let (metric, mask) = self::metric(metric);
         let choice = Choice::resolve(&metric, pixels.range, extras)?;
-        let (compute, rules) = (Compute::resolve(&device)?, rules(&pixels));
+        let (compute, rules) = (compute(device)?, rules(&pixels));
         let loaded = choice.load(&metric, &rules, compute.precision);
         let models = loaded.map(|metrics| metrics.models);
         Ok(Preflight {
@@ -153,10 +157,45 @@ impl Preflight {
             nets: choice.nets,
             models,
             rules,
-            masks: masks(metric.mask, &rules)?,
+            masks: masks(mask, &rules)?,
             compute,
         })
     }
+}
+
+/// The metric, and the folder of masks.
+fn metric(args: MetricArgs) -> (MetricOptions, Option<PathBuf>) {
+    let MetricArgs { net, preset, lpips_version, baseline, .. } = args;
+    let MetricArgs { semantic_layer, mask, trunk, lin, weights_dir, .. } = args;
+    let options = MetricOptions {
+        net,
+        preset,
+        lpips_version,
+        baseline,
+        semantic_layer,
+        trunk,
+        lin,
+        weights_dir,
+    };
+    (options, mask)
+}
+
+fn compute(args: DeviceArgs) -> Result<Compute, Refusal> {
+    let DeviceArgs { device, precision, cuda, batch, threads, memory } = args;
+    let default = Compute::default();
+    let compute = Compute {
+        device,
+        precision,
+        conv: cuda.conv,
+        libraries: cuda.cuda_libs,
+        threads: threads.map_or(default.threads, NonZeroUsize::get),
+        batch: match batch {
+            BatchSize::Auto => None,
+            BatchSize::Pairs(pairs) => Some(pairs),
+        },
+        memory: memory::available(memory, &scheduler::environment),
+    };
+    compute.checked()
 }
 
 fn rules(pixels: &PixelArgs) -> image::Rules {

@@ -120,12 +120,16 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
 /// The lines that report an error to people: what happened, and the remedy if one is known.
 #[must_use]
 pub fn render(error: &anyhow::Error) -> String {
-    let hint = match error.downcast_ref::<Refusal>() {
+    let hint = hint_of(error).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    format!("error: {error:#}{hint}")
+}
+
+/// The remedy of an error, if one is known.
+pub(crate) fn hint_of(error: &anyhow::Error) -> Option<&str> {
+    match error.downcast_ref::<Refusal>() {
         Some(refusal) if !refusal.is_of_machine(error) => refusal.hint.as_deref(),
         _ => system::errno(error.as_ref()).map(system::remedy),
-    };
-    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-    format!("error: {error:#}{hint}")
+    }
 }
 
 /// Why a pair has no score: the `error_code` and `error` cells of its row.

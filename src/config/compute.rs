@@ -1,9 +1,9 @@
-//! The device of a job and its settings: contradictions are refused, nothing is opened yet.
+//! The device of a job and its settings: contradictions are refused, nothing is opened yet. It does
+//! not depend on a command line.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::cli::{BatchSize, DeviceArgs};
 use crate::error::Refusal;
 use crate::eval::{ConvChoice, Device, Gpus, Precision, cpu, cuda};
 use crate::memory::{self, Available};
@@ -28,32 +28,33 @@ pub struct Compute {
     pub memory: Available,
 }
 
+/// What is chosen where nothing is asked for.
+impl Default for Compute {
+    fn default() -> Compute {
+        Compute {
+            device: Device::Auto,
+            precision: Precision::Fp32,
+            conv: ConvChoice::Auto,
+            libraries: Vec::new(),
+            threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            batch: None,
+            memory: memory::available(memory::Setting::Auto, &scheduler::environment),
+        }
+    }
+}
+
 impl Compute {
-    /// Resolves the options.
+    /// The same settings.
     ///
     /// # Errors
-    /// A [`Refusal`] for an option of GPUs together with the CPU.
-    pub fn resolve(args: &DeviceArgs) -> Result<Compute, Refusal> {
-        let DeviceArgs { device, precision, cuda, batch, threads, memory } = args;
-        let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let compute = Compute {
-            device: device.clone(),
-            precision: *precision,
-            conv: cuda.conv,
-            libraries: cuda.cuda_libs.clone(),
-            threads: threads.map_or_else(processors, NonZeroUsize::get),
-            batch: match *batch {
-                BatchSize::Auto => None,
-                BatchSize::Pairs(pairs) => Some(pairs),
-            },
-            memory: memory::available(*memory, &scheduler::environment),
-        };
-        match compute.cuda_option() {
-            Some(option) if compute.device == Device::Cpu => {
+    /// A [`Refusal`] for a setting of GPUs together with the CPU.
+    pub fn checked(self) -> Result<Compute, Refusal> {
+        match self.cuda_option() {
+            Some(option) if self.device == Device::Cpu => {
                 Err(Refusal::usage(format!("`{option}` needs CUDA, and `--device cpu` is not"))
                     .hint("leave one of them out"))
             }
-            _ => Ok(compute),
+            _ => Ok(self),
         }
     }
 

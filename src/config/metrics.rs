@@ -1,11 +1,10 @@
 //! Which metric columns a run has, and which models they need.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::unique;
-use crate::cli::MetricArgs;
 use crate::column::{Column, Lpips, Mode};
 use crate::error::Refusal;
 use crate::eval::{Affine, Epsilon, Model, Precision, Wanted};
@@ -14,20 +13,41 @@ use crate::metric::{Preset, Reduction};
 use crate::net::Net;
 use crate::net::weights::{CustomWeights, Lin, Recognised, SearchPath, Trunk, Version, recognise};
 
+/// The metric that is asked for; contradictions are not refused yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MetricOptions {
+    /// The trunks; that of the preset if there are none.
+    pub(crate) net: Vec<Net>,
+    /// Whose numbers to compute.
+    pub(crate) preset: Option<Preset>,
+    /// Version of the published metric.
+    pub(crate) lpips_version: Version,
+    /// Sums over channels without the lin weights.
+    pub(crate) baseline: bool,
+    /// The tap of the reference that layers are weighted by.
+    pub(crate) semantic_layer: Option<usize>,
+    /// Weights of the trunk in place of the published ones.
+    pub(crate) trunk: Option<CustomWeights>,
+    /// Lin weights in place of the published ones.
+    pub(crate) lin: Option<CustomWeights>,
+    /// The only folder to take weights of trunks from.
+    pub(crate) weights_dir: Option<PathBuf>,
+}
+
 /// What is made of the maps beside the metric itself.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Extras {
+pub(crate) struct Extras {
     /// Spatial maps are written.
-    pub(super) spatial: bool,
+    pub(crate) spatial: bool,
     /// There are masks.
-    pub(super) masked: bool,
+    pub(crate) masked: bool,
 }
 
 /// Everything that is computed.
 #[derive(Debug)]
-pub(super) struct Metrics {
-    pub(super) columns: Vec<Column>,
-    pub(super) models: Vec<Model>,
+pub(crate) struct Metrics {
+    pub(crate) columns: Vec<Column>,
+    pub(crate) models: Vec<Model>,
 }
 
 /// The settings that all models of a run share.
@@ -48,7 +68,7 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    fn resolve(args: &MetricArgs, range: Range) -> Result<Protocol, Refusal> {
+    fn resolve(args: &MetricOptions, range: Range) -> Result<Protocol, Refusal> {
         let preset = args.preset.unwrap_or(Preset::Lpips);
         let named = |option: &str, hint: &str| {
             let text = format!("`--preset {}` and `{option}` contradict each other", preset.name());
@@ -65,6 +85,13 @@ impl Protocol {
                 "--baseline",
                 "this preset uses the lin weights; leave one of the two out",
             );
+        }
+        let weighted =
+            [("--semantic-layer", args.semantic_layer.is_some()), ("--lin", args.lin.is_some())];
+        if let Some((option, _)) = weighted.iter().find(|(_, is_there)| args.baseline && *is_there)
+        {
+            let text = format!("`--baseline` and `{option}` contradict each other");
+            return Err(Refusal::usage(text).hint("leave one of the two out"));
         }
         let of_preset = preset.semantic_layer();
         if let Some(layer) = args.semantic_layer
@@ -94,9 +121,9 @@ impl Protocol {
 
 /// The nets and their settings; no weights are read yet.
 #[derive(Clone, Debug)]
-pub(super) struct Choice {
-    pub(super) nets: Vec<Net>,
-    pub(super) protocol: Protocol,
+pub(crate) struct Choice {
+    pub(crate) nets: Vec<Net>,
+    pub(crate) protocol: Protocol,
     extras: Extras,
 }
 
@@ -105,8 +132,8 @@ impl Choice {
     ///
     /// # Errors
     /// When options contradict each other, or a layer does not exist.
-    pub(super) fn resolve(
-        args: &MetricArgs,
+    pub(crate) fn resolve(
+        args: &MetricOptions,
         range: Range,
         extras: Extras,
     ) -> Result<Choice, Refusal> {
@@ -144,9 +171,9 @@ impl Choice {
     ///
     /// # Errors
     /// A [`Refusal`] when weights are missing or have the wrong hash or shape.
-    pub(super) fn load(
+    pub(crate) fn load(
         &self,
-        args: &MetricArgs,
+        args: &MetricOptions,
         rules: &Rules,
         precision: Precision,
     ) -> anyhow::Result<Metrics> {
@@ -190,7 +217,7 @@ impl Weights {
     fn load(
         net: Net,
         protocol: Protocol,
-        args: &MetricArgs,
+        args: &MetricOptions,
         search: &SearchPath,
     ) -> anyhow::Result<Weights> {
         let trunk = match &args.trunk {
