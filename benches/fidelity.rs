@@ -6,9 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use divan::Bencher;
-use lpips::Image;
 use lpips::fidelity::{Channels, Kind, Luma, Matrix, Metric};
-use lpips::image::{Pixels, Range, Rules, Size, decode, decode_bytes};
+use lpips::image::{Image, Pixels, Range, Rules, Size, decode, decode_bytes};
 use lpips::isa::Isa;
 use lpips::random::SplitMix64;
 

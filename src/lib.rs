@@ -27,11 +27,13 @@
 mod part_file;
 mod scorer;
 
+pub use self::code::{Code, Severity};
 pub use self::eval::{Device, Gpus, Precision};
-pub use self::image::{Image, Range};
+pub use self::image::Range;
+pub use self::metric::Preset;
 pub use self::net::Net;
 pub use self::net::weights::Version;
-pub use self::scorer::{Error, Lpips, Options, Score};
+pub use self::scorer::{Error, Image, Lpips, Options, Score};
 
 // What the program and the tests use. It may change with every release.
 #[doc(hidden)]

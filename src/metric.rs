@@ -11,6 +11,7 @@ mod resize;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::code::Code;
 use crate::eval::{Distance, Map, Wanted};
 use crate::image::Size;
 
@@ -92,6 +93,17 @@ pub enum Unreduced {
     /// A mask without a pixel.
     #[error("the mask is 0 everywhere")]
     EmptyMask,
+}
+
+impl Unreduced {
+    /// The code of the failed row.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Unreduced::NoActivity { .. } => Code::NoActivity,
+            Unreduced::EmptyMask => Code::Mask,
+        }
+    }
 }
 
 /// One value per layer.

@@ -4,7 +4,6 @@ use rayon::prelude::*;
 
 use super::PairFacts;
 use crate::batch::Row;
-use crate::code::Code;
 use crate::column::{Column, Origin, Value};
 use crate::error::Failure;
 use crate::eval::{Distance, PairScore, Scored, Unscored};
@@ -144,9 +143,5 @@ fn failure_of(reason: &Unscored) -> Failure {
 }
 
 fn unreduced(reason: &Unreduced) -> Failure {
-    let code = match reason {
-        Unreduced::NoActivity { .. } => Code::NoActivity,
-        Unreduced::EmptyMask => Code::Mask,
-    };
-    Failure::new(code, reason.to_string())
+    Failure::new(reason.code(), reason.to_string())
 }
