@@ -99,6 +99,7 @@ Examples:
   lpips eval --ref hr --dist edsr --dist SwinIR=out/swin --dist-suffix _x4 -o results
   lpips eval --ref 'hr/{dataset}/{item}.png' --dist 'out/{method}/{dataset}/{item}.png' -o results
   grep x4 pairs.csv | lpips eval - -o results
+  lpips eval pairs.csv -o - > scores.csv
   lpips eval --pair hr/0801.png x4/0801.png
   lpips eval pairs.csv -o results --shard auto/16
   lpips eval pairs.csv -o results --spatial-worst 20 --mask masks
@@ -257,8 +258,9 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub inputs: InputArgs,
 
-    /// Folder for pairs.csv, summary.csv and run.json; the same command resumes a run in it
-    #[arg(short, long, value_name = "RUN_DIR", required_unless_present = "pair")]
+    /// Folder for pairs.csv, summary.csv and run.json; the same command resumes a run in it. `-`
+    /// writes pairs.csv to stdout and keeps nothing
+    #[arg(short, long, value_name = "RUN_DIR|-", required_unless_present = "pair")]
     pub output: Option<PathBuf>,
 
     #[allow(missing_docs, reason = "as above")]

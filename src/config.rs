@@ -45,13 +45,47 @@ pub struct Job {
     pub compute: Compute,
 }
 
+/// Where the results of a run go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// A run directory, not created yet.
+    Folder(PathBuf),
+    /// pairs.csv goes to stdout, and nothing is kept.
+    Stdout,
+    /// The scores of one pair go to stdout.
+    OnePair,
+}
+
+impl Output {
+    /// # Errors
+    /// A [`Refusal`] for options that need a folder.
+    fn resolve(args: &EvalArgs) -> Result<Output, Refusal> {
+        let Some(path) = &args.output else { return Ok(Output::OnePair) };
+        if path.as_os_str() != "-" {
+            return Ok(Output::Folder(path.clone()));
+        }
+        let needs_folder = [
+            ("--spatial", args.spatial),
+            ("--spatial-worst", args.spatial_worst.is_some()),
+            ("--shard", args.shard.is_some()),
+            ("--verify-inputs", args.verify_inputs),
+            ("--allow-mixed-numerics", args.allow_mixed_numerics),
+        ];
+        match needs_folder.iter().find(|(_, is_set)| *is_set) {
+            Some((option, _)) => Err(Refusal::usage(format!("`{option}` needs a run directory"))
+                .hint("name a folder with `-o`; with `-o -` nothing is kept")),
+            None => Ok(Output::Stdout),
+        }
+    }
+}
+
 /// A run about which everything is decided that can be decided before the manifest is read.
 #[derive(Debug)]
 pub struct Config {
     /// What is scored and how.
     pub job: Job,
-    /// The run directory, not created yet; without one the scores go to stdout.
-    pub output: Option<PathBuf>,
+    /// Where the results go.
+    pub output: Output,
     /// Columns per layer.
     pub per_layer: bool,
     /// How cells of text are written.
@@ -82,6 +116,7 @@ impl Config {
     /// # Errors
     /// A [`Refusal`] for whatever would not work: weights, options.
     pub fn resolve(args: EvalArgs) -> anyhow::Result<Config> {
+        let output = Output::resolve(&args)?;
         let maps = match args.spatial_worst {
             Some(count) => Some(Kept { worst: Some(count.get()) }),
             None => args.spatial.then_some(Kept { worst: None }),
@@ -96,7 +131,7 @@ impl Config {
         let masks = masks(mask, &job.rules)?;
         Ok(Config {
             job,
-            output: args.output,
+            output,
             per_layer: args.per_layer,
             text: if args.csv_safe { TextCells::Safe } else { TextCells::Unchanged },
             maps,

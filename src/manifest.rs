@@ -6,6 +6,7 @@
 //! module reads text and refuses to know whether the images exist or what becomes of them.
 
 mod columns;
+mod dialect;
 mod entry;
 mod fault;
 mod format;
@@ -56,6 +57,8 @@ pub struct Location {
     pub folder: PathBuf,
     /// What messages call it: the path that was typed, or what the rows were made from.
     pub name: String,
+    /// How the rows were written before they came into this file, as [`Manifest::dialect`].
+    pub dialect: Vec<String>,
 }
 
 impl Location {
@@ -64,7 +67,8 @@ impl Location {
     pub fn of(file: &Path) -> Location {
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
         let name = file.display().to_string();
-        Location { file: file.to_owned(), format: Format::of(file), folder, name }
+        let (file, format) = (file.to_owned(), Format::of(file));
+        Location { file, format, folder, name, dialect: Vec::new() }
     }
 
     fn located(&self, refusal: Refusal) -> Refusal {
@@ -78,6 +82,7 @@ pub struct Manifest {
     location: Location,
     header: Vec<String>,
     columns: Columns,
+    dialect: Vec<String>,
     carried: Vec<String>,
     offsets: Vec<u64>,
     identities: Vec<u64>,
@@ -132,10 +137,13 @@ impl Manifest {
         reader.expect_paths(&[columns.reference, columns.distorted]);
         let carried: Vec<String> =
             columns.carried.iter().map(|&column| header[column].clone()).collect();
+        let of_file = reader.dialect(location.format);
+        let dialect = location.dialect.iter().cloned().chain(of_file).collect();
         let mut manifest = Manifest {
             location,
             header,
             columns,
+            dialect,
             carried,
             offsets: Vec::new(),
             identities: Vec::new(),
@@ -176,6 +184,13 @@ impl Manifest {
     pub fn is_at(&self, path: &Path) -> bool {
         let file = |path: &Path| fs_err::metadata(path).ok().map(|of| (of.dev(), of.ino()));
         file(path).is_some() && file(path) == file(&self.location.file)
+    }
+
+    /// How the rows are written, where that differs from what the format's name says: sentences
+    /// without their ends.
+    #[must_use]
+    pub fn dialect(&self) -> &[String] {
+        &self.dialect
     }
 
     /// Refuses to take the manifest itself for the copy that the run keeps under the name `copy`,
@@ -252,8 +267,10 @@ impl Manifest {
     /// # Errors
     /// When the file cannot be opened again.
     pub fn rows(&self) -> anyhow::Result<Rows<'_>> {
-        let Location { file, format, .. } = &self.location;
-        let reader = Reader::reopen(file, *format, &self.header)?;
+        let (reader, header) = Reader::open(&self.location.file, self.location.format)?;
+        if header != self.header {
+            return Err(self.changed("during the run"));
+        }
         Ok(Rows { manifest: self, reader, record: csv::StringRecord::new() })
     }
 
@@ -539,16 +556,22 @@ mod tests {
             ("reff,dist\na,b\n", "hint: rename `reff` to `ref`"),
             ("Ref, dist\na,b\n", "hint: rename `Ref` to `ref`"),
             (
-                "ref;dist\na;b\n",
-                "hint: separate cells with commas, or tabs in a .tsv file, not `;`",
+                "ref dist\na b\n",
+                "hint: separate cells with commas, or tabs in a .tsv file, not ` `",
             ),
-            ("ref\tdist\na\tb\n", "in a .tsv file, not `\t`"),
+            ("ref;dist|x\na;b|c\n", "no column `ref`; found `ref;dist|x`"),
             ("a.png,b.png\nc.png,d.png\n", "put `ref,dist` above the first pair"),
             ("ref,dist\na,b,c\n", "line 2: expected 2 cells, found 3"),
             ("ref,dist\na,b\n,\n", "line 3: all cells are empty\nhint: remove the row"),
             ("ref,dist\na,b\nref,dist\n", "line 3: the header appears again"),
-            (",ref,dist\n0,a,b\n", "column 1 of 3 has no name\nhint: name it, or leave it out"),
-            ("ref,dist,\na,b,\n", "column 3 of 3 has no name"),
+            ("ref,,dist\na,,b\n", "column 2 of 3 has no name\nhint: name it in the header"),
+            (",,ref,dist\n0,0,a,b\n", "column 1 of 3 has no name"),
+            (
+                ",ref,dist\nx,a,b\n",
+                "line 2: cell 1 holds `x`, and its column has no name\nhint: name",
+            ),
+            ("ref,dist,\na,b,c\n", "line 2: cell 3 holds `c`, and its column has no name"),
+            ("ref,dist\na,b,\n", "expected 2 cells, found 3\nhint: remove the separators that end"),
             ("ref,dist\na,b\n,c\n", "line 3: the `ref` cell is empty"),
             (
                 "ref,dist,id\na,b,1\nc,d,1\n",
@@ -668,26 +691,57 @@ mod tests {
         }
     }
 
+    /// As spreadsheets and data frames export them.
+    #[test]
+    fn exported_tables_are_read_where_they_have_one_meaning() {
+        let plain = "ref,dist,scale\na,\"b, c\",4\nd,e,2\n";
+        let entries = |name: &str, text: &str| {
+            let (_folder, manifest) = open_as(name, text.as_bytes());
+            let manifest = manifest.unwrap();
+            let mut rows = manifest.rows().unwrap();
+            let entries = [1, 0].map(|row| rows.read(row).unwrap());
+            (entries, manifest.carried().to_vec(), manifest.dialect().join("; "))
+        };
+        let expected = entries("m.csv", plain);
+        assert_eq!(expected.2, "");
+        for (name, text, dialect) in [
+            ("m.csv", "ref;dist;scale\na;b, c;4\nd;e;2\n", "semicolons separate the cells"),
+            ("m.csv", "ref\tdist\tscale\na\tb, c\t4\nd\te\t2\n", "tabs separate the cells"),
+            ("m.tsv", plain, "commas separate the cells"),
+            ("m.csv", "ref|dist|scale\na|b, c|4\nd|e|2\n", "vertical bars separate the cells"),
+            (
+                "m.csv",
+                "ref, dist, scale\na, \"b, c\", 4\nd,e, 2\n",
+                "blanks after separators belong to no cell",
+            ),
+            (
+                "m.csv",
+                ",ref,dist,scale\n0,a,\"b, c\",4\n1,d,e,2\n",
+                "the first column has no name, holds row numbers and is ignored",
+            ),
+            (
+                "m.csv",
+                "ref,dist,scale,,\na,\"b, c\",4,,\nd,e,2,,\n",
+                "the last columns have no name, are empty and are ignored",
+            ),
+            (
+                "m.csv",
+                ";ref;dist;scale;\n0;a;b, c;4;\n1;d;e;2;\n",
+                "semicolons separate the cells; the first column has no name, holds row numbers and \
+                 is ignored; the last columns have no name, are empty and are ignored",
+            ),
+        ] {
+            let found = entries(name, text);
+            assert_eq!(
+                (&found.0, &found.1, &*found.2),
+                (&expected.0, &expected.1, dialect),
+                "{text}"
+            );
+        }
+    }
+
     #[test]
     fn files_that_are_no_utf_8_text_are_called_by_their_names() {
-        let utf_16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
-            text.encode_utf16().flat_map(bytes).collect()
-        };
-        let text = "ref,dist\na,b\n";
-        for bytes in [
-            utf_16(&format!("\u{feff}{text}"), u16::to_le_bytes),
-            utf_16(&format!("\u{feff}{text}"), u16::to_be_bytes),
-            utf_16(text, u16::to_le_bytes),
-            utf_16(text, u16::to_be_bytes),
-        ] {
-            for name in ["m.csv", "m.tsv", "m.jsonl"] {
-                let message = render(&open_as(name, &bytes).1.unwrap_err());
-                assert!(
-                    message.contains("the file is UTF-16 text, not UTF-8\nhint: export"),
-                    "{message}"
-                );
-            }
-        }
         let message = render(&open_as("m.csv", b"PK\x03\x04...").1.unwrap_err());
         assert!(
             message.contains("a zip archive, as spreadsheets are\nhint: export the table"),

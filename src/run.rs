@@ -12,6 +12,7 @@ mod dir;
 pub mod disk;
 pub mod facts;
 pub mod finished;
+pub mod inputs;
 pub mod journal;
 pub mod maps;
 pub mod owner;

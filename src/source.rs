@@ -4,13 +4,16 @@
 //! is read in place; everything else is spooled into a folder of the caller. This module does not
 //! depend on what is done with the pairs.
 
-use std::io::{BufWriter, Read, Write as _};
+mod utf16;
+
+use std::io::{BufWriter, ErrorKind, Read, Write as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use fs_err::File;
 
+use self::utf16::Utf16;
 use crate::batch::Grouping;
 use crate::error::Refusal;
 use crate::manifest::triplets::Triplets;
@@ -71,12 +74,12 @@ impl Source {
             Source::File(path) => {
                 let location = match Stream::open(path)? {
                     Some(stream) => stream.spool(spool)?,
-                    None => Location::of(path),
+                    None => spool_utf_16(spool, Location::of(path))?,
                 };
                 unpaired(spool_triplets(spool, location)?)
             }
             Source::Stdin => {
-                let stream = Stream { from: Box::new(std::io::stdin()), name: "-".to_owned() };
+                let stream = Stream { from: Box::new(std::io::stdin()), name: "stdin".to_owned() };
                 unpaired(spool_triplets(spool, stream.spool(spool)?)?)
             }
             Source::Pair { reference, distorted } => {
@@ -142,7 +145,7 @@ impl Stream {
 
     fn spool(self, spool: &Path) -> anyhow::Result<Location> {
         let Stream { from, name } = self;
-        let mut location = spool_as(spool, "stream", &name, |file| {
+        let location = spool_as(spool, "stream", &name, |file| {
             let mut limited = from.take(manifest::BYTES_MAX + 1);
             let copied = std::io::copy(&mut limited, file)?;
             if copied > manifest::BYTES_MAX {
@@ -151,11 +154,38 @@ impl Stream {
             }
             Ok(())
         })?;
-        let mut start = Vec::new();
-        File::open(&location.file)?.take(SNIFFED_BYTES).read_to_end(&mut start)?;
-        location.format = Format::sniff(&start);
+        let mut location = spool_utf_16(spool, location)?;
+        location.format = Format::sniff(&start_of(&location.file)?);
         Ok(location)
     }
+}
+
+/// The first bytes of a file.
+fn start_of(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    File::open(file)?.take(SNIFFED_BYTES).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// The same rows in UTF-8 if the manifest is UTF-16 text. What cannot be opened, or is too long, is
+/// refused where it is read.
+fn spool_utf_16(spool: &Path, location: Location) -> anyhow::Result<Location> {
+    let is_readable = fs_err::metadata(&location.file)
+        .is_ok_and(|of| of.is_file() && of.len() <= manifest::BYTES_MAX);
+    let start = is_readable.then(|| start_of(&location.file).ok()).flatten();
+    let Some(order) = start.and_then(|start| Utf16::recognise(&start)) else { return Ok(location) };
+    let spooled = spool_as(spool, "utf-8", &location.name, |file| {
+        let mut from = File::open(&location.file)?;
+        order.transcode(&mut from, file).map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => anyhow::Error::new(
+                Refusal::inputs(format!("manifest `{}`: UTF-16 text with {error}", location.name))
+                    .hint("export it again as UTF-8"),
+            ),
+            _ => error.into(),
+        })
+    })?;
+    let dialect = vec!["the text is UTF-16".to_owned()];
+    Ok(Location { format: location.format, folder: location.folder, dialect, ..spooled })
 }
 
 /// Refuses fields that would become columns of another meaning.
@@ -202,13 +232,14 @@ fn spool_rows<R: IntoIterator<Item = String>>(
 /// The pairs that a manifest of triplets stands for; the manifest itself if it has no triplets.
 fn spool_triplets(spool: &Path, location: Location) -> anyhow::Result<Location> {
     let Some(triplets) = Triplets::open(&location)? else { return Ok(location) };
+    let dialect = triplets.dialect();
     let spooled = spool_as(spool, "triplets", &location.name, |file| {
         let mut csv = csv::Writer::from_writer(file);
         triplets.expand(&mut |row| Ok(csv.write_record(row)?))?;
         Ok(csv.flush()?)
     })?;
     // Its paths are still relative to the user's manifest.
-    Ok(Location { folder: location.folder, ..spooled })
+    Ok(Location { folder: location.folder, dialect, ..spooled })
 }
 
 /// Writes a manifest in CSV for what messages call `name`.
@@ -231,5 +262,5 @@ fn spool_as(
         None => error.context(cannot_write()),
     })?;
     let (folder, name) = (PathBuf::new(), name.to_owned());
-    Ok(Location { file: path, format: Format::Csv, folder, name })
+    Ok(Location { file: path, format: Format::Csv, folder, name, dialect: Vec::new() })
 }

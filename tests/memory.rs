@@ -23,6 +23,7 @@ use lpips::metric::Reduction;
 use lpips::pipeline::{self, Flow, OnError};
 use lpips::progress::{Progress, Style, Verbosity};
 use lpips::run::attempt::Attempt;
+use lpips::run::inputs::InputNotes;
 use lpips::run::journal::{EndReason, Header};
 use lpips::run::owner::Owner;
 use lpips::run::plan::Plan;
@@ -134,6 +135,7 @@ fn run(folder: &Path) -> usize {
         program_commit: String::new(),
         command: Vec::new(),
         script: None,
+        inputs: InputNotes::default(),
         started: String::new(),
     };
     let mut attempt = Attempt::begin(&run_dir, header).unwrap();

@@ -32,7 +32,11 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     threads::start(Some(compute.threads))?;
     let spool = Spool::create()?;
     let located = source.locate(spool.path())?;
+    let name = located.location.name.clone();
     let (manifest, faults) = Manifest::examine(located.location)?;
+    if !manifest.dialect().is_empty() {
+        tell(&format!("manifest `{name}`: {}", manifest.dialect().join("; ")));
+    }
     let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
     if let Some(path) = &write_manifest {
         saving::save(path, &manifest, report.findings.count(Severity::Error) == 0)?;

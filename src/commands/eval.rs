@@ -11,7 +11,7 @@ use super::missing::Missing;
 use super::start::{Started, open_manifest};
 use super::threads;
 use crate::cli::EvalArgs;
-use crate::config::Config;
+use crate::config::{Config, Output};
 use crate::device;
 use crate::error::{Exit, Refusal};
 use crate::eval::Evaluator;
@@ -47,14 +47,14 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     let note = if config.speaks() { tell } else { |_: &str| () };
     let mut evaluator = device::open(models, &config.job.compute, note, tell)?;
     let run_dir = match &config.output {
-        Some(path) => RunDir::open(path)?,
-        None => RunDir::temporary()?,
+        Output::Folder(path) => RunDir::open(path)?,
+        Output::Stdout | Output::OnePair => RunDir::temporary()?,
     };
     let spool = Spool::create()?;
     let this = Owner::this_process(&scheduler::environment);
-    let started = open_manifest(&config, spool.path()).and_then(|manifest| {
+    let started = open_manifest(&config, spool.path()).and_then(|(manifest, notes)| {
         gates.check_groups(&manifest)?;
-        Started::start(&config, manifest, &run_dir, &evaluator.describe(), this)
+        Started::start(&config, (manifest, notes), &run_dir, &evaluator.describe(), this)
     });
     match started {
         Ok(started) => score(started, &config, &gates, &run_dir, &mut *evaluator, &stop),
@@ -77,7 +77,7 @@ fn score(
     let Started { manifest, frozen, shard, mut attempt, mut maps, remaining } = started;
     stop.begin();
     tell_start(config, &remaining, &evaluator.describe().device);
-    let style = if run_dir.is_kept() { config.style } else { Style::Off };
+    let style = if config.output == Output::OnePair { Style::Off } else { config.style };
     let mut progress = Progress::new(remaining.rows.len(), style, config.verbosity);
     let flow = Flow {
         manifest: &manifest,
@@ -161,9 +161,16 @@ impl Session<'_> {
         if !run_dir.is_kept() {
             let written = tables.write_pairs(&mut stdout::data());
             let all = written.context("cannot write the scores to stdout")?;
-            if config.speaks() {
+            if !progress.tell_finished(&[]) && config.speaks() {
                 report_differences(&all);
+                if config.output == Output::Stdout {
+                    tell(&ranking(&group_by, &tables.summarize()?));
+                    report_agreements(&tables.agreements()?);
+                }
                 report_signatures(tables.columns);
+                if config.output == Output::Stdout {
+                    tell(&closing(&all, counts.done(), elapsed_s));
+                }
             }
             return gates.exit(&tables, exit_of(all.failed));
         }
@@ -214,6 +221,10 @@ fn exit_of(failed: usize) -> Exit {
 
 /// How many pairs of the shard are in its journals, now that a signal has stopped this process.
 fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, records: &Records) -> Refusal {
+    if !run_dir.is_kept() {
+        return Refusal::new(signal.exit(), format!("stopped by {signal}; no score was kept"))
+            .hint("name a folder with `-o`, so that the same command resumes");
+    }
     let shown = run_dir.path().display();
     let (safe, all) = (records.scored(), remaining.kept + remaining.rows.len());
     Refusal::new(

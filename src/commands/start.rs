@@ -8,6 +8,7 @@ use crate::eval::Description;
 use crate::manifest::{Entry, Manifest};
 use crate::progress::tell;
 use crate::run::attempt::Attempt;
+use crate::run::inputs::InputNotes;
 use crate::run::journal::Header;
 use crate::run::maps::Maps;
 use crate::run::owner::Owner;
@@ -23,11 +24,15 @@ use crate::source::Located;
 /// Name of the variable in which a batch script states how it was called, for `lpips merge`.
 const SCRIPT_VARIABLE: &str = "LPIPS_SCRIPT";
 
-/// Reads the manifest, which must have the columns that pairs are grouped by. If it is not a file
-/// yet, it is written to the folder `spool` first.
-pub(super) fn open_manifest(config: &Config, spool: &Path) -> anyhow::Result<Manifest> {
+/// Reads the manifest, which must have the columns that pairs are grouped by, and notes how its
+/// pairs came about. If it is not a file yet, it is written to the folder `spool` first.
+pub(super) fn open_manifest(
+    config: &Config,
+    spool: &Path,
+) -> anyhow::Result<(Manifest, InputNotes)> {
     let Located { location, pairing } = config.job.source.locate(spool)?;
-    if let Some(pairing) = &pairing {
+    let mut notes = InputNotes::default();
+    if let Some(pairing) = pairing {
         if let Some(refusal) = pairing.refusal() {
             return Err(refusal.into());
         }
@@ -35,10 +40,17 @@ pub(super) fn open_manifest(config: &Config, spool: &Path) -> anyhow::Result<Man
             tell(&pairing.note());
             pairing.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
         }
+        notes.left_out = pairing.left_out.count;
+        notes.left_out_files = pairing.left_out.kept;
     }
+    let name = location.name.clone();
     let manifest = Manifest::open(location)?;
+    notes.dialect = manifest.dialect().to_vec();
+    if !notes.dialect.is_empty() && config.speaks() {
+        tell(&format!("manifest `{name}`: {}", notes.dialect.join("; ")));
+    }
     GroupColumn::find_all(&config.group_by, &manifest)?;
-    Ok(manifest)
+    Ok((manifest, notes))
 }
 
 /// A run that has a plan, and of which this process has claimed a shard.
@@ -57,7 +69,7 @@ impl Started {
     /// that remain.
     pub(super) fn start(
         config: &Config,
-        mut manifest: Manifest,
+        (mut manifest, notes): (Manifest, InputNotes),
         run_dir: &RunDir,
         on: &Description,
         owner: Owner,
@@ -84,7 +96,7 @@ impl Started {
         let copy = run_dir.keep_manifest(&frozen.plan.manifest, manifest.path())?;
         manifest.read_copy(copy)?;
         let manifest = manifest;
-        let attempt = Attempt::begin(run_dir, header(&frozen, shard, on, owner))?;
+        let attempt = Attempt::begin(run_dir, header(&frozen, shard, on, owner, notes))?;
 
         // After the claim, so that no process adds to the journals that are read here.
         let records = Records::open(run_dir, &frozen, &manifest, Some(shard))?;
@@ -117,7 +129,13 @@ fn files_of(entry: &Entry, manifest: &Manifest, config: &Config) -> Vec<PathBuf>
     files
 }
 
-fn header(frozen: &Frozen, shard: Shard, on: &Description, owner: Owner) -> Header {
+fn header(
+    frozen: &Frozen,
+    shard: Shard,
+    on: &Description,
+    owner: Owner,
+    inputs: InputNotes,
+) -> Header {
     let script = scheduler::environment(SCRIPT_VARIABLE).filter(|script| !script.trim().is_empty());
     Header {
         format: Header::format(),
@@ -130,6 +148,7 @@ fn header(frozen: &Frozen, shard: Shard, on: &Description, owner: Owner) -> Head
         program_commit: env!("LPIPS_COMMIT").to_owned(),
         command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         script: script.map(|script| script.trim().to_owned()),
+        inputs,
         started: jiff::Timestamp::now().to_string(),
     }
 }

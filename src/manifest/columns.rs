@@ -13,6 +13,8 @@ use crate::suggest::nearest;
 pub(super) const REFERENCE: &[&str] = &["ref", "reference", "gt", "hr"];
 /// Headers that name the distorted image, the preferred one first.
 const DISTORTED: &[&str] = &["dist", "distorted", "pred", "sr"];
+/// Columns and methods of the two distorted images of a triplet.
+pub(super) const SIDES: [&str; 2] = ["p0", "p1"];
 /// Names of output columns, which a carried column must not have.
 const RESERVED: &[&str] = &["width", "height", "status", "error_code", "error", "metric"];
 /// Starts of the names of metric columns.
@@ -23,6 +25,12 @@ const RESERVED_PREFIXES: &[&str] = &["lpips_", "baseline_"];
 pub fn has_meaning(name: &str) -> bool {
     let known = REFERENCE.iter().chain(DISTORTED).chain(&["id"]);
     known.copied().any(|one| one == name) || is_output(name)
+}
+
+/// Whether a header names both paths of a pair, or the paths of a triplet.
+pub(super) fn has_paths(header: &[String]) -> bool {
+    let has_one = |names: &[&str]| header.iter().any(|name| names.contains(&name.as_str()));
+    has_one(REFERENCE) && (has_one(DISTORTED) || has_one(&SIDES))
 }
 
 /// Whether this is the name of an output column.
@@ -46,10 +54,7 @@ impl Columns {
     pub(super) fn new(header: &[String]) -> Result<Columns, Refusal> {
         if let Some(place) = header.iter().position(String::is_empty) {
             let message = format!("column {} of {} has no name", place + 1, header.len());
-            return Err(Refusal::inputs(message).hint(
-                "name it, or leave it out: pandas writes no index with `to_csv(..., index=False)`, \
-                 and a comma that ends the line makes an empty column",
-            ));
+            return Err(Refusal::inputs(message).hint("name it in the header, or remove it"));
         }
         let mut seen = HashSet::new();
         if let Some(name) = header.iter().find(|name| !seen.insert(*name)) {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use csv::StringRecord;
 
+use super::dialect::Dialect;
 use super::fault::Fault;
 use super::json::{self, Keys};
 use super::lines::{Appended, Lines, RECORD_BYTES_MAX};
@@ -49,6 +50,15 @@ impl Format {
         }
     }
 
+    /// What separates cells, if there are cells.
+    fn separator(self) -> Option<u8> {
+        match self {
+            Format::Csv => Some(b','),
+            Format::Tsv => Some(b'\t'),
+            Format::JsonLines => None,
+        }
+    }
+
     /// The usual extension.
     #[must_use]
     pub fn extension(self) -> &'static str {
@@ -77,19 +87,11 @@ const PAIR_OPTIONS: &str = "save the manifest as UTF-8; two images are compared 
 
 /// What a file is, judged by its first bytes, if it is no UTF-8 text, and the remedy.
 fn foreign(start: &[u8]) -> Option<(&'static str, &'static str)> {
-    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'"' | b'{');
-    let utf_16 = Some((
-        "UTF-16 text, not UTF-8",
-        "export it again as UTF-8, or convert it: `iconv -f UTF-16 -t UTF-8 FILE > NEW`",
-    ));
     match start {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some((
             "UTF-32 text, not UTF-8",
             "export it again as UTF-8, or convert it: `iconv -f UTF-32 -t UTF-8 FILE > NEW`",
         )),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => utf_16,
-        // Without a byte order mark; the names of the columns begin with a letter of ASCII.
-        [letter, 0, ..] | [0, letter, ..] if is_letter(*letter) => utf_16,
         [b'P', b'K', 3, 4, ..] => {
             Some(("a zip archive, as spreadsheets are", "export the table as CSV (UTF-8)"))
         }
@@ -111,22 +113,20 @@ pub(super) struct Reader {
 
 #[derive(Debug)]
 enum Grammar {
-    /// `columns` is `None` for the header.
+    /// Rows have as many cells with a name as the header has `names`.
     Separated {
-        separator: u8,
-        columns: Option<usize>,
+        dialect: Dialect,
+        names: usize,
     },
     JsonLines(Keys),
 }
 
 impl Grammar {
-    fn new(format: Format, header: Option<&[String]>) -> Grammar {
-        let separated =
-            |separator| Grammar::Separated { separator, columns: header.map(<[_]>::len) };
-        match format {
-            Format::Csv => separated(b','),
-            Format::Tsv => separated(b'\t'),
-            Format::JsonLines => Grammar::JsonLines(Keys::new(header.unwrap_or_default())),
+    /// Before the header is known.
+    fn new(format: Format) -> Grammar {
+        match format.separator() {
+            Some(separator) => Grammar::Separated { dialect: Dialect::plain(separator), names: 0 },
+            None => Grammar::JsonLines(Keys::new(&[])),
         }
     }
 }
@@ -142,21 +142,21 @@ impl Reader {
             return Err(Refusal::inputs(format!("the file is {what}")).hint(hint).into());
         }
         let first = (lines.byte(), lines.line());
-        let grammar = Grammar::new(format, None);
-        let mut reader = Reader { lines, grammar, text: Vec::new() };
+        let mut reader = Reader { lines, grammar: Grammar::new(format), text: Vec::new() };
         let header = reader.header()?;
         if format == Format::JsonLines {
             // The first line is a row, too.
             reader.lines.seek(first.0, first.1)?;
         }
-        reader.grammar = Grammar::new(format, Some(&header));
         Ok((reader, header))
     }
 
-    /// A reader of a file whose header is known, for reading at offsets.
-    pub(super) fn reopen(path: &Path, format: Format, header: &[String]) -> anyhow::Result<Reader> {
-        let (lines, grammar) = (Lines::open(path)?, Grammar::new(format, Some(header)));
-        Ok(Reader { lines, grammar, text: Vec::new() })
+    /// How the rows are written, where that differs from what the format says.
+    pub(super) fn dialect(&self, format: Format) -> Vec<String> {
+        match (&self.grammar, format.separator()) {
+            (Grammar::Separated { dialect, .. }, Some(declared)) => dialect.described(declared),
+            _ => Vec::new(),
+        }
     }
 
     /// Values of these columns must be strings where the format has types.
@@ -187,17 +187,23 @@ impl Reader {
             fault
         });
         let header = header.and_then(|text| {
-            let mut cells = StringRecord::new();
-            match &self.grammar {
-                Grammar::JsonLines(_) => cells.extend(json::keys(text, record.line)?),
-                Grammar::Separated { separator, columns } => {
-                    separated::split(text, record.line, *separator, *columns, &mut cells)?;
+            let (grammar, header) = match &self.grammar {
+                Grammar::JsonLines(_) => {
+                    let header: Vec<String> = json::keys(text, record.line)?;
+                    (Grammar::JsonLines(Keys::new(&header)), header)
                 }
-            }
-            self.judge(&cells, record.line)?;
-            Ok(cells.iter().map(str::to_owned).collect())
+                Grammar::Separated { dialect, .. } => {
+                    let (dialect, header) = Dialect::of(text, record.line, dialect.separator)?;
+                    (Grammar::Separated { dialect, names: header.len() }, header)
+                }
+            };
+            refuse_nul(header.iter().map(String::as_str), record.line)?;
+            Ok((grammar, header))
         });
-        header.map_err(|fault| Refusal::inputs(fault.to_string()).hint(fault.hint).into())
+        let (grammar, header) =
+            header.map_err(|fault| Refusal::inputs(fault.to_string()).hint(fault.hint))?;
+        self.grammar = grammar;
+        Ok(header)
     }
 
     /// Reads the next record into `cells`; `None` at the end of the file.
@@ -207,8 +213,8 @@ impl Reader {
         let Record { byte, line, .. } = record;
         let split = self.checked(&record).and_then(|text| match &self.grammar {
             Grammar::JsonLines(keys) => keys.split(text, line, cells),
-            Grammar::Separated { separator, columns } => {
-                separated::split(text, line, *separator, *columns, cells)
+            Grammar::Separated { dialect, names } => {
+                separated::split(text, line, *dialect, Some(dialect.cells(*names)), cells)
             }
         });
         if split.is_err() {
@@ -219,19 +225,26 @@ impl Reader {
         Ok(Some(Found { byte, line, fault }))
     }
 
-    /// What is wrong with cells whose quoting is right.
-    fn judge(&self, cells: &StringRecord, line: u64) -> Result<(), Fault> {
-        let fault = |message, hint| Err(Fault::at_line(line, message, hint));
-        if cells.as_slice().contains('\0') {
-            let hint = "remove it: no file name can hold one, and other programs stop there";
-            return fault("a cell holds a NUL character".to_owned(), hint);
+    /// What is wrong with cells whose quoting is right; those without a name are removed.
+    fn judge(&self, cells: &mut StringRecord, line: u64) -> Result<(), Fault> {
+        refuse_nul(cells.iter(), line)?;
+        let Grammar::Separated { dialect, names } = &self.grammar else { return Ok(()) };
+        let (expected, found) = (dialect.cells(*names), cells.len());
+        if found != expected {
+            let is_empty = found > expected && cells.iter().skip(expected).all(str::is_empty);
+            let hint = match is_empty {
+                true => "remove the separators that end the line, or end the header with as many",
+                false => "put cells that contain the separator in double quotes",
+            };
+            return Err(Fault::at_line(
+                line,
+                format!("expected {expected} cells, found {found}"),
+                hint,
+            ));
         }
-        match self.grammar {
-            Grammar::Separated { columns: Some(columns), .. } if cells.len() != columns => {
-                let hint = "put cells that contain the separator in double quotes";
-                fault(format!("expected {columns} cells, found {}", cells.len()), hint)
-            }
-            _ => Ok(()),
+        match dialect.names_all() {
+            true => Ok(()),
+            false => dialect.drop_nameless(cells, line),
         }
     }
 
@@ -295,6 +308,14 @@ impl Reader {
     }
 }
 
+fn refuse_nul<'a>(mut cells: impl Iterator<Item = &'a str>, line: u64) -> Result<(), Fault> {
+    match cells.any(|cell| cell.contains('\0')) {
+        true => Err(Fault::at_line(line, "a cell holds a NUL character", REMOVE_NUL)),
+        false => Ok(()),
+    }
+}
+
+const REMOVE_NUL: &str = "remove it: no file name can hold one, and other programs stop there";
 const NOT_UTF8: &str = "not UTF-8";
 
 /// The lines of a record.

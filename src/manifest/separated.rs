@@ -6,14 +6,15 @@
 //!        / quote *(any character but quote / quote quote) quote
 //! ```
 //!
-//! The separator is a comma in CSV and a tab in TSV; the quote is `"` in both. Everything else is a
-//! fault: a quote inside a cell without quotes, text after a closing quote, a quote that is never
+//! The separator is a comma in CSV and a tab in TSV, or what the header shows (`dialect`), which may
+//! also take the blanks before a cell away; the quote is `"` in all. Everything else is a fault: a quote inside a cell without quotes, text after a closing quote, a quote that is never
 //! closed. Two stray quotes can still look like one cell that spans lines and swallows the rows
 //! between. Whole rows leave their separators in such a cell, at least as many as one row has. So a
 //! cell that spans lines must hold fewer.
 
 use csv::StringRecord;
 
+use super::dialect::Dialect;
 use super::fault::Fault;
 
 const WRITE_TWICE: &str =
@@ -28,10 +29,11 @@ const WRITE_TWICE: &str =
 pub(super) fn split(
     text: &str,
     line: u64,
-    separator: u8,
+    dialect: Dialect,
     columns: Option<usize>,
     cells: &mut StringRecord,
 ) -> Result<(), Fault> {
+    let Dialect { separator, skips_blanks, .. } = dialect;
     let fault =
         |at, message: &str, hint| Err(Fault::within(text, at, line, message.to_owned(), hint));
     let bytes = text.as_bytes();
@@ -39,6 +41,9 @@ pub(super) fn split(
     let mut content = String::new();
     let mut at = 0;
     loop {
+        if skips_blanks {
+            at += bytes[at..].iter().take_while(|byte| **byte == b' ').count();
+        }
         if bytes.get(at) == Some(&b'"') {
             let opening = at;
             content.clear();

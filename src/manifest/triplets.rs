@@ -9,14 +9,12 @@ use anyhow::Context as _;
 use csv::StringRecord;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::columns::REFERENCE;
+use super::columns::{REFERENCE, SIDES};
 use super::fault::{Fault, Faults};
 use super::format::Reader;
 use super::{Entry, Location, cannot_read, expect_file};
 use crate::error::Refusal;
 
-/// The methods of the two rows of a triplet, which are the names of its columns too.
-pub const SIDES: [&str; 2] = ["p0", "p1"];
 /// The column of what people found: the share of them that found `p1` nearer, 0 to 1.
 pub const JUDGE: &str = "judge";
 
@@ -64,6 +62,17 @@ impl Triplets {
         let sides = SIDES.into_iter().filter(|side| has(side)).count();
         let is_triplets = sides == 2 || (sides == 1 && has(JUDGE) && !has("dist"));
         Ok(is_triplets.then(|| Triplets { reader, header, location: location.clone() }))
+    }
+
+    /// As [`Manifest::dialect`](super::Manifest::dialect).
+    #[must_use]
+    pub fn dialect(&self) -> Vec<String> {
+        self.location
+            .dialect
+            .iter()
+            .cloned()
+            .chain(self.reader.dialect(self.location.format))
+            .collect()
     }
 
     /// Gives each row of pairs to `row`, the header first.

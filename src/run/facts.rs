@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::counts::Counts;
+use super::inputs::InputNotes;
 use super::journal::{EndReason, Header};
 use super::plan::Plan;
 use super::records::Journal;
@@ -70,6 +71,9 @@ pub struct Provenance {
     pub failures: BTreeMap<String, usize>,
     /// Rows whose two images differ in something that does not fail them, by code.
     pub warnings: BTreeMap<&'static str, usize>,
+    /// How its pairs came about, as the last process noted it.
+    #[serde(skip_serializing_if = "InputNotes::is_empty")]
+    pub inputs: InputNotes,
     /// Every process that worked on the run, by shard and in order.
     pub attempts: Vec<AttemptFacts>,
     /// Processes of which nothing is known, because the first lines of their journals are damaged.
@@ -153,6 +157,7 @@ impl Provenance {
             distinct.into_iter().collect::<Vec<_>>().join("; ")
         };
         let first = headers(journals).min_by_key(|one| &one.started);
+        let last = headers(journals).max_by_key(|one| &one.started);
         let ends = journals.iter().flat_map(|journal| &journal.end);
         Provenance {
             program_version: env!("CARGO_PKG_VERSION"),
@@ -168,6 +173,7 @@ impl Provenance {
             failed: counts.failed,
             failures: counts.failure_codes(),
             warnings: counts.warnings(),
+            inputs: last.map(|last| last.inputs.clone()).unwrap_or_default(),
             attempts: journals.iter().filter_map(AttemptFacts::new).collect(),
             attempts_unknown: journals.len() - headers(journals).count(),
         }

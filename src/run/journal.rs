@@ -17,6 +17,7 @@ use fs_err::{File, OpenOptions};
 use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
+use super::inputs::InputNotes;
 use super::owner::Owner;
 use crate::batch::Row;
 use crate::column::Value;
@@ -151,6 +152,9 @@ pub struct Header {
     pub command: Vec<String>,
     /// The batch script and its arguments, if it stated them in its environment.
     pub script: Option<String>,
+    /// How its pairs came about.
+    #[serde(default, skip_serializing_if = "InputNotes::is_empty")]
+    pub inputs: InputNotes,
     /// UTC.
     pub started: String,
 }
@@ -401,6 +405,7 @@ mod tests {
             program_commit: "0".to_owned(),
             command: Vec::new(),
             script: None,
+            inputs: InputNotes::default(),
             started: String::new(),
         }
     }

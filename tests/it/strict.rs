@@ -281,7 +281,7 @@ fn pipes_are_manifests_and_devices_are_not() {
     let output = piped(at, &["eval", "-", "-o", "run"], "ref,p0,p1,judge\na,b,c,2\n");
     assert_eq!(output.status.code(), Some(6));
     assert!(
-        stderr(&output).contains("manifest `-`: line 2: `judge` is `2`"),
+        stderr(&output).contains("manifest `stdin`: line 2: `judge` is `2`"),
         "{}",
         stderr(&output)
     );

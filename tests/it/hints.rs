@@ -1,0 +1,119 @@
+//! Hints that hold a command line: typed as they are printed, they work.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::{data, stderr};
+
+/// Folders of pairs in which something is missing or named differently.
+fn set() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = |name: &str| data(&format!("golden/images/{name}.png"));
+    for (from, to) in [
+        ("blur2_ref", "hr/1.png"),
+        ("identical_ref", "hr/2.png"),
+        ("blur2_dist", "plain/1.png"),
+        ("identical_dist", "plain/2.png"),
+        ("blur2_dist", "dash/1-x4.png"),
+        ("identical_dist", "dash/2-x4.png"),
+        ("blur2_ref", "upper/a_1_HR.png"),
+        ("blur2_dist", "lower/a_1_SR.png"),
+        ("blur2_dist", "a blank/1 x4.png"),
+        ("identical_dist", "a blank/2 x4.png"),
+        ("blur2_dist", "part/1.png"),
+        ("blur2_dist", "scales/1x2.png"),
+        ("blur2_dist", "scales/1x4.png"),
+    ] {
+        let to = folder.path().join(to);
+        fs_err::create_dir_all(to.parent().unwrap()).unwrap();
+        fs_err::copy(golden(from), to).unwrap();
+    }
+    let write = |name: &str, text: &str| fs_err::write(folder.path().join(name), text).unwrap();
+    write("array.json", r#"[{"ref":"hr/1.png","dist":"plain/1.png"}]"#);
+    write("pairs.csv", "ref,dist\nhr/1.png,plain/1.png\n");
+    folder
+}
+
+fn bash(folder: &Path, line: &str) -> Output {
+    let program = format!("lpips() {{ '{}' \"$@\"; }}; {line}", env!("CARGO_BIN_EXE_lpips"));
+    let mut command = Command::new("bash");
+    command.args(["-c", &program]).current_dir(folder).env_remove("LPIPS_WEIGHTS_DIR");
+    command.output().unwrap()
+}
+
+/// The command lines between backquotes of the hint.
+fn commands(told: &str) -> Vec<String> {
+    let (_, hint) = told.split_once("hint: ").unwrap_or_else(|| panic!("no hint in {told}"));
+    hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// `line` with the options of a hint: an option that stands once in both is replaced.
+fn with_options(line: &str, options: &str) -> String {
+    let name = options.split([' ', '=']).next().unwrap();
+    let words: Vec<&str> = line.split(' ').collect();
+    match words.iter().position(|word| *word == name) {
+        Some(at) if name == "--ref" || name == "--dist" => {
+            let kept: Vec<&str> = [&words[..at], &words[at + 2..]].concat();
+            format!("{} {options}", kept.join(" "))
+        }
+        _ => format!("{line} {options}"),
+    }
+}
+
+#[test]
+fn options_that_a_hint_names_work_as_they_are_printed() {
+    let folder = set();
+    for (index, (line, expected)) in [
+        ("--ref hr --dist dash", "--dist-suffix=-x4"),
+        ("--ref hr --dist 'a blank'", "--dist-suffix ' x4'"),
+        ("--ref upper --dist lower", "--ref-suffix _HR --dist-suffix _SR"),
+        ("--ref upper --dist lower --dist-suffix _SR", "--ref-suffix _HR"),
+        ("--ref upper --dist lower --ref-suffix _HR", "--dist-suffix _SR"),
+        ("--ref hr --dist part", "--intersect"),
+        ("--ref hr --dist scales --dist-suffix x4", "--intersect"),
+        ("--ref hr/{item}.png --dist part/{item}.png", "--intersect"),
+        ("--ref hr --dist plain/{item}.png", "--ref 'hr/{item}.png'"),
+        ("--ref hr/{item}.png --dist plain", "--dist 'plain/{item}.png'"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let line = format!("lpips eval -q -o run{index} {line}");
+        let refused = bash(folder.path(), &line);
+        assert!(!refused.status.success(), "{line}");
+        let options = commands(&stderr(&refused))[0].clone();
+        assert!(options.contains(expected), "{line}: `{options}` is not `{expected}`");
+        let line = with_options(&line, &options);
+        let output = bash(folder.path(), &line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn commands_that_a_hint_names_work_as_they_are_printed() {
+    let folder = set();
+    let at = folder.path();
+    // A table of UTF-32, as some databases export it.
+    let utf_32: Vec<u8> = "\u{feff}ref,dist\nhr/1.png,plain/1.png\n"
+        .chars()
+        .flat_map(|c| u32::from(c).to_le_bytes())
+        .collect();
+    fs_err::write(at.join("wide.csv"), utf_32).unwrap();
+    for (file, made) in [("array.json", "made.jsonl"), ("wide.csv", "made.csv")] {
+        let refused = bash(at, &format!("lpips eval {file} -o run -q"));
+        let command = commands(&stderr(&refused))[0].replace("FILE", file).replace("NEW", made);
+        let command = if command.contains('>') { command } else { format!("{command} > {made}") };
+        let converted = bash(at, &command);
+        assert!(converted.status.success(), "{command}: {}", stderr(&converted));
+        let output = bash(at, &format!("lpips eval {made} -o {made}.run -q"));
+        assert_eq!(output.status.code(), Some(0), "{command}: {}", stderr(&output));
+    }
+    // A run of shards whose tables are not written yet.
+    let output = bash(at, "lpips eval pairs.csv -o part.run --shard 0/1 -q; rm part.run/run.json");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let refused = bash(at, "lpips compare part.run part.run");
+    let command = commands(&stderr(&refused))[0].clone();
+    assert_eq!(command, "lpips merge part.run");
+    let merged = bash(at, &command);
+    assert_eq!(merged.status.code(), Some(0), "{}", stderr(&merged));
+}
