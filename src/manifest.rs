@@ -12,6 +12,7 @@ mod fault;
 mod format;
 mod json;
 mod lines;
+mod location;
 mod opening;
 mod separated;
 pub mod triplets;
@@ -40,41 +41,12 @@ pub use self::columns::has_meaning;
 pub use self::entry::Entry;
 pub use self::fault::{Fault, Faults};
 pub use self::format::Format;
+pub use self::location::Location;
 
 /// The largest file that is read. Some sources never end.
 pub const BYTES_MAX: u64 = 16 << 30;
 /// The shortest row: two paths of a letter, what separates them, and the end of the line.
 const ROW_BYTES_MIN: usize = 4;
-
-/// Where a manifest is and how it is read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Location {
-    /// The file.
-    pub file: PathBuf,
-    /// How it is written.
-    pub format: Format,
-    /// The folder that its paths are relative to.
-    pub folder: PathBuf,
-    /// What messages call it: the path that was typed, or what the rows were made from.
-    pub name: String,
-    /// How the rows were written before they came into this file, as [`Manifest::dialect`].
-    pub dialect: Vec<String>,
-}
-
-impl Location {
-    /// A manifest that people wrote: its paths are relative to its own folder.
-    #[must_use]
-    pub fn of(file: &Path) -> Location {
-        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        let name = file.display().to_string();
-        let (file, format) = (file.to_owned(), Format::of(file));
-        Location { file, format, folder, name, dialect: Vec::new() }
-    }
-
-    fn located(&self, refusal: Refusal) -> Refusal {
-        refusal.prefixed(&format!("manifest `{}`: ", self.name))
-    }
-}
 
 /// An indexed manifest.
 #[derive(Debug)]
@@ -727,8 +699,8 @@ mod tests {
             (
                 "m.csv",
                 ";ref;dist;scale;\n0;a;b, c;4;\n1;d;e;2;\n",
-                "semicolons separate the cells; the first column has no name, holds row numbers and \
-                 is ignored; the last columns have no name, are empty and are ignored",
+                "semicolons separate the cells; the first column has no name, holds row numbers \
+                 and is ignored; the last columns have no name, are empty and are ignored",
             ),
         ] {
             let found = entries(name, text);

@@ -1,15 +1,15 @@
 //! How tables are exported: other separators, blanks after them, columns without a name.
 //!
-//! The header decides, and the whole file is read by what it shows; a header that can be read in two
-//! ways is read as the format says. Nothing but cells without meaning is dropped: the row numbers of
-//! a nameless first column (pandas' index), and the empty cells of nameless last columns (a
-//! separator at the end of each line).
+//! The header decides, and the whole file is read by what it shows; a header that can be read in
+//! two ways is read as the format says. Nothing but cells without meaning is dropped: the row
+//! numbers of a nameless first column (pandas' index), and the empty cells of nameless last columns
+//! (a separator at the end of each line).
 
 use csv::StringRecord;
 
 use super::columns::has_paths;
 use super::fault::Fault;
-use super::separated;
+use super::separated::{self, Separation};
 
 /// Separators, and what messages call them.
 const SEPARATORS: &[(u8, &str)] =
@@ -18,9 +18,7 @@ const SEPARATORS: &[(u8, &str)] =
 /// How the cells of a table are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Dialect {
-    pub(super) separator: u8,
-    /// Whether blanks after separators belong to no cell.
-    pub(super) skips_blanks: bool,
+    pub(super) separation: Separation,
     /// Whether the first column has no name and holds row numbers.
     has_index: bool,
     /// How many of the last columns have no name and hold nothing.
@@ -30,7 +28,8 @@ pub(super) struct Dialect {
 impl Dialect {
     /// Cells between separators, as they are.
     pub(super) fn plain(separator: u8) -> Dialect {
-        Dialect { separator, skips_blanks: false, has_index: false, nameless: 0 }
+        let separation = Separation { separator, skips_blanks: false };
+        Dialect { separation, has_index: false, nameless: 0 }
     }
 
     /// The dialect of a file with the header `text` in line `line`, which the format says is
@@ -41,7 +40,7 @@ impl Dialect {
     pub(super) fn of(text: &str, line: u64, declared: u8) -> Result<(Dialect, Vec<String>), Fault> {
         let names = |dialect: Dialect| -> Result<Vec<String>, Fault> {
             let mut cells = StringRecord::new();
-            separated::split(text, line, dialect, None, &mut cells)?;
+            separated::split(text, line, dialect.separation, None, &mut cells)?;
             Ok(cells.iter().map(str::to_owned).collect())
         };
         let candidates = candidates(text, declared).into_iter();
@@ -96,12 +95,13 @@ impl Dialect {
 
     /// What differs from cells between the `declared` separators; nothing if nothing does.
     pub(super) fn described(&self, declared: u8) -> Vec<String> {
+        let Separation { separator, skips_blanks } = self.separation;
         let mut described = Vec::new();
-        let called = SEPARATORS.iter().find(|(separator, _)| *separator == self.separator);
-        if let Some((_, name)) = called.filter(|_| self.separator != declared) {
+        let called = SEPARATORS.iter().find(|(known, _)| *known == separator);
+        if let Some((_, name)) = called.filter(|_| separator != declared) {
             described.push(format!("{name} separate the cells"));
         }
-        if self.skips_blanks {
+        if skips_blanks {
             described.push("blanks after separators belong to no cell".to_owned());
         }
         if self.has_index {
@@ -114,8 +114,8 @@ impl Dialect {
     }
 }
 
-/// The ways to read a header, the most usual first. Another separator comes into question only where
-/// the declared one is absent; blanks, only where they follow every separator.
+/// The ways to read a header, the most usual first. Another separator is one only where the declared
+/// one is absent; skipping blanks, only where they follow every separator.
 fn candidates(text: &str, declared: u8) -> Vec<Dialect> {
     let has = |separator: u8| text.as_bytes().contains(&separator);
     let others: Vec<u8> = match has(declared) {
@@ -128,7 +128,10 @@ fn candidates(text: &str, declared: u8) -> Vec<Dialect> {
     let blanks = format!("{} ", char::from(separator));
     let all = text.matches(char::from(separator)).count();
     match text.matches(&blanks).count() == all {
-        true => vec![plain, Dialect { skips_blanks: true, ..plain }],
+        true => {
+            let separation = Separation { separator, skips_blanks: true };
+            vec![plain, Dialect { separation, ..plain }]
+        }
         false => vec![plain],
     }
 }

@@ -193,7 +193,8 @@ impl Reader {
                     (Grammar::JsonLines(Keys::new(&header)), header)
                 }
                 Grammar::Separated { dialect, .. } => {
-                    let (dialect, header) = Dialect::of(text, record.line, dialect.separator)?;
+                    let (dialect, header) =
+                        Dialect::of(text, record.line, dialect.separation.separator)?;
                     (Grammar::Separated { dialect, names: header.len() }, header)
                 }
             };
@@ -214,7 +215,8 @@ impl Reader {
         let split = self.checked(&record).and_then(|text| match &self.grammar {
             Grammar::JsonLines(keys) => keys.split(text, line, cells),
             Grammar::Separated { dialect, names } => {
-                separated::split(text, line, *dialect, Some(dialect.cells(*names)), cells)
+                let cells_of_row = Some(dialect.cells(*names));
+                separated::split(text, line, dialect.separation, cells_of_row, cells)
             }
         });
         if split.is_err() {

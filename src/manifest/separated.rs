@@ -6,19 +6,27 @@
 //!        / quote *(any character but quote / quote quote) quote
 //! ```
 //!
-//! The separator is a comma in CSV and a tab in TSV, or what the header shows (`dialect`), which may
-//! also take the blanks before a cell away; the quote is `"` in all. Everything else is a fault: a quote inside a cell without quotes, text after a closing quote, a quote that is never
-//! closed. Two stray quotes can still look like one cell that spans lines and swallows the rows
-//! between. Whole rows leave their separators in such a cell, at least as many as one row has. So a
-//! cell that spans lines must hold fewer.
+//! The separator is a comma in CSV and a tab in TSV, or what the header shows (`dialect`), which
+//! may also take the blanks before a cell away; the quote is `"` in all. Everything else is a fault:
+//! a quote inside a cell without quotes, text after a closing quote, a quote that is never closed.
+//! Two stray quotes can still look like one cell that spans lines and swallows the rows between.
+//! Whole rows leave their separators in such a cell, at least as many as one row has. So a cell that
+//! spans lines must hold fewer.
 
 use csv::StringRecord;
 
-use super::dialect::Dialect;
 use super::fault::Fault;
 
 const WRITE_TWICE: &str =
     "put the cell between double quotes and write each quote inside it twice (`\"\"`)";
+
+/// What separates cells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Separation {
+    pub(super) separator: u8,
+    /// Whether blanks before a cell are no part of it.
+    pub(super) skips_blanks: bool,
+}
 
 /// Splits the record `text`, which starts in line `line` of the file, into `cells`. A header's
 /// cells (`columns` is `None`) may not span lines; a record of `columns` columns may have any
@@ -29,11 +37,11 @@ const WRITE_TWICE: &str =
 pub(super) fn split(
     text: &str,
     line: u64,
-    dialect: Dialect,
+    separation: Separation,
     columns: Option<usize>,
     cells: &mut StringRecord,
 ) -> Result<(), Fault> {
-    let Dialect { separator, skips_blanks, .. } = dialect;
+    let Separation { separator, skips_blanks } = separation;
     let fault =
         |at, message: &str, hint| Err(Fault::within(text, at, line, message.to_owned(), hint));
     let bytes = text.as_bytes();
