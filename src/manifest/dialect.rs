@@ -114,8 +114,8 @@ impl Dialect {
     }
 }
 
-/// The ways to read a header, the most usual first. Another separator is one only where the declared
-/// one is absent; skipping blanks, only where they follow every separator.
+/// The ways to read a header, the most usual first. Another separator counts only where the
+/// declared one is absent; blanks are skipped only where they follow every separator.
 fn candidates(text: &str, declared: u8) -> Vec<Dialect> {
     let has = |separator: u8| text.as_bytes().contains(&separator);
     let others: Vec<u8> = match has(declared) {

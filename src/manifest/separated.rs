@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The separator is a comma in CSV and a tab in TSV, or what the header shows (`dialect`), which
-//! may also take the blanks before a cell away; the quote is `"` in all. Everything else is a fault:
-//! a quote inside a cell without quotes, text after a closing quote, a quote that is never closed.
+//! may also take the blanks before a cell away; the quote is `"` in all. Everything else is a
+//! fault: a quote inside a cell without quotes, text after a closing quote, one never closed.
 //! Two stray quotes can still look like one cell that spans lines and swallows the rows between.
 //! Whole rows leave their separators in such a cell, at least as many as one row has. So a cell that
 //! spans lines must hold fewer.
