@@ -10,8 +10,8 @@
 //! may also take the blanks before a cell away; the quote is `"` in all. Everything else is a
 //! fault: a quote inside a cell without quotes, text after a closing quote, one never closed.
 //! Two stray quotes can still look like one cell that spans lines and swallows the rows between.
-//! Whole rows leave their separators in such a cell, at least as many as one row has. So a cell that
-//! spans lines must hold fewer.
+//! Whole rows leave their separators in such a cell, at least as many as one row has. So a cell
+//! that spans lines must hold fewer.
 
 use csv::StringRecord;
 
