@@ -20,7 +20,7 @@ use crate::masks::Masks;
 use crate::net::Net;
 use crate::pipeline::OnError;
 use crate::progress::{Style, Verbosity};
-use crate::run::TextCells;
+use crate::run::cells::TextCells;
 use crate::run::plan::Kept;
 use crate::shard::ShardArg;
 use crate::source::Source;
@@ -133,7 +133,7 @@ impl Config {
             job,
             output,
             per_layer: args.per_layer,
-            text: if args.csv_safe { TextCells::Safe } else { TextCells::Unchanged },
+            text: TextCells::of(args.csv_safe),
             maps,
             masks,
             group_by: unique(&args.group_by),

@@ -6,7 +6,7 @@
 //! scores are made.
 
 pub mod attempt;
-mod cells;
+pub mod cells;
 pub mod counts;
 mod dir;
 pub mod disk;
@@ -23,6 +23,5 @@ pub mod resume;
 pub mod tables;
 pub mod twoafc;
 
-pub use self::cells::TextCells;
 pub use self::dir::{RunDir, names};
 pub use self::reads::Changed;

@@ -22,14 +22,15 @@ use lpips::manifest::{Location, Manifest};
 use lpips::metric::Reduction;
 use lpips::pipeline::{self, Flow, OnError};
 use lpips::progress::{Progress, Style, Verbosity};
+use lpips::run::RunDir;
 use lpips::run::attempt::Attempt;
+use lpips::run::cells::TextCells;
 use lpips::run::inputs::InputNotes;
 use lpips::run::journal::{EndReason, Header};
 use lpips::run::owner::Owner;
 use lpips::run::plan::Plan;
 use lpips::run::records::Records;
 use lpips::run::tables::{GroupColumn, Tables};
-use lpips::run::{RunDir, TextCells};
 use lpips::shard::Shard;
 use lpips::signals::Stop;
 

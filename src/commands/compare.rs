@@ -35,6 +35,7 @@ use crate::compare::gate::{About, SyntaxError};
 use crate::compare::subsets::Draws;
 use crate::error::{Exit, Refusal};
 use crate::progress::tell;
+use crate::run::cells::TextCells;
 use crate::stdout;
 
 /// Compares runs.
@@ -208,7 +209,7 @@ fn publish(report: &Report, args: &CompareArgs) -> anyhow::Result<()> {
         write(&pretty(&json::bench(report))?, Some(path))?;
     }
     if let Some(path) = &args.csv {
-        write(&table::csv(report, &args.group_by, args.csv_safe)?, Some(path))?;
+        write(&table::csv(report, &args.group_by, TextCells::of(args.csv_safe))?, Some(path))?;
     }
     if outputs.into_iter().flatten().any(|path| is_stdout(path)) {
         tell(text::head(report, Colour::Never).trim_end());

@@ -14,13 +14,14 @@ use super::threads;
 use crate::cli::MergeArgs;
 use crate::error::Exit;
 use crate::progress::tell;
+use crate::run::RunDir;
 use crate::run::attempt::LastAttempt;
+use crate::run::cells::TextCells;
 use crate::run::finished::Stored;
 use crate::run::journal::EndReason;
 use crate::run::owner::{Owner, Standing};
 use crate::run::plan::Plan;
 use crate::run::tables::{GroupColumn, Tables};
-use crate::run::{RunDir, TextCells};
 use crate::scheduler::{self, ArrayBase};
 use crate::shard::Shard;
 use crate::stdout;
@@ -54,7 +55,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         columns: &frozen.plan.columns,
         per_layer: args.per_layer || frozen.plan.per_layer,
         group_by: &group_by,
-        text: if args.csv_safe { TextCells::Safe } else { TextCells::Unchanged },
+        text: TextCells::of(args.csv_safe),
     };
     let Results { counts, summary, agreements, files } = finish(&run_dir, frozen, &tables)?;
     if !args.quiet {

@@ -1,7 +1,7 @@
 //! Cells of text in the tables.
 
 /// Stands in the group cells of the row of all pairs.
-pub(super) const ALL: &str = "*";
+pub const ALL: &str = "*";
 
 /// How cells of text are written: ids, paths, carried columns, groups and reasons.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -15,6 +15,12 @@ pub enum TextCells {
 }
 
 impl TextCells {
+    /// Whether `--csv-safe` was given.
+    #[must_use]
+    pub fn of(is_safe: bool) -> TextCells {
+        if is_safe { TextCells::Safe } else { TextCells::Unchanged }
+    }
+
     /// The cell that holds `text`.
     #[must_use]
     pub fn write(self, text: String) -> String {
@@ -29,7 +35,7 @@ impl TextCells {
 
 /// The cell of a group, which is never [`ALL`]: a `*` after any number of `\` gets one `\` more.
 #[must_use]
-pub(super) fn group_cell(text: &str) -> String {
+pub fn group_cell(text: &str) -> String {
     match text.trim_start_matches('\\') {
         ALL => format!("\\{text}"),
         _ => text.to_owned(),

@@ -18,11 +18,12 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use self::files::Names;
+use super::cells::TextCells;
 use super::disk::Disk;
 use super::journal::Record;
 use super::plan::Kept;
 use super::records::Records;
-use super::{RunDir, TextCells, names};
+use super::{RunDir, names};
 use crate::batch::Row;
 use crate::column::{Better, Column};
 use crate::decimal::nine_digits;

@@ -512,6 +512,25 @@ fn every_output_can_be_written() {
 }
 
 #[test]
+fn names_cannot_steer_a_terminal_or_add_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = |score: f64| {
+        let row = |i: i32| {
+            let score = score + f64::from(i) * 1e-4;
+            format!("\"{i}\u{1b}[2J\nverdict: better\",\u{1b}]0;m,{score}\n")
+        };
+        format!("id,method,v\n{}", (0..6).map(row).collect::<String>())
+    };
+    fs_err::write(folder.path().join("base.csv"), text(0.1)).unwrap();
+    fs_err::write(folder.path().join("new.csv"), text(0.2)).unwrap();
+    let output = compare(folder.path(), &["--metric", "v:lower"]);
+    let text = stdout(&output);
+    assert!(text.starts_with("verdict: worse"), "{text}{}", stderr(&output));
+    assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}[2J\\nverdict: better"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("verdict: ")).count(), 1, "{text}");
+}
+
+#[test]
 fn markdown_of_hostile_names_stays_small_and_tame() {
     let folder = tempfile::tempdir().unwrap();
     let long = "</details><img src=x onerror=alert(1)>|`".repeat(40);

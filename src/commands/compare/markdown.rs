@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::report::{Report, Row};
-use super::text::{Colour, Notes, alignment, cells, head, moved_numbers, paths};
+use super::text::{Colour, Notes, alignment, cells, correction, head, moved_numbers, paths};
 
 /// GitHub takes one mebibyte; this leaves room for what others write.
 const BYTES_MAX: usize = 900_000;
@@ -33,6 +33,9 @@ pub(super) fn report(report: &Report) -> String {
     folded.push(("Signatures", signatures(report)));
     for table in tables {
         push_whole_lines(&mut text, &table);
+    }
+    if let Some(correction) = correction(report) {
+        let _ = writeln!(text, "\n{correction}");
     }
     for (title, content) in folded.into_iter().filter(|(_, content)| !content.is_empty()) {
         let _ = write!(text, "\n<details><summary>{title}</summary>\n\n");

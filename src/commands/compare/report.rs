@@ -214,8 +214,8 @@ pub(super) fn notes(
     if let Some(mde80) = statistics.mde80.filter(|_| verdict == Verdict::Undecided) {
         notes.push(format!("this set resolves {} at 80 % power", super::numbers::rough(mde80)));
     }
-    if let Some(note) = dominant(selected.units.sample.differences(), unit) {
-        notes.push(note);
+    if matches!(verdict, Verdict::Better | Verdict::Worse) {
+        notes.extend(dominant(selected.units.sample.differences(), unit));
     }
     if selected.units.within_tolerance > 0 {
         notes.push(format!(

@@ -1,5 +1,6 @@
 //! Rows of a run's table, read strictly: what cannot be a score stops the comparison with its line.
 
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -131,6 +132,7 @@ pub(super) fn each(
     let mut record = StringRecord::new();
     let mut values = vec![0.0; layout.metrics.len()];
     let mut index = 0;
+    let mut last = (0, 1);
     loop {
         let line = reader.position().line().max(1);
         let has_more = reader.read_record(&mut record).map_err(|error| damaged(path, &error))?;
@@ -138,12 +140,8 @@ pub(super) fn each(
             break;
         }
         let line = record.position().map_or(line, csv::Position::line);
-        let spans_lines = reader.position().line() > line + 1;
-        // The number of rows of a run is known; of other tables a quote may have swallowed some.
-        if input.rows.is_none() && spans_lines && record.iter().any(|cell| cell.contains('\n')) {
-            let text = format!("`{}` line {line}: a quoted cell has no end here", path.display());
-            return Err(Refusal::inputs(text).hint("look for a stray `\"` in this line").into());
-        }
+        let start = record.position().map_or(0, csv::Position::byte);
+        last = (start, line);
         for (value, &column) in values.iter_mut().zip(&layout.metrics) {
             let cell = record.get(column).unwrap_or_default();
             *value = number(cell).with_context(|| {
@@ -163,6 +161,7 @@ pub(super) fn each(
         visit(&row)?;
         index += 1;
     }
+    refuse_open_quote(path, last)?;
     match input.rows {
         Some(expected) if expected != index => {
             let text =
@@ -175,6 +174,22 @@ pub(super) fn each(
             .into()),
         _ => Ok(()),
     }
+}
+
+/// A quote that is never closed makes the rest of a file one cell of its last record, which starts
+/// at this byte and line.
+fn refuse_open_quote(path: &Path, (start, line): (u64, u64)) -> anyhow::Result<()> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut is_open = false;
+    for byte in BufReader::new(file).bytes() {
+        is_open ^= byte? == b'"';
+    }
+    if is_open {
+        let text = format!("`{}` line {line}: a quoted cell has no end here", path.display());
+        return Err(Refusal::inputs(text).hint("look for a stray `\"` in this line").into());
+    }
+    Ok(())
 }
 
 /// A score; NaN for an empty cell or one that says NaN.

@@ -2,6 +2,7 @@
 
 use super::report::{Comparison, Report, Row};
 use crate::compare::subsets::{Interval, Probability};
+use crate::run::cells::{ALL, TextCells, group_cell};
 
 /// Columns after the runs, the metric, the method and the groups.
 const STATISTICS: [&str; 15] = [
@@ -22,11 +23,15 @@ const STATISTICS: [&str; 15] = [
     "notes",
 ];
 
-/// A row for each metric, method and group. With `is_safe` no cell is a formula to a spreadsheet.
+/// A row for each metric, method and group.
 ///
 /// # Errors
 /// Never, unless memory ends.
-pub(super) fn csv(report: &Report, group_by: &[String], is_safe: bool) -> anyhow::Result<Vec<u8>> {
+pub(super) fn csv(
+    report: &Report,
+    group_by: &[String],
+    text: TextCells,
+) -> anyhow::Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     let header = ["base", "new", "metric", "method"].into_iter();
     csv.write_record(header.chain(group_by.iter().map(String::as_str)).chain(STATISTICS))?;
@@ -36,13 +41,10 @@ pub(super) fn csv(report: &Report, group_by: &[String], is_safe: bool) -> anyhow
         let names = [base.clone(), new.clone(), metric, row.method.clone()];
         let groups = group_by.iter().map(|column| {
             let found = row.group.iter().find(|(name, _)| name == column);
-            found.map_or_else(|| "*".to_owned(), |(_, value)| value.clone())
+            found.map_or_else(|| ALL.to_owned(), |(_, value)| group_cell(value))
         });
-        let texts = names.into_iter().chain(groups).map(|text| match is_safe {
-            true => neutralised(text),
-            false => text,
-        });
-        csv.write_record(texts.chain(statistics(report, row)))?;
+        let cells = names.into_iter().chain(groups).map(|cell| text.write(cell));
+        csv.write_record(cells.chain(statistics(report, row)))?;
     }
     Ok(csv.into_inner()?)
 }
@@ -69,9 +71,4 @@ fn statistics(report: &Report, row: &Row) -> [String; 15] {
         number(of.mde80),
         row.notes.join("; "),
     ]
-}
-
-/// A cell that spreadsheets read as text.
-fn neutralised(text: String) -> String {
-    if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
 }

@@ -7,6 +7,7 @@ use super::numbers::{Decimals, p_value, rough};
 use super::report::{Comparison, GateRow, NoiseRow, Report, Row, names_method};
 use crate::compare::align::Counts;
 use crate::compare::gate::Outcome;
+use crate::compare::subsets::Probability;
 use crate::compare::verdict::Verdict;
 use crate::progress::shown;
 
@@ -57,8 +58,12 @@ pub(super) fn report(report: &Report, colour: Colour) -> String {
     for metric in 0..report.metrics.len() {
         text.push_str(&table(report, metric, &mut notes));
     }
-    if !notes.list.is_empty() {
+    let correction = correction(report);
+    if correction.is_some() || !notes.list.is_empty() {
         text.push('\n');
+    }
+    if let Some(correction) = correction {
+        text.push_str(&wrapped(correction));
     }
     for (index, note) in notes.list.iter().enumerate() {
         text.push_str(&wrapped(&format!("{}) {note}", index + 1)));
@@ -104,7 +109,7 @@ pub(super) fn decisive(report: &Report, row: &Row) -> String {
     format!("{name}{of} mean {}", change(report, row))
 }
 
-/// `+0.0031 [+0.0012, +0.0050] p=0.0021`.
+/// `+0.0031 [+0.0012, +0.0050] p=0.0021`; p is after Holm's correction.
 pub(super) fn change(report: &Report, row: &Row) -> String {
     let decimals = report.decimals(row);
     let difference = match row.statistics.difference {
@@ -120,12 +125,19 @@ pub(super) fn change(report: &Report, row: &Row) -> String {
 
 fn p(report: &Report, row: &Row) -> String {
     let limit = report.settings.confidence.alpha();
-    let Some(raw) = row.statistics.p else { return String::new() };
-    let mut text = format!(" p={}", p_value(raw, limit));
-    if let Some(adjusted) = row.adjusted.filter(|adjusted| adjusted.value() != raw.value()) {
-        let _ = write!(text, " (Holm {})", p_value(adjusted, limit));
-    }
-    text
+    let p = row.adjusted.or(row.statistics.p);
+    p.map(|p| format!(" p={}", p_value(p, limit))).unwrap_or_default()
+}
+
+/// Says so where the printed p values are not those of the single tests.
+pub(super) fn correction(report: &Report) -> Option<&'static str> {
+    let is_corrected = |row: &Row| {
+        let adjusted = row.adjusted.map(Probability::value);
+        adjusted.is_some() && adjusted != row.statistics.p.map(Probability::value)
+    };
+    let text = "p is after Holm's correction: each metric and group has several tests; \
+                intervals are those of single tests";
+    report.rows.iter().any(is_corrected).then_some(text)
 }
 
 fn gate_line(report: &Report, gate: &GateRow, colour: Colour) -> String {
