@@ -179,7 +179,7 @@ pub(super) fn each(
 /// A quote that is never closed makes the rest of a file one cell of its last record, which starts
 /// at this byte and line.
 fn refuse_open_quote(path: &Path, (start, line): (u64, u64)) -> anyhow::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = regular::open(path)?;
     file.seek(SeekFrom::Start(start))?;
     let mut is_open = false;
     for byte in BufReader::new(file).bytes() {
