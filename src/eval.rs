@@ -7,6 +7,7 @@ mod choice;
 mod chunk;
 pub mod cpu;
 pub mod cuda;
+mod dists;
 pub mod fake;
 mod score;
 
@@ -20,12 +21,11 @@ pub use self::score::score_pairs;
 use crate::batch::{Batch, BatchShape, Group, Row};
 use crate::code::Code;
 use crate::image::Size;
-use crate::net::Net;
 use crate::net::plan::TooSmall;
-use crate::net::weights::{Trunk, Version};
+use crate::net::weights::{Dists, Trunk, Version};
+use crate::net::{DISTS, NetSpec};
 
-/// One metric to compute: a trunk, how its input is scaled, how its taps are weighted, and what is
-/// given back of them.
+/// One metric to compute: a trunk, how its input is scaled, and how its taps are compared.
 #[derive(Clone, Debug)]
 pub struct Model {
     /// The convolutions.
@@ -34,6 +34,22 @@ pub struct Model {
     pub input: Affine,
     /// Decides the scaling of the input, after `input`.
     pub version: Version,
+    /// How the activations of two images are compared.
+    pub metric: Metric,
+}
+
+/// How the activations of two images are compared at the taps.
+#[derive(Clone, Debug)]
+pub enum Metric {
+    /// LPIPS: distances of normalised features, position by position.
+    Lpips(Lpips),
+    /// DISTS: similarity of the statistics of each channel.
+    Dists(Dists),
+}
+
+/// What LPIPS compares with.
+#[derive(Clone, Debug)]
+pub struct Lpips {
     /// Channel weights per layer; `None` sums over channels (`--baseline`).
     pub lin: Option<Vec<Vec<f32>>>,
     /// What keeps the norm of a feature from being 0.
@@ -46,8 +62,35 @@ impl Model {
     /// LPIPS as published, for samples in [0, 1], without maps.
     #[must_use]
     pub fn published(trunk: Trunk, version: Version, lin: Option<Vec<Vec<f32>>>) -> Model {
-        let (input, epsilon, wanted) = (Affine::UNIT, Epsilon::LPIPS, Wanted::default());
-        Model { trunk, input, version, lin, epsilon, wanted }
+        let (epsilon, wanted) = (Epsilon::LPIPS, Wanted::default());
+        let metric = Metric::Lpips(Lpips { lin, epsilon, wanted });
+        Model { trunk, input: Affine::UNIT, version, metric }
+    }
+
+    /// DISTS as published, with VGG16's trunk; `input` brings samples to [-1, 1]. Of these, the
+    /// scaling of [`Version::V0_1`] makes what DISTS makes of [0, 1]: it subtracts ImageNet's means
+    /// and divides by its standard deviations.
+    #[must_use]
+    pub fn dists(trunk: Trunk, input: Affine, weights: Dists) -> Model {
+        Model { trunk, input, version: Version::V0_1, metric: Metric::Dists(weights) }
+    }
+
+    /// The architecture.
+    #[must_use]
+    pub fn spec(&self) -> &'static NetSpec {
+        match self.metric {
+            Metric::Lpips(_) => self.trunk.net.spec(),
+            Metric::Dists(_) => &DISTS,
+        }
+    }
+
+    /// What is given back beside the means.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        match self.metric {
+            Metric::Lpips(Lpips { wanted, .. }) => wanted,
+            Metric::Dists(_) => Wanted::default(),
+        }
     }
 }
 
@@ -143,7 +186,7 @@ pub struct Map {
 /// The distance of one pair under one model.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Distance {
-    /// Mean of the layer's map D_l, per layer.
+    /// Per layer: the mean of the map D_l, or what the layer contributes to DISTS.
     pub layers: Vec<f64>,
     /// The maps D_l in layer order; empty unless [`Wanted::layers`].
     pub maps: Vec<Map>,
@@ -154,19 +197,19 @@ pub struct Distance {
 }
 
 impl Distance {
-    /// LPIPS: the sum over layers, in layer order.
+    /// LPIPS or DISTS: the sum over layers, in layer order.
     #[must_use]
     pub fn total(&self) -> f64 {
         self.layers.iter().sum()
     }
 
     /// Itself, unless a layer is infinite or not a number.
-    fn finite(self, net: Net) -> Result<Distance, Unscored> {
+    fn finite(self, net: &NetSpec) -> Result<Distance, Unscored> {
         match self.layers.iter().position(|value| !value.is_finite()) {
             None => Ok(self),
             Some(layer) => {
                 let value = self.layers[layer];
-                Err(Unscored::NotFinite { net: net.name(), layer, value })
+                Err(Unscored::NotFinite { net: net.name, layer, value })
             }
         }
     }

@@ -1,8 +1,8 @@
-//! The three trunks as data: which convolutions, poolings and taps, in which order.
+//! The trunks as data: which convolutions, poolings and taps, in which order.
 //!
-//! This module holds the architectures of LPIPS. It does not depend on images, devices or files
-//! (only [`weights`] reads files). A [`plan::Plan`] resolves a [`NetSpec`] for one input size, and
-//! the evaluators walk that plan.
+//! This module holds the architectures of LPIPS and DISTS. It does not depend on images, devices or
+//! files (only [`weights`] reads files). A [`plan::Plan`] resolves a [`NetSpec`] for one input
+//! size, and the evaluators walk that plan.
 
 pub mod plan;
 pub mod weights;
@@ -39,7 +39,7 @@ impl Net {
         size_of::<f32>() * convs.iter().map(elements).sum::<usize>()
     }
 
-    /// The architecture.
+    /// The architecture of LPIPS with this trunk.
     #[must_use]
     pub fn spec(self) -> &'static NetSpec {
         match self {
@@ -65,8 +65,8 @@ pub enum Round {
     Ceil,
 }
 
-/// One line of a trunk. A bias and a ReLU follow every convolution of the three trunks, so `Conv`
-/// stands for all three. No trunk pads its poolings.
+/// One line of a trunk. A bias and a ReLU follow every convolution of all trunks, so `Conv` stands
+/// for all three.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layer {
     /// Square convolution with zero padding, bias, ReLU.
@@ -91,6 +91,10 @@ pub enum Layer {
         /// Whether a partial last window is kept.
         round: Round,
     },
+    /// L2 pooling by DISTS: `sqrt(sum of g x^2 + 1e-12)` over windows of 3x3 at stride 2, with zero
+    /// padding of 1, so that a side of n becomes ceil(n/2). g is the outer product of the Hanning
+    /// window (1/2, 1, 1/2) with itself, divided by its sum; the padding does not change it.
+    L2Pool,
     /// `squeeze` 1x1 channels, then `expand` 1x1 and `expand` 3x3 ones, concatenated in that order.
     Fire {
         /// torchvision's tensor prefix.
@@ -107,11 +111,13 @@ pub enum Layer {
 /// A trunk as a table.
 #[derive(Debug)]
 pub struct NetSpec {
-    /// Which net this is.
+    /// Whose convolutions these are.
     pub net: Net,
-    /// The name used on the command line, in columns and in file names.
+    /// The name used on the command line and in columns.
     pub name: &'static str,
-    /// The trunk from the first convolution to the last tap.
+    /// The smallest side of an image, in pixels.
+    pub min_side: usize,
+    /// The trunk from the image to the last tap.
     pub layers: &'static [Layer],
 }
 
@@ -161,7 +167,7 @@ impl NetSpec {
                     convs.push(part("expand3x3", squeeze, expand, 3));
                     c_in = 2 * expand;
                 }
-                Layer::MaxPool { .. } | Layer::Tap => {}
+                Layer::MaxPool { .. } | Layer::L2Pool | Layer::Tap => {}
             }
         }
         convs
@@ -176,21 +182,11 @@ impl NetSpec {
             match *layer {
                 Layer::Conv { c_out, .. } => channels = c_out,
                 Layer::Fire { expand, .. } => channels = 2 * expand,
-                Layer::MaxPool { .. } => {}
+                Layer::MaxPool { .. } | Layer::L2Pool => {}
                 Layer::Tap => taps.push(channels),
             }
         }
         taps
-    }
-
-    /// The smallest side, in pixels, for which every step of the trunk has an output.
-    #[must_use]
-    pub fn min_side(&self) -> usize {
-        match self.net {
-            Net::Alex => 31,
-            Net::Vgg => 16,
-            Net::Squeeze => 17,
-        }
     }
 }
 
@@ -213,12 +209,13 @@ const fn fire(name: &'static str, squeeze: usize, expand: usize) -> Layer {
     Layer::Fire { name, squeeze, expand }
 }
 
-use Layer::Tap;
+use Layer::{L2Pool, Tap};
 use Round::{Ceil, Floor};
 
 static ALEX: NetSpec = NetSpec {
     net: Net::Alex,
     name: "alex",
+    min_side: 31,
     layers: &[
         conv("features.0", 64, 11, 4, 2),
         Tap,
@@ -238,6 +235,7 @@ static ALEX: NetSpec = NetSpec {
 static VGG: NetSpec = NetSpec {
     net: Net::Vgg,
     name: "vgg",
+    min_side: 16,
     layers: &[
         conv3("features.0", 64),
         conv3("features.2", 64),
@@ -264,9 +262,43 @@ static VGG: NetSpec = NetSpec {
     ],
 };
 
+/// DISTS: VGG16's convolutions, with L2 pooling, compared at the image itself and at five taps.
+/// (`DISTS_pt.py` of the published code.)
+pub static DISTS: NetSpec = NetSpec {
+    net: Net::Vgg,
+    name: "dists",
+    min_side: 16,
+    layers: &[
+        Tap,
+        conv3("features.0", 64),
+        conv3("features.2", 64),
+        Tap,
+        L2Pool,
+        conv3("features.5", 128),
+        conv3("features.7", 128),
+        Tap,
+        L2Pool,
+        conv3("features.10", 256),
+        conv3("features.12", 256),
+        conv3("features.14", 256),
+        Tap,
+        L2Pool,
+        conv3("features.17", 512),
+        conv3("features.19", 512),
+        conv3("features.21", 512),
+        Tap,
+        L2Pool,
+        conv3("features.24", 512),
+        conv3("features.26", 512),
+        conv3("features.28", 512),
+        Tap,
+    ],
+};
+
 static SQUEEZE: NetSpec = NetSpec {
     net: Net::Squeeze,
     name: "squeeze",
+    min_side: 17,
     layers: &[
         conv("features.0", 64, 3, 2, 0),
         Tap,
@@ -299,6 +331,13 @@ mod tests {
         assert_eq!(Net::Alex.spec().tap_channels(), [64, 192, 384, 256, 256]);
         assert_eq!(Net::Vgg.spec().tap_channels(), [64, 128, 256, 512, 512]);
         assert_eq!(Net::Squeeze.spec().tap_channels(), [64, 128, 256, 384, 384, 512, 512]);
+        assert_eq!(DISTS.tap_channels(), [3, 64, 128, 256, 512, 512]);
+    }
+
+    /// One file of weights serves both.
+    #[test]
+    fn dists_has_the_convolutions_of_vgg() {
+        assert_eq!(DISTS.convs(), Net::Vgg.spec().convs());
     }
 
     #[test]

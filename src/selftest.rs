@@ -293,6 +293,8 @@ pub fn rate(evaluator: &mut dyn Evaluator, size: Size, round_s: f64) -> anyhow::
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::eval::cpu::{Config, CpuEvaluator};
     use crate::net::Net;
@@ -322,7 +324,7 @@ mod tests {
     fn a_wrong_weight_is_found() {
         let expected = Expected::of(&model()).unwrap();
         let mut wrong = model();
-        wrong.trunk.convs[20].weight[100] += 0.5;
+        Arc::make_mut(&mut wrong.trunk.convs[20]).weight[100] += 0.5;
         let outcome = expected.compare(&mut on_cpu(wrong), Precision::Fp32).unwrap();
         assert!(outcome.fault.is_some());
     }

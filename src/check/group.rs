@@ -247,7 +247,7 @@ fn judge(
 }
 
 fn too_small(net: Net, size: Size) -> Option<TooSmall> {
-    let min_side = net.spec().min_side();
+    let min_side = net.spec().min_side;
     let Size { width, height } = size;
     let fits = width.min(height) >= min_side;
     (!fits).then_some(TooSmall { net: net.name(), min_side, width, height })

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::unique;
 use crate::column::{Column, Lpips, Mode};
 use crate::error::Refusal;
-use crate::eval::{Affine, Epsilon, Model, Precision, Wanted};
+use crate::eval::{self, Affine, Epsilon, Metric, Model, Precision, Wanted};
 use crate::image::{Range, Rules};
 use crate::metric::{Preset, Reduction};
 use crate::net::Net;
@@ -261,7 +261,8 @@ impl Weights {
     fn model(self, protocol: Protocol, wanted: Wanted) -> Model {
         let Protocol { input, version, epsilon, .. } = protocol;
         let lin = self.lin.map(|lin| lin.layers);
-        Model { trunk: self.trunk, input, version, lin, epsilon, wanted }
+        let metric = Metric::Lpips(eval::Lpips { lin, epsilon, wanted });
+        Model { trunk: self.trunk, input, version, metric }
     }
 }
 

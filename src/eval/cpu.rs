@@ -18,6 +18,7 @@ mod scratch;
 mod simd;
 pub mod single;
 mod stage;
+mod statistics;
 mod tap;
 mod team;
 mod tensor;
@@ -99,11 +100,12 @@ impl CpuEvaluator {
         let (jobs, queue) = channel::<Job>();
         let (sender, done) = channel();
         let (started, start) = channel();
-        let nets = models.iter().map(|model| (model.trunk.net, model.wanted)).collect();
+        let nets = models.iter().map(|model| (model.spec(), model.wanted())).collect();
+        let weight_bytes = weight_bytes(&models);
         let Config { threads, pairs_max, memory, .. } = config;
         let of_system = || memory::available(memory::Setting::Auto, &|_| None);
         let available = memory.unwrap_or_else(of_system);
-        let budget = Arc::new(Budget { nets, threads, isa, pairs_max, available });
+        let budget = Arc::new(Budget { nets, weight_bytes, threads, isa, pairs_max, available });
         if let Some(reason) = budget.refusal(SMALL) {
             anyhow::bail!("too little memory even for pairs of {}: {reason}", SMALL.size);
         }
@@ -122,9 +124,7 @@ impl CpuEvaluator {
                 Ok(pool) => pool,
                 Err(error) => return drop(started.send(Err(error))),
             };
-            let engine = |model| Engine::new(model, &of_engines);
-            let mut engines: Vec<Engine> =
-                pool.install(|| models.into_iter().map(engine).collect());
+            let mut engines = pool.install(|| Engine::all(models, &of_engines));
             if started.send(Ok(())).is_err() {
                 return;
             }
@@ -244,6 +244,15 @@ impl Evaluator for CpuEvaluator {
         self.spare.push_back(staging);
         Ok(Some(scored))
     }
+}
+
+/// Bytes of the trunks of `models`, each once.
+fn weight_bytes(models: &[Model]) -> u64 {
+    let is_new = |&(index, model): &(usize, &Model)| {
+        !models[..index].iter().any(|earlier| earlier.trunk.is(&model.trunk))
+    };
+    let new = models.iter().enumerate().filter(is_new);
+    new.map(|(_, model)| model.trunk.net.weight_bytes() as u64).sum()
 }
 
 /// The processor's name where the system reports it.

@@ -76,6 +76,13 @@ pub enum Step {
         /// What is written.
         dst: View,
     },
+    /// L2 pooling; see [`Layer::L2Pool`].
+    L2Pool {
+        /// What is read.
+        src: View,
+        /// What is written.
+        dst: View,
+    },
     /// Compares the activations of the two images of each pair.
     Tap {
         /// Layer of the metric, from 0.
@@ -150,8 +157,8 @@ impl Plan {
     /// # Errors
     /// When a side is below [`NetSpec::min_side`].
     pub fn new(spec: &NetSpec, height: usize, width: usize) -> Result<Plan, TooSmall> {
-        let too_small = TooSmall { net: spec.name, min_side: spec.min_side(), width, height };
-        if height.min(width) < spec.min_side() {
+        let too_small = TooSmall { net: spec.name, min_side: spec.min_side, width, height };
+        if height.min(width) < spec.min_side {
             return Err(too_small);
         }
         let input = Shape { c: INPUT_CHANNELS, h: height, w: width };
@@ -169,7 +176,7 @@ impl Plan {
             Step::Conv(ConvStep { kernel, src, dst, .. }) => {
                 2 * (dst.shape.len() * src.shape.c * kernel * kernel) as u64
             }
-            Step::MaxPool { .. } | Step::Tap { .. } => 0,
+            Step::MaxPool { .. } | Step::L2Pool { .. } | Step::Tap { .. } => 0,
         };
         self.steps.iter().map(conv_flops).sum()
     }
@@ -231,6 +238,11 @@ impl Builder {
                 self.steps.push(Step::MaxPool { kernel, stride, src, dst });
                 self.current = dst;
             }
+            Layer::L2Pool => {
+                let dst = self.free(0, Shape { c, h: h.div_ceil(2), w: w.div_ceil(2) });
+                self.steps.push(Step::L2Pool { src, dst });
+                self.current = dst;
+            }
             Layer::Fire { squeeze, expand, .. } => {
                 let squeezed = self.free(0, Shape { c: squeeze, h, w });
                 let whole = self.free(1, Shape { c: 2 * expand, h, w });
@@ -254,7 +266,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Net;
+    use crate::net::{DISTS, Net};
 
     fn tap_sides(net: Net, side: usize) -> Vec<usize> {
         Plan::new(net.spec(), side, side).unwrap().taps.iter().map(|tap| tap.h).collect()
@@ -265,6 +277,16 @@ mod tests {
         assert_eq!(tap_sides(Net::Alex, 224), [55, 27, 13, 13, 13]);
         assert_eq!(tap_sides(Net::Vgg, 224), [224, 112, 56, 28, 14]);
         assert_eq!(tap_sides(Net::Squeeze, 224), [111, 55, 27, 13, 13, 13, 13]);
+    }
+
+    #[test]
+    fn l2_pooling_halves_a_side_and_rounds_up() {
+        let plan = Plan::new(&DISTS, 67, 16).unwrap();
+        let sides: Vec<_> = plan.taps.iter().map(|tap| (tap.h, tap.w)).collect();
+        assert_eq!(sides, [(67, 16), (67, 16), (34, 8), (17, 4), (9, 2), (5, 1)]);
+        assert_eq!(plan.flops(), Plan::new(&DISTS, 16, 67).unwrap().flops());
+        let error = Plan::new(&DISTS, 15, 64).unwrap_err();
+        assert_eq!(error.to_string(), "64x15 is too small: dists needs at least 16 pixels a side");
     }
 
     #[test]
@@ -285,22 +307,22 @@ mod tests {
                 spec.layers.iter().all(|&layer| builder.push(layer).is_some())
             };
             let smallest = (1..64).find(|&side| accepts(side));
-            assert_eq!(smallest, Some(spec.min_side()), "{net}");
-            let error = Plan::new(spec, spec.min_side(), spec.min_side() - 1).unwrap_err();
-            assert_eq!(error.min_side, spec.min_side());
+            assert_eq!(smallest, Some(spec.min_side), "{net}");
+            let error = Plan::new(spec, spec.min_side, spec.min_side - 1).unwrap_err();
+            assert_eq!(error.min_side, spec.min_side);
         }
     }
 
     #[test]
     fn no_step_reads_the_buffer_that_it_writes_and_all_fit() {
-        for net in Net::ALL {
+        for spec in Net::ALL.map(Net::spec).into_iter().chain([&DISTS]) {
             for side in [31, 64, 67, 256] {
-                let plan = Plan::new(net.spec(), side, side + 3).unwrap();
+                let plan = Plan::new(spec, side, side + 3).unwrap();
                 for step in &plan.steps {
                     let (src, dst) = match *step {
-                        Step::Conv(ConvStep { src, dst, .. }) | Step::MaxPool { src, dst, .. } => {
-                            (src, dst)
-                        }
+                        Step::Conv(ConvStep { src, dst, .. })
+                        | Step::MaxPool { src, dst, .. }
+                        | Step::L2Pool { src, dst } => (src, dst),
                         Step::Tap { .. } => continue,
                     };
                     assert_ne!(src.slot, dst.slot);

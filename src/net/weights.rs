@@ -5,6 +5,7 @@
 //! knows where weights are and refuses to know what is computed with them.
 
 mod checkpoint;
+mod dists;
 mod float;
 mod generated;
 mod published;
@@ -12,6 +13,7 @@ mod recognise;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
@@ -21,9 +23,11 @@ use super::{ConvSpec, Net};
 use crate::hash::{sha256_hex, sha256_hex_of};
 use crate::regular;
 
+pub use self::dists::Dists;
 pub use self::generated::CustomWeights;
 pub use self::published::{
-    ALEX_SHA256, LIN_SHA256, Published, Torchvision, VGG_SHA256, published, torchvision,
+    ALEX_SHA256, DISTS_SHA256, LIN_SHA256, Published, Torchvision, VGG_SHA256, published,
+    torchvision,
 };
 pub use self::recognise::{Recognised, recognise};
 pub use self::write::{Tensors, safetensors_of, tensors_of};
@@ -35,8 +39,8 @@ static LIN: &[u8] = include_bytes!("../../weights/lin.safetensors");
 
 /// What is embedded in the program, with SHA-256.
 #[must_use]
-pub fn embedded() -> [(&'static str, &'static str); 2] {
-    [("alex trunk", ALEX_SHA256), ("lin, all nets", LIN_SHA256)]
+pub fn embedded() -> [(&'static str, &'static str); 3] {
+    [("alex trunk", ALEX_SHA256), ("lin, all nets", LIN_SHA256), ("dists", DISTS_SHA256)]
 }
 
 /// Environment variable that names a folder of weights, searched after `--weights-dir`.
@@ -96,8 +100,8 @@ pub struct Conv {
 pub struct Trunk {
     /// Which net.
     pub net: Net,
-    /// The parameters.
-    pub convs: Vec<Conv>,
+    /// The parameters. Copies of a trunk share them.
+    pub convs: Vec<Arc<Conv>>,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
 }
@@ -237,6 +241,13 @@ impl SearchPath {
 }
 
 impl Trunk {
+    /// Whether both share their parameters in memory.
+    #[must_use]
+    pub fn is(&self, other: &Trunk) -> bool {
+        let mut convs = self.convs.iter().zip(&other.convs);
+        self.net == other.net && convs.all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
     /// Reads and verifies the published trunk of `net`.
     ///
     /// # Errors
@@ -276,7 +287,7 @@ impl Trunk {
         let convs = net.spec().convs().into_iter().map(|spec| {
             let weight = tensor(&file, &format!("{}.weight", spec.name), &spec.weight_shape())?;
             let bias = tensor(&file, &format!("{}.bias", spec.name), &[spec.c_out])?;
-            Ok(Conv { spec, weight, bias })
+            Ok(Arc::new(Conv { spec, weight, bias }))
         });
         Ok(Trunk { net, convs: convs.collect::<anyhow::Result<_>>()?, sha256 })
     }
@@ -330,7 +341,7 @@ fn tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> anyhow::Result
 /// One line of `lpips weights list`.
 #[derive(Debug)]
 pub struct Listed {
-    /// `alex`, `vgg`, `squeeze` or `lin`.
+    /// `alex`, `vgg`, `squeeze`, `lin` or `dists`.
     pub name: &'static str,
     /// Where it is, or what was tried.
     pub source: Result<Source, Missing>,
@@ -347,7 +358,8 @@ pub fn list_all(search: &SearchPath) -> Vec<Listed> {
         expected: published(net).sha256,
     });
     let lin = Listed { name: "lin", source: Ok(Source::Embedded), expected: LIN_SHA256 };
-    trunks.into_iter().chain([lin]).collect()
+    let dists = Listed { name: "dists", source: Ok(Source::Embedded), expected: DISTS_SHA256 };
+    trunks.into_iter().chain([lin, dists]).collect()
 }
 
 /// Reads and hashes what `listed` found; returns the SHA-256.
@@ -364,8 +376,13 @@ pub fn verify(listed: &Listed) -> anyhow::Result<&'static str> {
         Trunk::load(net, source)?;
         return Ok(expected);
     }
-    let found = sha256_hex(LIN);
+    let is_dists = listed.name == "dists";
+    let found = sha256_hex(if is_dists { dists::FILE } else { LIN });
     ensure!(found == expected, "{source}: expected SHA-256 {expected}, found {found}");
+    if is_dists {
+        Dists::load()?;
+        return Ok(expected);
+    }
     for net in Net::ALL {
         for version in Version::ALL {
             Lin::load(net, version)?;

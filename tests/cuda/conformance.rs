@@ -7,11 +7,13 @@
 //!
 //! CUDA runs on the stand-ins of tests/fake_cuda; on the machine's own GPU with LPIPS_REQUIRE_CUDA=1.
 
+use std::sync::Arc;
+
 use lpips::eval::cpu::{self, CpuEvaluator};
 use lpips::eval::cuda::{self, CudaEvaluator};
 use lpips::eval::{
-    Affine, ConvChoice, Distance, Epsilon, Evaluator, Gpus, Map, Model, PairScore, Precision,
-    Wanted, score_pairs,
+    Affine, ConvChoice, Distance, Epsilon, Evaluator, Gpus, Lpips, Map, Metric, Model, PairScore,
+    Precision, Wanted, score_pairs,
 };
 use lpips::image::{Depth, Image, Pixels, Size};
 use lpips::isa::Isa;
@@ -21,7 +23,7 @@ use lpips::oracle;
 use lpips::selftest::{Deviation, bound};
 
 use crate::machine::{is_real, where_cuda_is};
-use crate::support::{model, trunk};
+use crate::support::{model, trunk, wanting};
 
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
@@ -156,17 +158,16 @@ fn conforms(
 ) {
     for (seed, case) in (1u64..).zip(table()) {
         let Some(trunk) = trunk(case.net) else { continue };
-        let model = Model {
-            input: case.input,
-            epsilon: case.epsilon,
-            wanted: Wanted { layers: true, reference_sum: Some(case.reference_sum) },
-            ..model(&trunk, case.version, case.baseline)
-        };
+        let published = model(&trunk, case.version, case.baseline);
+        let Metric::Lpips(lpips) = published.metric else { panic!("a model of LPIPS") };
+        let wanted = Wanted { layers: true, reference_sum: Some(case.reference_sum) };
+        let metric = Metric::Lpips(Lpips { epsilon: case.epsilon, wanted, ..lpips });
+        let model = Model { input: case.input, metric, ..published };
         let images: Vec<Image> = (0..3).map(|of| image(&case, 10 * seed + of)).collect();
         let expected = expected(&model, &case, &images);
         for &precision in precisions {
             let name = format!("{name} {precision}, {case:?}");
-            let plain = Model { wanted: Wanted::default(), ..model.clone() };
+            let plain = wanting(model.clone(), Wanted::default());
             let found = score(&mut *open(vec![plain, model.clone()], precision), &images);
             for (pair, (found, expected)) in PAIRS.iter().zip(found.iter().zip(&expected)) {
                 let name = format!("{name}, images {pair:?}");
@@ -201,7 +202,7 @@ fn cuda_conforms(conv: ConvChoice) {
 /// of VGG16 that no tap sees.
 fn overflowing(net: Net) -> Option<Model> {
     let mut trunk = trunk(net)?;
-    let first = &mut trunk.convs[0];
+    let first = Arc::make_mut(&mut trunk.convs[0]);
     first.weight.iter_mut().chain(&mut first.bias).for_each(|value| *value *= 1e5);
     Some(model(&trunk, Version::V0_1, false))
 }

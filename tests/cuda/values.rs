@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use std::sync::Arc;
+
 use lpips::net::Net;
 use lpips::net::weights::Trunk;
 
@@ -245,7 +247,7 @@ const LOW_PRECISION: f64 = 1.2e-2;
 #[test]
 fn pairs_that_overflow_in_fp16_are_scored_in_fp32() {
     let mut trunk = Trunk::formula(Net::Squeeze);
-    let first = &mut trunk.convs[0];
+    let first = Arc::make_mut(&mut trunk.convs[0]);
     let values = first.weight.iter_mut().chain(&mut first.bias);
     values.for_each(|value| *value *= OVERFLOWING);
     let weights = tempfile::tempdir().unwrap();

@@ -5,14 +5,14 @@
 use std::path::Path;
 
 use lpips::eval::cpu::{Config, CpuEvaluator};
-use lpips::eval::{Distance, Model, Wanted};
+use lpips::eval::{Distance, Wanted};
 use lpips::image::Size;
 use lpips::metric::{self, Reduction};
 use lpips::net::Net;
 use lpips::net::weights::{Trunk, Version};
 use serde::Deserialize;
 
-use crate::support::{data, decode, model, score, trunk};
+use crate::support::{data, decode, model, score, trunk, wanting};
 
 #[derive(Deserialize)]
 struct Expected {
@@ -119,7 +119,7 @@ struct Semantic {
 }
 
 fn evaluator_of(trunk: &Trunk, wanted: Wanted) -> CpuEvaluator {
-    let models = vec![Model { wanted, ..model(trunk, Version::V0_1, false) }];
+    let models = vec![wanting(model(trunk, Version::V0_1, false), wanted)];
     CpuEvaluator::new(models, Config { threads: 2, pairs_max: None, isa: None, memory: None })
         .unwrap()
 }

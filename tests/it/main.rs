@@ -11,6 +11,7 @@ mod bounded;
 mod ci;
 mod cli;
 mod compare;
+mod dists;
 mod doctor;
 mod environment;
 mod exports;

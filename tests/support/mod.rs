@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use lpips::eval::{Evaluator, Model, PairScore, score_pairs};
+use lpips::eval::{Evaluator, Lpips, Metric, Model, PairScore, Wanted, score_pairs};
 use lpips::image::{self, Image};
 use lpips::net::Net;
 use lpips::net::weights::{Lin, SearchPath, Trunk, Version};
@@ -40,6 +40,12 @@ pub(crate) fn trunk(net: Net) -> Option<Trunk> {
 pub(crate) fn model(trunk: &Trunk, version: Version, baseline: bool) -> Model {
     let lin = (!baseline).then(|| Lin::load(trunk.net, version).unwrap().layers);
     Model::published(trunk.clone(), version, lin)
+}
+
+/// A model of LPIPS that gives back other maps.
+pub(crate) fn wanting(model: Model, wanted: Wanted) -> Model {
+    let Metric::Lpips(lpips) = model.metric else { panic!("DISTS has no maps") };
+    Model { metric: Metric::Lpips(Lpips { wanted, ..lpips }), ..model }
 }
 
 /// Writes SqueezeNet's formula trunk to a file for `--trunk`.

@@ -9,7 +9,7 @@ use crate::batch::{BatchShape, Group, Grouping};
 use crate::eval::Wanted;
 use crate::isa::Isa;
 use crate::memory::Available;
-use crate::net::Net;
+use crate::net::NetSpec;
 use crate::net::plan::Plan;
 
 /// Batches that may be open or in flight at once.
@@ -38,7 +38,9 @@ const WAITING_IMAGES_MIN: u64 = 4;
 /// The memory of an evaluator, and what it is for.
 #[derive(Clone, Debug)]
 pub(super) struct Budget {
-    pub(super) nets: Vec<(Net, Wanted)>,
+    pub(super) nets: Vec<(&'static NetSpec, Wanted)>,
+    /// Bytes of the weights as they were read. Nets that share a trunk count it once.
+    pub(super) weight_bytes: u64,
     pub(super) threads: usize,
     pub(super) isa: Isa,
     /// At most so many pairs a batch; chosen from the size of the images if absent.
@@ -98,7 +100,7 @@ impl Budget {
     pub(super) fn bytes_of(&self, shape: BatchShape, group: Group) -> u64 {
         let capacity = self.capacity(shape, group);
         let batches = self.batches_max(shape, capacity) * capacity.images * shape.image_bytes();
-        let fixed = PROGRAM_BYTES + self.weight_bytes();
+        let fixed = PROGRAM_BYTES + WEIGHT_COPIES * self.weight_bytes;
         fixed + self.activation_bytes(shape, capacity) + batches as u64
     }
 
@@ -114,14 +116,12 @@ impl Budget {
         })
     }
 
-    fn weight_bytes(&self) -> u64 {
-        self.nets.iter().map(|(net, _)| WEIGHT_COPIES * net.weight_bytes() as u64).sum()
-    }
-
     /// Bytes that do not depend on what is in flight.
     fn fixed_bytes(&self, shape: BatchShape) -> u64 {
         let least = WAITING_IMAGES_MIN * shape.image_bytes() as u64;
-        PROGRAM_BYTES + self.weight_bytes() + self.available.decoded_bytes().max(least)
+        PROGRAM_BYTES
+            + WEIGHT_COPIES * self.weight_bytes
+            + self.available.decoded_bytes().max(least)
     }
 
     fn item_cost(&self, shape: BatchShape) -> Cost {
@@ -133,8 +133,8 @@ impl Budget {
             return self.item_cost(shape).bytes(capacity.images) as u64;
         }
         let of_nets = self.nets.iter().filter_map(|(net, _)| {
-            let plan = Plan::new(net.spec(), shape.size.height, shape.size.width).ok()?;
-            let bytes = image_bytes(&plan, net.spec(), self.isa, self.threads);
+            let plan = Plan::new(net, shape.size.height, shape.size.width).ok()?;
+            let bytes = image_bytes(&plan, net, self.isa, self.threads);
             Some((bytes * self.images_at_once(bytes).min(capacity.images)) as u64)
         });
         of_nets.sum()
@@ -145,11 +145,14 @@ impl Budget {
 mod tests {
     use super::*;
     use crate::image::{Depth, Size};
+    use crate::net::Net;
 
     fn budget(bytes: u64) -> Budget {
-        let nets = vec![(Net::Alex, Wanted::default()), (Net::Vgg, Wanted::default())];
+        let nets = [Net::Alex, Net::Vgg];
+        let weight_bytes = nets.map(|net| net.weight_bytes() as u64).iter().sum();
+        let nets = nets.map(|net| (net.spec(), Wanted::default())).to_vec();
         let available = Available { bytes, limit: "`--memory`".to_owned() };
-        Budget { nets, threads: 2, isa: Isa::best(), pairs_max: None, available }
+        Budget { nets, weight_bytes, threads: 2, isa: Isa::best(), pairs_max: None, available }
     }
 
     fn shape(side: usize) -> BatchShape {

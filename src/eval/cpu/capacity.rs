@@ -7,7 +7,7 @@ use super::tensor::Layout;
 use crate::batch::BatchShape;
 use crate::eval::Wanted;
 use crate::isa::Isa;
-use crate::net::Net;
+use crate::net::NetSpec;
 use crate::net::plan::{Plan, Shape};
 
 /// Largest number of images, unless `--batch` sets another: more of them save little, and no row is
@@ -29,11 +29,16 @@ pub(super) struct Cost {
 
 impl Cost {
     /// The cost for images of `shape`, walked by `threads` threads.
-    pub(super) fn new(nets: &[(Net, Wanted)], shape: BatchShape, threads: usize, isa: Isa) -> Cost {
+    pub(super) fn new(
+        nets: &[(&NetSpec, Wanted)],
+        shape: BatchShape,
+        threads: usize,
+        isa: Isa,
+    ) -> Cost {
         let costs = nets.iter().filter_map(|&(net, wanted)| {
-            let plan = Plan::new(net.spec(), shape.size.height, shape.size.width).ok()?;
-            let image = image_bytes(&plan, net.spec(), isa, threads);
-            Some(Cost::of(&plan, image, &Pass::all(&plan, net.spec(), isa), wanted))
+            let plan = Plan::new(net, shape.size.height, shape.size.width).ok()?;
+            let image = image_bytes(&plan, net, isa, threads);
+            Some(Cost::of(&plan, image, &Pass::all(&plan, net, isa), wanted))
         });
         let add = |a: Cost, b: Cost| Cost { image: a.image + b.image, pair: a.pair + b.pair };
         costs.fold(Cost { image: 0, pair: PAIR_BYTES }, add)
@@ -74,6 +79,7 @@ impl Cost {
 mod tests {
     use super::*;
     use crate::image::{Depth, Size};
+    use crate::net::Net;
 
     #[test]
     fn the_largest_item_fits_and_a_larger_one_does_not() {
@@ -89,10 +95,10 @@ mod tests {
     fn kept_maps_of_pairs_limit_the_images() {
         let size = Size { width: 256, height: 256 };
         let shape = BatchShape { size, depth: Depth::U8 };
-        let cost = |nets: &[(Net, Wanted)]| Cost::new(nets, shape, 2, Isa::best());
-        let images = |nets: &[(Net, Wanted)]| cost(nets).images_max(16 << 30);
-        let plain = [(Net::Vgg, Wanted::default())];
-        let mapped = [(Net::Vgg, Wanted { layers: true, reference_sum: None })];
+        let cost = |nets: &[(&NetSpec, Wanted)]| Cost::new(nets, shape, 2, Isa::best());
+        let images = |nets: &[(&NetSpec, Wanted)]| cost(nets).images_max(16 << 30);
+        let plain = [(Net::Vgg.spec(), Wanted::default())];
+        let mapped = [(Net::Vgg.spec(), Wanted { layers: true, reference_sum: None })];
         assert!(images(&plain) <= IMAGES_MAX && images(&mapped) < images(&plain));
         let size = Size { width: 20_000, height: 20_000 };
         let huge = Cost::new(&plain, BatchShape { size, ..shape }, 2, Isa::best());

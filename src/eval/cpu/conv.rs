@@ -1,6 +1,6 @@
 //! One convolution of a trunk, computed by the algorithm that is fastest for the size of its map.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::direct::Direct;
 use super::fold;
@@ -47,7 +47,7 @@ impl Algorithm {
 /// algorithm: the sizes of the images decide which algorithms run, and most runs need one.
 #[derive(Debug)]
 pub(super) struct Conv {
-    weights: weights::Conv,
+    weights: Arc<weights::Conv>,
     isa: Isa,
     direct: OnceLock<Direct>,
     /// One for each [`Scheme`].
@@ -55,7 +55,7 @@ pub(super) struct Conv {
 }
 
 impl Conv {
-    pub(super) fn new(weights: weights::Conv, isa: Isa) -> Conv {
+    pub(super) fn new(weights: Arc<weights::Conv>, isa: Isa) -> Conv {
         Conv { weights, isa, direct: OnceLock::new(), winograd: Default::default() }
     }
 

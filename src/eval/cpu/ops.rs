@@ -1,4 +1,4 @@
-//! The operations of a walk other than convolutions and taps: normalising the input, and pooling.
+//! The operations of a walk other than convolutions and taps: normalising the input, and poolings.
 
 use super::team::Team;
 use super::tensor::{BEFORE, Layout, Tensor};
@@ -83,6 +83,58 @@ pub(super) fn max_pool(
         let dst = &mut row[BEFORE * to.c..][..to.w * to.c];
         dispatch_plain(isa, PoolRow { window: &window, dst, c: to.c, kernel, stride });
     });
+}
+
+/// L2 pooling ([`crate::net::Layer::L2Pool`]). The border of the source is its padding.
+pub(super) fn l2_pool(src: &Tensor, dst: &mut Tensor, isa: Isa, team: &Team) {
+    let (from, to) = (src.layout(), dst.layout());
+    let mut work = Vec::new();
+    for (image, dst) in dst.images_mut().enumerate() {
+        let rows = to.inner(dst).chunks_exact_mut(to.row_len());
+        work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
+    }
+    team.for_each(work, |(image, y, row)| {
+        let src = src.image(image);
+        let len = (2 * to.w + 1) * from.c;
+        let window = [-1, 0, 1].map(|dy| &src[from.at(2 * y as isize + dy, -1)..][..len]);
+        let dst = &mut row[BEFORE * to.c..][..to.w * to.c];
+        dispatch_plain(isa, L2PoolRow { window, dst, c: to.c });
+    });
+}
+
+/// One row of L2-pooled pixels. The rows of its windows begin one pixel before the first pixel.
+struct L2PoolRow<'a> {
+    window: [&'a [f32]; 3],
+    dst: &'a mut [f32],
+    c: usize,
+}
+
+impl Plain for L2PoolRow<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let L2PoolRow { window, dst, c } = self;
+        for (x, dst) in dst.chunks_exact_mut(c).enumerate() {
+            for (group, dst) in dst.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                let lanes = |row: &[f32], column: usize| {
+                    row[(2 * x + column) * c..][..c].as_chunks::<LANES>().0[group]
+                };
+                // Weights of 1 2 1 in both directions add up to 16.
+                let [above, here, below] = window.map(|row| {
+                    let [left, middle, right] = [0, 1, 2].map(|column| lanes(row, column));
+                    let square = |lane: usize| {
+                        left[lane] * left[lane]
+                            + 2.0 * (middle[lane] * middle[lane])
+                            + right[lane] * right[lane]
+                    };
+                    std::array::from_fn::<f32, LANES, _>(square)
+                });
+                for (lane, dst) in dst.iter_mut().enumerate() {
+                    let sum = above[lane] + 2.0 * here[lane] + below[lane];
+                    *dst = (sum / 16.0 + 1e-12).sqrt();
+                }
+            }
+        }
+    }
 }
 
 /// Channels that are pooled together. The channels of every pooled map are a multiple of it.

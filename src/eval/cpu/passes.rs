@@ -19,6 +19,7 @@ fn algorithm(step: &ConvStep, convs: &[ConvSpec], isa: Isa) -> Algorithm {
 pub(super) enum Pass<'p> {
     Conv(&'p ConvStep),
     Pool { kernel: usize, stride: usize, src: View, dst: View },
+    L2Pool { src: View, dst: View },
     Tap { layer: usize, src: View },
     Stage { first: Option<&'p ConvStep>, conv: &'p ConvStep, layer: usize, pooled: View },
 }
@@ -36,6 +37,7 @@ impl<'p> Pass<'p> {
                 return Some(stage.unwrap_or((Pass::Conv(conv), rest)));
             }
             &Step::MaxPool { kernel, stride, src, dst } => Pass::Pool { kernel, stride, src, dst },
+            &Step::L2Pool { src, dst } => Pass::L2Pool { src, dst },
             &Step::Tap { layer, src } => Pass::Tap { layer, src },
         };
         Some((pass, rest))
@@ -77,9 +79,9 @@ impl<'p> Pass<'p> {
     /// The buffer in which the pass leaves a map, and its shape.
     fn output(&self) -> Option<(Slot, Layout)> {
         match *self {
-            Pass::Conv(&ConvStep { dst, .. }) | Pass::Pool { dst, .. } => {
-                Some((dst.slot, Layout::of(dst)))
-            }
+            Pass::Conv(&ConvStep { dst, .. })
+            | Pass::Pool { dst, .. }
+            | Pass::L2Pool { dst, .. } => Some((dst.slot, Layout::of(dst))),
             Pass::Stage { conv, pooled, .. } => Some((conv.dst.slot, Layout::of(pooled))),
             Pass::Tap { .. } => None,
         }

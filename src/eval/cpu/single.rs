@@ -1,6 +1,8 @@
 //! A single operation, for benchmarks (`cargo bench --bench ops`) only.
 #![expect(unsafe_code, reason = "a vector is stored by pointer")]
 
+use std::sync::Arc;
+
 use super::conv::Conv;
 use super::scratch::Scratch;
 use super::simd::{Kernel, Simd, Vector as _, dispatch};
@@ -70,7 +72,7 @@ impl Single {
             }
         }
         Single {
-            conv: Conv::new(conv, isa),
+            conv: Conv::new(Arc::new(conv), isa),
             geometry: Geometry { from, from_top: 0, to, stride, pad, c_first: 0 },
             src,
             dst,

@@ -1,11 +1,11 @@
-//! Taps: compares the two images of a pair at one layer, row by row.
+//! Taps of LPIPS: compares the two images of a pair at one layer, row by row.
 #![expect(unsafe_code, reason = "vectors are loaded by pointer")]
 
 use super::simd::{Kernel, Simd, Vector, dispatch};
 use super::team::Team;
 use super::tensor::{Layout, Tensor};
 use crate::batch::Pair;
-use crate::eval::{Distance, Epsilon, Map, Model, Wanted};
+use crate::eval::{Distance, Epsilon, Lpips, Map, Wanted};
 use crate::isa::Isa;
 
 /// Partial sums of a tap. The number is fixed, so that the order of summation does not depend on
@@ -61,10 +61,11 @@ impl LayerResult {
 }
 
 impl Comparison {
-    pub(super) fn new(model: &Model, isa: Isa) -> Comparison {
-        let ones = || model.trunk.net.spec().tap_channels().into_iter().map(|c| vec![1.0; c]);
-        let lin = model.lin.clone().unwrap_or_else(|| ones().collect());
-        Comparison { lin, epsilon: model.epsilon, wanted: model.wanted, isa }
+    /// Of a net with the channels of these taps.
+    pub(super) fn new(lpips: Lpips, tap_channels: &[usize], isa: Isa) -> Comparison {
+        let Lpips { lin, epsilon, wanted } = lpips;
+        let ones = || tap_channels.iter().map(|&c| vec![1.0; c]).collect();
+        Comparison { lin: lin.unwrap_or_else(ones), epsilon, wanted, isa }
     }
 
     /// Adds the results of `layer` to the distance of each pair; `src` holds the activations.

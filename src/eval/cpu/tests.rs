@@ -1,6 +1,8 @@
 //! Compares every fast operation with plain loops in float64, for every instruction set of the
 //! processor, on shapes and values from a fixed seed. `LPIPS_TEST_SEED=N` tests others.
 
+use std::sync::Arc;
+
 use super::conv::{Algorithm, Conv};
 use super::ops::max_pool;
 use super::scratch::Scratch;
@@ -10,9 +12,9 @@ use super::team::Team;
 use super::tensor::{Geometry, Layout, Tensor};
 use super::winograd::Scheme;
 use crate::batch::Pair;
-use crate::eval::{Affine, Distance, Epsilon, Model, Wanted};
+use crate::eval::{Distance, Epsilon, Lpips, Wanted};
 use crate::isa::Isa;
-use crate::net::weights::{self, Trunk, Version};
+use crate::net::weights;
 use crate::net::{ConvSpec, Net};
 use crate::random::SplitMix64;
 
@@ -127,7 +129,7 @@ fn check_conv(
     let geometry = Geometry { from, from_top: 0, to, stride, pad, c_first };
     let src = random.tensor(2, from);
     let mut dst = random.tensor(2, to);
-    let conv = Conv::new(weights.clone(), isa);
+    let conv = Conv::new(Arc::new(weights.clone()), isa);
     conv.run(&src, &mut dst, geometry, &mut Scratch::new(), &Team::new());
     let algorithm = Algorithm::choose(&weights.spec, geometry, isa);
     for image in 0..2 {
@@ -228,17 +230,11 @@ fn pooling_agrees_with_plain_loops() {
 
 /// A comparison of AlexNet's first layer (64 channels) that keeps the map.
 fn comparison(random: &mut Random, isa: Isa) -> Comparison {
-    let trunk = Trunk::formula(Net::Alex);
-    let lin = trunk.net.spec().tap_channels().into_iter().map(|c| random.values(c)).collect();
-    let model = Model {
-        trunk,
-        input: Affine::UNIT,
-        version: Version::V0_1,
-        lin: Some(lin),
-        epsilon: Epsilon::LPIPS,
-        wanted: Wanted { layers: true, reference_sum: Some(0) },
-    };
-    Comparison::new(&model, isa)
+    let channels = Net::Alex.spec().tap_channels();
+    let lin = channels.iter().map(|&c| random.values(c)).collect();
+    let wanted = Wanted { layers: true, reference_sum: Some(0) };
+    let lpips = Lpips { lin: Some(lin), epsilon: Epsilon::LPIPS, wanted };
+    Comparison::new(lpips, &channels, isa)
 }
 
 #[test]
@@ -259,8 +255,8 @@ fn a_stage_gives_the_same_bits_as_its_steps() {
                 c_first: 0,
             };
             let (of_image, of_map) = (geometry(image), geometry(map));
-            let first = Conv::new(random.conv(3, 64, 3), isa);
-            let conv = Conv::new(random.conv(64, 64, 3), isa);
+            let first = Conv::new(Arc::new(random.conv(3, 64, 3)), isa);
+            let conv = Conv::new(Arc::new(random.conv(64, 64, 3)), isa);
             let comparison = comparison(&mut random, isa);
             let src = random.tensor(3, image);
             let pairs = [

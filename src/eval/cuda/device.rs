@@ -341,7 +341,7 @@ impl Device {
             open.pending -= 1;
             for (index, &pair) in pairs.iter().enumerate() {
                 let found = nets.iter().map(|(net, prepared)| match prepared {
-                    Ok(prepared) => prepared.distance(results, index).finite(*net),
+                    Ok(prepared) => prepared.distance(results, index).finite(net),
                     Err(unscored) => Err(unscored.clone()),
                 });
                 open.record(pair, found.collect(), pass, can_overflow);

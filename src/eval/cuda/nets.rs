@@ -76,7 +76,7 @@ impl Nets {
                 if with.total() > total_bytes {
                     let (needed, total) = (shown(with.total()), shown(total_bytes));
                     let reason = format!("it takes {needed} of GPU memory, of {total} in all");
-                    return Err(Unscored::TooLarge { net: parameters.net.name(), size, reason });
+                    return Err(Unscored::TooLarge { net: parameters.net.name, size, reason });
                 }
                 needs = with;
                 Ok(prepared)

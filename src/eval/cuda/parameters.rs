@@ -1,17 +1,20 @@
 //! The parameters of a model on one GPU.
 
+use std::sync::Arc;
+
+use super::ON_CPU_ONLY;
 use super::conv::{Engine, Filter, Geometry, to_bytes};
-use super::driver::{DeviceBuffer, Fault, Stream};
+use super::driver::{DeviceBuffer, Fault, FaultKind, Stream};
 use super::kernels::{Channels, Extents, Format, Scaling, Window};
 use super::signature::Element;
-use crate::eval::{Epsilon, Model, Precision, Wanted};
+use crate::eval::{Epsilon, Metric, Model, Precision, Wanted};
 use crate::net::plan::{Shape, Slot, View};
-use crate::net::{Net, weights};
+use crate::net::{NetSpec, weights};
 
 /// The parameters of a model on one GPU, in one precision.
 #[derive(Debug)]
 pub(super) struct Parameters {
-    pub(super) net: Net,
+    pub(super) net: &'static NetSpec,
     pub(super) precision: Precision,
     pub(super) format: Format,
     /// Channels of the trunk's input in memory, padding included.
@@ -32,9 +35,12 @@ impl Parameters {
         precision: Precision,
         stream: &Stream,
     ) -> Result<Parameters, Fault> {
+        let Metric::Lpips(lpips) = &model.metric else {
+            return Err(Fault::new("dists", ON_CPU_ONLY, FaultKind::Unsupported));
+        };
         let input_channels = engine.input_channels(precision);
         let (shift, scale) = model.version.scaling().unwrap_or(([0.0; 3], [1.0; 3]));
-        let filter = |(index, conv): (usize, &weights::Conv)| {
+        let filter = |(index, conv): (usize, &Arc<weights::Conv>)| {
             let c_in = if index == 0 { input_channels } else { conv.spec.c_in };
             let packed = engine.pack(conv, c_in, precision);
             Ok(Filter {
@@ -44,11 +50,11 @@ impl Parameters {
         };
         let lin = |(layer, channels): (usize, usize)| {
             let ones = vec![1.0; channels];
-            let lin = model.lin.as_ref().map_or(&ones, |lin| &lin[layer]);
+            let lin = lpips.lin.as_ref().map_or(&ones, |lin| &lin[layer]);
             resident(&to_bytes(lin, Element::F32), stream)
         };
-        let net = model.trunk.net;
-        let channels = net.spec().tap_channels();
+        let net = model.spec();
+        let channels = net.tap_channels();
         Ok(Parameters {
             net,
             precision,
@@ -57,14 +63,14 @@ impl Parameters {
             convs: model.trunk.convs.iter().enumerate().map(filter).collect::<Result<_, _>>()?,
             lin: channels.into_iter().enumerate().map(lin).collect::<Result<_, _>>()?,
             scaling: Scaling { gain: model.input.gain, bias: model.input.bias, shift, scale },
-            epsilon: model.epsilon,
-            wanted: model.wanted,
+            epsilon: lpips.epsilon,
+            wanted: lpips.wanted,
         })
     }
 
     /// The net and the convolution, for error messages.
     pub(super) fn conv_name(&self, weight: usize) -> String {
-        format!("{} {}", self.net, self.net.spec().convs()[weight].name)
+        format!("{} {}", self.net.name, self.net.convs()[weight].name)
     }
 
     /// Channels in memory: the trunk's input may have padding channels.

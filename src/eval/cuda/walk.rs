@@ -2,8 +2,9 @@
 
 mod rehearsal;
 
+use super::ON_CPU_ONLY;
 use super::conv::{Call, Conv, Engine};
-use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
+use super::driver::{DeviceBuffer, DevicePtr, Fault, FaultKind, Stream};
 use super::kernels::{Extents, Format, Kernels, PairFeatures, Window};
 use super::memory::{Activations, Capacity, Needs, aligned};
 use super::parameters::{Parameters, resident};
@@ -17,7 +18,7 @@ const ELEMENTS_MAX: usize = i32::MAX as usize;
 impl Parameters {
     /// Approximate size of the results of one pair of images of `size`, in bytes.
     pub(super) fn pair_bytes(&self, size: Size) -> usize {
-        let plan = Plan::new(self.net.spec(), size.height, size.width);
+        let plan = Plan::new(self.net, size.height, size.width);
         plan.map_or(0, |plan| Layout::new(0, &plan.taps, 1, self.wanted).end)
     }
 }
@@ -105,7 +106,7 @@ impl Prepared {
         start: usize,
     ) -> Result<Result<Prepared, Unscored>, Fault> {
         let Parameters { net, format, input_channels, precision, wanted, .. } = *parameters;
-        let plan = match Plan::new(net.spec(), size.height, size.width) {
+        let plan = match Plan::new(net, size.height, size.width) {
             Ok(plan) => plan,
             Err(too_small) => return Ok(Err(too_small.into())),
         };
@@ -113,7 +114,7 @@ impl Prepared {
         let largest = plan.buffer_len.into_iter().max().unwrap_or(0).max(input_len);
         if largest > ELEMENTS_MAX {
             let reason = format!("{largest} elements of an activation are more than 2^31");
-            return Ok(Err(Unscored::TooLarge { net: net.name(), size, reason }));
+            return Ok(Err(Unscored::TooLarge { net: net.name, size, reason }));
         }
         let images_per_conv = if images * largest > ELEMENTS_MAX { 1 } else { images };
         let mut convs = Vec::new();
@@ -180,6 +181,9 @@ impl Prepared {
                 }
                 Step::MaxPool { kernel, stride, src, dst } => {
                     self.pool(format, resources, (src, dst), Window { kernel, stride, pad: 0 })?;
+                }
+                Step::L2Pool { .. } => {
+                    return Err(Fault::new("L2 pooling", ON_CPU_ONLY, FaultKind::Unsupported));
                 }
                 Step::Tap { layer, src } => {
                     self.tap(parameters, resources, micro, (layer, src), partial_at)?;

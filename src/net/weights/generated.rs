@@ -2,6 +2,7 @@
 //! language can repeat.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{Conv, Lin, Trunk};
 use crate::net::{ConvSpec, Net};
@@ -49,7 +50,7 @@ impl Trunk {
             let scale = (6.0 / fan_in as f64).sqrt();
             let weight = series(2 * index + 1, spec.c_out * fan_in, scale);
             let bias = series(2 * index + 2, spec.c_out, 0.1);
-            Conv { spec, weight, bias }
+            Arc::new(Conv { spec, weight, bias })
         });
         Trunk { net, convs: convs.collect(), sha256: format!("formula-{net}") }
     }
@@ -67,7 +68,7 @@ impl Trunk {
             let mut value = || ((2.0 * random.unit() - 1.0) * scale) as f32;
             let weight = (0..spec.c_out * fan_in).map(|_| value()).collect();
             let bias = vec![0.0; spec.c_out];
-            Conv { spec, weight, bias }
+            Arc::new(Conv { spec, weight, bias })
         };
         let convs = net.spec().convs().into_iter().map(conv).collect();
         Trunk { net, convs, sha256: format!("random:{seed}") }

@@ -9,6 +9,8 @@ use crate::net::Net;
 pub const ALEX_SHA256: &str = "9f97fd313f4da83dbe6bbfbe6effca1241de9edfcd7c53386261ed9697286dd9";
 /// SHA-256 of `weights/vgg.safetensors`, as `scripts/fetch_weights.py` writes it.
 pub const VGG_SHA256: &str = "cabd922aeb0dd6d56f2bed33221aee74b7f1e760ddd105c0e0891606cbab6d0d";
+/// SHA-256 of `weights/dists.safetensors`.
+pub const DISTS_SHA256: &str = "71453e426759c138a6d2cf5c72a0a4d4ad6fa66e2e2991125a275b3be7646541";
 /// SHA-256 of `weights/lin.safetensors`.
 pub const LIN_SHA256: &str = "f0570923b8aa66bb76c20b4d9fe655e962d7f8cf4d3e3162cb0d5b92da11a5bb";
 

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -95,12 +96,12 @@ fn of_checkpoint(file: &Checkpoint, sha256: String) -> anyhow::Result<Recognised
         rounded.set(rounded.get() + found.rounded);
         Ok(found.values)
     };
-    let conv = |spec: crate::net::ConvSpec| -> anyhow::Result<Conv> {
+    let conv = |spec: crate::net::ConvSpec| -> anyhow::Result<Arc<Conv>> {
         let tensor = |suffix| values(&Part::Trunk(format!("{}.{suffix}", spec.name)));
-        Ok(Conv { weight: tensor("weight")?, bias: tensor("bias")?, spec })
+        Ok(Arc::new(Conv { weight: tensor("weight")?, bias: tensor("bias")?, spec }))
     };
     let convs = has_trunk.then(|| net.spec().convs().into_iter().map(conv).collect());
-    let convs: Option<Vec<Conv>> = convs.transpose()?;
+    let convs: Option<Vec<Arc<Conv>>> = convs.transpose()?;
     let layers = 0..net.spec().tap_channels().len();
     let layers = has_lin.then(|| layers.map(|layer| values(&Part::Lin(layer))).collect());
     let layers: Option<Vec<Vec<f32>>> = layers.transpose()?;

@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "copies within the device")]
 
 use super::{Prepared, Resources, address};
+use crate::eval::cuda::ON_CPU_ONLY;
 use crate::eval::cuda::conv::{Conv, to_bytes};
 use crate::eval::cuda::driver::{Fault, FaultKind};
 use crate::eval::cuda::kernels::Window;
@@ -43,6 +44,9 @@ impl Prepared {
                 Step::MaxPool { kernel, stride, src, dst } => {
                     let window = Window { kernel, stride, pad: 0 };
                     self.pool(parameters.format, resources, (src, dst), window)?;
+                }
+                Step::L2Pool { .. } => {
+                    return Err(Fault::new("L2 pooling", ON_CPU_ONLY, FaultKind::Unsupported));
                 }
                 Step::Tap { .. } => {}
             }
