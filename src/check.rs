@@ -1,7 +1,7 @@
 //! Finds everything that is wrong with the inputs, without scoring a pair.
 //!
 //! Reads the manifest, then the headers of all files in parallel. Contents are read only where
-//! files of equal length may be copies. The first finding does not stop the check. This module
+//! files of equal length may be copies, or where everything is to be decoded. The first finding does not stop the check. This module
 //! decides what fails a pair and what deserves a warning, and does not depend on how findings are
 //! printed.
 
@@ -27,6 +27,8 @@ pub use self::finding::{Example, Finding, Findings};
 
 /// Rows that are examined together.
 const CHUNK_ROWS: usize = 2048;
+/// The same where files are decoded, which takes longer, so that progress is reported.
+const DECODED_ROWS: usize = 64;
 /// At least so many threads read headers: they wait for storage, not for the processor.
 const READERS_MIN: usize = 16;
 
@@ -44,7 +46,9 @@ pub struct Question<'a> {
     /// Which rows share images. An image of an item is decoded once for all its pairs, on whichever
     /// side it is.
     pub grouping: Grouping,
-    /// At least so many threads read.
+    /// Whether files are decoded, and not only their headers read.
+    pub decodes: bool,
+    /// At least so many threads read headers; exactly so many decode.
     pub threads: usize,
 }
 
@@ -96,19 +100,23 @@ impl Report {
         report
     }
 
-    /// Examines every file of `question`.
+    /// Examines every file of `question`, and calls `done` with the number of pairs that were
+    /// examined since the last call.
     ///
     /// # Errors
     /// When the manifest cannot be read again, threads cannot be started, or the machine cannot
     /// read a file.
-    pub fn examine(&mut self, question: &Question<'_>) -> anyhow::Result<()> {
+    pub fn examine(&mut self, question: &Question<'_>, done: &dyn Fn(usize)) -> anyhow::Result<()> {
+        let readers_min = if question.decodes { 1 } else { READERS_MIN };
         let readers = rayon::ThreadPoolBuilder::new()
-            .num_threads(question.threads.max(READERS_MIN))
+            .num_threads(question.threads.max(readers_min))
             .build()
             .context("cannot start the reading threads")?;
         let mut methods: HashMap<String, Identity> = HashMap::new();
         let mut members: HashSet<PathBuf> = HashSet::new();
-        let mut groups = Groups { question, rows: question.manifest.rows()?, next: 0 };
+        let chunk_rows = if question.decodes { DECODED_ROWS } else { CHUNK_ROWS };
+        let rows = question.manifest.rows()?;
+        let mut groups = Groups { question, rows, next: 0, chunk_rows };
         self.pairs += question.manifest.len();
         loop {
             let chunk = groups.next_chunk()?;
@@ -121,6 +129,7 @@ impl Report {
                 if question.grouping == Grouping::Item {
                     group.count_members(&mut found, &mut members);
                 }
+                done(group.entries.len());
                 self.merge(group, found, &mut methods);
             }
         }
@@ -175,6 +184,7 @@ struct Groups<'a> {
     question: &'a Question<'a>,
     rows: crate::manifest::Rows<'a>,
     next: usize,
+    chunk_rows: usize,
 }
 
 impl Groups<'_> {
@@ -182,7 +192,7 @@ impl Groups<'_> {
         let manifest = self.question.manifest;
         let mut groups: Vec<Group> = Vec::new();
         let rows: &[Row] = &manifest.order()[self.next..];
-        for &row in rows.iter().take(CHUNK_ROWS) {
+        for &row in rows.iter().take(self.chunk_rows) {
             let entry: Entry = self.rows.read(row)?;
             self.next += 1;
             match groups.last_mut() {

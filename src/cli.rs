@@ -62,7 +62,7 @@ fn long_version() -> String {
 pub enum Command {
     /// Score pairs of images: one by one and aggregated
     Eval(Box<EvalArgs>),
-    /// Find everything that is wrong with the inputs, from headers only
+    /// Find everything that is wrong with the inputs, from headers or by decoding them
     Check(Box<CheckArgs>),
     /// Join the shards of a run, or list what is missing
     Merge(MergeArgs),
@@ -124,7 +124,7 @@ Examples:
   lpips check pairs.csv
   lpips check --ref hr --dist edsr --dist swinir --net vgg
   lpips check pairs.csv --mask masks --crop-border 4
-  lpips check pairs.csv --json > report.json
+  lpips check pairs.csv --decode --json > report.json
   lpips check --ref hr/{item}.png --dist out/{method}/{item}x4.png --write-manifest pairs.csv
 
 The inputs are always reported; if weights are missing or a device cannot be used, that is \
@@ -359,6 +359,10 @@ pub struct CheckArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Decode every image, which finds damage that headers do not show
+    #[arg(long)]
+    pub decode: bool,
 
     /// Write the pairs to a manifest (CSV), unless files without a partner remain
     #[arg(long, value_name = "FILE")]

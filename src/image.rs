@@ -7,6 +7,7 @@
 
 mod bmp;
 mod crop;
+mod ending;
 mod fault;
 mod file;
 mod format;
@@ -207,12 +208,14 @@ pub fn decode_bytes(bytes: &[u8], rules: &Rules) -> Result<Image, ImageError> {
 ///
 /// # Errors
 /// When the file is missing or cannot be read, is not a regular file, is not an image of a format
-/// that is read, or its header is damaged. Sizes are given as the file states them; see
+/// that is read, its header is damaged, or it ends before its image does. Sizes are given as the file states them; see
 /// [`Rules::scored`].
 pub fn header(path: &Path) -> Result<Header, ImageError> {
     reading(path, |file, _| {
         let format = format_of(file)?;
-        Ok(header_as(format, file)?)
+        let header = header_as(format, &mut *file)?;
+        ending::check(format, file)?;
+        Ok(header)
     })
 }
 

@@ -94,6 +94,33 @@ impl Download {
     }
 }
 
+/// The progress of a check: a bar on a terminal, nothing elsewhere.
+#[derive(Debug)]
+pub struct Examination(ProgressBar);
+
+impl Examination {
+    /// Shows a bar for `pairs` pairs.
+    #[must_use]
+    pub fn new(pairs: usize) -> Examination {
+        let bar = ProgressBar::new(pairs as u64);
+        let template = "checking {wide_bar} {pos}/{len} pairs, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Examination(bar)
+    }
+
+    /// Shows that so many more pairs are examined.
+    pub fn add(&self, pairs: usize) {
+        self.0.inc(pairs as u64);
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// How progress is reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Style {

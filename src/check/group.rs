@@ -12,7 +12,7 @@ use crate::batch::BatchShape;
 use crate::code::Code;
 use crate::error::Failure;
 use crate::image::Size;
-use crate::image::{self, Header, Rules};
+use crate::image::{self, Header};
 use crate::manifest::{Entry, Manifest};
 use crate::masks::Masks;
 use crate::net::Net;
@@ -79,9 +79,9 @@ impl Group {
     /// # Errors
     /// When the machine is at fault that a file cannot be read.
     pub(super) fn look(&self, question: &Question<'_>) -> anyhow::Result<Found> {
-        let reference = examine(&self.reference, question.rules)?;
+        let reference = examine(&self.reference, question)?;
         let examined: anyhow::Result<Vec<Result<Examined, Fault>>> =
-            self.distorted.par_iter().map(|path| examine(path, question.rules)).collect();
+            self.distorted.par_iter().map(|path| examine(path, question)).collect();
         let examined = examined?;
         let mut work: BTreeMap<BatchShape, Work> = BTreeMap::new();
         let mut verdicts: Vec<Verdict> = Vec::with_capacity(examined.len());
@@ -201,18 +201,37 @@ impl<'a> MaskVerdicts<'a> {
 ///
 /// # Errors
 /// When the machine is at fault.
-fn examine(path: &Path, rules: &Rules) -> anyhow::Result<Result<Examined, Fault>> {
+fn examine(path: &Path, question: &Question<'_>) -> anyhow::Result<Result<Examined, Fault>> {
+    let rules = question.rules;
     let header = match image::header(path) {
         Ok(header) => header,
-        Err(error) if error.is_of_machine() => return Err(error.into()),
-        Err(error) => return Ok(Err((error.code(), error.to_string()))),
+        Err(error) => return fault_of(error),
     };
     let fault = |error: image::ImageError| {
         (error.code(), format!("`{}`: {}", path.display(), error.reason()))
     };
     let len_bytes = fs_err::metadata(path).map_or(0, |of| of.len());
-    let examined = |size| Examined { header, size, len_bytes };
-    Ok(rules.scored(header.size).map(examined).map_err(fault))
+    let size = match rules.scored(header.size) {
+        Ok(size) => size,
+        Err(error) => return Ok(Err(fault(error))),
+    };
+    if question.decodes
+        && let Err(error) = image::decode(path, rules)
+    {
+        return fault_of(error);
+    }
+    Ok(Ok(Examined { header, size, len_bytes }))
+}
+
+/// The fault of a file that cannot be read.
+///
+/// # Errors
+/// When the machine is at fault.
+fn fault_of(error: image::ImageError) -> anyhow::Result<Result<Examined, Fault>> {
+    match error.is_of_machine() {
+        true => Err(error.into()),
+        false => Ok(Err((error.code(), error.to_string()))),
+    }
 }
 
 /// Judges a pair by its headers.

@@ -17,7 +17,7 @@ use crate::config::Preflight;
 use crate::device;
 use crate::error::Exit;
 use crate::manifest::Manifest;
-use crate::progress::tell;
+use crate::progress::{Examination, tell};
 use crate::spool::Spool;
 use crate::stdout;
 
@@ -27,7 +27,7 @@ use crate::stdout;
 /// When the inputs cannot be examined at all, or stdout cannot be written; after the report, when
 /// weights are missing or the device cannot be used.
 pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
-    let (json, write_manifest) = (args.json, args.write_manifest.clone());
+    let (json, decodes, write_manifest) = (args.json, args.decode, args.write_manifest.clone());
     let Preflight { source, nets, models, rules, masks, compute } = Preflight::resolve(args)?;
     threads::start(Some(compute.threads))?;
     let spool = Spool::create()?;
@@ -42,14 +42,18 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         saving::save(path, &manifest, report.findings.count(Severity::Error) == 0)?;
     }
     let grouping = source.grouping();
-    report.examine(&Question {
+    let question = Question {
         manifest: &manifest,
         rules: &rules,
         nets: &nets,
         masks: masks.as_ref(),
         grouping,
+        decodes,
         threads: compute.threads,
-    })?;
+    };
+    let bar = Examination::new(manifest.len());
+    report.examine(&question, &|pairs| bar.add(pairs))?;
+    bar.finish();
 
     // The inputs are reported even if weights are missing or the device cannot be used.
     let estimate = models.and_then(|models| {

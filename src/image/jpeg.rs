@@ -24,6 +24,12 @@ pub(super) fn header(file: impl Read + Seek) -> Result<Header, Reason> {
     Ok(Header { size: start.size, traits })
 }
 
+/// Position of the first scan: what stands before it may hold pictures of its own.
+pub(super) fn first_scan(mut file: impl Read + Seek) -> Result<u64, Reason> {
+    file.rewind().map_err(|error| damaged(FORMAT, error))?;
+    Ok(Start::read(file)?.scans)
+}
+
 pub(super) fn decode(bytes: &[u8]) -> Result<Samples, Reason> {
     let start = Start::read(Cursor::new(bytes))?;
     markers::check_scans(bytes)?;

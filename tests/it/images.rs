@@ -176,3 +176,37 @@ fn a_jpeg_of_many_scans_is_refused() {
         "{error}"
     );
 }
+
+/// A file that was cut short is found without decoding it, as often as its format shows its end.
+/// What decodes although something follows it is no fault either.
+#[test]
+fn headers_find_what_was_cut_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    let mut found = std::collections::BTreeMap::new();
+    for row in csv(&data("twins/expected.csv")).iter().skip(1) {
+        let kind = row[0].rsplit('.').next().unwrap().to_owned();
+        let shows_end = ["png", "jpg", "webp", "tiff"].contains(&kind.as_str());
+        if row[7].starts_with("E_") || !shows_end {
+            continue;
+        }
+        let bytes = fs_err::read(data(&format!("twins/{}", row[0]))).unwrap();
+        let check = |bytes: &[u8]| {
+            fs_err::write(&path, bytes).unwrap();
+            let decoded = image::decode(&path, &Rules::default());
+            (decoded.map(drop), image::header(&path).map(drop))
+        };
+        for len in [bytes.len() / 2, bytes.len() * 9 / 10, bytes.len() - 1] {
+            let (decoded, header) = check(&bytes[..len]);
+            if decoded.is_err() {
+                assert!(header.is_err(), "{} cut to {len} of {} bytes", row[0], bytes.len());
+                *found.entry(kind.clone()).or_insert(0) += 1;
+            }
+        }
+        let (decoded, header) = check(&[&bytes[..], b"something else"].concat());
+        if decoded.is_ok() {
+            assert!(header.is_ok(), "{}: {header:?}", row[0]);
+        }
+    }
+    assert!(found.len() == 4 && found.values().all(|&count| count > 50), "{found:?}");
+}

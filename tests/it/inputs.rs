@@ -242,6 +242,26 @@ fn check_reports_everything_at_once() {
 }
 
 #[test]
+fn check_decodes_on_request_and_finds_what_headers_do_not_show() {
+    let folder = set();
+    let at = folder.path();
+    let mut bytes = fs_err::read(at.join("hr/1.png")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    fs_err::write(at.join("flipped.png"), bytes).unwrap();
+    fs_err::write(at.join("m.csv"), "ref,dist\nhr/1.png,flipped.png\nhr/2.png,bad/2.png\n")
+        .unwrap();
+    let check = |options: &str| {
+        let line = format!("check m.csv --net vgg --weights-dir none{options}");
+        let output = lpips(at, &line.split(' ').collect::<Vec<_>>());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!check("").contains("E_DECODE"));
+    let report = check(" --decode");
+    assert!(report.contains("E_DECODE (1)") && report.contains("E_SIZE (1)"), "{report}");
+}
+
+#[test]
 fn check_reports_the_inputs_without_weights_and_then_names_them() {
     let folder = set();
     fs_err::create_dir_all(folder.path().join("none")).unwrap();

@@ -20,6 +20,8 @@ pub(super) struct Start {
     pub(super) exif: Option<Vec<u8>>,
     /// The parts of the colour profile, in the order of the file.
     pub(super) profile: Vec<u8>,
+    /// Position of the first scan.
+    pub(super) scans: u64,
 }
 
 const SOF: std::ops::RangeInclusive<u8> = 0xc0..=0xcf;
@@ -55,7 +57,10 @@ impl Start {
             // The length counts its own two bytes; libjpeg takes less as none.
             let len = len.saturating_sub(2);
             match marker {
-                SOS if has_frame => return Ok(start),
+                SOS if has_frame => {
+                    start.scans = reader.position();
+                    return Ok(start);
+                }
                 SOS => return Err(damaged(FORMAT, "a scan without a frame")),
                 DHT | JPG | DAC => reader.skip(len)?,
                 marker if SOF.contains(&marker) => {
