@@ -1,9 +1,9 @@
 //! Finds everything that is wrong with the inputs, without scoring a pair.
 //!
 //! Reads the manifest, then the headers of all files in parallel. Contents are read only where
-//! files of equal length may be copies, or where everything is to be decoded. The first finding does not stop the check. This module
-//! decides what fails a pair and what deserves a warning, and does not depend on how findings are
-//! printed.
+//! files of equal length may be copies, or where everything is to be decoded. The first finding
+//! does not stop the check. This module decides what fails a pair and what deserves a warning, and
+//! does not depend on how findings are printed.
 
 mod finding;
 mod group;

@@ -208,8 +208,8 @@ pub fn decode_bytes(bytes: &[u8], rules: &Rules) -> Result<Image, ImageError> {
 ///
 /// # Errors
 /// When the file is missing or cannot be read, is not a regular file, is not an image of a format
-/// that is read, its header is damaged, or it ends before its image does. Sizes are given as the file states them; see
-/// [`Rules::scored`].
+/// that is read, its header is damaged, or it ends before its image does. Sizes are given as the
+/// file states them; see [`Rules::scored`].
 pub fn header(path: &Path) -> Result<Header, ImageError> {
     reading(path, |file, _| {
         let format = format_of(file)?;
