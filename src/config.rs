@@ -37,6 +37,8 @@ pub struct Job {
     pub columns: Vec<Column>,
     /// What the evaluator computes.
     pub models: Vec<Model>,
+    /// Where the weights of the models come from, for people.
+    pub weights: Vec<String>,
     /// What all of them have in common.
     pub protocol: Protocol,
     /// How files become samples.
@@ -125,9 +127,10 @@ impl Config {
         let (metric, mask) = metric(args.metric);
         let choice = Choice::resolve(&metric, args.pixels.range, extras)?;
         let (compute, rules) = (compute(args.device)?, rules(&args.pixels));
-        let Metrics { columns, models } = choice.load(&metric, &rules, compute.precision)?;
+        let Metrics { columns, models, weights } =
+            choice.load(&metric, &rules, compute.precision)?;
         let (source, protocol) = (source(args.inputs)?, choice.protocol);
-        let job = Job { source, columns, models, protocol, rules, compute };
+        let job = Job { source, columns, models, weights, protocol, rules, compute };
         let masks = masks(mask, &job.rules)?;
         Ok(Config {
             job,

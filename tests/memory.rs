@@ -131,6 +131,7 @@ fn run(folder: &Path) -> usize {
         shard: Shard::WHOLE,
         owner: Owner::this_process(&|_: &str| None),
         device: "fake".to_owned(),
+        weights: Vec::new(),
         numerics_class: "fake".to_owned(),
         program_version: String::new(),
         program_commit: String::new(),

@@ -238,6 +238,7 @@ fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, records: &Re
 fn tell_start(config: &Config, remaining: &Remaining, device: &str) {
     if config.verbosity >= Verbosity::Verbose {
         tell(&format!("scoring {} pairs on {device}", remaining.rows.len()));
+        config.job.weights.iter().for_each(|origin| tell(origin));
     }
     if !config.speaks() {
         return;

@@ -96,7 +96,9 @@ impl Started {
         let copy = run_dir.keep_manifest(&frozen.plan.manifest, manifest.path())?;
         manifest.read_copy(copy)?;
         let manifest = manifest;
-        let attempt = Attempt::begin(run_dir, header(&frozen, shard, on, owner, notes))?;
+        let weights = &config.job.weights;
+        let attempt =
+            Attempt::begin(run_dir, header(&frozen, shard, on, owner, weights, notes))?;
 
         // After the claim, so that no process adds to the journals that are read here.
         let records = Records::open(run_dir, &frozen, &manifest, Some(shard))?;
@@ -134,6 +136,7 @@ fn header(
     shard: Shard,
     on: &Description,
     owner: Owner,
+    weights: &[String],
     inputs: InputNotes,
 ) -> Header {
     let script = scheduler::environment(SCRIPT_VARIABLE).filter(|script| !script.trim().is_empty());
@@ -143,6 +146,7 @@ fn header(
         shard,
         owner,
         device: on.device.clone(),
+        weights: weights.to_vec(),
         numerics_class: on.numerics_class.clone(),
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         program_commit: env!("LPIPS_COMMIT").to_owned(),

@@ -11,7 +11,9 @@ use crate::eval::{self, Affine, Epsilon, Metric, Model, Precision, Wanted};
 use crate::image::{Range, Rules};
 use crate::metric::{Preset, Reduction};
 use crate::net::Net;
-use crate::net::weights::{CustomWeights, Lin, Recognised, SearchPath, Trunk, Version, recognise};
+use crate::net::weights::{
+    CustomWeights, Lin, Recognised, SearchPath, Source, Trunk, Version, recognise,
+};
 
 /// The metric that is asked for; contradictions are not refused yet.
 #[derive(Clone, Debug, Default)]
@@ -44,10 +46,12 @@ pub(crate) struct Extras {
 }
 
 /// Everything that is computed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) columns: Vec<Column>,
     pub(crate) models: Vec<Model>,
+    /// Where the weights of the models come from.
+    pub(crate) weights: Vec<String>,
 }
 
 /// The settings that all models of a run share.
@@ -179,7 +183,7 @@ impl Choice {
     ) -> anyhow::Result<Metrics> {
         let Choice { protocol, extras, .. } = *self;
         let search = SearchPath::new(args.weights_dir.as_deref());
-        let mut chosen = Metrics { columns: Vec::new(), models: Vec::new() };
+        let mut chosen = Metrics::default();
         for (model, &net) in self.nets.iter().enumerate() {
             let weights = Weights::load(net, protocol, args, &search)?;
             let masked = extras.masked.then_some(Reduction::Masked);
@@ -189,6 +193,7 @@ impl Choice {
             }
             let mut wanted = protocol.reduction.wanted();
             wanted.layers |= extras.spatial || extras.masked;
+            chosen.weights.extend(weights.origins(args, &search));
             chosen.models.push(weights.model(protocol, wanted));
         }
         Ok(chosen)
@@ -234,6 +239,18 @@ impl Weights {
             }
         };
         Ok(Weights { trunk, lin })
+    }
+
+    /// Where they come from: a line for the trunk, and one for the lin weights.
+    fn origins(&self, args: &MetricOptions, search: &SearchPath) -> Vec<String> {
+        let net = self.trunk.net;
+        let line = |part: &str, custom: &Option<CustomWeights>, published: Option<Source>| {
+            let custom = custom.as_ref().map(ToString::to_string);
+            let from = custom.or_else(|| Some(published?.to_string())).unwrap_or_default();
+            format!("{part} of {net}: {from}")
+        };
+        let lin = self.lin.iter().map(|_| line("lin weights", &args.lin, Some(Source::Embedded)));
+        [line("trunk", &args.trunk, search.find(net).ok())].into_iter().chain(lin).collect()
     }
 
     fn lpips<'a>(

@@ -88,6 +88,9 @@ pub struct AttemptFacts {
     pub shard: String,
     /// What it ran on.
     pub device: String,
+    /// Where the weights came from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<String>,
     /// Name of the machine.
     pub host: String,
     /// The scheduler's name of the job.
@@ -186,6 +189,7 @@ impl AttemptFacts {
         Some(AttemptFacts {
             shard: header.shard.to_string(),
             device: header.device.clone(),
+            weights: header.weights.clone(),
             host: header.owner.host.clone(),
             job: header.owner.job.as_ref().map(|job| job.name.clone()),
             program_version: header.program_version.clone(),

@@ -142,6 +142,9 @@ pub struct Header {
     pub owner: Owner,
     /// What the evaluator runs on.
     pub device: String,
+    /// Where the weights came from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<String>,
     /// Within it a pair's bits are equal.
     pub numerics_class: String,
     /// Version of this program.
@@ -400,6 +403,7 @@ mod tests {
             shard,
             owner: Owner::this_process(&|_: &str| None),
             device: "fake".to_owned(),
+            weights: Vec::new(),
             numerics_class: "fake".to_owned(),
             program_version: "0".to_owned(),
             program_commit: "0".to_owned(),

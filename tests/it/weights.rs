@@ -327,3 +327,20 @@ fn written_weights_keep_the_umask() {
     };
     assert_eq!([mode("alex.safetensors"), mode("w/alex.safetensors")], [0o644, 0o640]);
 }
+
+#[test]
+fn the_origin_of_weights_is_printed_and_kept_in_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = data("golden/images/blur2_ref.png").display().to_string();
+    let line = ["eval", "--pair", &image, &image, "-o", "run", "-v", "--trunk", "random:7"];
+    let output = lpips(folder.path(), &line);
+    let printed = stderr(&output);
+    let expected = ["trunk of alex: random:7", "lin weights of alex: embedded in the program"];
+    for origin in expected {
+        assert!(printed.contains(origin), "{printed}");
+    }
+    let run = fs_err::read(folder.path().join("run/run.json")).unwrap();
+    let run: serde_json::Value = serde_json::from_slice(&run).unwrap();
+    let attempt = &run["provenance"]["attempts"][0];
+    assert_eq!(attempt["weights"], serde_json::json!(expected), "{attempt}");
+}

@@ -17,6 +17,15 @@ pub enum CustomWeights {
     Random(u64),
 }
 
+impl std::fmt::Display for CustomWeights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CustomWeights::File(path) => write!(f, "`{}`", path.display()),
+            CustomWeights::Random(seed) => write!(f, "random:{seed}"),
+        }
+    }
+}
+
 impl std::str::FromStr for CustomWeights {
     type Err = String;
 
