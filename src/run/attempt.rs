@@ -54,7 +54,9 @@ impl LastAttempt {
             }
             Ok(())
         })?;
-        let silence = server_now(folder)?.duration_since(modified).unwrap_or_default();
+        // A sign of life cannot come from the future: a wrong clock must not hold the shard.
+        let silence = server_now(folder)?.duration_since(modified);
+        let silence = silence.unwrap_or_else(|ahead| ahead.duration());
         Ok(LastAttempt { name, header, end, silence_s: silence.as_secs() })
     }
 
@@ -282,8 +284,11 @@ mod tests {
         assert!(begin(&run_dir, |_| {}).is_err());
         let path = run_dir.journals().join("3-of-8.attempt-1");
         let file = fs_err::OpenOptions::new().append(true).open(path).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        begin(&run_dir, |_| {}).unwrap();
+        let day = Duration::from_secs(86_400);
+        for modified in [SystemTime::UNIX_EPOCH, SystemTime::now() + day] {
+            file.set_modified(modified).unwrap();
+            begin(&run_dir, dead).unwrap();
+        }
     }
 
     #[test]
