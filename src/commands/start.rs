@@ -97,8 +97,7 @@ impl Started {
         manifest.read_copy(copy)?;
         let manifest = manifest;
         let weights = &config.job.weights;
-        let attempt =
-            Attempt::begin(run_dir, header(&frozen, shard, on, owner, weights, notes))?;
+        let attempt = Attempt::begin(run_dir, header(&frozen, shard, on, owner, weights, notes))?;
 
         // After the claim, so that no process adds to the journals that are read here.
         let records = Records::open(run_dir, &frozen, &manifest, Some(shard))?;
