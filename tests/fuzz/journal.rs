@@ -321,8 +321,7 @@ impl Change {
             Change::Meaning(of, at, meaning) => {
                 let mut all = lines(&journals[&name(of)]);
                 let Some(at) = of_line(&all, at) else { return };
-                let json = all[at].get(9..).unwrap_or_default();
-                let Ok(mut entry) = serde_json::from_slice(json) else { return };
+                let Some(mut entry) = slow::entry(&all[at]) else { return };
                 meaning.apply(run, &mut entry);
                 all[at] = line(&entry);
                 journals.insert(name(of), all.concat());
