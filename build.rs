@@ -1,4 +1,4 @@
-//! Tells the program which commit it was built from, for `--version` and run.json.
+//! Gives the program the commit that it was built from, for `--version` and run.json.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ fn git(args: &[&str]) -> Option<String> {
 }
 
 fn main() {
-    // Built from a source archive, there is no commit to tell.
+    // Built from a source archive, there is no commit.
     let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=LPIPS_COMMIT={commit}");
     println!("cargo::rerun-if-changed=build.rs");

@@ -344,7 +344,7 @@ def describe() -> dict:
 
 
 def enter_venv(python: Path | None) -> None:
-    """Goes on in an interpreter that has the peers."""
+    """Continues in an interpreter that has the peers."""
     folder = ROOT / ".venv-bench"
     if python is None:
         python = folder / "bin/python"

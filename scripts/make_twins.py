@@ -722,7 +722,7 @@ def tiff_storage():
     write("one_bits_value.tiff", tiff_file(rgb, tags={258: 8}))
     write("sample_formats.tiff", tiff_file(rgb, tags={339: [1, 1, 1]}))
     write("broken_icc.tiff", tiff_file(rgb, tags={34675: b"x"}), profile=True)
-    # A profile outside of the file, and tags that nobody knows.
+    # A profile outside of the file, and tags that are unknown.
     data = bytearray(tiff_file(rgb, tags={34675: b"profile!", 65000: [7, 8, 9]}))
     place = data.index(struct.pack("<HHI", 34675, 7, 8)) + 8
     data[place : place + 4] = struct.pack("<I", 1 << 30)

@@ -1,6 +1,6 @@
 //! Paired differences of scores, and what they prove: tests, intervals, verdicts and gates.
 //!
-//! This module knows numbers, ids and conditions. It refuses to know files, run directories and
+//! This module depends on numbers, ids and conditions, and not on files, run directories and
 //! the command line: `commands::compare` reads inputs and writes reports.
 //!
 //! Everything here gives the same bits on every machine and with any number of threads.

@@ -1,6 +1,6 @@
 //! Numbers as they are written to tables and in sentences.
 
-/// A value with nine significant digits, which is what it takes to tell two float32 apart. Infinite
+/// A value with nine significant digits, which distinguish any two float32. Infinite
 /// values are `inf` and `-inf`.
 #[must_use]
 pub fn nine_digits(value: f64) -> String {

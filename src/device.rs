@@ -47,7 +47,7 @@ pub(crate) fn open(
     }
 }
 
-/// Whether CUDA would work, as far as can be told without opening a GPU.
+/// Whether CUDA would work, as far as can be found without opening a GPU.
 fn usable(compute: &Compute) -> Result<(), Refusal> {
     let probe = Probe::new(&compute.libraries);
     probe.choose(&Gpus::First)?;

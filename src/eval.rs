@@ -1,7 +1,7 @@
 //! Evaluators: what scores batches, on one device or several.
 //!
-//! The pipeline knows an evaluator by a few methods and nothing of tensors, threads or devices. An
-//! evaluator knows batches and models, and nothing of files, manifests or people.
+//! The pipeline uses an evaluator through a few methods and does not depend on tensors, threads or
+//! devices. An evaluator depends on batches and models, and not on files, manifests or messages.
 
 mod choice;
 mod chunk;
@@ -289,7 +289,7 @@ pub struct Description {
     pub numerics_class: String,
 }
 
-/// A device that was given up in the middle of a run, and others went on.
+/// A device that failed and was dropped in the middle of a run, which continued on others.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Loss {
     /// Such as `CUDA 1`.
@@ -334,17 +334,17 @@ pub trait Evaluator: Send {
     /// Queues a batch that was acquired from this evaluator. Does not wait for it.
     ///
     /// # Errors
-    /// When the device cannot go on.
+    /// When the device cannot continue.
     fn submit(&mut self, batch: Batch) -> anyhow::Result<()>;
 
     /// Gives back a batch that is done; `None` when none is (or, after [`Wait::Block`], when none
     /// is in flight).
     ///
     /// # Errors
-    /// When the device cannot go on; what was in flight is lost.
+    /// When the device cannot continue; what was in flight is lost.
     fn collect(&mut self, wait: Wait) -> anyhow::Result<Option<Scored>>;
 
-    /// Devices that were given up so far.
+    /// Devices that were dropped so far.
     fn losses(&self) -> Vec<Loss> {
         Vec::new()
     }

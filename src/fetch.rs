@@ -1,6 +1,6 @@
 //! A file from the network: resumed where it was cut off, verified by its hash, whole or not there.
 //!
-//! This module knows HTTP and files, and refuses to know what is in them.
+//! This module depends on HTTP and files, and not on what is in them.
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub fn agent() -> Agent {
         .new_agent()
 }
 
-/// A client that gives up on a server which is silent for so long.
+/// A client that stops waiting for a server which is silent for so long.
 fn builder(patience: Duration) -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
     Agent::config_builder()
         .http_status_as_error(false)
@@ -49,11 +49,12 @@ fn builder(patience: Duration) -> ureq::config::ConfigBuilder<ureq::typestate::A
 }
 
 /// Brings `remote` to `path`. What was already received is in `<path>.part`, and stays there until
-/// the file is whole. `progress` is told how many bytes there are, of how many if that is known.
+/// the file is whole. `progress` is called with how many bytes there are, of how many if that is
+/// known.
 ///
 /// # Errors
-/// When the server cannot be reached, refuses, or breaks off (run it again to go on); when the file
-/// is another one than expected, which removes it; or when it cannot be written.
+/// When the server cannot be reached, refuses, or breaks off (run it again to resume); when the
+/// file is another one than expected, which removes it; or when it cannot be written.
 pub fn fetch(
     agent: &Agent,
     remote: &Remote,
@@ -141,7 +142,7 @@ fn receive(
 }
 
 fn broken(url: &str, have: u64) -> String {
-    format!("`{url}` broke off after {have} bytes, which are kept: run the same command to go on")
+    format!("`{url}` broke off after {have} bytes, which are kept: run the same command to resume")
 }
 
 #[cfg(test)]
@@ -200,10 +201,10 @@ mod tests {
         let path = folder.path().join("new/weights.pth");
         let remote = remote(&url, &content);
         let error = fetch(&direct(), &remote, &path, &mut |_, _| {}).unwrap_err();
-        let told = format!("{error:#}");
+        let message = format!("{error:#}");
         assert!(
-            told.contains("broke off after 120000 bytes") && told.contains("to go on"),
-            "{told}"
+            message.contains("broke off after 120000 bytes") && message.contains("to resume"),
+            "{message}"
         );
         assert!(!path.exists());
         let mut seen = Vec::new();
@@ -230,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn another_file_is_removed_and_both_hashes_are_told() {
+    fn another_file_is_removed_and_both_hashes_are_reported() {
         let (url, server) = serve(vec![answer("200 OK\r\ncontent-length: 7", b"another")]);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.pth");
         let error = fetch(&direct(), &remote(&url, b"weights"), &path, &mut |_, _| {}).unwrap_err();
-        let told = error.to_string();
+        let message = error.to_string();
         let hashes = [sha256_hex(b"another"), sha256_hex(b"weights")];
-        assert!(hashes.iter().all(|hash| told.contains(hash)), "{told}");
+        assert!(hashes.iter().all(|hash| message.contains(hash)), "{message}");
         assert!(!path.exists() && !part_of(&path).exists());
         server.join().unwrap();
     }
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_status() {
+    fn a_refusal_is_reported_with_its_status() {
         let (url, server) = serve(vec![answer("404 Not Found\r\ncontent-length: 0", b"")]);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.pth");

@@ -1,4 +1,4 @@
-//! SHA-256, as hexadecimal digits, and XXH3 where nobody has a reason to forge.
+//! SHA-256, as hexadecimal digits, and XXH3 where forgery has no use.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};

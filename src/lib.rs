@@ -19,8 +19,8 @@
 //!
 //! Dependencies point down only: [`cli`] (what was typed), [`config`] (what was decided),
 //! [`commands`] (what is done), [`source`] with [`pairing`] (where pairs come from), [`pipeline`]
-//! (the flow) and [`check`] (a look at the inputs without it), [`shard`] and [`signals`] (what
-//! schedulers say), then [`manifest`], [`masks`], [`image`],
+//! (the flow) and [`check`] (the inputs examined without it), [`shard`] and [`signals`] (what
+//! schedulers ask for), then [`manifest`], [`masks`], [`image`],
 //! [`batch`], [`run`] with [`stats`], [`compare`] (what differences of scores prove), [`progress`],
 //! [`eval`], and at the bottom [`net`].
 

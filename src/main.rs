@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Command::Man(args) => commands::shell::man(&args),
     });
     let exit = outcome.unwrap_or_else(|error| {
-        progress::tell(&error::render(&error));
+        progress::print_line(&error::render(&error));
         error::exit_of(&error)
     });
     ExitCode::from(exit as u8)

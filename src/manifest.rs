@@ -326,7 +326,7 @@ impl Manifest {
         for (row, (first, id)) in repeated {
             let message =
                 format!("the id `{id}` appears again; its first row is line {}", lines[&first]);
-            let hint = "give each row its own `id`, or a `method` that tells them apart";
+            let hint = "give each row its own `id`, or a `method` that distinguishes them";
             faults.push(Fault::at_line(lines[&row], message, hint));
         }
         Ok(())
@@ -458,11 +458,12 @@ mod tests {
     }
 
     #[test]
-    fn several_faults_are_told_at_once() {
+    fn several_faults_are_reported_at_once() {
         let (_folder, manifest) = open("ref,dist\na,b\n,c\nd\n,e\n,f\n,g\n,h\n");
         let message = render(&manifest.unwrap_err());
-        let told = "line 3: the `ref` cell is empty; line 4: expected 2 cells, found 1; line 5:";
-        assert!(message.contains(told), "{message}");
+        let expected =
+            "line 3: the `ref` cell is empty; line 4: expected 2 cells, found 1; line 5:";
+        assert!(message.contains(expected), "{message}");
         assert!(message.contains("; and 1 more faults\nhint: give every row both"), "{message}");
     }
 

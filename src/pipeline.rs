@@ -198,8 +198,8 @@ impl Sink<'_> {
             );
             return Err(Refusal::inputs(text)
                 .hint(
-                    "mend the pair and run the same command again, which keeps the finished rows; \
-                     or leave out `--on-error stop` to make it a row",
+                    "correct the pair and run the same command again, which keeps the finished \
+                     rows; or leave out `--on-error stop` to make it a row",
                 )
                 .into());
         }

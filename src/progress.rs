@@ -33,7 +33,7 @@ pub enum Verbosity {
 /// Writes a line to stderr. A closed stderr does not stop a run.
 ///
 /// Ids, paths and messages of libraries are data: what could steer a terminal is escaped.
-pub fn tell(line: &str) {
+pub fn print_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", escaped(line, |c| c == '\n'));
 }
 
@@ -223,7 +223,11 @@ impl Progress {
             }
             Shown::Lines { last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
-                tell(&line(&self.counts, self.expected, self.started.elapsed().as_secs_f64()));
+                print_line(&line(
+                    &self.counts,
+                    self.expected,
+                    self.started.elapsed().as_secs_f64(),
+                ));
             }
             Shown::Jsonl { last } if last.elapsed() >= EVENT_EVERY => {
                 *last = Instant::now();
@@ -267,7 +271,7 @@ impl Progress {
 
 fn tell_json(event: &Event<'_>) {
     // Numbers and strings always serialise.
-    tell(&serde_json::to_string(event).unwrap_or_default());
+    print_line(&serde_json::to_string(event).unwrap_or_default());
 }
 
 fn event_of<'a>(

@@ -2,7 +2,7 @@
 //!
 //! A run directory holds `plan.json`, on which all processes of the run have agreed, a copy of the
 //! manifest, a journal per attempt at a shard, and in the end `pairs.csv`, `summary.csv` and
-//! `run.json`, which appear by rename. This module knows files and columns, and refuses to know how
+//! `run.json`, which appear by rename. This module depends on files and columns, and not on how
 //! scores are made.
 
 pub mod attempt;

@@ -1,8 +1,8 @@
 //! The self-test: pairs that are built in, scored on a device and compared with float64.
 //!
 //! Pixels come from a formula and expected values from [`crate::oracle`], so that nothing but the
-//! program is needed. What it promises is what docs/numerics.md promises. This module knows
-//! evaluators by their trait, and refuses to know devices.
+//! program is needed. What it promises is what docs/numerics.md promises. This module uses
+//! evaluators through their trait, and does not depend on devices.
 
 use std::time::Instant;
 
@@ -173,7 +173,7 @@ impl Expected {
     /// Compares an evaluator of this one model.
     ///
     /// # Errors
-    /// When the evaluator cannot go on.
+    /// When the evaluator cannot continue.
     pub fn compare(
         &self,
         evaluator: &mut dyn Evaluator,
@@ -264,7 +264,7 @@ impl Outcome {
 /// Pairs per second of decoded images in the host's memory, the median of three rounds.
 ///
 /// # Errors
-/// When the evaluator cannot go on.
+/// When the evaluator cannot continue.
 pub fn rate(evaluator: &mut dyn Evaluator, size: Size, round_s: f64) -> anyhow::Result<f64> {
     let images = images(size);
     let shape = BatchShape { size, depth: Depth::U8 };

@@ -1,6 +1,6 @@
 //! Mean, spread, quantiles and the bootstrap interval of a set of scores.
 //!
-//! Pure arithmetic: it knows numbers and refuses to know of files, columns and devices. No result
+//! Pure arithmetic on numbers, which does not depend on files, columns and devices. No result
 //! depends on the order in which scores are given.
 
 use rayon::prelude::*;

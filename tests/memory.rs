@@ -193,7 +193,7 @@ fn memory_is_bounded_by_the_number_of_rows() {
     let resident = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = resident.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
     eprintln!(
-        "{rows} rows: {taken} bytes at the most, {:.1} a row; {resident}",
+        "{rows} rows: {taken} bytes at most, {:.1} a row; {resident}",
         taken as f64 / rows as f64
     );
     assert!(taken <= CONFIGURED_BYTES + BYTES_PER_ROW * rows, "{taken} bytes for {rows} rows");

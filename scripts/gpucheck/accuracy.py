@@ -1,4 +1,4 @@
-"""Parts `deviation` and `invariance`: is the number right, and does it depend on company?"""
+"""Parts `deviation` and `invariance`: is the number right, and does it depend on the other pairs of a batch?"""
 
 import math
 import random

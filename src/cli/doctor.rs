@@ -15,8 +15,8 @@ Examples:
   lpips doctor --selftest --device cuda:all --net alex --precision fp32
 
 The self-test scores built-in pairs and compares them with float64: every net (with a trunk \
-computed from a formula where weights are absent), precision and convolution engine. It tells the \
-worst deviation, whether bits are the same in every batch, and how many pairs per second the \
+computed from a formula where weights are absent), precision and convolution engine. It reports \
+the worst deviation, whether bits are the same in every batch, and how many pairs per second the \
 device scores.
 
 Exit codes: 0 all is well; 2 usage; 5 the device cannot be used, or a bound is broken.";

@@ -17,7 +17,7 @@ use crate::config::Preflight;
 use crate::device;
 use crate::error::Exit;
 use crate::manifest::Manifest;
-use crate::progress::{Examination, tell};
+use crate::progress::{Examination, print_line};
 use crate::spool::Spool;
 use crate::stdout;
 
@@ -35,7 +35,7 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let name = located.location.name.clone();
     let (manifest, faults) = Manifest::examine(located.location)?;
     if !manifest.dialect().is_empty() {
-        tell(&format!("manifest `{name}`: {}", manifest.dialect().join("; ")));
+        print_line(&format!("manifest `{name}`: {}", manifest.dialect().join("; ")));
     }
     let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
     if let Some(path) = &write_manifest {
@@ -57,8 +57,8 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
 
     // The inputs are reported even if weights are missing or the device cannot be used.
     let estimate = models.and_then(|models| {
-        let note = if json { |_: &str| () } else { tell };
-        let mut evaluator = device::open(models, &compute, note, tell)?;
+        let note = if json { |_: &str| () } else { print_line };
+        let mut evaluator = device::open(models, &compute, note, print_line)?;
         let job = Job { rules: &rules, threads: compute.threads, rows: manifest.len(), grouping };
         match report.scorable {
             0 => Ok(None),

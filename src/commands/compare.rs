@@ -34,7 +34,7 @@ use crate::compare::assess::Settings;
 use crate::compare::gate::{About, SyntaxError};
 use crate::compare::subsets::Draws;
 use crate::error::{Exit, Refusal};
-use crate::progress::tell;
+use crate::progress::print_line;
 use crate::run::cells::TextCells;
 use crate::stdout;
 
@@ -212,7 +212,7 @@ fn publish(report: &Report, args: &CompareArgs) -> anyhow::Result<()> {
         write(&table::csv(report, &args.group_by, TextCells::of(args.csv_safe))?, Some(path))?;
     }
     if outputs.into_iter().flatten().any(|path| is_stdout(path)) {
-        tell(text::head(report, Colour::Never).trim_end());
+        print_line(text::head(report, Colour::Never).trim_end());
         return Ok(());
     }
     let has_colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();

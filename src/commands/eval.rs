@@ -17,7 +17,7 @@ use crate::error::{Exit, Refusal};
 use crate::eval::Evaluator;
 use crate::manifest::Manifest;
 use crate::pipeline::{self, Flow};
-use crate::progress::{Progress, Style, Verbosity, tell};
+use crate::progress::{Progress, Style, Verbosity, print_line};
 use crate::run::RunDir;
 use crate::run::counts::Counts;
 use crate::run::finished::Stored;
@@ -44,8 +44,8 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     let gates = OwnGates::new(conditions, &config.job.columns)?;
     threads::start(Some(config.job.compute.threads))?;
     let models = std::mem::take(&mut config.job.models);
-    let note = if config.speaks() { tell } else { |_: &str| () };
-    let mut evaluator = device::open(models, &config.job.compute, note, tell)?;
+    let note = if config.speaks() { print_line } else { |_: &str| () };
+    let mut evaluator = device::open(models, &config.job.compute, note, print_line)?;
     let run_dir = match &config.output {
         Output::Folder(path) => RunDir::open(path)?,
         Output::Stdout | Output::OnePair => RunDir::temporary()?,
@@ -94,7 +94,7 @@ fn score(
     let scored = pipeline::run(&flow, evaluator, &mut attempt, maps.as_mut(), &mut progress);
     progress.finish();
     if config.verbosity >= Verbosity::Verbose {
-        tell(&format!("images that went through a trunk: {}", evaluator.passes()));
+        print_line(&format!("images that went through a trunk: {}", evaluator.passes()));
     }
     let elapsed_s = progress.elapsed_s();
     let ended = scored.and_then(|counts| {
@@ -164,12 +164,12 @@ impl Session<'_> {
             if !progress.tell_finished(&[]) && config.speaks() {
                 report_differences(&all);
                 if config.output == Output::Stdout {
-                    tell(&ranking(&group_by, &tables.summarize()?));
+                    print_line(&ranking(&group_by, &tables.summarize()?));
                     report_agreements(&tables.agreements()?);
                 }
                 report_signatures(tables.columns);
                 if config.output == Output::Stdout {
-                    tell(&closing(&all, counts.done(), elapsed_s));
+                    print_line(&closing(&all, counts.done(), elapsed_s));
                 }
             }
             return gates.exit(&tables, exit_of(all.failed));
@@ -179,11 +179,11 @@ impl Session<'_> {
         if !progress.tell_finished(&files) && config.speaks() {
             report_skipped(&records);
             report_differences(&all);
-            tell(&ranking(&group_by, &summary));
+            print_line(&ranking(&group_by, &summary));
             report_agreements(&agreements);
             report_signatures(tables.columns);
-            tell(&closing(&all, counts.done(), elapsed_s));
-            tell(&files.join("\n"));
+            print_line(&closing(&all, counts.done(), elapsed_s));
+            print_line(&files.join("\n"));
         }
         gates.exit(&tables, exit_of(all.failed))
     }
@@ -199,9 +199,9 @@ impl Session<'_> {
         if !progress.tell_finished(&[]) && config.speaks() {
             report_differences(&counts);
             let all = Counts { scored: remaining.kept + counts.scored, ..counts.clone() };
-            tell(&format!("shard {shard}: {}", closing(&all, counts.done(), elapsed_s)));
+            print_line(&format!("shard {shard}: {}", closing(&all, counts.done(), elapsed_s)));
             let shown = run_dir.path().display();
-            tell(&format!("when all shards are done: lpips merge {shown}"));
+            print_line(&format!("when all shards are done: lpips merge {shown}"));
         }
         Ok(exit_of(counts.failed))
     }
@@ -211,7 +211,7 @@ impl Session<'_> {
 fn incomplete(missing: &Missing, run_dir: &RunDir, records: &Records) -> Exit {
     missing.report(run_dir);
     report_skipped(records);
-    tell("hint: a journal changed during the run; run the same command again to score them");
+    print_line("hint: a journal changed during the run; run the same command again to score them");
     Exit::PairsFailed
 }
 
@@ -237,14 +237,14 @@ fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, records: &Re
 /// Reports what was decided, and how much of a resumed run is done.
 fn tell_start(config: &Config, remaining: &Remaining, device: &str) {
     if config.verbosity >= Verbosity::Verbose {
-        tell(&format!("scoring {} pairs on {device}", remaining.rows.len()));
-        config.job.weights.iter().for_each(|origin| tell(origin));
+        print_line(&format!("scoring {} pairs on {device}", remaining.rows.len()));
+        config.job.weights.iter().for_each(|origin| print_line(origin));
     }
     if !config.speaks() {
         return;
     }
     if let Some(warning) = config.job.protocol.preset.warning() {
-        tell(&format!("warning: {warning}"));
+        print_line(&format!("warning: {warning}"));
     }
     let Remaining { rows, kept, failed, changed } = remaining;
     if kept + failed + changed == 0 {
@@ -254,7 +254,7 @@ fn tell_start(config: &Config, remaining: &Remaining, device: &str) {
         0 => String::new(),
         count => format!(", {count} {what}"),
     };
-    tell(&format!(
+    print_line(&format!(
         "resuming: {kept} of {} pairs are done{}{}",
         kept + rows.len(),
         of(*failed, "that failed are retried"),

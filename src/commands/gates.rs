@@ -11,7 +11,7 @@ use crate::compare::gate::{About, Decision, Evidence, Gate, Outcome, SyntaxError
 use crate::decimal::nine_digits;
 use crate::error::{Exit, Refusal};
 use crate::manifest::Manifest;
-use crate::progress::{shown, tell};
+use crate::progress::{print_line, shown};
 use crate::run::tables::{GroupColumn, Tables};
 use crate::stats::Sum;
 
@@ -98,7 +98,7 @@ impl OwnGates {
     /// The exit code of a run that lacks pairs: no gate can be decided.
     pub(super) fn undecided(&self, otherwise: Exit) -> Exit {
         for (gate, _) in &self.0 {
-            tell(&format!("gate `{}` UNDECIDED: pairs are missing", gate.text));
+            print_line(&format!("gate `{}` UNDECIDED: pairs are missing", gate.text));
         }
         if self.0.is_empty() { otherwise } else { Exit::Gate }
     }
@@ -112,7 +112,7 @@ impl OwnGates {
         for (gate, column) in &self.0 {
             for (method, decision) in decide(gate, *column, tables)? {
                 all_held &= decision.outcome == Outcome::Held;
-                tell(&line(gate, &method, &decision));
+                print_line(&line(gate, &method, &decision));
             }
         }
         Ok(if all_held { otherwise } else { Exit::Gate })

@@ -13,7 +13,7 @@ use super::script::Script;
 use super::threads;
 use crate::cli::MergeArgs;
 use crate::error::Exit;
-use crate::progress::tell;
+use crate::progress::print_line;
 use crate::run::RunDir;
 use crate::run::attempt::LastAttempt;
 use crate::run::cells::TextCells;
@@ -60,11 +60,11 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let Results { counts, summary, agreements, files } = finish(&run_dir, frozen, &tables)?;
     if !args.quiet {
         report_differences(&counts);
-        tell(&ranking(&group_by, &summary));
+        print_line(&ranking(&group_by, &summary));
         report_agreements(&agreements);
         report_signatures(&frozen.plan.columns);
-        tell(&closing(&counts, 0, 0.0));
-        tell(&files.join("\n"));
+        print_line(&closing(&counts, 0, 0.0));
+        print_line(&files.join("\n"));
     }
     let exit = if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed };
     gates.exit(&tables, exit)
@@ -82,13 +82,13 @@ fn report_missing(missing: &Missing, run_dir: &RunDir, stored: &Stored) -> anyho
         let last = names.iter().rfind(|name| name.shard == shard);
         let last = last.map(|&name| LastAttempt::read(&run_dir.journals(), name)).transpose()?;
         let (state, is_running) = state(last.as_ref(), &this);
-        tell(&format!("  shard {shard}: {absent} of {expected} pairs missing; {state}"));
+        print_line(&format!("  shard {shard}: {absent} of {expected} pairs missing; {state}"));
         if !is_running {
             to_run.push(index);
         }
     }
     if to_run.is_empty() {
-        tell("hint: all of these are being scored; wait for them and merge again");
+        print_line("hint: all of these are being scored; wait for them and merge again");
         return Ok(());
     }
     let array = (*array).unwrap_or(ArrayBase::ZERO).array_of(&to_run);
@@ -96,11 +96,13 @@ fn report_missing(missing: &Missing, run_dir: &RunDir, stored: &Stored) -> anyho
     let script = last_first.find_map(|one| one.header.as_ref()?.script.as_deref());
     match script.map(|text| Script::parse(text, run_dir.path())) {
         Some(Ok(script)) => {
-            tell("hint: this scores exactly what is missing; merge again after it:");
+            print_line("hint: this scores exactly what is missing; merge again after it:");
             writeln!(stdout::data(), "sbatch --array={array} {script}")?;
             return Ok(());
         }
-        Some(Err(reason)) => tell(&format!("note: the journals name a batch script, but {reason}")),
+        Some(Err(reason)) => {
+            print_line(&format!("note: the journals name a batch script, but {reason}"))
+        }
         None => {}
     }
     let first = Shard { index: to_run[0], count: *shards };
@@ -108,7 +110,7 @@ fn report_missing(missing: &Missing, run_dir: &RunDir, stored: &Stored) -> anyho
         1 => "the command that started the run".to_owned(),
         _ => format!("the command that started the run with `--shard {first}` and so on"),
     };
-    tell(&format!(
+    print_line(&format!(
         "hint: run {again}; or in Slurm: sbatch --array={array} SCRIPT, and merge again"
     ));
     Ok(())

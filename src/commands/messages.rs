@@ -4,7 +4,7 @@
 use crate::code::Code;
 use crate::column::Column;
 use crate::pair::Difference;
-use crate::progress::{humanized, shown, tell};
+use crate::progress::{humanized, print_line, shown};
 use crate::run::Changed;
 use crate::run::counts::Counts;
 use crate::run::records::Records;
@@ -62,7 +62,7 @@ fn cells(row: &SummaryRow) -> String {
 /// How the numbers of each column were made, as one line that a paper can quote.
 pub(super) fn report_signatures(columns: &[Column]) {
     for Column { name, fingerprint, .. } in columns {
-        tell(&format!("signature of {name}: {}", fingerprint.signature()));
+        print_line(&format!("signature of {name}: {}", fingerprint.signature()));
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) fn report_agreements(agreements: &[Agreement]) {
         let Some(summary) = summary else { continue };
         let incomplete = if scored < expected { ", INCOMPLETE" } else { "" };
         let score = summary.mean;
-        tell(&format!("2AFC {metric}: {score:.4} of {scored} triplets{incomplete}"));
+        print_line(&format!("2AFC {metric}: {score:.4} of {scored} triplets{incomplete}"));
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) fn report_skipped(records: &Records) {
         (unknown, "journals have a damaged first line: their rows count, but not who wrote them"),
     ] {
         if count > 0 {
-            tell(&format!("note: {count} {what}"));
+            print_line(&format!("note: {count} {what}"));
         }
     }
 }
@@ -100,7 +100,7 @@ pub(super) fn report_differences(counts: &Counts) {
     let Changed { files, pairs, first } = &counts.changed;
     if *files > 0 {
         let (code, first) = (Code::Changed, shown(first));
-        tell(&format!(
+        print_line(&format!(
             "warning: {code} in {pairs} pairs: {files} files changed while the run read them, \
              first {first}"
         ));
@@ -108,7 +108,7 @@ pub(super) fn report_differences(counts: &Counts) {
     for (difference, count) in Difference::ALL.into_iter().zip(counts.differing) {
         if count > 0 {
             let (code, text) = (difference.code(), difference.code().meaning());
-            tell(&format!("warning: {code} in {count} pairs: {text}"));
+            print_line(&format!("warning: {code} in {count} pairs: {text}"));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::batch::Row;
 use crate::manifest::Manifest;
-use crate::progress::{shown, tell};
+use crate::progress::{print_line, shown};
 use crate::run::RunDir;
 use crate::run::plan::Plan;
 use crate::run::records::Records;
@@ -69,12 +69,12 @@ impl Missing {
     pub(super) fn report(&self, run_dir: &RunDir) {
         let Missing { count, expected, ids, .. } = self;
         let folder = run_dir.path().display();
-        tell(&format!("error: `{folder}` lacks {count} of {expected} pairs"));
+        print_line(&format!("error: `{folder}` lacks {count} of {expected} pairs"));
         let ids: Vec<String> = ids.iter().map(|id| format!("`{}`", shown(id))).collect();
         let more = match count - ids.len() {
             0 => String::new(),
             more => format!(", and {more} more"),
         };
-        tell(&format!("  missing: {}{more}", ids.join(", ")));
+        print_line(&format!("  missing: {}{more}", ids.join(", ")));
     }
 }

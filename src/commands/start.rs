@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::eval::Description;
 use crate::manifest::{Entry, Manifest};
-use crate::progress::tell;
+use crate::progress::print_line;
 use crate::run::attempt::Attempt;
 use crate::run::inputs::InputNotes;
 use crate::run::journal::Header;
@@ -37,8 +37,8 @@ pub(super) fn open_manifest(
             return Err(refusal.into());
         }
         if config.speaks() {
-            tell(&pairing.note());
-            pairing.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
+            print_line(&pairing.note());
+            pairing.warnings.iter().for_each(|warning| print_line(&format!("warning: {warning}")));
         }
         notes.left_out = pairing.left_out.count;
         notes.left_out_files = pairing.left_out.kept;
@@ -47,7 +47,7 @@ pub(super) fn open_manifest(
     let manifest = Manifest::open(location)?;
     notes.dialect = manifest.dialect().to_vec();
     if !notes.dialect.is_empty() && config.speaks() {
-        tell(&format!("manifest `{name}`: {}", notes.dialect.join("; ")));
+        print_line(&format!("manifest `{name}`: {}", notes.dialect.join("; ")));
     }
     GroupColumn::find_all(&config.group_by, &manifest)?;
     Ok((manifest, notes))

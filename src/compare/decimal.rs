@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 /// Digits that [`settle`] keeps. Values with at most that many are exact afterwards.
 const DIGITS: i32 = 15;
-/// Exponents of the powers of ten that [`settle`] knows; all magnitudes that scores have.
+/// Exponents of the powers of ten that [`settle`] tries; all magnitudes that scores have.
 const EXPONENTS: std::ops::RangeInclusive<i32> = -300..=300;
 /// Digits after the decimal point that a [`Decimal`] may have, and digits in all.
 const LENGTH_MAX: usize = 30;

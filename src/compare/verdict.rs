@@ -13,7 +13,7 @@ use crate::column::Better;
 pub enum Verdict {
     /// The new scores are worse.
     Worse,
-    /// The data cannot tell. It does not mean that both are equal.
+    /// The data do not decide. It does not mean that both are equal.
     Undecided,
     /// The difference is smaller than the margin.
     Equivalent,

@@ -1,6 +1,6 @@
 //! The CPU evaluator: walks a plan with ordinary threads.
 //!
-//! A thread of its own takes the batches that are submitted, so that decoding goes on meanwhile;
+//! A thread of its own takes the batches that are submitted, so that decoding continues meanwhile;
 //! within a step, the rows of all images are shared out among `threads` threads. Every element is
 //! computed by one thread in one order, so neither threads nor neighbours change a bit.
 

@@ -93,14 +93,14 @@ pub struct Config {
     pub conv: ConvChoice,
     /// Folders to look for libraries in before all others.
     pub libraries: Vec<PathBuf>,
-    /// Pairs of a batch at the most; chosen from the size of the images and the memory that is free
-    /// if absent.
+    /// At most so many pairs in a batch; if absent, the size of the images and the free memory
+    /// decide.
     pub pairs_max: Option<usize>,
-    /// Told, in a sentence, when a GPU is given up and others go on.
+    /// Called with a sentence when a GPU is dropped and others continue.
     pub notify: fn(&str),
 }
 
-/// What every GPU's thread is told.
+/// The settings of every GPU's thread.
 #[derive(Clone, Debug)]
 struct Settings {
     precision: Precision,
@@ -121,7 +121,7 @@ pub struct CudaEvaluator {
     /// GPUs that work, with a context for pinned memory.
     alive: Vec<(Opened, Arc<Context>)>,
     notify: fn(&str),
-    /// The first fault of a GPU that was given up, and all of them.
+    /// The first fault of a GPU that was dropped, and all of them.
     lost: Option<Refusal>,
     losses: Vec<Loss>,
     /// Pairs that were given back.
@@ -194,7 +194,7 @@ impl CudaEvaluator {
                     if !may_lack_some {
                         return Err(refusal(ordinal, &fault).into());
                     }
-                    self.give_up(ordinal, &fault, true);
+                    self.drop_gpu(ordinal, &fault, true);
                 }
                 Ok(Message::Done { .. }) | Err(_) => break,
             }
@@ -270,16 +270,16 @@ impl CudaEvaluator {
             }
             Message::Lost(ordinal, fault) => {
                 self.alive.retain(|(opened, _)| opened.gpu.ordinal != ordinal);
-                self.give_up(ordinal, &fault, !self.alive.is_empty());
+                self.drop_gpu(ordinal, &fault, !self.alive.is_empty());
                 None
             }
         }
     }
 
-    fn give_up(&mut self, ordinal: usize, fault: &Fault, others_go_on: bool) {
+    fn drop_gpu(&mut self, ordinal: usize, fault: &Fault, others_continue: bool) {
         let refusal = refusal(ordinal, fault);
-        if others_go_on {
-            (self.notify)(&format!("warning: {refusal}; going on without it"));
+        if others_continue {
+            (self.notify)(&format!("warning: {refusal}; continuing without it"));
         }
         let device = format!("CUDA {ordinal}");
         let (error, after_pairs) = (fault.to_string(), self.pairs_done);

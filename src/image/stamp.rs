@@ -104,7 +104,7 @@ mod tests {
         set(modified + std::time::Duration::from_secs(5));
         assert_eq!(is_same(), [false, true]);
 
-        // Changed behind the clock's back: only the content tells.
+        // Changed without a new time: only the content shows it.
         fs_err::write(&path, "CONTENT").unwrap();
         set(modified);
         assert_eq!(is_same(), [true, false]);

@@ -1,4 +1,4 @@
-//! A row of a manifest, and the hash that tells it from other rows.
+//! A row of a manifest, and the hash that distinguishes it from other rows.
 
 use xxhash_rust::xxh3::Xxh3;
 

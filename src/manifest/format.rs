@@ -1,6 +1,6 @@
 //! The formats of a manifest: CSV, TSV and JSON lines, all read as records of cells by one reader.
 //!
-//! This module knows bytes, lines and cells, and refuses to know what a column means. Whatever is
+//! This module depends on bytes, lines and cells, and not on what a column means. Whatever is
 //! wrong with one record is a [`Fault`] of that record; only a file that cannot be read is an
 //! error.
 

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn triplets_of_one_item_are_told_apart_by_their_ids() {
+    fn triplets_of_one_item_differ_by_their_ids() {
         let rows = expanded("gt,p0,p1,judge,id,item\nr,a,b,0,1,x\nr,c,d,1,2,x\n").unwrap().unwrap();
         let expected = "id,ref,dist,item,method,judge\np0/1,r,a,x,p0,0\np1/1,r,b,x,p1,0\n\
                         p0/2,r,c,x,p0,1\np1/2,r,d,x,p1,1\n";

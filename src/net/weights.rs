@@ -2,7 +2,7 @@
 //!
 //! A weights file is a safetensors file of float32 tensors named as torchvision names them. Weights
 //! are never guessed: a missing tensor, a wrong shape or an unknown hash stops the run. This module
-//! knows where weights are and refuses to know what is computed with them.
+//! depends on where weights are, and not on what is computed with them.
 
 mod checkpoint;
 mod dists;

@@ -100,7 +100,7 @@ impl Setup {
     }
 }
 
-/// Twelve references with three methods each; values tell every image apart.
+/// Twelve references with three methods each; values distinguish every image.
 fn grid(folder: &Path) -> String {
     let mut manifest = "ref,dist,item,method\n".to_owned();
     for item in 0..12u8 {

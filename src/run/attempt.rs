@@ -21,7 +21,7 @@ use crate::eval::Loss;
 use crate::hash::Xxh3;
 use crate::shard::Shard;
 
-/// Races for the next journal that a process may lose before it gives up.
+/// Races for the next journal that a process may lose before it stops trying.
 const RACES_MAX: usize = 100;
 
 /// The last attempt at a shard.
@@ -66,7 +66,7 @@ impl LastAttempt {
         match (&self.end, &self.header) {
             (Some(_), _) => Standing::Free("it ended"),
             (None, Some(header)) => header.owner.standing(other, self.silence_s, Owner::runs),
-            // Two processes at one shard do no harm.
+            // Two processes may work on one shard: each has a journal of its own.
             (None, None) => Standing::Free("its first line is damaged"),
         }
     }

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_told_from_all_pairs_and_from_other_groups() {
+    fn a_group_differs_from_all_pairs_and_from_other_groups() {
         let cells = ["*", "\\*", "\\\\*", "**", "x*", ""].map(group_cell);
         assert_eq!(cells, ["\\*", "\\\\*", "\\\\\\*", "**", "x*", ""]);
     }

@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn between_machines_silence_decides() {
         let (a, b) = (owner("m", Some(("1", 0))), owner("n", Some(("2", 0))));
-        // Nobody on n can ask m's processes.
+        // No process on n can ask for m's processes.
         assert!(!is_free(&a, &b, SILENCE_MAX_S, false));
         assert!(is_free(&a, &b, SILENCE_MAX_S + 1, true));
         let unknown = owner("", None);

@@ -5,10 +5,10 @@ use crate::machine::Machine;
 
 /// Images that went through a trunk.
 fn passes(evaluated: &Evaluated) -> usize {
-    let told = evaluated.ran.stderr();
+    let printed = evaluated.ran.stderr();
     let line =
-        told.lines().find_map(|line| line.strip_prefix("images that went through a trunk: "));
-    line.unwrap_or_else(|| panic!("{told}")).parse().unwrap()
+        printed.lines().find_map(|line| line.strip_prefix("images that went through a trunk: "));
+    line.unwrap_or_else(|| panic!("{printed}")).parse().unwrap()
 }
 
 /// Seven images of a size of which a micro-batch of pairs has room for 16, and so for fewer than

@@ -15,19 +15,22 @@ const UNKNOWN: i32 = 999;
 /// Whether the job was done.
 #[track_caller]
 fn right_or_clear(evaluated: &Evaluated, table: &str, what: &str) -> bool {
-    let told = evaluated.ran.stderr();
-    assert!(evaluated.ran.report.is_empty(), "{what}: {}\n{told}", evaluated.ran.report);
-    assert!(!told.contains("panicked"), "{what}: {told}");
+    let printed = evaluated.ran.stderr();
+    assert!(evaluated.ran.report.is_empty(), "{what}: {}\n{printed}", evaluated.ran.report);
+    assert!(!printed.contains("panicked"), "{what}: {printed}");
     match evaluated.ran.output.status.code() {
         Some(0) => {
             assert_eq!(evaluated.pairs(), table, "{what}");
             true
         }
         Some(5) => {
-            assert!(told.starts_with("error:") || told.contains("\nerror:"), "{what}: {told}");
+            assert!(
+                printed.starts_with("error:") || printed.contains("\nerror:"),
+                "{what}: {printed}"
+            );
             false
         }
-        other => panic!("{what}: exit {other:?}\n{told}"),
+        other => panic!("{what}: exit {other:?}\n{printed}"),
     }
 }
 
@@ -50,10 +53,10 @@ fn out_of_memory_at_each_allocation_in_turn() {
             if right_or_clear(&evaluated, &table, &what) {
                 done += 1;
             } else {
-                let told = evaluated.ran.stderr();
+                let printed = evaluated.ran.stderr();
                 assert!(
-                    told.contains("OUT_OF_MEMORY") || told.contains("memory"),
-                    "{what}: {told}"
+                    printed.contains("OUT_OF_MEMORY") || printed.contains("memory"),
+                    "{what}: {printed}"
                 );
             }
         }
@@ -83,7 +86,7 @@ fn less_memory_changes_no_value() {
 }
 
 /// cuDNN has its own name for a context that is broken.
-fn is_told(stderr: &str) -> bool {
+fn is_reported(stderr: &str) -> bool {
     stderr.contains("ILLEGAL_ADDRESS") || stderr.contains("EXECUTION_FAILED")
 }
 
@@ -100,9 +103,9 @@ fn a_broken_context_ends_the_run_and_the_same_command_goes_on() {
         let machine = Machine::new().schedule(schedule);
         let machine = machine.fail("cuLaunchKernel", nth, ILLEGAL_ADDRESS);
         let broken = job.eval(&machine, &CUDA);
-        let told = broken.ran.expect(5).stderr();
-        assert!(is_told(&told), "{told}");
-        assert!(told.contains("hint:"), "{told}");
+        let printed = broken.ran.expect(5).stderr();
+        assert!(is_reported(&printed), "{printed}");
+        assert!(printed.contains("hint:"), "{printed}");
         let rest = job.eval_into(&broken.run, &Machine::new(), &CUDA);
         assert_eq!(rest.table(), table, "launch {nth} of {launches}, {schedule}");
         if nth == launches {
@@ -129,12 +132,12 @@ fn the_other_gpus_go_on_where_one_breaks() {
             assert_eq!(evaluated.table(), table, "gpu {gpu} of {count}");
             if evaluated.ran.trace.contains("fault ") {
                 struck += 1;
-                let told = evaluated.ran.stderr();
-                assert!(is_told(&told), "nobody is told: {told}");
+                let printed = evaluated.ran.stderr();
+                assert!(is_reported(&printed), "the loss is not reported: {printed}");
                 let lost = &evaluated.run_file()["provenance"]["attempts"][0]["lost"];
                 assert_eq!(lost.as_array().unwrap().len(), 1, "{lost}");
                 assert_eq!(lost[0]["device"], format!("CUDA {gpu}"));
-                assert!(is_told(lost[0]["error"].as_str().unwrap()), "{lost}");
+                assert!(is_reported(lost[0]["error"].as_str().unwrap()), "{lost}");
                 assert!(lost[0]["after_pairs"].as_u64().unwrap() < 8, "{lost}");
             } else {
                 let attempt = &evaluated.run_file()["provenance"]["attempts"][0];
@@ -148,8 +151,8 @@ fn the_other_gpus_go_on_where_one_breaks() {
         "FAKE_CUDA_FAIL",
         format!("cuLaunchKernel@0:1:{ILLEGAL_ADDRESS},cuLaunchKernel@1:1:{ILLEGAL_ADDRESS}"),
     );
-    let told = job.eval(&machine, &options).ran.expect(5).stderr();
-    assert!(is_told(&told), "{told}");
+    let printed = job.eval(&machine, &options).ran.expect(5).stderr();
+    assert!(is_reported(&printed), "{printed}");
 }
 
 #[test]
@@ -167,12 +170,12 @@ fn auto_says_why_a_gpu_that_was_found_cannot_be_opened_and_takes_the_cpu() {
         let machine = Machine::new().fail(function, 1, code);
         let evaluated = job.eval(&machine, &["--device", "auto"]);
         assert_eq!(evaluated.table(), cpu, "{function}");
-        let told = evaluated.ran.stderr();
-        assert!(told.contains("note: computing on the CPU: "), "{function}: {told}");
-        assert!(told.contains(word), "{function}: {told}");
+        let printed = evaluated.ran.stderr();
+        assert!(printed.contains("note: computing on the CPU: "), "{function}: {printed}");
+        assert!(printed.contains(word), "{function}: {printed}");
         // Who asks for the GPU does not get the CPU.
-        let told = job.eval(&machine, &CUDA).ran.expect(5).stderr();
-        assert!(told.contains(word) && told.contains("hint: "), "{function}: {told}");
+        let printed = job.eval(&machine, &CUDA).ran.expect(5).stderr();
+        assert!(printed.contains(word) && printed.contains("hint: "), "{function}: {printed}");
     }
 }
 

@@ -7,13 +7,13 @@ use crate::machine::{CUDNN_PARTS, Machine, is_simulated};
 
 const CUDA: [&str; 2] = ["--device", "cuda"];
 
-/// What is told where `--conv` asks for an engine that cannot be used, with its remedy.
+/// What is printed where `--conv` asks for an engine that cannot be used, with its remedy.
 #[track_caller]
 fn refused(job: &Job, machine: &Machine, engine: &str) -> String {
-    let told = job.eval(machine, &[&CUDA[..], &["--conv", engine]].concat());
-    let told = told.ran.expect(5).stderr();
-    assert!(told.contains("\nhint: ") && told.contains("--cuda-libs"), "{told}");
-    told
+    let printed = job.eval(machine, &[&CUDA[..], &["--conv", engine]].concat());
+    let printed = printed.ran.expect(5).stderr();
+    assert!(printed.contains("\nhint: ") && printed.contains("--cuda-libs"), "{printed}");
+    printed
 }
 
 #[test]
@@ -30,9 +30,9 @@ fn libraries_that_are_newer_than_the_driver_are_left_alone() {
     // The driver is asked at first: nothing of CUDA 13 is called.
     for engine in ["cublas", "cudnn"] {
         let machine = of_13(old()).set("FAKE_CUDNN_CUDA", 13000);
-        let told = refused(&job, &machine, engine);
+        let printed = refused(&job, &machine, engine);
         let expected = "is for CUDA 13, but the driver supports at most CUDA 12";
-        assert!(told.contains(expected) && told.contains("-cu12"), "{engine}: {told}");
+        assert!(printed.contains(expected) && printed.contains("-cu12"), "{engine}: {printed}");
     }
     // Where only one of the two is too new, the other one convolves.
     let cudnn = job.eval(&of_13(old()), &CUDA);
@@ -73,7 +73,7 @@ fn a_cudnn_of_several_versions_is_never_called() {
             "`libcudnn_adv.so.9` is of another version",
         ),
     ];
-    // Names that tell versions: those of the parts differ, or cuDNN tells another one.
+    // Names that hold versions: those of the parts differ, or cuDNN reports another one.
     for (of_cnn, found) in [("9.0.0", "is 9.0.0, `libcudnn.so.9` 9.1.0"), ("9.1.0", "report 9.2.0")]
     {
         let mut machine = Machine::new().set("FAKE_CUDNN_VERSION", 90_200);
@@ -89,9 +89,9 @@ fn a_cudnn_of_several_versions_is_never_called() {
         machines.push((machine, found));
     }
     for (machine, found) in machines {
-        let told = refused(&job, &machine, "cudnn");
+        let printed = refused(&job, &machine, "cudnn");
         let folder = machine.libraries().file_name().unwrap().to_str().unwrap();
-        assert!(told.contains(found) && told.contains(folder), "{found}: {told}");
+        assert!(printed.contains(found) && printed.contains(folder), "{found}: {printed}");
         let evaluated = job.eval(&machine, &CUDA);
         assert!(evaluated.ran.expect(0).trace.contains("product "), "cuBLAS convolves instead");
     }
@@ -117,12 +117,12 @@ fn a_library_that_the_loader_knows_by_its_plain_name_comes_with_its_own_parts() 
         let machine = first.set("LD_LIBRARY_PATH", path);
         let options = [&CUDA[..], &["--conv", engine]].concat();
         job.eval(&machine, &options).ran.expect(0);
-        // Who names another one is told so, and how to have it.
-        let told = job.eval(&machine, &[&options[..], &["--cuda-libs", &chosen]].concat());
-        let told = told.ran.expect(5).stderr();
-        assert!(told.contains(taken.to_str().unwrap()), "{told}");
+        // A folder that is named but not taken is reported, with a way to take it.
+        let printed = job.eval(&machine, &[&options[..], &["--cuda-libs", &chosen]].concat());
+        let printed = printed.ran.expect(5).stderr();
+        assert!(printed.contains(taken.to_str().unwrap()), "{printed}");
         let link = format!("ln -s {library} {chosen}/{plain}");
-        assert!(told.contains(&link) && told.contains("LD_LIBRARY_PATH="), "{told}");
+        assert!(printed.contains(&link) && printed.contains("LD_LIBRARY_PATH="), "{printed}");
         // The remedy works.
         symlink(library, machine.libraries().join(plain)).unwrap();
         let options = [&options[..], &["--cuda-libs", &chosen]].concat();

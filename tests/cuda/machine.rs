@@ -20,7 +20,7 @@ pub(crate) fn is_real() -> bool {
     std::env::var("LPIPS_REQUIRE_CUDA").is_ok_and(|value| value == "1")
 }
 
-/// For tests that a real machine cannot serve: whether to go on, and if not, says so aloud.
+/// For tests that a real machine cannot serve: whether to continue; if not, prints SKIPPED.
 pub(crate) fn is_simulated() -> bool {
     if is_real() {
         eprintln!("SKIPPED: LPIPS_REQUIRE_CUDA is 1, and only a simulated machine shows this");
@@ -38,9 +38,9 @@ pub(crate) fn where_cuda_is(name: &str, body: impl FnOnce()) {
     }
     let mut test = Command::new(std::env::current_exe().unwrap());
     let ran = Machine::new().run(test.args([name, "--exact", "--nocapture"]));
-    let told = String::from_utf8_lossy(&ran.output.stdout);
+    let printed = String::from_utf8_lossy(&ran.output.stdout);
     eprint!("{}", ran.expect(0).stderr());
-    assert!(told.contains("1 passed"), "there is no test {name}: {told}");
+    assert!(printed.contains("1 passed"), "there is no test {name}: {printed}");
     assert!(ran.calls("cuLaunchKernel") > 0, "{name} does not use CUDA");
 }
 
@@ -73,7 +73,7 @@ fn files_with(folder: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// One source of the stand-ins. An object's name tells the state of all that it is made from.
+/// One source of the stand-ins. An object's name holds a hash of all that it is made from.
 struct Unit {
     name: String,
     source: PathBuf,
@@ -269,8 +269,8 @@ impl Machine {
     }
 
     fn run(&self, command: &mut Command) -> Ran {
-        let told = tempfile::tempdir().unwrap();
-        let (trace, report) = (told.path().join("trace"), told.path().join("report"));
+        let printed = tempfile::tempdir().unwrap();
+        let (trace, report) = (printed.path().join("trace"), printed.path().join("report"));
         if !is_real() {
             self.imagine(command);
             command.env("FAKE_CUDA_TRACE", &trace).env("FAKE_CUDA_REPORT", &report);
@@ -324,10 +324,10 @@ impl Ran {
     /// Asserts the exit code, and that the stand-ins found nothing wrong.
     #[track_caller]
     pub(crate) fn expect(&self, code: i32) -> &Ran {
-        let told = self.stderr();
-        assert!(self.report.is_empty(), "the stand-ins report:\n{}\n{told}", self.report);
-        assert_eq!(self.output.status.code(), Some(code), "{told}");
-        assert!(!told.contains("panicked"), "{told}");
+        let printed = self.stderr();
+        assert!(self.report.is_empty(), "the stand-ins report:\n{}\n{printed}", self.report);
+        assert_eq!(self.output.status.code(), Some(code), "{printed}");
+        assert!(!printed.contains("panicked"), "{printed}");
         self
     }
 }

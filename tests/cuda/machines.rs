@@ -91,9 +91,9 @@ fn without_cudnn_cublas_convolves() {
         let expected = both.values()[&id]["lpips_alex"];
         assert!((row["lpips_alex"] - expected).abs() <= 2e-5 * expected, "{id}");
     }
-    let told = job.eval(&machine, &[&CUDA[..], &["--conv", "cudnn"]].concat());
-    let told = told.ran.expect(5).stderr();
-    assert!(told.contains("cudnn") && told.contains("hint:"), "{told}");
+    let printed = job.eval(&machine, &[&CUDA[..], &["--conv", "cudnn"]].concat());
+    let printed = printed.ran.expect(5).stderr();
+    assert!(printed.contains("cudnn") && printed.contains("hint:"), "{printed}");
 }
 
 #[test]
@@ -107,14 +107,14 @@ fn an_incomplete_cudnn_folder_ends_nothing() {
         let evaluated = job.eval(&machine, &CUDA);
         evaluated.ran.expect(0);
         assert!(evaluated.ran.trace.contains("product "), "cuBLAS convolves instead");
-        let told = job.eval(&machine, &[&CUDA[..], &["--conv", "cudnn"]].concat());
-        let told = told.ran.expect(5).stderr();
-        assert!(told.contains(&format!("libcudnn_{part}")), "{told}");
+        let printed = job.eval(&machine, &[&CUDA[..], &["--conv", "cudnn"]].concat());
+        let printed = printed.ran.expect(5).stderr();
+        assert!(printed.contains(&format!("libcudnn_{part}")), "{printed}");
     }
 }
 
 #[test]
-fn what_cannot_work_is_told_with_a_remedy_and_auto_takes_the_cpu() {
+fn what_cannot_work_is_reported_with_a_remedy_and_auto_takes_the_cpu() {
     if !is_simulated() {
         return;
     }
@@ -132,8 +132,8 @@ fn what_cannot_work_is_told_with_a_remedy_and_auto_takes_the_cpu() {
         let refused = job.eval(&machine, &CUDA).ran.expect(5).stderr();
         assert!(refused.contains("hint:"), "{what}: {refused}");
         let evaluated = job.eval(&machine, &["--device", "auto"]);
-        let told = evaluated.ran.expect(0).stderr();
-        assert!(told.contains("computing on the CPU"), "{what}: {told}");
+        let printed = evaluated.ran.expect(0).stderr();
+        assert!(printed.contains("computing on the CPU"), "{what}: {printed}");
         assert_eq!(evaluated.values().len(), 1);
     }
 }
@@ -162,22 +162,23 @@ fn gpus_that_are_not_there_are_named() {
         return;
     }
     let job = Job::noise(1, 1);
-    let told = job.eval(&Machine::new().gpus(2), &["--device", "cuda:0,5"]).ran.expect(5).stderr();
-    assert!(told.contains('5') && told.contains("hint:"), "{told}");
+    let printed =
+        job.eval(&Machine::new().gpus(2), &["--device", "cuda:0,5"]).ran.expect(5).stderr();
+    assert!(printed.contains('5') && printed.contains("hint:"), "{printed}");
 }
 
 #[test]
 fn gpus_of_several_models_are_not_mixed_and_the_hint_tells_which_go_together() {
     let job = Job::noise(4, 1);
     let machine = Machine::new().gpus(4).set("FAKE_CUDA_NAME", "Large,Small,Large");
-    let told = job.eval(&machine, &["--device", "cuda:all"]).ran.expect(5).stderr();
-    assert!(told.contains("GPU 0 is a Large, GPU 1 a Small"), "{told}");
-    let hint = told.split_once("`--device ").unwrap().1.split_once('`').unwrap().0;
+    let printed = job.eval(&machine, &["--device", "cuda:all"]).ran.expect(5).stderr();
+    assert!(printed.contains("GPU 0 is a Large, GPU 1 a Small"), "{printed}");
+    let hint = printed.split_once("`--device ").unwrap().1.split_once('`').unwrap().0;
     assert_eq!(hint, "cuda:0,2,3");
     let evaluated = job.eval(&machine, &["--device", hint, "--batch", "1"]);
     let table = evaluated.table();
     assert!(!working(&evaluated.ran.trace).contains(&1));
-    // A run that began on one model does not go on with another, unless that is allowed.
+    // A run that began on one model does not continue with another, unless that is allowed.
     let begun = job.eval(&machine, &["--device", "cuda:1"]);
     assert_eq!(begun.table(), table);
     let mixed = job.eval_into(&begun.run, &machine, &["--device", "cuda:0"]);
@@ -194,8 +195,8 @@ fn libraries_are_found_in_a_folder_that_is_named() {
     let machine = Machine::new();
     let folder = machine.libraries().to_str().unwrap().to_owned();
     let bare = Machine::new().set("LD_LIBRARY_PATH", "");
-    let told = job.eval(&bare, &CUDA).ran.expect(5).stderr();
-    assert!(told.contains("libcuda"), "{told}");
+    let printed = job.eval(&bare, &CUDA).ran.expect(5).stderr();
+    assert!(printed.contains("libcuda"), "{printed}");
     let found = job.eval(&bare, &[&CUDA[..], &["--cuda-libs", &folder]].concat());
     found.ran.expect(0);
     let found = job.eval(&bare.set("LPIPS_CUDA_LIBS", &folder), &CUDA);

@@ -77,7 +77,7 @@ fn every_fault_is_caught() {
         [("cuStreamWaitEvent", "drop_wait"), ("cuEventSynchronize", "skip_event_synchronize")]
     {
         let count = clean.ran.calls(function);
-        assert!(count > 1, "nobody calls {function}");
+        assert!(count > 1, "nothing calls {function}");
         for nth in 1..=count {
             let how = clean.caught(&format!("{plant}={nth}"));
             eprintln!("{plant} {nth} of {count}: {how:?}");
@@ -112,7 +112,7 @@ fn a_micro_batch_that_follows_the_batch_is_caught() {
     let job = Job::noise(1, 7);
     // Products take their time.
     for (engine, batches) in [("cudnn", &["1", "2", "7"][..]), ("cublas", &["2", "7"])] {
-        let company = |plant: &str| {
+        let tables = |plant: &str| {
             let eval = |batch: &&str| {
                 let options = ["--device", "cuda", "--conv", engine, "--batch", batch];
                 let evaluated = job.eval(&Machine::new().plant(plant), &options);
@@ -120,10 +120,10 @@ fn a_micro_batch_that_follows_the_batch_is_caught() {
             };
             batches.iter().map(eval).collect::<Vec<_>>()
         };
-        let right = company("nothing");
+        let right = tables("nothing");
         assert!(!right[0].1.is_empty(), "{engine}");
         assert!(right.iter().all(|one| *one == right[0]), "{engine}");
-        for pair in company("micro_batch_follows_batch").windows(2) {
+        for pair in tables("micro_batch_follows_batch").windows(2) {
             assert_ne!(pair[0].0, pair[1].0, "{engine}: the same values");
             assert_ne!(pair[0].1, pair[1].1, "{engine}: the same numbers of images");
         }

@@ -1,4 +1,4 @@
-//! Right values: golden ones, the same bits in any company, and bounds of lower precision.
+//! Right values: golden ones, the same bits in any batch, and bounds of lower precision.
 
 use std::collections::BTreeMap;
 use std::path::Path;

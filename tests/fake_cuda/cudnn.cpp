@@ -374,7 +374,7 @@ int cudnnConvolutionBiasActivationForward(void* handle, const void* alpha1, void
     HANDLE_CALL(cudnnConvolutionBiasActivationForward, handle);
     const auto& bias_tensor = *static_cast<Tensor*>(bias_desc);
     const auto& activation = *static_cast<Activation*>(activation_desc);
-    // Whoever calls may destroy the descriptors before the work is done.
+    // The caller may destroy the descriptors before the work is done.
     Job job{};
     job.x = *static_cast<Tensor*>(x_desc);
     job.w = *static_cast<Filter*>(w_desc);

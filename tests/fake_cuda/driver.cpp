@@ -412,7 +412,7 @@ int cuMemsetD8Async(Address to, unsigned char value, size_t bytes, void* handle)
 
 int cuStreamCreate(void** out, unsigned flags) {
     FAKE_CALL(cuStreamCreate);
-    // A blocking stream waits for the NULL stream and it for them; nobody here needs that.
+    // A blocking stream waits for the NULL stream and it for them; the program does not need that.
     if (flags != 1) report("%s: only non-blocking streams are known", call_name().c_str());
     *out = make_stream(current());
     return SUCCESS;
@@ -441,7 +441,7 @@ int cuStreamWaitEvent(void* handle, void* event, unsigned) {
     std::string plant;
     if (!stream || static_cast<Event*>(event)->destroyed) return INVALID_HANDLE;
     if (planted_nth("drop_wait", plant)) return trace("planted drop_wait"), SUCCESS;
-    // An event that was never recorded holds nobody up.
+    // An event that was never recorded delays nothing.
     if (auto& last = static_cast<Event*>(event)->last) wait_for(stream, last);
     return SUCCESS;
 }

@@ -1,4 +1,4 @@
-// What the stand-ins for the NVIDIA libraries share. README.md of this folder tells how they work.
+// What the stand-ins for the NVIDIA libraries share. README.md of this folder explains how they work.
 //
 // libcuda.so.1 (machine.cpp, memory.cpp, streams.cpp, driver.cpp, kernels.cpp) holds all state;
 // libcudnn and libcublas link to it and use the functions below.

@@ -23,7 +23,7 @@ std::map<Address, Allocation*>& pinned() {
 
 size_t round_up(size_t value, size_t to) { return (value + to - 1) / to * to; }
 
-// A file of 0xFF (NaN in every float format). Mapped privately, memory that nobody writes costs
+// A file of 0xFF (NaN in every float format). Mapped privately, memory that is never written costs
 // nothing, however large.
 int poison_file() {
     static int file = [] {
@@ -93,7 +93,7 @@ void map_poisoned(uint8_t* at, size_t bytes) {
     }
 }
 
-// Bytes beside an allocation that belong to nobody: still poison, or somebody wrote there.
+// Bytes beside an allocation outside of all allocations: still poison, or something wrote there.
 bool canaries_alive(const Allocation& allocation) {
     const uint8_t* first = allocation.mapping + PAGE;
     const uint8_t* end = allocation.mapping + allocation.mapped - PAGE;
@@ -202,7 +202,7 @@ bool check_uses(Stream* stream, const std::vector<Use>& uses) {
                    described(stream).c_str(), use.writes ? "writes" : "reads", what.c_str(), past.by.c_str(),
                    past.writes ? "writes" : "reads");
         }
-        // A use makes an older one superfluous if whoever is ordered after it is after both.
+        // A use makes an older one superfluous if everything that is ordered after it is after both.
         auto superfluous = [&](const Access& past) {
             bool covered = begin <= past.begin && past.end <= end;
             return covered && (use.writes || (!past.writes && past.actor == stream->actor));

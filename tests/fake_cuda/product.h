@@ -102,7 +102,7 @@ class Product {
 };
 
 // Finds blocks of bytes that came before, so that a padded batch costs as much as what differs in
-// it. Whoever asks gets the first block with the same bytes.
+// it. Every request gets the first block with the same bytes.
 class Seen {
   public:
     explicit Seen(size_t bytes) : bytes_(bytes) {}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stands in for the `lpips` binary where a test plants a fault: FAKE_FAULT names it.
 
-It scores a pair by a hash of its files, so that like the program it needs no company to know a score.
+It scores a pair by a hash of its files, so that a score does not depend on other pairs, as in the program.
 """
 
 import argparse

@@ -76,7 +76,7 @@ class Script(unittest.TestCase):
                 self.assertEqual(len(cases), 8)
                 self.assertIn(f"only in libraries: {kernel}" if expected == 0 and kernel else "clean", said)
 
-    def test_without_a_program_the_remedy_is_told(self) -> None:
+    def test_without_a_program_the_remedy_is_printed(self) -> None:
         code, said = self.check(*TINY, program=Path("/nowhere/lpips"))
         self.assertEqual(code, 2)
         self.assertIn("hint: build it", said)

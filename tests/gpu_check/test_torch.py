@@ -1,6 +1,6 @@
 """The half that needs PyTorch: the rebuilt module against golden values, its jobs, the whole script.
 
-Without PyTorch these tests skip aloud; with LPIPS_REQUIRE_TORCH=1 they fail instead.
+Without PyTorch these tests print SKIPPED; with LPIPS_REQUIRE_TORCH=1 they fail instead.
 """
 
 import csv
@@ -30,7 +30,7 @@ def setUpModule() -> None:
     if torch is None:
         if os.environ.get("LPIPS_REQUIRE_TORCH") == "1":
             raise RuntimeError("PyTorch is missing, and LPIPS_REQUIRE_TORCH=1 asks for it")
-        raise unittest.SkipTest("SKIPPED: PyTorch is not installed; docs/gpu.md tells how to run these")
+        raise unittest.SkipTest("SKIPPED: PyTorch is not installed; docs/gpu.md explains how to run these")
 
 
 def rows(path: Path) -> "list[dict[str, str]]":
@@ -113,7 +113,7 @@ class Jobs(unittest.TestCase):
                 relative = abs(float(score) - float(exact)) / float(exact)
                 self.assertLess(relative, 2e-2 if variant.precision == "fp16" else 1e-5, (net, variant))
 
-    def test_floors_and_resident_rates_are_told_line_by_line(self) -> None:
+    def test_floors_and_resident_rates_are_printed_line_by_line(self) -> None:
         kinds = [row["kind"] for row in self.job(job="floors", precisions=["fp32"])]
         self.assertEqual(kinds, ["matmul", "copy"])
         (row,) = (

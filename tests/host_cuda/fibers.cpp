@@ -29,7 +29,7 @@ namespace {
 constexpr unsigned int WARP = 32;
 constexpr size_t STACK = 64 << 10;
 
-// A stack and where it goes on. Switching is a matter of the callee-saved registers; swapcontext would
+// A stack and where it continues. Switching is a matter of the callee-saved registers; swapcontext would
 // also make two system calls each time, which costs most of the tests' time.
 struct Context {
 #if defined(__x86_64__)
@@ -69,7 +69,7 @@ host_cuda_switch:
 )");
 #endif
 
-// Goes on at `to`. `ends`: the calling context never goes on again.
+// Continues at `to`. `ends`: the calling context never continues.
 void switch_context(Context& from, Context& to, bool ends) {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(ends ? nullptr : &from.fake_stack, to.bottom, to.size);
@@ -187,7 +187,7 @@ void resume(unsigned int thread) {
     fault(message);
 }
 
-// Lets threads `from .. to` go on if all of them are in `state`. Whether they were.
+// Lets threads `from .. to` continue if all of them are in `state`. Whether they were.
 bool release(unsigned int from, unsigned int to, State state) {
     const Fiber& first = block.fibers[from];
     for (unsigned int thread = from; thread < to; ++thread) {

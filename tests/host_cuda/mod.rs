@@ -1,8 +1,8 @@
 //! The kernels of `kernels/` compiled for the host, unchanged, with g++.
 //!
 //! `include/host_cuda.h` says how CUDA C++ becomes host C++ and what that does not show. This module
-//! compiles (once for the same sources) and launches; whoever wants the kernels inside a shared object
-//! instead takes [`objects`].
+//! compiles (once for the same sources) and launches; [`objects`] gives the kernels for a shared object
+//! instead.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -26,11 +26,11 @@ fn passes(folder: &Path, name: &str, options: &[&str]) -> usize {
     let mut line = vec!["eval", "-o", name, "--device", "cpu", "-v"];
     line.extend(options);
     let output = lpips(folder, &line);
-    let told = stderr(&output);
-    assert!(output.status.success(), "{told}");
+    let printed = stderr(&output);
+    assert!(output.status.success(), "{printed}");
     let line =
-        told.lines().find_map(|line| line.strip_prefix("images that went through a trunk: "));
-    line.unwrap_or_else(|| panic!("{told}")).parse().unwrap()
+        printed.lines().find_map(|line| line.strip_prefix("images that went through a trunk: "));
+    line.unwrap_or_else(|| panic!("{printed}")).parse().unwrap()
 }
 
 /// (id, distance), by id.

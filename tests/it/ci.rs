@@ -8,7 +8,7 @@ use crate::compare::{pair_of, stdout};
 use crate::maps;
 use crate::support::{lpips, stderr};
 
-/// Whether a program is there. If not, the test is skipped aloud, or fails under `variable`.
+/// Whether a program is there. If not, the test prints SKIPPED, or fails under `variable`.
 fn has(program: &str, arguments: &[&str], variable: &str) -> bool {
     let output = Command::new(program).args(arguments).output();
     let is_there = output.is_ok_and(|output| output.status.success());
@@ -101,14 +101,14 @@ fn pytest_fails_with_a_gate() {
     assert_eq!((run("new.csv"), run("base.csv")), (Some(1), Some(0)));
 }
 
-/// A distorted image of [`maps::set`], and what it looks like while it is nearly its reference.
+/// A distorted image of [`maps::set`], and what it looks like while it is almost its reference.
 fn distorted(folder: &Path, number: usize) -> (PathBuf, Vec<u8>) {
     let mut near = fs_err::read(folder.join(format!("r{number}.pgm"))).unwrap();
     near.iter_mut().rev().take(36).for_each(|sample| *sample ^= 8);
     (folder.join(format!("d{number}.pgm")), near)
 }
 
-/// Six pairs that are nearly identical, and a run of them as the baseline.
+/// Six pairs that are almost identical, and a run of them as the baseline.
 fn scored(baseline: &str) -> tempfile::TempDir {
     let folder = maps::set(&["a", "b", "c", "d", "e", "f"]);
     for number in 0..6 {

@@ -27,8 +27,8 @@ fn the_sample_set_is_scored_and_grouped_by_method() {
     let folder = tempfile::tempdir().unwrap();
     let args = ["eval", &samples(), "-o", "run", "--group-by", "method", "--per-layer"];
     let output = lpips(folder.path(), &args);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(0), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
     assert!(output.stdout.is_empty(), "stdout is for data");
 
     let pairs = csv(&folder.path().join("run/pairs.csv"));
@@ -56,7 +56,8 @@ fn the_sample_set_is_scored_and_grouped_by_method() {
     assert!(mean("lanczos") < mean("nearest"), "lanczos looks better than nearest");
 
     // The ranking and the files, for people.
-    let place = |text: &str| told.find(text).unwrap_or_else(|| panic!("no `{text}` in {told}"));
+    let place =
+        |text: &str| printed.find(text).unwrap_or_else(|| panic!("no `{text}` in {printed}"));
     assert!(place("lpips_alex by method") < place("nearest"));
     assert!(place("lanczos") < place("nearest"));
     for file in ["run/summary.csv", "run/pairs.csv", "run/run.json"] {
@@ -70,7 +71,7 @@ fn the_sample_set_is_scored_and_grouped_by_method() {
     let [trunk, lin] = [lpips::net::weights::ALEX_SHA256, lpips::net::weights::LIN_SHA256];
     assert_eq!(fingerprint["weights"], format!("{trunk}+{lin}"));
     let signature = run["signatures"]["lpips_alex"].as_str().unwrap();
-    assert!(told.contains(signature), "{told}");
+    assert!(printed.contains(signature), "{printed}");
     assert_eq!(run["provenance"]["scored"], manifest.len() - 1);
 }
 
@@ -101,9 +102,9 @@ fn a_failed_pair_is_a_row_and_exit_code_3() {
          blur2_ref.png,contrast_odd_ref.png,odd,2\n",
     );
     let output = lpips(folder.path(), &["eval", "m.csv", "-o", "run", "--group-by", "scale"]);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(3), "{told}");
-    assert!(told.contains("INCOMPLETE"), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{printed}");
+    assert!(printed.contains("INCOMPLETE"), "{printed}");
     let pairs = csv(&folder.path().join("run/pairs.csv"));
     let cells = |row: usize| (pairs[row][0].as_str(), pairs[row][8].as_str(), &pairs[row][9..]);
     assert_eq!(cells(1).2[..2], ["ok", ""]);
@@ -167,10 +168,10 @@ fn what_cannot_work_is_refused_before_anything_is_written() {
     ];
     for (args, exit, expected) in cases {
         let output = lpips(folder.path(), args);
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(*exit), "{args:?}: {told}");
+        let printed = stderr(&output);
+        assert_eq!(output.status.code(), Some(*exit), "{args:?}: {printed}");
         for text in *expected {
-            assert!(told.contains(text), "{args:?}: no `{text}` in {told}");
+            assert!(printed.contains(text), "{args:?}: no `{text}` in {printed}");
         }
         assert!(!folder.path().join("run").exists(), "{args:?} left a run directory");
     }
@@ -188,9 +189,12 @@ fn damaged_weights_are_refused() {
     .unwrap();
     let args = ["eval", "m.csv", "-o", "run", "--net", "vgg", "--weights-dir", "w"];
     let output = lpips(folder.path(), &args);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(5), "{told}");
-    assert!(told.contains("expected SHA-256") && told.contains("w/vgg.safetensors"), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{printed}");
+    assert!(
+        printed.contains("expected SHA-256") && printed.contains("w/vgg.safetensors"),
+        "{printed}"
+    );
     let output = lpips(folder.path(), &["weights", "verify", "--weights-dir", "w"]);
     assert_eq!(output.status.code(), Some(5));
     let out = String::from_utf8(output.stdout).unwrap();

@@ -59,9 +59,9 @@ fn a_gpu_that_is_not_there_is_an_error_with_a_remedy_and_never_the_cpu() {
         &["eval", "--pair", "a.png", "b.png", "--conv", "cublas"],
     ] {
         let output = without_gpu(args);
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(5), "{args:?}: {told}");
-        assert!(told.contains("error: ") && told.contains("hint: "), "{args:?}: {told}");
+        let printed = stderr(&output);
+        assert_eq!(output.status.code(), Some(5), "{args:?}: {printed}");
+        assert!(printed.contains("error: ") && printed.contains("hint: "), "{args:?}: {printed}");
     }
 }
 
@@ -70,8 +70,8 @@ fn options_of_cuda_contradict_the_cpu() {
     for option in [["--precision", "tf32"], ["--conv", "cudnn"]] {
         let args = [&["eval", "--pair", "a.png", "b.png", "--device", "cpu"], &option[..]].concat();
         let output = without_gpu(&args);
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
-        assert!(told.contains(option[0]), "{told}");
+        let printed = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {printed}");
+        assert!(printed.contains(option[0]), "{printed}");
     }
 }

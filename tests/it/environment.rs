@@ -43,18 +43,18 @@ fn a_lost_file_server_ends_the_run_and_keeps_finished_pairs() {
     replace_by_unreadable(&lost);
     let args = ["eval", "m.csv", "-o", "run", "--threads", "1", "--batch", "1"];
     let output = lpips(folder.path(), &args);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(5), "{told}");
-    assert!(told.contains("dist11.png") && told.contains("Input/output error"), "{told}");
-    assert!(told.contains("hint: check the disk or the file server"), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{printed}");
+    assert!(printed.contains("dist11.png") && printed.contains("Input/output error"), "{printed}");
+    assert!(printed.contains("hint: check the disk or the file server"), "{printed}");
     assert!(!folder.path().join("run/pairs.csv").exists(), "no table of an unfinished run");
 
     fs_err::remove_file(&lost).unwrap();
     fs_err::copy(folder.path().join("dist0.png"), &lost).unwrap();
     let output = lpips(folder.path(), &args);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("resuming: 11 of 12 pairs are done"), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(printed.contains("resuming: 11 of 12 pairs are done"), "{printed}");
     assert_eq!(csv(&folder.path().join("run/pairs.csv")).len(), 13);
 }
 
@@ -96,9 +96,9 @@ fn threads_that_cannot_be_started_are_an_error_with_a_remedy() {
     // Each thread takes two megabytes of address space for its stack.
     let run = "ulimit -v 600000; lpips eval m.csv -o run --threads 1000";
     let output = shell(folder.path(), run);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(5), "{told}");
-    assert!(told.contains("cannot start") && told.contains("lower `--threads`"), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{printed}");
+    assert!(printed.contains("cannot start") && printed.contains("lower `--threads`"), "{printed}");
 }
 
 #[test]
@@ -107,9 +107,9 @@ fn a_missing_folder_for_temporary_files_is_of_the_environment() {
     for command in ["eval m.csv -o run", "check m.csv", "eval --pair ref0.png dist0.png"] {
         for place in ["/nowhere/at/all", "/proc"] {
             let output = shell(folder.path(), &format!("TMPDIR={place} lpips {command}"));
-            let told = stderr(&output);
-            assert_eq!(output.status.code(), Some(5), "{command}: {told}");
-            assert!(told.contains(place) && told.contains("TMPDIR"), "{command}: {told}");
+            let printed = stderr(&output);
+            assert_eq!(output.status.code(), Some(5), "{command}: {printed}");
+            assert!(printed.contains(place) && printed.contains("TMPDIR"), "{command}: {printed}");
         }
     }
 }
@@ -119,9 +119,12 @@ fn a_full_disk_behind_stdout_is_of_the_environment() {
     let folder = pairs(1);
     for command in ["check m.csv", "check m.csv --json", "eval --pair ref0.png dist0.png"] {
         let output = shell(folder.path(), &format!("lpips {command} > /dev/full"));
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(5), "{command}: {told}");
-        assert!(told.contains("No space left") && told.contains("hint: "), "{command}: {told}");
+        let printed = stderr(&output);
+        assert_eq!(output.status.code(), Some(5), "{command}: {printed}");
+        assert!(
+            printed.contains("No space left") && printed.contains("hint: "),
+            "{command}: {printed}"
+        );
     }
 }
 
@@ -144,16 +147,16 @@ fn a_closed_pipe_ends_with_the_code_that_the_work_earned() {
 fn the_limit_of_file_sizes_is_an_error_with_a_remedy() {
     let folder = pairs(1);
     let output = shell(folder.path(), "ulimit -f 0; lpips eval m.csv -o run");
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(5), "{told}");
-    assert!(told.contains("File too large"), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{printed}");
+    assert!(printed.contains("File too large"), "{printed}");
 }
 
 #[test]
 fn a_run_directory_that_cannot_be_written_is_named() {
     let folder = pairs(1);
     let output = lpips(folder.path(), &["eval", "m.csv", "-o", "/proc/run"]);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(5), "{told}");
-    assert!(told.contains("/proc/run") && told.contains("hint: "), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{printed}");
+    assert!(printed.contains("/proc/run") && printed.contains("hint: "), "{printed}");
 }

@@ -59,9 +59,9 @@ fn exports_are_scored_as_the_plain_table_is_and_the_dialect_is_recorded() {
     ] {
         write(&format!("{name}.csv"), &bytes);
         let output = lpips(at, &["eval", &format!("{name}.csv"), "-o", name]);
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(0), "{name}: {told}");
-        assert!(told.contains(&format!("manifest `{name}.csv`: {dialect}\n")), "{told}");
+        let printed = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{name}: {printed}");
+        assert!(printed.contains(&format!("manifest `{name}.csv`: {dialect}\n")), "{printed}");
         assert_eq!(scores(at, name), scores(at, "plain"), "{name}");
         let run = fs_err::read_to_string(at.join(name).join("run.json")).unwrap();
         let run: serde_json::Value = serde_json::from_str(&run).unwrap();

@@ -37,14 +37,14 @@ fn score(folder: &Path, manifest: &str, options: &[&str]) -> (usize, Vec<String>
     let mut line = vec!["eval", manifest, "-o", &run, "--device", "cpu", "-v", "--threads", "3"];
     line.extend(options);
     let output = lpips(folder, &line);
-    let told = stderr(&output);
-    assert!(output.status.success(), "{told}");
+    let printed = stderr(&output);
+    assert!(output.status.success(), "{printed}");
     let passes =
-        told.lines().find_map(|line| line.strip_prefix("images that went through a trunk: "));
+        printed.lines().find_map(|line| line.strip_prefix("images that went through a trunk: "));
     let rows = crate::support::csv(&folder.join(run).join("pairs.csv"));
     let column = rows[0].iter().position(|cell| cell == "lpips_alex").unwrap();
     let distances = rows[1..].iter().map(|row| row[column].clone()).collect();
-    (passes.unwrap_or_else(|| panic!("{told}")).parse().unwrap(), distances)
+    (passes.unwrap_or_else(|| panic!("{printed}")).parse().unwrap(), distances)
 }
 
 #[test]

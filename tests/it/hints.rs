@@ -42,8 +42,8 @@ fn bash(folder: &Path, line: &str) -> Output {
 }
 
 /// The command lines between backquotes of the hint.
-fn commands(told: &str) -> Vec<String> {
-    let (_, hint) = told.split_once("hint: ").unwrap_or_else(|| panic!("no hint in {told}"));
+fn commands(printed: &str) -> Vec<String> {
+    let (_, hint) = printed.split_once("hint: ").unwrap_or_else(|| panic!("no hint in {printed}"));
     hint.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 

@@ -37,13 +37,13 @@ fn set() -> tempfile::TempDir {
     folder
 }
 
-fn told(output: &Output, exit: i32, expected: &[&str]) -> String {
-    let told = stderr(output);
-    assert_eq!(output.status.code(), Some(exit), "{told}");
+fn expect_exit(output: &Output, exit: i32, expected: &[&str]) -> String {
+    let printed = stderr(output);
+    assert_eq!(output.status.code(), Some(exit), "{printed}");
     for text in expected {
-        assert!(told.contains(text), "no `{text}` in {told}");
+        assert!(printed.contains(text), "no `{text}` in {printed}");
     }
-    told
+    printed
 }
 
 #[test]
@@ -105,22 +105,22 @@ fn each_bad_input_is_refused_with_its_remedy() {
     ];
     for (line, exit, expected) in cases {
         let args: Vec<&str> = ["eval", "-o", "run"].into_iter().chain(line.split(' ')).collect();
-        told(&lpips(folder.path(), &args), *exit, expected);
+        expect_exit(&lpips(folder.path(), &args), *exit, expected);
         assert!(!folder.path().join("run").exists(), "`{line}` left a run directory");
     }
 }
 
 #[test]
-fn folders_are_scored_and_failures_told_by_code() {
+fn folders_are_scored_and_failures_reported_by_code() {
     let folder = set();
     let args = "eval --ref hr --dist x4 --dist-suffix _x4 -o good";
     let args: Vec<&str> = args.split(' ').collect();
     let note = "paired 2 references by name: 2 pairs; ignored 1 hidden file and 1 without the name";
-    told(&lpips(folder.path(), &args), 0, &[note, "2 pairs scored in"]);
+    expect_exit(&lpips(folder.path(), &args), 0, &[note, "2 pairs scored in"]);
 
     let args: Vec<&str> = "eval --ref hr --dist bad -o run".split(' ').collect();
     let expected = ["1 pairs scored, 1 FAILED", "E_SIZE 1, first `2`: ref is 67x65", "INCOMPLETE"];
-    told(&lpips(folder.path(), &args), 3, &expected);
+    expect_exit(&lpips(folder.path(), &args), 3, &expected);
     let run = fs_err::read_to_string(folder.path().join("run/run.json")).unwrap();
     let run: serde_json::Value = serde_json::from_str(&run).unwrap();
     assert_eq!(run["provenance"]["failures"]["E_SIZE"], 1);
@@ -133,7 +133,7 @@ fn one_pair_goes_to_stdout_and_leaves_nothing() {
     let args = "eval --pair hr/1.png x4/1_x4.png --device cpu";
     let output = lpips(folder.path(), &args.split(' ').collect::<Vec<_>>());
     // The signature says how the number was made.
-    let printed = told(&output, 0, &[]);
+    let printed = expect_exit(&output, 0, &[]);
     assert!(printed.starts_with("signature of lpips_alex: lpips|net:alex|"), "{printed}");
     assert_eq!(printed.lines().count(), 1, "{printed}");
     let out = String::from_utf8(output.stdout).unwrap();
@@ -149,7 +149,7 @@ fn one_pair_goes_to_stdout_and_leaves_nothing() {
         ("hr", "E_NOT_FILE"),
     ] {
         let output = lpips(folder.path(), &["eval", "--pair", "hr/1.png", file]);
-        told(&output, 3, &[]);
+        expect_exit(&output, 3, &[]);
         let out = String::from_utf8(output.stdout).unwrap();
         assert!(out.contains(&format!(",failed,{code},")), "{out}");
     }
@@ -163,15 +163,15 @@ fn a_manifest_from_stdin_is_kept_with_the_run() {
     let mut child = child.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let rows = b"{\"gt\":\"hr/1.png\",\"pred\":\"x4/1_x4.png\",\"scale\":4}\n";
     child.stdin.take().unwrap().write_all(rows).unwrap();
-    assert_eq!(told(&child.wait_with_output().unwrap(), 0, &[]), "");
+    assert_eq!(expect_exit(&child.wait_with_output().unwrap(), 0, &[]), "");
     assert_eq!(fs_err::read(folder.path().join("run/manifest.jsonl")).unwrap(), rows);
     let pairs = csv(&folder.path().join("run/pairs.csv"));
     assert_eq!((pairs[0][5].as_str(), pairs[1][5].as_str()), ("scale", "4"));
 }
 
 /// The lines that are JSON objects.
-fn events(told: &str) -> Vec<serde_json::Value> {
-    let lines = told.lines().filter(|line| line.starts_with('{'));
+fn events(printed: &str) -> Vec<serde_json::Value> {
+    let lines = printed.lines().filter(|line| line.starts_with('{'));
     lines.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -183,8 +183,9 @@ fn on_error_stop_ends_the_run_and_keeps_what_is_finished() {
     let args = "eval m.csv -o run --on-error stop --threads 1 --batch 1 --progress jsonl";
     let args: Vec<&str> = args.split(' ').collect();
     let output = lpips(folder.path(), &args);
-    let told = told(&output, 6, &["cannot be scored, `bad`: E_MISSING", "hint: mend the pair"]);
-    let events = events(&told);
+    let printed =
+        expect_exit(&output, 6, &["cannot be scored, `bad`: E_MISSING", "hint: correct the pair"]);
+    let events = events(&printed);
     assert_eq!(events[0]["event"], "progress");
     let last = events.last().unwrap();
     assert_eq!((&last["event"], &last["failed"]), (&"stopped".into(), &1.into()));
@@ -197,9 +198,9 @@ fn a_stream_for_programs_holds_nothing_else() {
     let folder = set();
     let args = "eval --ref hr --dist bad -o run --progress jsonl";
     let output = lpips(folder.path(), &args.split(' ').collect::<Vec<_>>());
-    let told = told(&output, 3, &[]);
-    let events = events(&told);
-    assert_eq!(events.len(), told.lines().count(), "{told}");
+    let printed = expect_exit(&output, 3, &[]);
+    let events = events(&printed);
+    assert_eq!(events.len(), printed.lines().count(), "{printed}");
     let last = events.last().unwrap();
     assert_eq!(last["event"], "finished");
     assert_eq!((&last["done"], &last["failed"]), (&2.into(), &1.into()));
@@ -270,7 +271,11 @@ fn check_reports_the_inputs_without_weights_and_then_names_them() {
     let output = lpips(folder.path(), &line.split(' ').collect::<Vec<_>>());
     let report = String::from_utf8(output.stdout.clone()).unwrap();
     assert!(report.contains("E_MASK (2)") && report.contains("0 of 2 pairs"), "{report}");
-    told(&output, 5, &["no weights for vgg: tried `none/vgg.safetensors`", "weights fetch vgg"]);
+    expect_exit(
+        &output,
+        5,
+        &["no weights for vgg: tried `none/vgg.safetensors`", "weights fetch vgg"],
+    );
     let output = lpips(folder.path(), &format!("{line} --json").split(' ').collect::<Vec<_>>());
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&json["pairs"], &json["estimate"]), (&2.into(), &serde_json::Value::Null));
@@ -278,7 +283,7 @@ fn check_reports_the_inputs_without_weights_and_then_names_them() {
 }
 
 #[test]
-fn differences_are_counted_and_told_once() {
+fn differences_are_counted_and_reported_once() {
     let folder = tempfile::tempdir().unwrap();
     let twins = |name: &str| data(&format!("twins/{name}"));
     for name in ["444_q92_64x48_rgb.jpg", "lossy_alpha_64x48.webp"] {
@@ -288,7 +293,7 @@ fn differences_are_counted_and_told_once() {
                 444_q92_64x48_rgb.jpg,444_q92_64x48_rgb.jpg,2\n";
     fs_err::write(folder.path().join("m.csv"), rows).unwrap();
     let output = lpips(folder.path(), &["eval", "m.csv", "-o", "run", "--alpha", "white"]);
-    told(&output, 0, &["warning: W_ALPHA in 1 pairs: only one of ref and dist has alpha"]);
+    expect_exit(&output, 0, &["warning: W_ALPHA in 1 pairs: only one of ref and dist has alpha"]);
     let run = fs_err::read_to_string(folder.path().join("run/run.json")).unwrap();
     let run: serde_json::Value = serde_json::from_str(&run).unwrap();
     assert_eq!(run["provenance"]["warnings"], serde_json::json!({ "W_ALPHA": 1 }));
@@ -297,7 +302,7 @@ fn differences_are_counted_and_told_once() {
 }
 
 #[test]
-fn shells_and_people_are_told_what_they_ask() {
+fn shells_and_people_get_what_they_ask_for() {
     let out = |args: &[&str]| {
         let output = lpips(Path::new("."), args);
         assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
@@ -314,7 +319,7 @@ fn shells_and_people_are_told_what_they_ask() {
     assert!(version.contains("commit ") && version.contains(lpips::net::weights::ALEX_SHA256));
     let help = out(&["eval", "--help"]);
     assert!(help.contains("Exit codes:") && help.contains("Examples:"));
-    assert!(!help.contains('\u{1b}'), "no colour where nobody sees it");
+    assert!(!help.contains('\u{1b}'), "no colour without a terminal");
     let output = lpips(Path::new("."), &["man", "evl"]);
-    told(&output, 2, &["there is no command `evl`", "did you mean `eval`?"]);
+    expect_exit(&output, 2, &["there is no command `evl`", "did you mean `eval`?"]);
 }

@@ -155,9 +155,9 @@ fn contradictions_name_both_options() {
     ] {
         let line = format!("eval m.csv -o run {options}");
         let output = lpips(folder.path(), &line.split(' ').collect::<Vec<_>>());
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{options}: {told}");
-        assert!(both.iter().all(|part| told.contains(part)), "{options}: {told}");
+        let printed = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{options}: {printed}");
+        assert!(both.iter().all(|part| printed.contains(part)), "{options}: {printed}");
     }
 }
 
@@ -194,7 +194,7 @@ fn triplets_give_the_2afc_score() {
 
 /// A float array gives the bits of the picture that it was made from.
 #[test]
-fn float_inputs_score_as_the_picture_does_and_a_wrong_range_is_told() {
+fn float_inputs_score_as_the_picture_does_and_a_wrong_range_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let rules = lpips::image::Rules::default();
     let npy = |name: &str, side: &str, value: fn(u8) -> f32| {

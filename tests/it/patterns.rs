@@ -18,9 +18,9 @@ fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn run(folder: &Path, line: &str, exit: i32) -> String {
     let args: Vec<&str> = line.split(' ').collect();
     let output = lpips(folder, &args);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(exit), "{line}\n{told}");
-    told + &String::from_utf8(output.stdout).unwrap()
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(exit), "{line}\n{printed}");
+    printed + &String::from_utf8(output.stdout).unwrap()
 }
 
 fn column(rows: &[Vec<String>], name: &str) -> Vec<String> {
@@ -43,13 +43,13 @@ const PATTERNS: &str =
 fn a_tree_of_results_is_scored_by_its_fields() {
     let folder = tree(RESULTS);
     let at = folder.path();
-    let told = run(at, &format!("eval {PATTERNS} -o run --group-by dataset,method"), 0);
+    let printed = run(at, &format!("eval {PATTERNS} -o run --group-by dataset,method"), 0);
     for expected in [
         "paired 2 references by name: 3 pairs; 1 file matched no pattern, such as \
          `out/m/B/x2/2x2.png`: `x2` is not `x4` in `out/{method}/{dataset}/x4/{item}x4.png`",
         "warning: method=n has no image of dataset=B",
     ] {
-        assert!(told.contains(expected), "no `{expected}` in {told}");
+        assert!(printed.contains(expected), "no `{expected}` in {printed}");
     }
     let rows = csv(&at.join("run/pairs.csv"));
     assert_eq!(column(&rows, "id"), ["m/A/1", "n/A/1", "m/B/2"]);
@@ -62,7 +62,7 @@ fn a_tree_of_results_is_scored_by_its_fields() {
 fn check_prints_the_plan_and_writes_it_as_a_manifest() {
     let folder = tree(RESULTS);
     let at = folder.path();
-    let told = run(at, &format!("check {PATTERNS} --write-manifest plan.csv"), 0);
+    let printed = run(at, &format!("check {PATTERNS} --write-manifest plan.csv"), 0);
     for expected in [
         "method: 2 values, with pairs: m (2), n (1)",
         "dataset: 2 values, with pairs: A (2), B (1)",
@@ -70,7 +70,7 @@ fn check_prints_the_plan_and_writes_it_as_a_manifest() {
         "left out: 1 file\n    `out/m/B/x2/2x2.png`: `x2` is not `x4`",
         "3 pairs written to `plan.csv`",
     ] {
-        assert!(told.contains(expected), "no `{expected}` in {told}");
+        assert!(printed.contains(expected), "no `{expected}` in {printed}");
     }
     run(at, &format!("eval {PATTERNS} -o a -q"), 0);
     run(at, "eval plan.csv -o b -q", 0);
@@ -86,9 +86,9 @@ fn check_prints_the_plan_and_writes_it_as_a_manifest() {
     // What is incomplete is not saved.
     fs_err::remove_file(at.join("out/m/A/x4/1x4.png")).unwrap();
     fs_err::remove_file(at.join("out/n/A/x4/1x4.png")).unwrap();
-    let told = run(at, &format!("check {PATTERNS} --write-manifest none.csv"), 6);
-    assert!(told.contains("`none.csv` is not written") && !at.join("none.csv").exists());
-    assert!(told.contains("`hr/A/1.png` has no partner: expected `out/{method}/A/x4/1x4.png`"));
+    let printed = run(at, &format!("check {PATTERNS} --write-manifest none.csv"), 6);
+    assert!(printed.contains("`none.csv` is not written") && !at.join("none.csv").exists());
+    assert!(printed.contains("`hr/A/1.png` has no partner: expected `out/{method}/A/x4/1x4.png`"));
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn values_that_cannot_be_folders_or_patterns_are_refused() {
         ("--ref hr --dist m=", 2, "`--dist m=` names a method and no folder"),
         ("--ref hr --dist ot", 6, "hint: did you mean `out`?"),
     ] {
-        let told = run(folder.path(), &format!("eval {line} -o run"), exit);
-        assert!(told.contains(expected), "no `{expected}` in {told}");
+        let printed = run(folder.path(), &format!("eval {line} -o run"), exit);
+        assert!(printed.contains(expected), "no `{expected}` in {printed}");
     }
 }
 

@@ -111,11 +111,11 @@ fn each_signal_ends_a_run_safely_and_the_same_command_goes_on() {
         set.wait_for_rows(&mut child, name, "0-of-1");
         kill_process(pid(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(code), "{told}");
-        assert!(told.contains(&format!("stopped by {name}: ")), "{told}");
-        assert!(told.contains(&format!("of {ROWS} pairs are safe in `{name}`")), "{told}");
-        assert!(told.contains("hint: run the same command again"), "{told}");
+        let printed = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert!(printed.contains(&format!("stopped by {name}: ")), "{printed}");
+        assert!(printed.contains(&format!("of {ROWS} pairs are safe in `{name}`")), "{printed}");
+        assert!(printed.contains("hint: run the same command again"), "{printed}");
         assert!(!set.path().join(name).join("pairs.csv").exists());
 
         let output = set.eval(name, &[]);
@@ -154,14 +154,14 @@ fn the_second_of_two_processes_stops_and_names_the_first() {
     set.wait_for_rows(&mut first, "run", "0-of-1");
     kill_process(pid(&first), Signal::STOP).unwrap();
     let second = set.eval("run", &[]);
-    let told = stderr(&second);
-    assert_eq!(second.status.code(), Some(6), "{told}");
+    let printed = stderr(&second);
+    assert_eq!(second.status.code(), Some(6), "{printed}");
     let expected = format!("process {}, since ", first.id());
     assert!(
-        told.contains("the run is being scored by host ") && told.contains(&expected),
-        "{told}"
+        printed.contains("the run is being scored by host ") && printed.contains(&expected),
+        "{printed}"
     );
-    assert!(told.contains("last sign of life "), "{told}");
+    assert!(printed.contains("last sign of life "), "{printed}");
 
     // Killed, it is passed over at once.
     kill_process(pid(&first), Signal::KILL).unwrap();
@@ -181,17 +181,20 @@ fn shards_are_joined_to_the_bytes_of_a_single_run() {
         assert!(stderr(&output).contains("lpips merge run"), "{}", stderr(&output));
     }
     let output = lpips(set.path(), &["merge", "run"]);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(3), "{told}");
-    assert!(told.contains("shard 2/4: ") && told.contains("it never began"), "{told}");
-    assert!(told.contains("sbatch --array=2 "), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{printed}");
+    assert!(printed.contains("shard 2/4: ") && printed.contains("it never began"), "{printed}");
+    assert!(printed.contains("sbatch --array=2 "), "{printed}");
     assert!(!set.path().join("run/pairs.csv").exists());
 
     let mut last = set.start("run", &["--per-layer", "--shard", "2/4"]);
     set.wait_for_rows(&mut last, "run", "2-of-4");
     kill_process(pid(&last), Signal::STOP).unwrap();
-    let told = stderr(&lpips(set.path(), &["merge", "run"]));
-    assert!(told.contains("being scored by host") && told.contains("wait for them"), "{told}");
+    let printed = stderr(&lpips(set.path(), &["merge", "run"]));
+    assert!(
+        printed.contains("being scored by host") && printed.contains("wait for them"),
+        "{printed}"
+    );
     kill_process(pid(&last), Signal::CONT).unwrap();
     assert_success(&last.wait_with_output().unwrap());
 
@@ -229,13 +232,19 @@ fn another_run_in_the_directory_is_refused_by_the_field_that_differs() {
     ];
     for (more, expected) in cases {
         let output = set.eval("run", more);
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(6), "{told}");
-        assert!(told.contains("holds another run") && told.contains(expected), "{more:?}: {told}");
+        let printed = stderr(&output);
+        assert_eq!(output.status.code(), Some(6), "{printed}");
+        assert!(
+            printed.contains("holds another run") && printed.contains(expected),
+            "{more:?}: {printed}"
+        );
     }
     fs_err::write(set.path().join("m.csv"), manifest + "r0.png,r1.png,0,x\n").unwrap();
-    let told = stderr(&set.eval("run", &["--shard", "1/4"]));
-    assert!(told.contains("manifest_sha256 is ") && told.contains("pairs is `96` there"), "{told}");
+    let printed = stderr(&set.eval("run", &["--shard", "1/4"]));
+    assert!(
+        printed.contains("manifest_sha256 is ") && printed.contains("pairs is `96` there"),
+        "{printed}"
+    );
     assert_eq!(fs_err::read(set.path().join("run/plan.json")).unwrap(), before);
     assert!(!set.path().join("run/journal/1-of-4.attempt-2").exists());
 }
@@ -293,11 +302,11 @@ fn contents_are_compared_where_that_is_asked_for() {
     let path = set.path().join("r1.png");
     let file = fs_err::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-    let told = stderr(&set.eval("run", &["--verify-inputs"]));
-    assert!(told.contains("resuming: 8 of 8 pairs are done"), "{told}");
-    let told = stderr(&set.eval("run", &[]));
+    let printed = stderr(&set.eval("run", &["--verify-inputs"]));
+    assert!(printed.contains("resuming: 8 of 8 pairs are done"), "{printed}");
+    let printed = stderr(&set.eval("run", &[]));
     let expected = "resuming: 4 of 8 pairs are done, 4 whose images have changed are scored again";
-    assert!(told.contains(expected), "{told}");
+    assert!(printed.contains(expected), "{printed}");
 }
 
 #[test]
@@ -330,8 +339,8 @@ fn maps_of_the_worst_pairs_survive_interruptions_and_shards() {
     // A map that is gone is made again.
     let gone = expected.0.lines().nth(1).unwrap().rsplit(',').nth(1).unwrap();
     fs_err::remove_file(set.path().join("stopped/maps").join(gone)).unwrap();
-    let told = stderr(&set.eval("stopped", &worst));
-    assert!(told.contains("resuming: 95 of 96 pairs are done"), "{told}");
+    let printed = stderr(&set.eval("stopped", &worst));
+    assert!(printed.contains("resuming: 95 of 96 pairs are done"), "{printed}");
     assert!(maps("stopped") == expected);
 
     for shard in ["0/2", "1/2"] {
@@ -361,8 +370,8 @@ fn a_pair_is_scored_again_when_its_mask_has_changed() {
     write("masks/y.pgm", 2);
     let file = fs_err::OpenOptions::new().write(true).open(folder.path().join("masks/y.pgm"));
     file.unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-    let told = stderr(&lpips(folder.path(), &args));
-    assert!(told.contains("resuming: 1 of 2 pairs are done, 1 whose images have"), "{told}");
+    let printed = stderr(&lpips(folder.path(), &args));
+    assert!(printed.contains("resuming: 1 of 2 pairs are done, 1 whose images have"), "{printed}");
     let after = fs_err::read_to_string(folder.path().join("run/pairs.csv")).unwrap();
     let row = |text: &str, index: usize| text.lines().nth(index).unwrap().to_owned();
     assert_eq!(row(&before, 1), row(&after, 1));

@@ -1,6 +1,6 @@
 //! The batch scripts on a real Slurm cluster of one node, which the test starts and ends.
 //!
-//! Needs root and Debian's slurm-wlm; without them it skips aloud, unless LPIPS_REQUIRE_SLURM=1.
+//! Needs root and Debian's slurm-wlm; without them it prints SKIPPED, unless LPIPS_REQUIRE_SLURM=1.
 //! A cluster takes its time, so this test waits for it, but never relies on how long anything takes.
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -176,9 +176,9 @@ fn a_task_that_is_stopped_requeues_itself(cluster: &Cluster) {
     let run: serde_json::Value = serde_json::from_str(&run).unwrap();
     let attempts = run["provenance"]["attempts"].as_array().unwrap();
     let of_shard = attempts.iter().filter(|one| one["shard"] == "2/4");
-    let told: Vec<_> = of_shard.map(|one| (one["how"].clone(), one["job"].clone())).collect();
+    let printed: Vec<_> = of_shard.map(|one| (one["how"].clone(), one["job"].clone())).collect();
     let name = format!("{job}_2");
-    assert_eq!(told, ["stopped", "finished"].map(|how| (how.into(), name.as_str().into())));
+    assert_eq!(printed, ["stopped", "finished"].map(|how| (how.into(), name.as_str().into())));
 }
 
 fn merge_prints_the_line_that_fills_what_is_missing(cluster: &Cluster) {
@@ -191,10 +191,13 @@ fn merge_prints_the_line_that_fills_what_is_missing(cluster: &Cluster) {
     assert!(before(1).exists());
 
     let merged = cluster.merge("killed");
-    let told = stderr(&merged);
-    assert_eq!(merged.status.code(), Some(3), "{told}\n{}", cluster.logs());
-    assert!(told.contains("shard 0/4: ") && told.contains("it never began"), "{told}");
-    assert!(told.contains("shard 3/4: ") && told.contains(&format!("job {job}_3")), "{told}");
+    let printed = stderr(&merged);
+    assert_eq!(merged.status.code(), Some(3), "{printed}\n{}", cluster.logs());
+    assert!(printed.contains("shard 0/4: ") && printed.contains("it never began"), "{printed}");
+    assert!(
+        printed.contains("shard 3/4: ") && printed.contains(&format!("job {job}_3")),
+        "{printed}"
+    );
     let line = String::from_utf8(merged.stdout).unwrap();
     let line = line.trim();
     assert!(line.starts_with("sbatch --array=0,2-3 ") && !line.contains('\n'), "{line}");

@@ -1,11 +1,11 @@
-//! What the tables state: groups that are told from all pairs, cells that spreadsheets do not run,
+//! What the tables state: groups that differ from all pairs, cells that spreadsheets do not run,
 //! files that changed during the run.
 
 use crate::maps::{run, set};
 use crate::support::csv;
 
 #[test]
-fn a_method_that_is_called_as_all_pairs_is_told_from_them() {
+fn a_method_that_is_called_as_all_pairs_is_reported_from_them() {
     let set = set(&["a", "b", "c"]);
     let rows = "ref,dist,method\nr0.pgm,d0.pgm,*\nr0.pgm,d1.pgm,\\*\nr0.pgm,d2.pgm,x\n";
     fs_err::write(set.path().join("m.csv"), rows).unwrap();

@@ -84,11 +84,11 @@ fn what_a_checkpoint_would_run_is_not_run() {
 }
 
 #[test]
-fn other_files_are_refused_and_told_apart() {
-    let told = |path: &Path| format!("{:#}", recognise(path).unwrap_err());
-    let vgg19 = told(&checkpoint("torchvision_vgg19.pth"));
+fn other_files_are_refused_by_what_they_are() {
+    let printed = |path: &Path| format!("{:#}", recognise(path).unwrap_err());
+    let vgg19 = printed(&checkpoint("torchvision_vgg19.pth"));
     assert!(vgg19.contains("most like vgg, but"), "{vgg19}");
-    let image = told(&data("golden/images/grey_ref.png"));
+    let image = printed(&data("golden/images/grey_ref.png"));
     assert!(image.contains("neither a PyTorch file nor safetensors"), "{image}");
 
     let folder = tempfile::tempdir().unwrap();
@@ -96,12 +96,12 @@ fn other_files_are_refused_and_told_apart() {
     let cut = folder.path().join("cut.pth");
     for len in [0, 1, 100, whole.len() / 2, whole.len() - 1] {
         fs_err::write(&cut, &whole[..len]).unwrap();
-        assert!(told(&cut).contains("cut.pth"), "{}", told(&cut));
+        assert!(printed(&cut).contains("cut.pth"), "{}", printed(&cut));
     }
     let others = [(String::from("a.weight"), (vec![1], vec![0; 4]))].into_iter().collect();
     let bytes = lpips::net::weights::safetensors_of(&others).unwrap();
     fs_err::write(folder.path().join("a.safetensors"), bytes).unwrap();
-    let other = told(&folder.path().join("a.safetensors"));
+    let other = printed(&folder.path().join("a.safetensors"));
     assert!(other.contains("no tensor of a trunk") && other.contains("`a.weight`"), "{other}");
 }
 
@@ -142,18 +142,24 @@ fn floats_of_other_sizes_become_float32() {
     let (rounded, layers) = read(&path);
     assert!(rounded > 100 && layers == all(&|value| (f64::from(value) / 3.0) as f32));
     let path = write("i32", Dtype::I32, &|value| (value as i32).to_le_bytes().to_vec());
-    let told = format!("{:#}", recognise(&path).unwrap_err());
-    assert!(told.contains("has type I32, expected floats"), "{told}");
+    let printed = format!("{:#}", recognise(&path).unwrap_err());
+    assert!(printed.contains("has type I32, expected floats"), "{printed}");
 
     let line = ["eval", "--pair", "a.png", "b.png", "--lin", "thirds"];
     let refused = lpips(folder.path(), &line);
     assert_eq!(refused.status.code(), Some(5));
-    let told = stderr(&refused);
-    assert!(told.contains("are not float32") && told.contains("lpips weights import"), "{told}");
+    let printed = stderr(&refused);
+    assert!(
+        printed.contains("are not float32") && printed.contains("lpips weights import"),
+        "{printed}"
+    );
     let imported = lpips(folder.path(), &["weights", "import", "thirds", "-o", "rounded"]);
     assert!(imported.status.success());
-    let told = stderr(&imported);
-    assert!(told.contains(&format!("{rounded} of its values were rounded to float32")), "{told}");
+    let printed = stderr(&imported);
+    assert!(
+        printed.contains(&format!("{rounded} of its values were rounded to float32")),
+        "{printed}"
+    );
     assert_eq!(read(&folder.path().join("rounded")), (0, layers));
 }
 
@@ -161,8 +167,8 @@ fn floats_of_other_sizes_become_float32() {
 #[test]
 fn tensors_beyond_any_net_are_not_read() {
     let shown = |name: &str| format!("{:#}", recognise(&checkpoint(name)).unwrap_err());
-    let told = shown("huge_lin.pth");
-    assert!(told.contains("is larger than any of LPIPS"), "{told}");
+    let printed = shown("huge_lin.pth");
+    assert!(printed.contains("is larger than any of LPIPS"), "{printed}");
 }
 
 #[test]
@@ -206,14 +212,14 @@ fn import_keeps_tuned_weights_apart_from_published_ones() {
     let file = checkpoint("torchvision_vgg16.pth").display().to_string();
     let refused = lpips(folder.path(), &["weights", "import", &file, "--weights-dir", "w"]);
     assert_eq!(refused.status.code(), Some(6));
-    let told = stderr(&refused);
-    assert!(told.contains("not torchvision's published trunk of vgg"), "{told}");
-    assert!(told.contains("--trunk"), "{told}");
+    let printed = stderr(&refused);
+    assert!(printed.contains("not torchvision's published trunk of vgg"), "{printed}");
+    assert!(printed.contains("--trunk"), "{printed}");
     let imported = lpips(folder.path(), &["weights", "import", &file, "-o", "tuned.safetensors"]);
     assert!(imported.status.success(), "{}", stderr(&imported));
-    let told = stderr(&imported);
-    assert!(told.contains("vgg, trunk of 13 convolutions (`features.0.bias`...)"), "{told}");
-    assert!(told.contains("6 other tensors left out"), "{told}");
+    let printed = stderr(&imported);
+    assert!(printed.contains("vgg, trunk of 13 convolutions (`features.0.bias`...)"), "{printed}");
+    assert!(printed.contains("6 other tensors left out"), "{printed}");
     let again = recognise(&folder.path().join("tuned.safetensors")).unwrap();
     assert_trunk(again.trunk, Net::Vgg, 1);
 }
@@ -224,13 +230,16 @@ fn weights_of_another_net_are_named() {
     let file = checkpoint("torchvision_vgg16.pth").display().to_string();
     let line = ["eval", "--pair", "a.png", "b.png", "--trunk", &file];
     let output = lpips(folder.path(), &line);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(5), "{told}");
-    assert!(told.contains("these are weights of vgg") && told.contains("--net vgg"), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{printed}");
+    assert!(
+        printed.contains("these are weights of vgg") && printed.contains("--net vgg"),
+        "{printed}"
+    );
     let line =
         ["eval", "--pair", "a.png", "b.png", "--net=vgg", "--trunk=random:1", "--lin", &file];
-    let told = stderr(&lpips(folder.path(), &line));
-    assert!(told.contains("holds no such weights"), "{told}");
+    let printed = stderr(&lpips(folder.path(), &line));
+    assert!(printed.contains("holds no such weights"), "{printed}");
     let line = ["eval", "--pair", "a.png", "b.png", "--net", "vgg,alex", "--trunk", &file];
     assert_eq!(lpips(folder.path(), &line).status.code(), Some(2));
 }
@@ -247,9 +256,9 @@ fn without_a_network_fetch_tells_the_manual_way() {
         command.env_remove(proxy);
     }
     let output = command.output().unwrap();
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(5), "{told}");
-    assert!(told.contains("lpips weights import squeezenet1_1-b8a52dc0.pth"), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{printed}");
+    assert!(printed.contains("lpips weights import squeezenet1_1-b8a52dc0.pth"), "{printed}");
     let lin = Lin::load(Net::Squeeze, Version::V0_1);
     assert!(lin.is_ok(), "lin weights need no network");
 }
@@ -262,7 +271,7 @@ fn the_working_folder_is_not_searched() {
         for place in ["weights", "."] {
             let place = folder.path().join(place);
             fs_err::create_dir_all(&place).unwrap();
-            fs_err::write(place.join(name), "what nobody asked for").unwrap();
+            fs_err::write(place.join(name), "not requested").unwrap();
         }
     }
     let home = tempfile::tempdir().unwrap();
@@ -276,14 +285,14 @@ fn the_working_folder_is_not_searched() {
     assert!(listed.contains("vgg      absent") && listed.contains("squeeze  absent"), "{listed}");
     // A folder that is named is searched, and what is in it is compared by its whole hash.
     let named = run(&["weights", "verify", "squeeze", "--weights-dir", "weights"]);
-    let told = String::from_utf8(named.stdout.clone()).unwrap();
-    assert_eq!(named.status.code(), Some(5), "{told}");
+    let printed = String::from_utf8(named.stdout.clone()).unwrap();
+    assert_eq!(named.status.code(), Some(5), "{printed}");
     let expected =
         "expected SHA-256 b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b";
-    assert!(told.contains("squeeze  BAD") && told.contains(expected), "{told}");
+    assert!(printed.contains("squeeze  BAD") && printed.contains(expected), "{printed}");
 }
 
-/// Earlier versions made it of torchvision's file, and nobody can know of which.
+/// Earlier versions made it of torchvision's file, and it is unknown of which.
 #[test]
 fn an_imported_squeeze_file_without_a_hash_is_not_used_but_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -291,10 +300,10 @@ fn an_imported_squeeze_file_without_a_hash_is_not_used_but_named() {
     let weights_dir = folder.path().display().to_string();
     let line = ["eval", "--pair", "a", "b", "--net", "squeeze", "--weights-dir", &weights_dir];
     let output = lpips(folder.path(), &line);
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(5), "{told}");
-    assert!(told.contains("lpips weights fetch squeeze"), "{told}");
-    assert!(told.contains(&format!("`--trunk {written}`")), "{told}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{printed}");
+    assert!(printed.contains("lpips weights fetch squeeze"), "{printed}");
+    assert!(printed.contains(&format!("`--trunk {written}`")), "{printed}");
 }
 
 #[test]

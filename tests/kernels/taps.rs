@@ -11,9 +11,9 @@ use super::case::{Case, Expected, Random, input, number, output, stored};
 use super::cases::{FEATURES, Layout};
 use crate::host_cuda::{Runner, Value};
 
-/// Images: 0 to 2 differ much, 3 is a copy of 1, 4 is nearly 0, 5 overflows at one position.
+/// Images: 0 to 2 differ much, 3 is a copy of 1, 4 is almost 0, 5 overflows at one position.
 const IMAGES: usize = 6;
-/// Far, shared reference, the same image, a copy of it, nearly identical, overflow.
+/// Far, shared reference, the same image, a copy of it, almost identical, overflow.
 const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (2, 2), (1, 3), (0, 4), (5, 0)];
 /// The pair in which an image overflows, and where.
 const OVERFLOW: (usize, usize) = (5, 0);

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::error::{DISK_HINT, Refusal};
 use crate::manifest::{Entry, Manifest};
 use crate::part_file;
-use crate::progress::tell;
+use crate::progress::print_line;
 
 /// Writes the rows of `manifest` to `path`, with paths that are valid there. If files have no
 /// partner or rows are at fault, nothing is written: the manifest would hide them.
@@ -18,7 +18,9 @@ use crate::progress::tell;
 pub(super) fn save(path: &Path, manifest: &Manifest, is_whole: bool) -> anyhow::Result<()> {
     let shown = path.display();
     if !is_whole {
-        tell(&format!("`{shown}` is not written: the inputs have the errors that are reported"));
+        print_line(&format!(
+            "`{shown}` is not written: the inputs have the errors that are reported"
+        ));
         return Ok(());
     }
     if manifest.is_at(path) {
@@ -48,6 +50,6 @@ pub(super) fn save(path: &Path, manifest: &Manifest, is_whole: bool) -> anyhow::
     let mut file = csv.into_inner().map_err(csv::IntoInnerError::into_error)?;
     file.flush().and_then(|()| file.as_file().sync_all()).with_context(cannot_write)?;
     file.persist(path).with_context(cannot_write)?;
-    tell(&format!("{} pairs written to `{shown}`", manifest.len()));
+    print_line(&format!("{} pairs written to `{shown}`", manifest.len()));
     Ok(())
 }

@@ -34,7 +34,7 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Columns by whose values pairs are told apart: those of `--group-by`, then those of gates.
+    /// Columns whose values distinguish pairs: those of `--group-by`, then those of gates.
     pub(super) fn group_columns(&self) -> Vec<String> {
         let mut columns = self.group_by.clone();
         let of_gates = self.gates.iter().flat_map(|(gate, _)| &gate.scope);

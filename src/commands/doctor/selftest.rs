@@ -12,7 +12,7 @@ use crate::eval::{ConvChoice, Device, Evaluator, Gpus, Model, Precision};
 use crate::image::Size;
 use crate::net::Net;
 use crate::net::weights::{Lin, SearchPath, Trunk, Version};
-use crate::progress::tell;
+use crate::progress::print_line;
 use crate::selftest::{Deviation, Expected, Outcome, bound, rate};
 
 /// Sides of the images that speed is measured with, unless others are asked for.
@@ -118,7 +118,7 @@ pub(super) fn run(args: &DoctorArgs, probe: &Probe) -> anyhow::Result<Vec<Row>> 
         };
         let lin = Lin::load(net, Version::V0_1)?.layers;
         let model = Model::published(trunk, Version::V0_1, Some(lin));
-        tell(&format!("{net}: computing the expected values in float64"));
+        print_line(&format!("{net}: computing the expected values in float64"));
         let expected = Expected::of(&model)?;
         for (engine, precision, lacking) in combinations(args, gpus.is_some(), probe) {
             let subject = Subject { args, model: &model, gpus: &gpus, engine, precision };
@@ -126,7 +126,7 @@ pub(super) fn run(args: &DoctorArgs, probe: &Probe) -> anyhow::Result<Vec<Row>> 
             rows.push(match lacking {
                 Some(reason) => Row { status: Status::Skipped, reason: Some(reason), ..row },
                 None => {
-                    tell(&format!("{net}: {precision}, {}", engine.name()));
+                    print_line(&format!("{net}: {precision}, {}", engine.name()));
                     subject.fill(row, &expected)
                 }
             });
@@ -248,7 +248,7 @@ impl Subject<'_> {
             conv,
             libraries: self.args.cuda.cuda_libs.clone(),
             pairs_max: None,
-            notify: tell,
+            notify: print_line,
         })
     }
 

@@ -97,7 +97,7 @@ impl Small {
     fn run_on(&self, run: &str, disk: Disk, evaluator: &mut dyn Evaluator) -> anyhow::Result<Exit> {
         let run_dir = RunDir::open_on(&self.folder.path().join(run), disk)?;
         let manifest = open_manifest(&self.config, self.folder.path())?;
-        // Nobody, so that the next one finds it dead.
+        // No live process, so that the next one finds it dead.
         let mut owner = Owner::this_process(&|_: &str| None);
         owner.process_start += 1;
         let on = evaluator.describe();

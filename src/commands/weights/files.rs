@@ -13,7 +13,7 @@ use crate::net::weights::{
     recognise, safetensors_of, tensors_of, torchvision,
 };
 use crate::part_file;
-use crate::progress::{Download, tell};
+use crate::progress::{Download, print_line};
 use crate::regular;
 
 /// `lpips weights import`.
@@ -27,8 +27,8 @@ pub(super) fn import(
             .hint("bring a checkpoint of torchvision, lpips or pyiqa for alex, vgg or squeeze")
     })?;
     let path = write(file, &found, output, search)?;
-    tell(&format!("`{}`: {}", file.display(), description(&found)));
-    tell(&format!("wrote `{}`, SHA-256 {}", path.path.display(), path.sha256));
+    print_line(&format!("`{}`: {}", file.display(), description(&found)));
+    print_line(&format!("wrote `{}`, SHA-256 {}", path.path.display(), path.sha256));
     Ok(Exit::Complete)
 }
 
@@ -140,7 +140,7 @@ fn publish(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 pub(super) fn fetch(net: Net, url: Option<&str>, search: &SearchPath) -> anyhow::Result<Exit> {
     if let Ok(source) = search.find(net) {
         Trunk::load(net, &source)?;
-        tell(&format!("{net} is there: {source}"));
+        print_line(&format!("{net} is there: {source}"));
         return Ok(Exit::Complete);
     }
     let Torchvision { file: name, sha256, bytes } = torchvision(net);
@@ -161,7 +161,7 @@ pub(super) fn fetch(net: Net, url: Option<&str>, search: &SearchPath) -> anyhow:
     })?;
     if name == published(net).file {
         Trunk::load(net, &Source::File(file.clone()))?;
-        tell(&format!("wrote `{}`, SHA-256 {sha256}", file.display()));
+        print_line(&format!("wrote `{}`, SHA-256 {sha256}", file.display()));
         return Ok(Exit::Complete);
     }
     let exit = import(&file, None, search)?;
@@ -184,6 +184,6 @@ pub(super) fn export(
     let lin = Lin::load(net, version)?;
     let bytes = safetensors_of(&tensors_of(Some(&trunk), Some(&lin)))?;
     publish(output, &bytes)?;
-    tell(&format!("wrote `{}`, SHA-256 {}", output.display(), sha256_hex(&bytes)));
+    print_line(&format!("wrote `{}`, SHA-256 {}", output.display(), sha256_hex(&bytes)));
     Ok(Exit::Complete)
 }

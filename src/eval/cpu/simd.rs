@@ -49,7 +49,7 @@ pub(super) trait Simd: Copy {
     fn prefetch_far(self, at: *const f32);
 }
 
-/// A vector register of float32. Whoever has one has proof of its instruction set.
+/// A vector register of float32. A value is proof of its instruction set.
 pub(super) trait Vector: Copy {
     type Simd: Simd<Vector = Self>;
 

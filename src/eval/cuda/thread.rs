@@ -1,7 +1,7 @@
 //! The thread of one GPU, which makes and uses everything of that GPU alone.
 //!
-//! A fault that is not a matter of memory gives the GPU up: the thread waits for what is still
-//! running, says why, puts the batches that it had batches_taken back into the queue, and ends.
+//! After a fault other than a lack of memory the GPU is dropped: the thread waits for what is still
+//! running, reports the fault, puts the batches that it had taken back into the queue, and ends.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;

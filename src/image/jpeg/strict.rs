@@ -1,7 +1,7 @@
 //! An error manager for libjpeg that takes damaged data for what it is.
 //!
-//! libjpeg fills what is missing with grey, or goes on with garbage, and only warns. A score of
-//! such pixels would be wrong in silence, so the warnings that tell of damage are errors here.
+//! libjpeg fills what is missing with grey, or continues with garbage, and only warns. A score of
+//! such pixels would be wrong in silence, so the warnings of damage are errors here.
 #![allow(unsafe_code, reason = "libjpeg calls back through C function pointers")]
 
 use std::os::raw::c_int;

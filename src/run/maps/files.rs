@@ -1,4 +1,4 @@
-//! Names of the files of maps, which any file system takes and tells apart.
+//! Names of the files of maps, which any file system accepts and keeps apart.
 //!
 //! An id becomes a path below the folder of maps. Where that path would not do, or where two ids
 //! would share one on a file system that ignores case, the name ends in a hash of the id.
@@ -42,7 +42,7 @@ impl Names {
             folded.push((xxh3_64(path.as_bytes()), row));
         }
         folded.sort_unstable();
-        // Two paths of one hash are taken for equal, which does no harm.
+        // Two paths of one hash are taken for equal: both names then end in a hash.
         let same = folded.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1);
         Ok(Names { shared: same.flatten().map(|&(_, row)| row).collect() })
     }

@@ -51,7 +51,7 @@ inline uint4 make_uint4(unsigned int x, unsigned int y, unsigned int z, unsigned
 }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
-// The thread that runs; set whenever a fiber goes on.
+// The thread that runs; set whenever a fiber continues.
 extern uint3 threadIdx, blockIdx, blockDim, gridDim;
 
 using std::max;
@@ -161,7 +161,7 @@ template <typename T> T __ldg(const T* address) { return *address; }
 template <typename T> T __ldcg(const T* address) { return *address; }
 template <typename T> void __stcs(T* address, T value) { *address = value; }
 
-// The compiler is told not to contract these.
+// A compiler option keeps these from being contracted.
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fsub_rn(float a, float b) { return a - b; }
 inline float __fmul_rn(float a, float b) { return a * b; }

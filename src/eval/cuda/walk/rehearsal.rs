@@ -1,9 +1,10 @@
 //! Finds convolutions that treat images by their place in the micro-batch, before any is scored.
 //!
-//! A pair must get the same bits in whatever company. A library may promise to be deterministic and
-//! still cut the sums of one tile, and not those of another, to employ all processors: of equal
-//! images in one batch some then get other bits. So a micro-batch of one image, repeated, goes
-//! x to compute, and is tried again.
+//! A pair must get the same bits whatever else is in the batch. A library may promise to be
+//! deterministic and still cut the sums of one tile, and not those of another, to employ all
+//! processors: of equal images in one batch some then get other bits. So a micro-batch of one
+//! image, repeated, goes through the trunk once for every size of images; where a convolution's
+//! outputs differ, it turns to another algorithm, and is tried again.
 #![expect(unsafe_code, reason = "copies within the device")]
 
 use super::{Prepared, Resources, address};
