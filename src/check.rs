@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use self::group::{Found, Group, Verdict};
 use crate::batch::{BatchShape, Grouping, Row};
 use crate::code::Code;
+use crate::fidelity;
 use crate::image::Rules;
 use crate::manifest::{Entry, Faults, Manifest};
 use crate::masks::Masks;
@@ -41,6 +42,8 @@ pub struct Question<'a> {
     pub rules: &'a Rules,
     /// The nets that will score.
     pub nets: &'a [Net],
+    /// The metrics of pixels that will score.
+    pub fidelity: &'a [fidelity::Metric],
     /// The masks, if there are any.
     pub masks: Option<&'a Masks>,
     /// Which rows share images. An image of an item is decoded once for all its pairs, on whichever

@@ -5,11 +5,12 @@ mod compare;
 mod device;
 mod doctor;
 mod merge;
+mod metric;
 mod parse;
 mod values;
 mod weights;
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -18,11 +19,9 @@ pub use self::compare::CompareArgs;
 pub use self::device::{BatchSize, CudaArgs, DeviceArgs};
 pub use self::doctor::DoctorArgs;
 pub use self::merge::MergeArgs;
+pub use self::metric::{MetricArgs, PixelArgs};
 pub use self::weights::{WeightsArgs, WeightsCommand};
-use crate::image::{Alpha, Range, SizePolicy};
-use crate::metric::Preset;
-use crate::net::Net;
-use crate::net::weights::{CustomWeights, Version, embedded};
+use crate::net::weights::embedded;
 use crate::pipeline::OnError;
 use crate::progress::Style;
 use crate::shard::ShardArg;
@@ -104,6 +103,8 @@ Examples:
   lpips eval pairs.csv -o results --shard auto/16
   lpips eval pairs.csv -o results --spatial-worst 20 --mask masks
   lpips eval pairs.csv -o results --preset lpips+
+  lpips eval pairs.csv -o results --metrics psnr_y,ssim_y,lpips --crop-border psnr,ssim:4
+  lpips eval pairs.csv -o results --preset basicsr:4
   lpips eval --all-pairs samples -o results
 
 A manifest is CSV, TSV (.tsv) or JSON lines (.jsonl). Columns `ref` and `dist` are paths relative \
@@ -183,71 +184,6 @@ pub struct InputArgs {
         conflicts_with_all = ["reference", "distorted"]
     )]
     pub pair: Option<Vec<PathBuf>>,
-}
-
-/// What is computed.
-#[derive(Debug, Args)]
-pub struct MetricArgs {
-    /// Trunks to score with, separated by commas: one decode serves all [default: alex]
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub net: Vec<Net>,
-
-    /// Whose numbers to compute; see docs/numerics.md [default: lpips-0.1.4]
-    #[arg(long, value_enum, value_name = "NAME")]
-    pub preset: Option<Preset>,
-
-    /// Version of the published metric
-    #[arg(long, value_enum, default_value = "0.1")]
-    pub lpips_version: Version,
-
-    /// Sum over channels without the lin weights (`lpips=False` in Python)
-    #[arg(long)]
-    pub baseline: bool,
-
-    /// Weight each layer's map by the activity of tap K of the REFERENCE, from 0; `lpips+` is alex
-    /// with K = 2. Not symmetric: exchanging ref and dist gives another number
-    #[arg(long, value_name = "K", conflicts_with = "baseline")]
-    pub semantic_layer: Option<usize>,
-
-    /// Folder of masks, `<item>.png`: grey images of weights; adds a column `lpips_masked_<net>`
-    #[arg(long, value_name = "DIR", conflicts_with = "semantic_layer")]
-    pub mask: Option<PathBuf>,
-
-    /// Trunk of another training: a checkpoint (.pth, .safetensors), or random:SEED
-    #[arg(long, value_name = "FILE|random:SEED")]
-    pub trunk: Option<CustomWeights>,
-
-    /// Lin weights of another training: a checkpoint (.pth, .safetensors), or random:SEED
-    #[arg(long, value_name = "FILE|random:SEED", conflicts_with = "baseline")]
-    pub lin: Option<CustomWeights>,
-
-    /// The only folder to take trunk weights from
-    #[arg(long, value_name = "DIR")]
-    pub weights_dir: Option<PathBuf>,
-}
-
-/// How files become samples.
-#[derive(Debug, Args)]
-pub struct PixelArgs {
-    /// What float samples (.npy, float TIFF) stand for; others are refused
-    #[arg(long, value_enum, default_value = "0..1", allow_hyphen_values = true)]
-    pub range: Range,
-
-    /// What becomes of transparency
-    #[arg(long, value_enum, default_value = "drop")]
-    pub alpha: Alpha,
-
-    /// Cut this many pixels off each side, after --size-policy
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub crop_border: usize,
-
-    /// `modcrop:N` cuts sides to multiples of N; sizes that still differ fail their pair
-    #[arg(long, value_name = "error|modcrop:N", default_value = "error")]
-    pub size_policy: SizePolicy,
-
-    /// Refuse images of more pixels as decompression bombs [default: 268435456]
-    #[arg(long, value_name = "N")]
-    pub max_pixels: Option<NonZeroU64>,
 }
 
 /// Arguments of `lpips eval`.

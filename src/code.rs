@@ -143,6 +143,9 @@ codes! {
     Identical = "W_IDENTICAL", Warning,
         "distorted image and reference are the same bytes",
         "check that the distorted image is not a copy of the reference";
+    Infinite = "W_INFINITE", Warning,
+        "the samples of distorted image and reference are equal, so PSNR and its mean are infinite",
+        "check that the pair is meant to be identical; leave it out where a finite mean is needed";
     Profile = "W_PROFILE", Warning,
         "ref and dist differ in their colour profile, which is ignored as PIL does",
         "convert both to sRGB";

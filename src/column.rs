@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::fingerprint::Fingerprint;
 pub use self::lpips::{Lpips, Mode};
-pub use self::pixels::PixelMetric;
+use crate::code::Code;
 use crate::error::Failure;
-use crate::image::{Image, Rules};
+use crate::fidelity;
+use crate::image::Image;
 use crate::metric::Reduction;
 
 /// One metric column of a run.
@@ -56,7 +57,7 @@ pub enum Origin {
         reduction: Reduction,
     },
     /// The samples of the two images.
-    Pixels(PixelMetric),
+    Pixels(fidelity::Metric),
 }
 
 /// What a column holds of one pair.
@@ -109,19 +110,6 @@ impl Value {
 }
 
 impl Column {
-    /// The column of a metric of pixels.
-    #[must_use]
-    pub fn of_pixels(metric: PixelMetric, rules: &Rules) -> Column {
-        let PixelMetric { name, better, settings, .. } = metric;
-        Column {
-            name: name.to_owned(),
-            parts: 0,
-            better,
-            from: Origin::Pixels(metric),
-            fingerprint: Fingerprint::new(name).with_all(settings).with_pixel_rules(rules),
-        }
-    }
-
     /// The header of a part, counted from 0, in pairs.csv.
     #[must_use]
     pub fn part_name(&self, part: usize) -> String {
@@ -146,7 +134,10 @@ impl Column {
     pub fn measure(&self, reference: &Image, distorted: &Image) -> Option<Result<Value, Failure>> {
         match &self.from {
             Origin::Model { .. } => None,
-            Origin::Pixels(metric) => Some((metric.measure)(reference, distorted)),
+            Origin::Pixels(metric) => {
+                let value = metric.measure(reference, distorted).map(Value::whole);
+                Some(value.map_err(|small| Failure::new(Code::TooSmall, small.to_string())))
+            }
         }
     }
 }

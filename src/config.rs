@@ -4,6 +4,7 @@
 mod compute;
 mod inputs;
 mod metrics;
+mod requests;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,10 +12,12 @@ use std::path::PathBuf;
 pub use self::compute::Compute;
 use self::inputs::source;
 pub(crate) use self::metrics::{Choice, Extras, MetricOptions, Metrics};
+pub(crate) use self::requests::Requests;
 use crate::cli::{BatchSize, CheckArgs, DeviceArgs, EvalArgs, MetricArgs, PixelArgs};
 use crate::column::Column;
 use crate::error::Refusal;
 use crate::eval::Model;
+use crate::fidelity;
 use crate::image::{self, Verify};
 use crate::masks::Masks;
 use crate::net::Net;
@@ -123,10 +126,15 @@ impl Config {
             Some(count) => Some(Kept { worst: Some(count.get()) }),
             None => args.spatial.then_some(Kept { worst: None }),
         };
-        let extras = Extras { spatial: maps.is_some(), masked: args.metric.mask.is_some() };
+        let extras = Extras {
+            spatial: maps.is_some(),
+            masked: args.metric.mask.is_some(),
+            per_layer: args.per_layer,
+        };
+        let requests = Requests::resolve(&args.metric, &args.pixels)?;
         let (metric, mask) = metric(args.metric);
-        let choice = Choice::resolve(&metric, args.pixels.range, extras)?;
-        let (compute, rules) = (compute(args.device)?, rules(&args.pixels));
+        let (compute, rules) = (compute(args.device)?, rules(&args.pixels, &requests));
+        let choice = Choice::resolve(&metric, requests, args.pixels.range, extras)?;
         let Metrics { columns, models, weights } =
             choice.load(&metric, &rules, compute.precision)?;
         let (source, protocol) = (source(args.inputs)?, choice.protocol);
@@ -167,6 +175,8 @@ pub struct Preflight {
     pub source: Source,
     /// The nets that are to score.
     pub nets: Vec<Net>,
+    /// The metrics of pixels that are to score.
+    pub fidelity: Vec<fidelity::Metric>,
     /// What the evaluator would compute, or why it cannot.
     pub models: anyhow::Result<Vec<Model>>,
     /// How files become samples.
@@ -184,14 +194,16 @@ impl Preflight {
     /// As [`Config::resolve`], except for weights: the inputs can be examined without them.
     pub fn resolve(args: CheckArgs) -> anyhow::Result<Preflight> {
         let CheckArgs { inputs, metric, pixels, device, .. } = args;
-        let extras = Extras { spatial: false, masked: metric.mask.is_some() };
+        let extras = Extras { masked: metric.mask.is_some(), ..Extras::default() };
+        let requests = Requests::resolve(&metric, &pixels)?;
         let (metric, mask) = self::metric(metric);
-        let choice = Choice::resolve(&metric, pixels.range, extras)?;
-        let (compute, rules) = (compute(device)?, rules(&pixels));
+        let (compute, rules) = (compute(device)?, rules(&pixels, &requests));
+        let choice = Choice::resolve(&metric, requests, pixels.range, extras)?;
         let loaded = choice.load(&metric, &rules, compute.precision);
         let models = loaded.map(|metrics| metrics.models);
         Ok(Preflight {
             source: source(inputs)?,
+            fidelity: choice.requests.fidelity(),
             nets: choice.nets,
             models,
             rules,
@@ -236,12 +248,12 @@ fn compute(args: DeviceArgs) -> Result<Compute, Refusal> {
     compute.checked()
 }
 
-fn rules(pixels: &PixelArgs) -> image::Rules {
+fn rules(pixels: &PixelArgs, requests: &Requests) -> image::Rules {
     image::Rules {
         range: pixels.range,
         alpha: pixels.alpha,
-        size_policy: pixels.size_policy,
-        crop_border: pixels.crop_border,
+        size_policy: requests.size_policy,
+        crop_border: requests.crop_border,
         pixels_max: pixels.max_pixels.map_or(image::PIXELS_MAX, std::num::NonZero::get),
         ..image::Rules::default()
     }

@@ -8,11 +8,11 @@ use crate::error::Refusal;
 use crate::eval::cpu::CpuEvaluator;
 use crate::eval::cuda::CudaEvaluator;
 use crate::eval::cuda::probe::Probe;
-use crate::eval::{Device, Evaluator, Gpus, Model};
+use crate::eval::{Device, Evaluator, Gpus, Model, NoModels};
 use crate::scheduler;
 
 /// The evaluator of a job. `note` gets the reason why [`Device::Auto`] became the CPU, `lost` a
-/// line for each GPU that fails later.
+/// line for each GPU that fails later. Without models no device is opened.
 ///
 /// # Errors
 /// When the device that was asked for cannot be used.
@@ -22,6 +22,9 @@ pub(crate) fn open(
     note: fn(&str),
     lost: fn(&str),
 ) -> anyhow::Result<Box<dyn Evaluator>> {
+    if models.is_empty() {
+        return Ok(Box::new(NoModels));
+    }
     match &compute.device {
         Device::Cpu => on_cpu(models, compute),
         Device::Cuda(Gpus::First) => on_cuda(models, compute, &first(compute), lost),

@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod cuda;
 mod dists;
 pub mod fake;
+mod none;
 mod score;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::choice::{ConvChoice, Device, Gpus};
+pub use self::none::NoModels;
 pub use self::score::score_pairs;
 use crate::batch::{Batch, BatchShape, Group, Row};
 use crate::code::Code;

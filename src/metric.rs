@@ -6,6 +6,7 @@
 //! files and columns.
 
 mod preset;
+mod requested;
 mod resize;
 
 use serde::de::Error as _;
@@ -16,6 +17,7 @@ use crate::eval::{Distance, Map, Wanted};
 use crate::image::Size;
 
 pub use self::preset::Preset;
+pub use self::requested::{CropBorder, Requested, canonical};
 use self::resize::Resize;
 
 /// How the maps of a pair become one value per layer.

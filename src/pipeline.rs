@@ -15,6 +15,7 @@ mod assemble;
 mod decode;
 mod feed;
 mod gate;
+mod measure;
 mod reduce;
 
 use std::time::Duration;
@@ -22,12 +23,13 @@ use std::time::Duration;
 use self::assemble::Assembler;
 use self::decode::Decoders;
 use self::feed::Feed;
+use self::measure::Values;
 use self::reduce::Reducer;
 use crate::batch::{Grouping, Row};
-use crate::column::{Column, Value};
+use crate::column::Column;
 use crate::error::{Failure, Refusal};
 use crate::eval::{Evaluator, Scored};
-use crate::image::{self, Image};
+use crate::image;
 use crate::manifest::Manifest;
 use crate::masks::Masks;
 use crate::pair::Files;
@@ -142,17 +144,7 @@ struct Outcomes {
 #[derive(Clone, Debug)]
 struct PairFacts {
     files: Files,
-    /// One for each column, in order; `None` where the column takes a model.
-    values: Vec<Option<Result<Value, Failure>>>,
-}
-
-impl PairFacts {
-    fn of(columns: &[Column], reference: &Image, distorted: &Image) -> PairFacts {
-        PairFacts {
-            files: Files::of(reference, distorted),
-            values: columns.iter().map(|column| column.measure(reference, distorted)).collect(),
-        }
-    }
+    values: Values,
 }
 
 /// Where outcomes go.

@@ -21,7 +21,7 @@ pub use self::image::Image;
 pub use self::options::Options;
 use crate::code::Code;
 use crate::column::Fingerprint;
-use crate::config::{Choice, Extras};
+use crate::config::{Choice, Extras, Requests};
 use crate::device;
 use crate::error::Refusal;
 use crate::eval::{Distance, Evaluator, PairScore, score_pairs};
@@ -87,10 +87,11 @@ impl Lpips {
     /// - [`Error::Device`] when the device cannot be used.
     pub fn open(options: &Options) -> Result<Lpips, Error> {
         let rules = Rules { range: options.range, ..Rules::default() };
-        let extras = Extras { spatial: options.spatial, masked: false };
+        let extras = Extras { spatial: options.spatial, ..Extras::default() };
         let metric = options.metric();
         let refused = |refusal: Refusal| Error::device(refusal.into());
-        let choice = Choice::resolve(&metric, options.range, extras).map_err(refused)?;
+        let requests = Requests::of_lpips();
+        let choice = Choice::resolve(&metric, requests, options.range, extras).map_err(refused)?;
         let compute = options.compute().checked().map_err(refused)?;
         let loaded = choice.load(&metric, &rules, compute.precision).map_err(Error::weights)?;
         let quiet = |_: &str| ();

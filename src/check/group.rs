@@ -252,6 +252,9 @@ fn judge(
     if reference.size == distorted.size {
         let nets = question.nets.iter().filter_map(|&net| too_small(net, reference.size));
         verdict.findings.extend(nets.map(|too_small| (Code::TooSmall, too_small.to_string())));
+        let fidelity = question.fidelity.iter();
+        let small = fidelity.filter_map(|metric| metric.accepts(reference.size).err());
+        verdict.findings.extend(small.map(|small| (Code::TooSmall, small.to_string())));
     } else {
         let message = pair::sizes_differ(question.rules, reference.size, distorted.size);
         verdict.findings.push((Code::Size, message));

@@ -41,7 +41,16 @@ fn examine_with(
     let (manifest, faults) = Manifest::examine(Location::of(&path)).unwrap();
     let mut report = Report::of_manifest(&faults, None);
     let (manifest, grouping) = (&manifest, Grouping::Reference);
-    let question = Question { manifest, rules, nets, masks, grouping, decodes: false, threads: 2 };
+    let question = Question {
+        manifest,
+        rules,
+        nets,
+        fidelity: &[],
+        masks,
+        grouping,
+        decodes: false,
+        threads: 2,
+    };
     report.examine(&question, &|_| ()).unwrap();
     report
 }
@@ -244,8 +253,16 @@ fn work_of_an_item_counts_each_image_once() {
     let mut report = Report::default();
     let rules = Rules::default();
     let (manifest, nets, masks, grouping) = (&manifest, &[Net::Alex], None, Grouping::Item);
-    let rules = &rules;
-    let question = Question { manifest, rules, nets, masks, grouping, decodes: false, threads: 2 };
+    let question = Question {
+        manifest,
+        rules: &rules,
+        nets,
+        fidelity: &[],
+        masks,
+        grouping,
+        decodes: false,
+        threads: 2,
+    };
     report.examine(&question, &|_| ()).unwrap();
     assert_eq!(report.work.values().copied().collect::<Vec<_>>(), [Work { pairs: 6, images: 4 }]);
 }

@@ -7,7 +7,6 @@ use clap::builder::PossibleValue;
 
 use crate::eval::{ConvChoice, Precision};
 use crate::image::{Alpha, Range};
-use crate::metric::Preset;
 use crate::net::Net;
 use crate::net::weights::Version;
 use crate::pipeline::OnError;
@@ -34,17 +33,6 @@ values!(Net {
     Alex: "alex", "AlexNet, five taps; the usual choice for reporting";
     Vgg: "vgg" or "vgg16", "VGG16, five taps";
     Squeeze: "squeeze", "SqueezeNet 1.1, seven taps";
-});
-
-values!(Preset {
-    Lpips: "lpips-0.1.4", "The published package, which is what is computed without a preset";
-    Pyiqa: "pyiqa", "pyiqa's `lpips`: the same numbers as lpips-0.1.4";
-    LpipsPlus: "lpips+", "pyiqa's `lpips+`: layers weighted by tap 2 of the reference";
-    Torchmetrics: "torchmetrics",
-        "torchmetrics, which adds 1e-8 under the root of the norms instead of 1e-10 outside";
-    GaussianSplatting: "3dgs",
-        "The script of 3D Gaussian splatting, with vgg: FEEDS 0..1 WHERE -1..1 IS EXPECTED; \
-         compare with papers that print its numbers, and with nothing else";
 });
 
 values!(Version {

@@ -1,65 +1,49 @@
-//! Metrics that are computed from the samples of two images, without a model.
-//!
-//! To add one: a file that computes it in float64, and an entry of [`PixelMetric::ALL`]. Everything
-//! else follows from its column.
+//! The columns of PSNR and SSIM.
 
-#[cfg(test)]
-mod mad;
+use super::{Better, Column, Fingerprint, Origin};
+use crate::fidelity::{Channels, Kind, Luma, Matrix, Metric};
+use crate::image::{Range, Rules};
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::{Better, Value};
-use crate::error::Failure;
-use crate::image::Image;
-
-/// A metric of the samples of two images of one size.
-#[derive(Clone, Copy, Debug)]
-pub struct PixelMetric {
-    /// The name of its column.
-    pub name: &'static str,
-    /// Which direction is better.
-    pub better: Better,
-    /// The settings that decide its numbers, beside the rules of pixels: keys and values.
-    pub settings: &'static [(&'static str, &'static str)],
-    /// Its value, or why the two images have none.
-    pub measure: fn(&Image, &Image) -> Result<Value, Failure>,
-}
-
-impl PixelMetric {
-    /// All that can be asked for.
-    pub const ALL: &[PixelMetric] = &[
-        #[cfg(test)]
-        mad::MAD_RGB,
-    ];
-
-    /// The metric whose column is called `name`.
+impl Column {
+    /// The column of a metric for images that are read by `rules`.
     #[must_use]
-    pub fn find(name: &str) -> Option<PixelMetric> {
-        PixelMetric::ALL.iter().find(|metric| metric.name == name).copied()
+    pub fn of_pixels(metric: Metric, rules: &Rules) -> Column {
+        Column {
+            name: metric.to_string(),
+            parts: 0,
+            better: Better::Higher,
+            from: Origin::Pixels(metric),
+            fingerprint: fingerprint(&metric, rules),
+        }
     }
 }
 
-/// Names are unique.
-impl PartialEq for PixelMetric {
-    fn eq(&self, other: &PixelMetric) -> bool {
-        self.name == other.name
+/// What the name holds is repeated, so that every setting can be found under its key.
+fn fingerprint(metric: &Metric, rules: &Rules) -> Fingerprint {
+    let mut fingerprint = Fingerprint::new(&metric.to_string());
+    if let Channels::Luma(Luma { matrix, rounded }) = metric.channels {
+        let matrix = match matrix {
+            Matrix::Bt601 => "bt601",
+            Matrix::Yiq => "yiq",
+        };
+        fingerprint = fingerprint.with("luma", matrix).with("round", yes_no(rounded));
     }
+    fingerprint = match metric.kind {
+        Kind::Psnr { capped } => {
+            fingerprint.with_unless("eps", if capped { "1e-8" } else { "none" }, "none")
+        }
+        Kind::Ssim { clamped } => {
+            fingerprint.with("window", "gauss11").with_unless("clamp", yes_no(clamped), "no")
+        }
+    };
+    // Either all columns are cut, or this one is.
+    let rules = Rules { crop_border: rules.crop_border + metric.border, ..*rules };
+    fingerprint
+        .with("peak", 255)
+        .with_unless("range", metric.range.name(), Range::Unit.name())
+        .with_pixel_rules(&rules)
 }
 
-impl Eq for PixelMetric {}
-
-/// The name.
-impl Serialize for PixelMetric {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name)
-    }
-}
-
-impl<'de> Deserialize<'de> for PixelMetric {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PixelMetric, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        PixelMetric::find(&name)
-            .ok_or_else(|| D::Error::custom(format!("`{name}` is no metric of this program")))
-    }
+fn yes_no(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
 }

@@ -28,7 +28,8 @@ use crate::stdout;
 /// weights are missing or the device cannot be used.
 pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let (json, decodes, write_manifest) = (args.json, args.decode, args.write_manifest.clone());
-    let Preflight { source, nets, models, rules, masks, compute } = Preflight::resolve(args)?;
+    let Preflight { source, nets, fidelity, models, rules, masks, compute } =
+        Preflight::resolve(args)?;
     threads::start(Some(compute.threads))?;
     let spool = Spool::create()?;
     let located = source.locate(spool.path())?;
@@ -46,6 +47,7 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         manifest: &manifest,
         rules: &rules,
         nets: &nets,
+        fidelity: &fidelity,
         masks: masks.as_ref(),
         grouping,
         decodes,
@@ -59,10 +61,17 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let estimate = models.and_then(|models| {
         let note = if json { |_: &str| () } else { print_line };
         let mut evaluator = device::open(models, &compute, note, print_line)?;
-        let job = Job { rules: &rules, threads: compute.threads, rows: manifest.len(), grouping };
+        let job = Job {
+            rules: &rules,
+            nets: &nets,
+            fidelity: &fidelity,
+            threads: compute.threads,
+            rows: manifest.len(),
+            grouping,
+        };
         match report.scorable {
             0 => Ok(None),
-            _ => estimate::estimate(&report, job, &nets, &mut *evaluator).map(Some),
+            _ => estimate::estimate(&report, job, &mut *evaluator).map(Some),
         }
     });
     let text = if json {

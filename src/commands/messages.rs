@@ -95,7 +95,7 @@ pub(super) fn report_skipped(records: &Records) {
     }
 }
 
-/// One line for each way in which the two images of pairs differ.
+/// One line for each way in which the two images of pairs differ, or do not differ at all.
 pub(super) fn report_differences(counts: &Counts) {
     let Changed { files, pairs, first } = &counts.changed;
     if *files > 0 {
@@ -110,6 +110,10 @@ pub(super) fn report_differences(counts: &Counts) {
             let (code, text) = (difference.code(), difference.code().meaning());
             print_line(&format!("warning: {code} in {count} pairs: {text}"));
         }
+    }
+    if counts.infinite > 0 {
+        let (code, text) = (Code::Infinite, Code::Infinite.meaning());
+        print_line(&format!("warning: {code} in {} pairs: {text}", counts.infinite));
     }
 }
 

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::requests::Requests;
 use super::unique;
 use crate::column::{Column, Lpips, Mode};
 use crate::error::Refusal;
 use crate::eval::{self, Affine, Epsilon, Metric, Model, Precision, Wanted};
 use crate::image::{Range, Rules};
-use crate::metric::{Preset, Reduction};
+use crate::metric::{Preset, Reduction, Requested};
 use crate::net::Net;
 use crate::net::weights::{
     CustomWeights, Lin, Recognised, SearchPath, Source, Trunk, Version, recognise,
@@ -36,13 +37,15 @@ pub(crate) struct MetricOptions {
     pub(crate) weights_dir: Option<PathBuf>,
 }
 
-/// What is made of the maps beside the metric itself.
+/// What is made of LPIPS beside the metric itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Extras {
     /// Spatial maps are written.
     pub(crate) spatial: bool,
     /// There are masks.
     pub(crate) masked: bool,
+    /// There is a column per layer.
+    pub(crate) per_layer: bool,
 }
 
 /// Everything that is computed.
@@ -75,7 +78,7 @@ impl Protocol {
     fn resolve(args: &MetricOptions, range: Range) -> Result<Protocol, Refusal> {
         let preset = args.preset.unwrap_or(Preset::Lpips);
         let named = |option: &str, hint: &str| {
-            let text = format!("`--preset {}` and `{option}` contradict each other", preset.name());
+            let text = format!("`--preset {preset}` and `{option}` contradict each other");
             Err(Refusal::usage(text).hint(hint))
         };
         if preset.is_fixed() && args.lpips_version != Version::V0_1 {
@@ -96,6 +99,9 @@ impl Protocol {
         {
             let text = format!("`--baseline` and `{option}` contradict each other");
             return Err(Refusal::usage(text).hint("leave one of the two out"));
+        }
+        if preset.metrics().is_some() && !args.net.is_empty() {
+            return named("--net", "this preset uses alex; leave one of the two out");
         }
         let of_preset = preset.semantic_layer();
         if let Some(layer) = args.semantic_layer
@@ -123,27 +129,38 @@ impl Protocol {
     }
 }
 
-/// The nets and their settings; no weights are read yet.
+/// The metrics, the nets and their settings; no weights are read yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice {
+    pub(crate) requests: Requests,
+    /// The nets of LPIPS; none without it.
     pub(crate) nets: Vec<Net>,
     pub(crate) protocol: Protocol,
     extras: Extras,
 }
 
 impl Choice {
-    /// Chooses the nets and their protocol.
+    /// Chooses the metrics, the nets and their protocol.
     ///
     /// # Errors
     /// When options contradict each other, or a layer does not exist.
     pub(crate) fn resolve(
         args: &MetricOptions,
+        requests: Requests,
         range: Range,
         extras: Extras,
     ) -> Result<Choice, Refusal> {
         let protocol = Protocol::resolve(args, range)?;
+        if !requests.has_lpips() {
+            refuse_lpips_options(args, extras)?;
+            return Ok(Choice { requests, nets: Vec::new(), protocol, extras });
+        }
+        let of_preset = protocol.preset.metrics();
+        if of_preset.is_some_and(|metrics| !metrics.contains(&Requested::Lpips)) {
+            return Err(Refusal::usage(format!("`{}` is no preset of LPIPS", protocol.preset)));
+        }
         let Protocol { reduction, .. } = protocol;
-        if let (Reduction::Semantic(_), Extras { spatial, masked }) = (reduction, extras) {
+        if let (Reduction::Semantic(_), Extras { spatial, masked, .. }) = (reduction, extras) {
             let option = if masked { "--mask" } else { "--spatial" };
             if spatial || masked {
                 let text = format!("`{option}` and semantic weighting contradict each other");
@@ -168,7 +185,7 @@ impl Choice {
         for &net in &nets {
             check_layer(net, reduction)?;
         }
-        Ok(Choice { nets, protocol, extras })
+        Ok(Choice { requests, nets, protocol, extras })
     }
 
     /// The columns, with the models that they need, for images that are read by `rules`.
@@ -181,9 +198,28 @@ impl Choice {
         rules: &Rules,
         precision: Precision,
     ) -> anyhow::Result<Metrics> {
+        let mut chosen = Metrics::default();
+        for metric in &self.requests.metrics {
+            match *metric {
+                Requested::Lpips => self.load_lpips(args, rules, precision, &mut chosen)?,
+                Requested::Fidelity(metric) => {
+                    chosen.columns.push(Column::of_pixels(metric, rules));
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Adds the columns of every net, with their models.
+    fn load_lpips(
+        &self,
+        args: &MetricOptions,
+        rules: &Rules,
+        precision: Precision,
+        chosen: &mut Metrics,
+    ) -> anyhow::Result<()> {
         let Choice { protocol, extras, .. } = *self;
         let search = SearchPath::new(args.weights_dir.as_deref());
-        let mut chosen = Metrics::default();
         for (model, &net) in self.nets.iter().enumerate() {
             let weights = Weights::load(net, protocol, args, &search)?;
             let masked = extras.masked.then_some(Reduction::Masked);
@@ -196,7 +232,33 @@ impl Choice {
             chosen.weights.extend(weights.origins(args, &search));
             chosen.models.push(weights.model(protocol, wanted));
         }
-        Ok(chosen)
+        Ok(())
+    }
+}
+
+/// Without a column of LPIPS its options would do nothing.
+fn refuse_lpips_options(args: &MetricOptions, extras: Extras) -> Result<(), Refusal> {
+    let of_preset = args.preset.filter(|preset| preset.metrics().is_none());
+    let preset = of_preset.map(|preset| format!("--preset {preset}"));
+    let given = [
+        (preset.as_deref().unwrap_or_default(), preset.is_some()),
+        ("--net", !args.net.is_empty()),
+        ("--lpips-version", args.lpips_version != Version::V0_1),
+        ("--baseline", args.baseline),
+        ("--semantic-layer", args.semantic_layer.is_some()),
+        ("--mask", extras.masked),
+        ("--trunk", args.trunk.is_some()),
+        ("--lin", args.lin.is_some()),
+        ("--per-layer", extras.per_layer),
+        ("--spatial", extras.spatial),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((option, _)) => {
+            let text = format!("`{option}` is an option of LPIPS, which is not computed");
+            Err(Refusal::usage(text)
+                .hint(format!("add `lpips` to `--metrics`, or leave `{option}` out")))
+        }
     }
 }
 

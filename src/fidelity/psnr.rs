@@ -8,7 +8,10 @@ use crate::image::Size;
 pub(super) fn psnr(rows: &[Rows<'_>; 2], planes: &[Plane], capped: bool) -> f64 {
     let Size { width, height } = rows[0].size;
     let count = planes.len() * width * height;
-    let sum = planes.iter().fold(0.0, |sum, &plane| sum + squared_error(rows, plane));
+    let mut sum = 0.0;
+    for &plane in planes {
+        sum += squared_error(rows, plane);
+    }
     let error = sum / count as f64 / (255.0 * 255.0);
     -10.0 * libm::log10(if capped { error + 1e-8 } else { error })
 }

@@ -4,22 +4,22 @@
 //! pair goes into the open batch of its shape, where an image is copied in once, however many of
 //! the pairs there name it.
 
-use std::collections::HashMap;
-use std::rc::Rc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::decode::Decoded;
 use super::feed::{Edge, Task};
-use super::gate::Permit;
+use super::measure::{Held, Measurer};
 use super::{Flow, Outcomes, PairFacts, SIGNAL_CHECKED_EVERY};
 use crate::batch::{Batch, BatchShape, Grouping, Pair, Row};
 use crate::code::Code;
-use crate::column::Column;
+use crate::column::Origin;
 use crate::error::Failure;
-use crate::eval::{Evaluator, Wait};
-use crate::image::{Image, Rules};
-use crate::pair;
+use crate::eval::{Evaluator, Scored, Wait};
+use crate::image::{Image, Rules, Size};
+use crate::pair::{self, Files};
 use crate::run::journal::Record;
 use crate::signals::Stop;
 
@@ -33,11 +33,15 @@ fn open_max(grouping: Grouping) -> usize {
     }
 }
 
-/// An image of the current group that later pairs name, or why there is none.
-struct Held {
-    image: Rc<Result<Image, Failure>>,
+/// Pairs that no model scores are written when they have so many pixels, or are so many: each write
+/// is made durable.
+const UNBATCHED_PIXELS_MAX: usize = 64 << 20;
+const UNBATCHED_ROWS_MAX: usize = 256;
+
+/// An image of the current group that later pairs name.
+struct InGroup {
+    held: Arc<Held>,
     uses_left: usize,
-    _permit: Option<Permit>,
 }
 
 /// A batch that is being filled.
@@ -52,16 +56,21 @@ struct Open {
 /// Forms pairs and hands batches to the evaluator.
 pub(super) struct Assembler<'a> {
     evaluator: &'a mut dyn Evaluator,
-    columns: &'a [Column],
     rules: &'a Rules,
     stop: &'a Stop,
     /// By number in the current group.
-    held: HashMap<u32, Held>,
+    held: HashMap<u32, InGroup>,
     /// Most recently used last.
     open: Vec<Open>,
-    /// What is known of rows that are in open batches or in flight.
-    facts: HashMap<Row, PairFacts>,
+    measurer: Measurer<'a>,
+    /// What is known of rows that have no outcome yet.
+    files: HashMap<Row, Files>,
     in_flight: usize,
+    /// Whether a column takes a model.
+    has_models: bool,
+    /// Rows that no model scores and that have no outcome yet, with the size of their images.
+    unbatched: VecDeque<(Row, Size)>,
+    unbatched_pixels: usize,
     outcomes: Outcomes,
 }
 
@@ -69,13 +78,16 @@ impl<'a> Assembler<'a> {
     pub(super) fn new(evaluator: &'a mut dyn Evaluator, flow: &Flow<'a>) -> Assembler<'a> {
         Assembler {
             evaluator,
-            columns: flow.columns,
             rules: flow.rules,
             stop: flow.stop,
             held: HashMap::new(),
             open: Vec::new(),
-            facts: HashMap::new(),
+            measurer: Measurer::new(flow.columns, flow.stop),
+            files: HashMap::new(),
             in_flight: 0,
+            has_models: flow.columns.iter().any(|one| matches!(one.from, Origin::Model { .. })),
+            unbatched: VecDeque::new(),
+            unbatched_pixels: 0,
             outcomes: Outcomes::default(),
         }
     }
@@ -83,16 +95,16 @@ impl<'a> Assembler<'a> {
     /// Takes an image and forms the pairs that it completes; may submit batches and collect scores.
     pub(super) fn push(&mut self, decoded: Decoded) -> anyhow::Result<()> {
         let Decoded { task, image, permit } = decoded;
-        let held = Held { image: Rc::new(image), uses_left: task.uses, _permit: permit };
-        self.held.insert(task.image, held);
+        let held = Arc::new(Held { image, _permit: permit });
+        self.held.insert(task.image, InGroup { held, uses_left: task.uses });
         for &edge in &task.edges {
             if self.is_stopped() {
                 return Ok(());
             }
             let [reference, distorted] =
                 [self.use_of(edge.reference)?, self.use_of(edge.distorted)?];
-            match (&*reference, &*distorted) {
-                (Ok(reference), Ok(distorted)) => self.pair(&task, edge, reference, distorted)?,
+            match (&reference.image, &distorted.image) {
+                (Ok(_), Ok(_)) => self.pair(&task, edge, &reference, &distorted)?,
                 (Err(failure), _) | (_, Err(failure)) => self.fail(edge.row, failure.clone()),
             }
         }
@@ -100,7 +112,10 @@ impl<'a> Assembler<'a> {
         if task.group.grouping == Grouping::Item && self.held.is_empty() {
             self.submit_open()?;
         }
-        self.collect(Wait::Poll)
+        self.collect(Wait::Poll)?;
+        let is_due = self.unbatched_pixels > UNBATCHED_PIXELS_MAX
+            || self.unbatched.len() > UNBATCHED_ROWS_MAX + self.measurer.running();
+        if is_due { self.collect_unbatched(self.measurer.running()) } else { Ok(()) }
     }
 
     /// What has become of rows since the last call.
@@ -114,6 +129,7 @@ impl<'a> Assembler<'a> {
         if !self.is_stopped() {
             self.submit_open()?;
         }
+        self.collect_unbatched(0)?;
         self.wait()?;
         Ok(self.in_flight == 0 || self.is_stopped())
     }
@@ -123,40 +139,49 @@ impl<'a> Assembler<'a> {
     }
 
     /// An image of the current group, which is held no longer after its last use.
-    fn use_of(&mut self, image: u32) -> anyhow::Result<Rc<Result<Image, Failure>>> {
+    fn use_of(&mut self, image: u32) -> anyhow::Result<Arc<Held>> {
         let held = self.held.get_mut(&image).context("a pair came before its images")?;
         held.uses_left -= 1;
         if held.uses_left > 0 {
-            return Ok(Rc::clone(&held.image));
+            return Ok(Arc::clone(&held.held));
         }
         let last = self.held.remove(&image);
-        last.map(|held| held.image).context("an image was dropped before its last use")
+        last.map(|last| last.held).context("an image was dropped before its last use")
     }
 
-    /// Adds a pair to a batch. Whatever is made of both decoded images at once is made here: after
-    /// its last pair an image is dropped.
+    /// Starts to measure a pair, and adds it to a batch if a model scores it. Whatever is made of
+    /// both decoded images at once starts here: after its last pair an image is dropped.
     fn pair(
         &mut self,
         task: &Task,
         edge: Edge,
-        reference: &Image,
-        distorted: &Image,
+        reference: &Arc<Held>,
+        distorted: &Arc<Held>,
     ) -> anyhow::Result<()> {
-        if reference.size != distorted.size {
-            let message = pair::sizes_differ(self.rules, reference.size, distorted.size);
+        let (Ok(of_reference), Ok(of_distorted)) = (&reference.image, &distorted.image) else {
+            return Ok(());
+        };
+        let size = of_reference.size;
+        if size != of_distorted.size {
+            let message = pair::sizes_differ(self.rules, size, of_distorted.size);
             self.fail(edge.row, Failure::new(Code::Size, message));
             return Ok(());
         }
-        let shape = pair::shape(reference.size, reference.depth(), distorted.depth());
-        let Some(mut open) = self.open(shape, task, edge)? else { return Ok(()) };
-        let pair = Pair {
-            reference: open.index_of(edge.reference, reference),
-            distorted: open.index_of(edge.distorted, distorted),
-        };
-        open.batch.push_pair(edge.row, pair);
-        self.open.push(open);
-        self.facts.insert(edge.row, PairFacts::of(self.columns, reference, distorted));
-        Ok(())
+        if self.has_models {
+            let shape = pair::shape(size, of_reference.depth(), of_distorted.depth());
+            let Some(mut open) = self.open(shape, task, edge)? else { return Ok(()) };
+            let pair = Pair {
+                reference: open.index_of(edge.reference, of_reference),
+                distorted: open.index_of(edge.distorted, of_distorted),
+            };
+            open.batch.push_pair(edge.row, pair);
+            self.open.push(open);
+        } else {
+            self.unbatched.push_back((edge.row, size));
+            self.unbatched_pixels += size.width * size.height;
+        }
+        self.files.insert(edge.row, Files::of(of_reference, of_distorted));
+        self.measurer.start(edge.row, reference, distorted)
     }
 
     fn fail(&mut self, row: Row, failure: Failure) {
@@ -229,11 +254,32 @@ impl<'a> Assembler<'a> {
         while self.in_flight > 0 {
             let Some(scored) = self.evaluator.collect(wait)? else { break };
             self.in_flight -= 1;
-            let facts = scored.rows.iter().map(|row| self.facts.remove(row));
-            let facts = facts.collect::<Option<_>>().context("a row was scored twice")?;
-            self.outcomes.scored.push((scored, facts));
+            self.add_outcome(scored)?;
             wait = Wait::Poll;
         }
+        Ok(())
+    }
+
+    /// Collects rows that no model scores, except for the last `left` ones.
+    fn collect_unbatched(&mut self, left: usize) -> anyhow::Result<()> {
+        while self.unbatched.len() > left && !self.is_stopped() {
+            let Some((row, size)) = self.unbatched.pop_front() else { break };
+            self.unbatched_pixels -= size.width * size.height;
+            self.add_outcome(Scored { rows: vec![row], size, scores: vec![Vec::new()] })?;
+        }
+        Ok(())
+    }
+
+    /// Adds what is measured of scored rows. After a signal, rows that are not measured yet remain
+    /// without an outcome.
+    fn add_outcome(&mut self, scored: Scored) -> anyhow::Result<()> {
+        let mut facts = Vec::with_capacity(scored.rows.len());
+        for row in &scored.rows {
+            let files = self.files.remove(row).context("a row was scored twice")?;
+            let Some(values) = self.measurer.take(*row)? else { return Ok(()) };
+            facts.push(PairFacts { files, values });
+        }
+        self.outcomes.scored.push((scored, facts));
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::*;
 use crate::batch::Pair;
 use crate::code::Code;
+use crate::column::Value;
 use crate::eval::fake::FakeEvaluator;
 use crate::manifest::Location;
 use crate::progress::{Style, Verbosity};

@@ -23,6 +23,8 @@ pub struct Counts {
     pub differing: [usize; 4],
     /// Rows that overflowed in a lower precision and were scored again in fp32.
     pub rescored: usize,
+    /// Rows with an infinite value.
+    pub infinite: usize,
     /// Files that two reads found with different contents; counted at the end of a run.
     pub changed: Changed,
 }
@@ -55,7 +57,11 @@ impl Counts {
     pub fn warnings(&self) -> BTreeMap<&'static str, usize> {
         let differing =
             Difference::ALL.map(|one| one.code().as_str()).into_iter().zip(self.differing);
-        let others = [(Code::Fp16Overflow, self.rescored), (Code::Changed, self.changed.pairs)];
+        let others = [
+            (Code::Fp16Overflow, self.rescored),
+            (Code::Infinite, self.infinite),
+            (Code::Changed, self.changed.pairs),
+        ];
         let others = others.map(|(code, count)| (code.as_str(), count));
         let counts = differing.chain(others);
         counts.filter(|&(_, count)| count > 0).collect()
@@ -83,6 +89,8 @@ impl Counts {
             }
         }
         self.rescored += usize::from(record.rescored);
+        let mut values = record.values.iter().flatten();
+        self.infinite += usize::from(values.any(|value| value.total.is_infinite()));
         for (count, difference) in self.differing.iter_mut().zip(Difference::ALL) {
             *count += usize::from(record.differences.contains(difference));
         }

@@ -15,6 +15,7 @@ mod dists;
 mod doctor;
 mod environment;
 mod exports;
+mod fidelity;
 mod golden;
 mod groups;
 mod hints;

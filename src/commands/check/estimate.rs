@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::batch::{Group, Grouping};
 use crate::check::Report;
 use crate::eval::{Evaluator, score_pairs};
+use crate::fidelity::Metric;
 use crate::image::{self, Image, Pixels, Rules, Size};
 use crate::net::Net;
 use crate::net::plan::Plan;
@@ -31,6 +32,8 @@ pub(super) struct Estimate {
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     pub(super) rules: &'a Rules,
+    pub(super) nets: &'a [Net],
+    pub(super) fidelity: &'a [Metric],
     pub(super) threads: usize,
     pub(super) rows: usize,
     /// See [`crate::check::Question`].
@@ -41,16 +44,19 @@ pub(super) struct Job<'a> {
 pub(super) fn estimate(
     report: &Report,
     job: Job<'_>,
-    nets: &[Net],
     evaluator: &mut dyn Evaluator,
 ) -> anyhow::Result<Estimate> {
     let flops = |size: Size| -> f64 {
         let plans =
-            nets.iter().filter_map(|net| Plan::new(net.spec(), size.height, size.width).ok());
+            job.nets.iter().filter_map(|net| Plan::new(net.spec(), size.height, size.width).ok());
         plans.map(|plan| plan.flops() as f64).sum()
     };
     let timed = Size { width: TIMED_SIDE, height: TIMED_SIDE };
-    let seconds_per_flop = time_pair(timed, evaluator)? / (2.0 * flops(timed));
+    let seconds_per_flop = match job.nets {
+        [] => 0.0,
+        _ => time_pair(timed, evaluator)? / (2.0 * flops(timed)),
+    };
+    let measured_per_pixel = time_measuring(timed, job.fidelity) / job.threads as f64;
     let seconds_per_pixel = time_decoding(report, job.rules) / job.threads as f64;
     let mut seconds = 0.0;
     let mut memory_bytes = 0;
@@ -58,6 +64,7 @@ pub(super) fn estimate(
         let pixels = (shape.size.width * shape.size.height) as f64;
         let per_image = flops(shape.size) * seconds_per_flop + pixels * seconds_per_pixel;
         seconds += work.images as f64 * per_image;
+        seconds += work.pairs as f64 * pixels * measured_per_pixel;
         let (images, pairs) = (work.images as usize, work.pairs as usize);
         let group = Group { grouping: job.grouping, images, pairs };
         let held = if job.grouping == Grouping::Item { images } else { 0 };
@@ -69,10 +76,25 @@ pub(super) fn estimate(
     Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes })
 }
 
+/// Seconds per pixel of a pair for all `metrics`.
+fn time_measuring(size: Size, metrics: &[Metric]) -> f64 {
+    let image = timed_image(size);
+    let started = Instant::now();
+    for metric in metrics {
+        // A border may leave nothing of it: then there is no time to add.
+        std::hint::black_box(metric.measure(&image, &image).ok());
+    }
+    started.elapsed().as_secs_f64() / (size.width * size.height) as f64
+}
+
+fn timed_image(size: Size) -> Image {
+    let samples = (0..size.samples()).map(|index| (index * 31 % 251) as u8).collect();
+    Image::new(size, Pixels::U8(samples))
+}
+
 /// Seconds per pair, measured the second time.
 fn time_pair(size: Size, evaluator: &mut dyn Evaluator) -> anyhow::Result<f64> {
-    let samples = (0..size.samples()).map(|index| (index * 31 % 251) as u8).collect();
-    let image = Image::new(size, Pixels::U8(samples));
+    let image = timed_image(size);
     // Copies: an image that several pairs of a batch share would go through the trunk once.
     let pairs = || (0..TIMED_PAIRS).map(|_| (image.clone(), image.clone()));
     score_pairs(evaluator, pairs())?;

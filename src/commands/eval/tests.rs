@@ -6,10 +6,11 @@ use clap::Parser as _;
 
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::column::{Column, PixelMetric};
+use crate::column::Column;
 use crate::config::Job;
-use crate::eval::cpu::{self, CpuEvaluator};
+use crate::eval::NoModels;
 use crate::eval::fake::FakeEvaluator;
+use crate::fidelity::{Channels, Kind, Metric};
 use crate::manifest::Location;
 use crate::run::disk::Disk;
 use crate::run::disk::faults::Fault;
@@ -197,22 +198,22 @@ fn a_finished_run_is_kept_until_an_image_changes() {
     assert_eq!(small.tables("whole").counts[2], 0);
 }
 
-/// A column of pixels, as only tests have one.
-fn mad_rgb(job: &Job) -> Column {
-    Column::of_pixels(PixelMetric::find("mad_rgb").unwrap(), &job.rules)
+fn psnr_rgb(job: &Job) -> Column {
+    let metric = Metric::new(Kind::Psnr { capped: false }, Channels::Rgb);
+    Column::of_pixels(metric, &job.rules)
 }
 
-/// The mean absolute differences of [`Small`]: distorted images are 200 - 40 * method darker.
-const MAD_PAIRS: [&str; 10] = [
-    "200.000000",
-    "160.000000",
-    "120.000000",
-    "200.000000",
-    "160.000000",
-    "120.000000",
-    "200.000000",
-    "160.000000",
-    "120.000000",
+/// The PSNR of [`Small`]: distorted images are 200 - 40 * method darker.
+const PSNR_PAIRS: [&str; 10] = [
+    "2.11020370",
+    "4.04840396",
+    "6.54717869",
+    "2.11020370",
+    "4.04840396",
+    "6.54717869",
+    "2.11020370",
+    "4.04840396",
+    "6.54717869",
     "",
 ];
 
@@ -224,19 +225,19 @@ fn cells(table: &str, name: &str) -> Vec<String> {
 
 #[test]
 fn a_column_of_pixels_is_scored_journaled_and_summarised_beside_a_model() {
-    let small = Small::with_columns(|job| job.columns.push(mad_rgb(job)));
+    let small = Small::with_columns(|job| job.columns.push(psnr_rgb(job)));
     let plain = Small::new();
     let Tables { pairs, summary, fingerprint, .. } = &small.expected;
-    assert_eq!(cells(pairs, "mad_rgb"), MAD_PAIRS);
+    assert_eq!(cells(pairs, "psnr_rgb"), PSNR_PAIRS);
     assert_eq!(cells(pairs, "lpips_alex"), cells(&plain.expected.pairs, "lpips_alex"));
     // All pairs and four methods, for both columns.
-    assert_eq!(cells(summary, "metric").iter().filter(|name| *name == "mad_rgb").count(), 5);
-    assert!(summary.contains("\n2,mad_rgb,3,3,0,yes,120.000000,0.0,"), "{summary}");
+    assert_eq!(cells(summary, "metric").iter().filter(|name| *name == "psnr_rgb").count(), 5);
+    assert!(summary.contains("\n2,psnr_rgb,3,3,0,yes,6.54717869,0.0,"), "{summary}");
     let expected = serde_json::json!({
-        "metric": "mad_rgb", "peak": "255", "pix": "pil", "alpha": "drop", "crop": "0",
+        "metric": "psnr_rgb", "peak": "255", "pix": "pil", "alpha": "drop", "crop": "0",
         "size": "error",
     });
-    assert_eq!(fingerprint["columns"]["mad_rgb"], expected);
+    assert_eq!(fingerprint["columns"]["psnr_rgb"], expected);
     assert_eq!(
         fingerprint["columns"]["lpips_alex"],
         plain.expected.fingerprint["columns"]["lpips_alex"]
@@ -248,13 +249,10 @@ fn a_column_of_pixels_is_scored_journaled_and_summarised_beside_a_model() {
 
 #[test]
 fn a_run_of_pixels_alone_takes_no_model() {
-    let small = Small::with_columns(|job| {
-        job.columns = vec![mad_rgb(job)];
-        job.models.clear();
-    });
-    let cpu = cpu::Config { threads: 2, pairs_max: None, isa: None, memory: None };
-    let mut evaluator = CpuEvaluator::new(Vec::new(), cpu).unwrap();
-    let exit = small.run_on("cpu", Disk::default(), &mut evaluator).unwrap();
-    assert_eq!((exit, evaluator.passes()), (Exit::PairsFailed, 0));
-    assert_eq!(cells(&small.tables("cpu").pairs, "mad_rgb"), MAD_PAIRS);
+    let mut small = Small::new();
+    small.config.job.columns = vec![psnr_rgb(&small.config.job)];
+    small.config.job.models.clear();
+    let exit = small.run_on("alone", Disk::default(), &mut NoModels).unwrap();
+    assert_eq!(exit, Exit::PairsFailed);
+    assert_eq!(cells(&small.tables("alone").pairs, "psnr_rgb"), PSNR_PAIRS);
 }
