@@ -51,8 +51,8 @@ impl Counts {
         self.failures.iter().map(|(code, of)| (code.clone(), of.count)).collect()
     }
 
-    /// How many pairs bear each [`Difference`] or were rescored, by code; those that none bears are
-    /// absent.
+    /// How many pairs have each [`Difference`], were rescored or read a file that changed, by code.
+    /// Codes of no pair are absent.
     #[must_use]
     pub fn warnings(&self) -> BTreeMap<&'static str, usize> {
         let differing =

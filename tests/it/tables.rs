@@ -5,7 +5,7 @@ use crate::maps::{run, set};
 use crate::support::csv;
 
 #[test]
-fn a_method_that_is_called_as_all_pairs_is_reported_from_them() {
+fn a_method_with_the_name_of_all_pairs_is_distinguished() {
     let set = set(&["a", "b", "c"]);
     let rows = "ref,dist,method\nr0.pgm,d0.pgm,*\nr0.pgm,d1.pgm,\\*\nr0.pgm,d2.pgm,x\n";
     fs_err::write(set.path().join("m.csv"), rows).unwrap();
