@@ -159,6 +159,19 @@ fn a_tiff_whose_deciding_tags_are_cut_off_is_damaged() {
     }
 }
 
+/// PIL takes the fourth plane for associated alpha if it is not declared and compressed.
+#[test]
+fn a_tiff_of_four_planes_must_declare_the_fourth() {
+    let mut bytes = fs_err::read(data("twins/extra_0_planar.tiff")).unwrap();
+    assert!(image::decode_bytes(&bytes, &Rules::default()).is_ok());
+    let declared = [&338u16.to_le_bytes()[..], &3u16.to_le_bytes(), &1u32.to_le_bytes()].concat();
+    let at = bytes.windows(declared.len()).position(|window| *window == declared).unwrap();
+    bytes[at..at + 2].copy_from_slice(&u16::to_le_bytes(488));
+    let error = image::decode_bytes(&bytes, &Rules::default()).unwrap_err();
+    assert_eq!(error.code().as_str(), "E_UNSUPPORTED");
+    assert!(error.reason().contains("four planes without ExtraSamples"), "{error}");
+}
+
 /// Each scan of a progressive image makes the decoder go through all coefficients.
 #[test]
 fn a_jpeg_of_many_scans_is_refused() {

@@ -189,6 +189,10 @@ impl Layout {
             2 => samples > 1,
             other => return Err(refused("PlanarConfiguration", other)),
         };
+        // PIL divides the colours by it, unless nothing is compressed.
+        if is_planar && extra != Extra::None && !directory.has(tag::EXTRA) {
+            return Err(unsupported(FORMAT, "four planes without ExtraSamples"));
+        }
         let predictor = directory.number(tag::PREDICTOR)?.unwrap_or(1);
         let has_predictor = matches!(compression, Compression::Lzw | Compression::Deflate);
         match (predictor, kind) {
