@@ -7,6 +7,7 @@ mod doctor;
 mod merge;
 mod metric;
 mod parse;
+mod shell;
 mod values;
 mod weights;
 
@@ -20,6 +21,7 @@ pub use self::device::{BatchSize, CudaArgs, DeviceArgs};
 pub use self::doctor::DoctorArgs;
 pub use self::merge::MergeArgs;
 pub use self::metric::{MetricArgs, PixelArgs};
+pub use self::shell::{CompletionsArgs, ManArgs};
 pub use self::weights::{WeightsArgs, WeightsCommand};
 use crate::net::weights::embedded;
 use crate::pipeline::OnError;
@@ -106,6 +108,7 @@ Examples:
   lpips eval pairs.csv -o results --metrics psnr_y,ssim_y,lpips --crop-border psnr,ssim:4
   lpips eval pairs.csv -o results --preset basicsr:4
   lpips eval --all-pairs samples -o results
+  lpips eval today.csv -o today --reuse yesterday
 
 A manifest is CSV, TSV (.tsv) or JSON lines (.jsonl). Columns `ref` and `dist` are paths relative \
 to the manifest's folder; `id`, `item` and `method` are optional; all others are carried to the \
@@ -241,6 +244,16 @@ pub struct EvalArgs {
     #[arg(long, value_name = "I/N|auto/N", requires = "output")]
     pub shard: Option<ShardArg>,
 
+    /// Take finished pairs of another run instead of scoring them, where images and settings are
+    /// the same; may be given several times
+    #[arg(
+        long,
+        value_name = "RUN_DIR",
+        requires = "output",
+        conflicts_with_all = ["spatial", "spatial_worst"]
+    )]
+    pub reuse: Vec<PathBuf>,
+
     /// When resuming, compare contents of images rather than sizes and times
     #[arg(long, requires = "output")]
     pub verify_inputs: bool,
@@ -305,34 +318,6 @@ pub struct CheckArgs {
     pub write_manifest: Option<PathBuf>,
 }
 
-const COMPLETIONS_EXAMPLES: &str = "\
-Examples:
-  lpips completions bash > ~/.local/share/bash-completion/completions/lpips
-  lpips completions zsh > ~/.zfunc/_lpips
-  lpips completions fish > ~/.config/fish/completions/lpips.fish";
-
-/// Arguments of `lpips completions`.
-#[derive(Debug, Args)]
-#[command(after_help = COMPLETIONS_EXAMPLES)]
-pub struct CompletionsArgs {
-    /// The shell
-    #[arg(value_enum)]
-    pub shell: clap_complete::Shell,
-}
-
-const MAN_EXAMPLES: &str = "\
-Examples:
-  lpips man | man -l -
-  lpips man eval > lpips-eval.1";
-
-/// Arguments of `lpips man`.
-#[derive(Debug, Args)]
-#[command(after_help = MAN_EXAMPLES)]
-pub struct ManArgs {
-    /// The command; the program itself if there is none
-    pub command: Option<String>,
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -355,8 +340,8 @@ mod tests {
             compare::EXAMPLES,
             doctor::EXAMPLES,
             weights::EXAMPLES,
-            COMPLETIONS_EXAMPLES,
-            MAN_EXAMPLES,
+            shell::COMPLETIONS_EXAMPLES,
+            shell::MAN_EXAMPLES,
         ];
         for block in blocks {
             let mut count = 0;

@@ -103,6 +103,8 @@ pub struct Config {
     pub group_by: Vec<String>,
     /// Which part of the pairs is scored; all if absent.
     pub shard: Option<ShardArg>,
+    /// Runs whose finished pairs are taken over.
+    pub reuse: Vec<PathBuf>,
     /// How an image is compared with what it was.
     pub verify: Verify,
     /// Whether several numerics classes may work on one run.
@@ -149,6 +151,7 @@ impl Config {
             masks,
             group_by: unique(&args.group_by),
             shard: args.shard,
+            reuse: args.reuse,
             verify: if args.verify_inputs { Verify::Content } else { Verify::Times },
             allow_mixed: args.allow_mixed_numerics,
             on_error: args.on_error,

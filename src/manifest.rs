@@ -228,6 +228,12 @@ impl Manifest {
         &self.order
     }
 
+    /// The folder that its paths are relative to; empty for the working folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.location.folder
+    }
+
     /// The file that a path of the manifest names.
     #[must_use]
     pub fn resolve(&self, written: &str) -> PathBuf {

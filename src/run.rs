@@ -20,6 +20,7 @@ pub mod plan;
 mod reads;
 pub mod records;
 pub mod resume;
+pub mod reuse;
 pub mod tables;
 pub mod twoafc;
 

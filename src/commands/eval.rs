@@ -12,6 +12,7 @@ use super::start::{Started, open_manifest};
 use super::threads;
 use crate::cli::EvalArgs;
 use crate::config::{Config, Output};
+use crate::decimal::counted;
 use crate::device;
 use crate::error::{Exit, Refusal};
 use crate::eval::Evaluator;
@@ -21,6 +22,7 @@ use crate::progress::{Progress, Style, Verbosity, print_line};
 use crate::run::RunDir;
 use crate::run::counts::Counts;
 use crate::run::finished::Stored;
+use crate::run::inputs::Taken;
 use crate::run::journal::EndReason;
 use crate::run::owner::Owner;
 use crate::run::plan::Frozen;
@@ -74,9 +76,14 @@ fn score(
     evaluator: &mut dyn Evaluator,
     stop: &Stop,
 ) -> anyhow::Result<Exit> {
-    let Started { manifest, frozen, shard, mut attempt, mut maps, remaining } = started;
+    let Started { manifest, frozen, shard, mut attempt, mut maps, remaining, taken } = started;
     stop.begin();
     tell_start(config, &remaining, &evaluator.describe().device);
+    if config.speaks() {
+        for Taken { run, pairs, .. } in &taken {
+            print_line(&format!("took {} from `{run}`", counted(*pairs, "pair")));
+        }
+    }
     let style = if config.output == Output::OnePair { Style::Off } else { config.style };
     let mut progress = Progress::new(remaining.rows.len(), style, config.verbosity);
     let flow = Flow {
@@ -246,7 +253,8 @@ fn tell_start(config: &Config, remaining: &Remaining, device: &str) {
     if let Some(warning) = config.job.protocol.preset.warning() {
         print_line(&format!("warning: {warning}"));
     }
-    let Remaining { rows, kept, failed, changed } = remaining;
+    let Remaining { rows, kept, reused, failed, changed } = remaining;
+    let kept = kept - reused;
     if kept + failed + changed == 0 {
         return;
     }
@@ -256,7 +264,7 @@ fn tell_start(config: &Config, remaining: &Remaining, device: &str) {
     };
     print_line(&format!(
         "resuming: {kept} of {} pairs are done{}{}",
-        kept + rows.len(),
+        kept + reused + rows.len(),
         of(*failed, "that failed are retried"),
         of(*changed, "whose images have changed are scored again"),
     ));

@@ -8,13 +8,14 @@ use crate::eval::Description;
 use crate::manifest::{Entry, Manifest};
 use crate::progress::print_line;
 use crate::run::attempt::Attempt;
-use crate::run::inputs::InputNotes;
+use crate::run::inputs::{InputNotes, Taken};
 use crate::run::journal::Header;
 use crate::run::maps::Maps;
 use crate::run::owner::Owner;
 use crate::run::plan::{Frozen, Plan};
 use crate::run::records::Records;
 use crate::run::resume::{Examined, Remaining};
+use crate::run::reuse::Reuse;
 use crate::run::tables::GroupColumn;
 use crate::run::{RunDir, names};
 use crate::scheduler;
@@ -46,11 +47,18 @@ pub(super) fn open_manifest(
     let name = location.name.clone();
     let manifest = Manifest::open(location)?;
     notes.dialect = manifest.dialect().to_vec();
+    notes.folder = absolute(manifest.folder());
     if !notes.dialect.is_empty() && config.speaks() {
         print_line(&format!("manifest `{name}`: {}", notes.dialect.join("; ")));
     }
     GroupColumn::find_all(&config.group_by, &manifest)?;
     Ok((manifest, notes))
+}
+
+/// The folder as other processes may name it; the working folder if it is empty.
+fn absolute(folder: &Path) -> Option<String> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    fs_err::canonicalize(folder).ok()?.to_str().map(str::to_owned)
 }
 
 /// A run that has a plan, and of which this process has claimed a shard.
@@ -62,6 +70,8 @@ pub(super) struct Started {
     pub(super) attempt: Attempt,
     pub(super) maps: Option<Maps>,
     pub(super) remaining: Remaining,
+    /// What was taken from other runs.
+    pub(super) taken: Vec<Taken>,
 }
 
 impl Started {
@@ -74,6 +84,9 @@ impl Started {
         on: &Description,
         owner: Owner,
     ) -> anyhow::Result<Started> {
+        let folder = notes.folder.clone().unwrap_or_default();
+        let columns = &config.job.columns;
+        let reuse = Reuse::open(&config.reuse, columns, &on.numerics_class, &folder)?;
         let numbered = Plan::read(run_dir)?.and_then(|frozen| frozen.plan.array);
         let given = config.shard.unwrap_or(ShardArg::Given(Shard::WHOLE));
         let (shard, array) = scheduler::resolve(given, &scheduler::environment, numbered)?;
@@ -97,7 +110,8 @@ impl Started {
         manifest.read_copy(copy)?;
         let manifest = manifest;
         let weights = &config.job.weights;
-        let attempt = Attempt::begin(run_dir, header(&frozen, shard, on, owner, weights, notes))?;
+        let mut attempt =
+            Attempt::begin(run_dir, header(&frozen, shard, on, owner, weights, notes))?;
 
         // After the claim, so that no process adds to the journals that are read here.
         let records = Records::open(run_dir, &frozen, &manifest, Some(shard))?;
@@ -105,6 +119,7 @@ impl Started {
         let (verify, threads) = (config.verify, config.job.compute.threads);
         let examined = Examined { manifest: &manifest, shard, records: &records, verify, threads };
         let mut remaining = Remaining::of(examined, &files_of)?;
+        let taken = reuse.take(&manifest, verify, &files_of, &mut remaining, &mut attempt)?;
         let maps = config.maps;
         let maps = maps.map(|kept| Maps::new(run_dir, &manifest, &config.job.columns, kept));
         let mut maps = maps.transpose()?;
@@ -117,7 +132,7 @@ impl Started {
         if !remaining.rows.is_empty() {
             run_dir.unfinish()?;
         }
-        Ok(Started { manifest, frozen, shard, attempt, maps, remaining })
+        Ok(Started { manifest, frozen, shard, attempt, maps, remaining, taken })
     }
 }
 

@@ -103,6 +103,7 @@ const NOT_CHANGING: &[&str] = &[
     "batch",
     "threads",
     "shard",
+    "reuse",
     "verify_inputs",
     "allow_mixed_numerics",
     "on_error",

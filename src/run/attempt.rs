@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail, ensure};
 
 use super::RunDir;
+use super::inputs::Taken;
 use super::journal::{self, End, EndReason, Entry, Header, JournalName, Record, Writer};
 use super::owner::{Owner, SIGN_EVERY_S, Standing};
 use super::plan::pair_hash;
@@ -50,7 +51,7 @@ impl LastAttempt {
             match entry {
                 Entry::Begin(first) => header = Some(*first),
                 Entry::End(last) => end = Some(last),
-                Entry::Pair(_) => {}
+                Entry::Pair(_) | Entry::Reused(_) => {}
             }
             Ok(())
         })?;
@@ -172,6 +173,14 @@ impl Attempt {
             .hint("let that process finish; the rows of both count")
         );
         Ok(())
+    }
+
+    /// Appends records that were taken from other runs; see [`Writer::reuse`].
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn reuse(&mut self, taken: &[Taken], records: &[Record]) -> anyhow::Result<()> {
+        self.writer.reuse(taken, records)
     }
 
     /// Ends the attempt and frees the shard. The first end counts.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::counts::Counts;
-use super::inputs::InputNotes;
+use super::inputs::{InputNotes, Taken};
 use super::journal::{EndReason, Header};
 use super::plan::Plan;
 use super::records::Journal;
@@ -74,6 +74,9 @@ pub struct Provenance {
     /// How its pairs came about, as the last process noted it.
     #[serde(skip_serializing_if = "InputNotes::is_empty")]
     pub inputs: InputNotes,
+    /// What was taken from other runs, as often as rows were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reused: Vec<Taken>,
     /// Every process that worked on the run, by shard and in order.
     pub attempts: Vec<AttemptFacts>,
     /// Processes of which nothing is known, because the first lines of their journals are damaged.
@@ -177,6 +180,7 @@ impl Provenance {
             failures: counts.failure_codes(),
             warnings: counts.warnings(),
             inputs: last.map(|last| last.inputs.clone()).unwrap_or_default(),
+            reused: reused(journals),
             attempts: journals.iter().filter_map(AttemptFacts::new).collect(),
             attempts_unknown: journals.len() - headers(journals).count(),
         }
@@ -200,6 +204,20 @@ impl AttemptFacts {
             lost: end.as_ref().map(|end| end.lost.clone()).unwrap_or_default(),
         })
     }
+}
+
+/// What was taken, a line for each run.
+fn reused(journals: &[Journal]) -> Vec<Taken> {
+    let mut all: Vec<Taken> = Vec::new();
+    for taken in journals.iter().flat_map(|journal| &journal.reused) {
+        let is_same =
+            |one: &&mut Taken| one.run == taken.run && one.plan_sha256 == taken.plan_sha256;
+        match all.iter_mut().find(is_same) {
+            Some(one) => one.pairs += taken.pairs,
+            None => all.push(taken.clone()),
+        }
+    }
+    all
 }
 
 fn headers(journals: &[Journal]) -> impl Iterator<Item = &Header> {

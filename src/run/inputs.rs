@@ -8,6 +8,9 @@ pub struct InputNotes {
     /// How the user's manifest is written, where that differs from CSV, TSV or JSON lines in UTF-8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dialect: Vec<String>,
+    /// The absolute path of the folder that the paths of the manifest are relative to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     /// How many files without a partner were left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
@@ -22,6 +25,17 @@ impl InputNotes {
     pub fn is_empty(&self) -> bool {
         *self == InputNotes::default()
     }
+}
+
+/// How many pairs were taken from a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Taken {
+    /// The run directory, as it was typed.
+    pub run: String,
+    /// SHA-256 of its plan.
+    pub plan_sha256: String,
+    /// Pairs of which it gave at least one column.
+    pub pairs: usize,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde takes")]

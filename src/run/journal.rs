@@ -17,7 +17,7 @@ use fs_err::{File, OpenOptions};
 use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
-use super::inputs::InputNotes;
+use super::inputs::{InputNotes, Taken};
 use super::owner::Owner;
 use crate::batch::Row;
 use crate::column::Value;
@@ -194,6 +194,8 @@ pub struct End {
 pub enum Entry {
     /// The first line.
     Begin(Box<Header>),
+    /// Where the rows that follow were taken from.
+    Reused(Vec<Taken>),
     /// A finished row.
     Pair(Record),
     /// The last line.
@@ -339,6 +341,15 @@ impl Writer {
         self.unsynced += records.len();
         let has_scores = records.iter().any(|record| !record.values.is_empty());
         self.write(&lines, has_scores || self.unsynced >= UNSYNCED_MAX)
+    }
+
+    /// Appends records that were taken from other runs, after a line that says from which.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn reuse(&mut self, taken: &[Taken], records: &[Record]) -> anyhow::Result<()> {
+        self.write(&line(&Entry::Reused(taken.to_vec()))?, false)?;
+        self.append(records)
     }
 
     /// Records that the attempt ended. Does nothing after an error of this journal.

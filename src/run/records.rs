@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 
+use super::inputs::Taken;
 use super::journal::{self, End, Entry, Header, JournalName, Reader, Record};
 use super::plan::Frozen;
 use super::{RunDir, names};
@@ -40,6 +41,8 @@ pub struct Journal {
     pub header: Option<Header>,
     /// Its last one.
     pub end: Option<End>,
+    /// What it has of other runs.
+    pub reused: Vec<Taken>,
     path: PathBuf,
 }
 
@@ -101,6 +104,23 @@ impl Records {
         }
     }
 
+    /// The numerics class that a finished row was computed in.
+    #[must_use]
+    pub(super) fn numerics_class<'a>(&'a self, row: Row, frozen: &'a Frozen) -> Option<&'a str> {
+        let place = self.places[row as usize];
+        (place != ABSENT).then(|| self.journals[journal_of(place)].numerics_class(frozen))
+    }
+
+    /// The folder that the paths of the manifest are relative to, if all processes noted the same.
+    pub(super) fn folder(&self) -> Option<&str> {
+        let mut headers = self.journals.iter().map(|journal| journal.header.as_ref());
+        let folder = headers.next()??.inputs.folder.as_deref()?;
+        let is_same = |header: Option<&Header>| {
+            header.is_some_and(|header| header.inputs.folder.as_deref() == Some(folder))
+        };
+        headers.all(is_same).then_some(folder)
+    }
+
     /// Number of rows with every metric.
     #[must_use]
     pub fn scored(&self) -> usize {
@@ -136,6 +156,7 @@ impl Records {
         let number = self.journals.len() as u64;
         ensure!(number < FAILED >> OFFSET_BITS, "more than {number} journals");
         let (mut header, mut end, mut has_rows) = (None, None, false);
+        let mut reused = Vec::new();
         // Rows that other journals have, too.
         let mut twice: Vec<(u64, Record)> = Vec::new();
         let (places, foreign) = (&mut self.places, &mut self.foreign);
@@ -146,6 +167,7 @@ impl Records {
                     header = Some(*first);
                 }
                 Entry::End(last) => end = Some(last),
+                Entry::Reused(taken) => reused.extend(taken),
                 Entry::Pair(record) => {
                     ensure!(offset < 1 << OFFSET_BITS, "`{shown}` is too long");
                     let is_ours = |_: &&mut u64| belongs(&record, frozen, manifest);
@@ -165,7 +187,7 @@ impl Records {
             Ok(())
         })?;
         if header.is_some() || has_rows {
-            self.journals.push(Journal { name, header, end, path });
+            self.journals.push(Journal { name, header, end, reused, path });
         }
         self.compare(frozen, &twice)
     }

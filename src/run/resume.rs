@@ -21,6 +21,8 @@ pub struct Remaining {
     pub rows: Vec<Row>,
     /// Number of finished rows that are kept.
     pub kept: usize,
+    /// Number of rows among those that were taken from other runs.
+    pub reused: usize,
     /// Number of rows among `rows` that had failed.
     pub failed: usize,
     /// Number of rows among `rows` whose files have changed.
@@ -61,7 +63,7 @@ impl Remaining {
         let parts: Vec<anyhow::Result<Remaining>> = parts.collect();
         let mut remaining = Remaining::default();
         for part in parts {
-            let Remaining { rows, kept, failed, changed } = part?;
+            let Remaining { rows, kept, failed, changed, .. } = part?;
             remaining.rows.extend(rows);
             remaining.kept += kept;
             remaining.failed += failed;
@@ -91,7 +93,7 @@ fn examine(
     let Examined { manifest, shard, records, verify, threads } = examined;
     let mut rows = manifest.rows()?;
     let mut reader = records.reader(threads);
-    let mut files = Files { verify, last: None };
+    let mut files = Files::new(verify);
     let mut remaining = Remaining::default();
     for &row in order {
         let entry = rows.read(row)?;
@@ -116,13 +118,19 @@ fn examine(
 }
 
 /// Compares files with their stamps, and caches the answer for the last reference.
-struct Files {
+#[derive(Debug)]
+pub(super) struct Files {
     verify: Verify,
     last: Option<(PathBuf, Stamp, bool)>,
 }
 
 impl Files {
-    fn are_unchanged(&mut self, paths: Vec<PathBuf>, stamps: &[Stamp]) -> bool {
+    pub(super) fn new(verify: Verify) -> Files {
+        Files { verify, last: None }
+    }
+
+    /// Whether the files are there and as their stamps say.
+    pub(super) fn are_unchanged(&mut self, paths: Vec<PathBuf>, stamps: &[Stamp]) -> bool {
         if paths.len() != stamps.len() {
             return false;
         }

@@ -28,6 +28,7 @@ mod outputs;
 mod patterns;
 mod proof;
 mod resume;
+mod reuse;
 mod run_0_1;
 mod slurm;
 mod strict;
