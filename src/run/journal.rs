@@ -343,15 +343,6 @@ impl Writer {
         self.write(&lines, has_scores || self.unsynced >= UNSYNCED_MAX)
     }
 
-    /// Appends records that were taken from other runs, after a line that says from which.
-    ///
-    /// # Errors
-    /// As [`Self::append`].
-    pub fn reuse(&mut self, taken: &[Taken], records: &[Record]) -> anyhow::Result<()> {
-        self.write(&line(&Entry::Reused(taken.to_vec()))?, false)?;
-        self.append(records)
-    }
-
     /// Records that the attempt ended. Does nothing after an error of this journal.
     ///
     /// # Errors
@@ -381,7 +372,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self, lines: &str, is_durable: bool) -> anyhow::Result<()> {
+    pub(super) fn write(&mut self, lines: &str, is_durable: bool) -> anyhow::Result<()> {
         ensure!(!self.is_torn, "the journal `{}` failed before", self.path.display());
         let written = self.disk.append(&mut self.file, lines.as_bytes(), is_durable);
         self.is_torn = written.is_err();

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::attempt::Attempt;
 use super::finished::Stored;
 use super::inputs::Taken;
-use super::journal::Record;
+use super::journal::{self, Record, Writer};
 use super::records::{Outcome, RecordReader};
 use super::resume::{Files, FilesOf, Remaining};
 use crate::batch::Row;
@@ -229,6 +229,17 @@ impl<'a> Other<'a> {
             }
         }
         Ok(None)
+    }
+}
+
+impl Writer {
+    /// Appends records that were taken from other runs, after a line that says from which.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn reuse(&mut self, taken: &[Taken], records: &[Record]) -> anyhow::Result<()> {
+        self.write(&journal::line(&journal::Entry::Reused(taken.to_vec()))?, false)?;
+        self.append(records)
     }
 }
 
