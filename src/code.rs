@@ -21,6 +21,7 @@ macro_rules! codes {
     ($($variant:ident = $text:literal, $severity:ident, $meaning:literal, $remedy:literal;)*) => {
         /// A stable code. Their order is the alphabetical one of their texts, errors first.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+        #[non_exhaustive]
         pub enum Code {
             $(#[doc = $meaning] #[serde(rename = $text)] $variant,)*
         }

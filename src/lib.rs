@@ -1,5 +1,23 @@
 //! LPIPS (Learned Perceptual Image Patch Similarity) for whole data sets of image pairs.
 //!
+//! # From a program
+//!
+//! [`Lpips`] scores images that are in memory or in files. Its numbers are those of the command
+//! `lpips eval`, bit for bit.
+//!
+//! ```
+//! use lpips::{Lpips, Options};
+//!
+//! let mut lpips = Lpips::open(&Options::default())?;
+//! let reference = lpips.file("tests/data/sr/hr/astronaut.png")?;
+//! let distorted = lpips.file("tests/data/sr/bicubic/astronaut.png")?;
+//! println!("{:.4}", lpips.score(&reference, &distorted)?.total);
+//! # Ok::<(), lpips::Error>(())
+//! ```
+//!
+//! The items that this page lists are the public face, and follow semantic versioning. The rest of
+//! this page is for those who change the program: its modules may change with every release.
+//!
 //! # The life of a pair
 //!
 //! ```text

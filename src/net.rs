@@ -32,6 +32,7 @@ impl Net {
     }
 
     /// Bytes of the trunk's parameters in float32.
+    #[doc(hidden)]
     #[must_use]
     pub fn weight_bytes(self) -> usize {
         let convs = self.spec().convs();
@@ -40,6 +41,7 @@ impl Net {
     }
 
     /// The architecture of LPIPS with this trunk.
+    #[doc(hidden)]
     #[must_use]
     pub fn spec(self) -> &'static NetSpec {
         match self {

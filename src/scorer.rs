@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use rayon::ThreadPoolBuilder;
 
 pub use self::error::Error;
+use self::files::Decoder;
 pub use self::image::Image;
 pub use self::options::Options;
 use crate::code::Code;
@@ -65,6 +66,8 @@ pub struct Lpips {
     rules: Rules,
     spatial: bool,
     threads: usize,
+    /// Bytes that decoded images may take.
+    decoded_bytes_max: u64,
 }
 
 const _: () = {
@@ -106,6 +109,7 @@ impl Lpips {
             rules,
             spatial: options.spatial,
             threads: compute.threads,
+            decoded_bytes_max: compute.memory.decoded_bytes(),
         })
     }
 
@@ -190,8 +194,8 @@ impl Lpips {
     }
 
     /// Scores pairs of files, (reference, distorted), in their order. [`Options::threads`] decode
-    /// while the device computes; few images are in memory at a time. A file that neighbouring
-    /// pairs name is decoded once.
+    /// while the device computes; decoded images take at most an eighth of the memory that was free
+    /// when the scorer was opened. A file that neighbouring pairs name is decoded once.
     ///
     /// ```
     /// use lpips::{Lpips, Options};
@@ -218,10 +222,11 @@ impl Lpips {
                 .hint("raise the limit of threads, or lower `--threads`"),
         );
         let (pool, rules) = (pool.map_err(Error::io)?, self.rules);
+        let bytes_max = self.decoded_bytes_max;
         thread::scope(|scope| {
             // The device works on one chunk, and the next one waits.
             let (to, chunks) = sync_channel(1);
-            scope.spawn(move || files::decode_all(pairs, &rules, &pool, &to));
+            scope.spawn(move || Decoder { rules: &rules, pool, bytes_max }.run(pairs, &to));
             self.score_stream(chunks.into_iter().flatten())
         })
     }

@@ -41,7 +41,7 @@ impl std::fmt::Display for Script {
 }
 
 /// Splits at white space, and takes backslashes and single quotes away. `None` if there is anything
-/// else that a shell would not take as it is, or a control character.
+/// else that a shell would not take unchanged, or a control character.
 fn words(text: &str) -> Option<Vec<String>> {
     if text.contains(|c: char| c.is_control()) {
         return None;

@@ -1,6 +1,6 @@
 //! The device and the convolution engine that a user asks for, as the command line spells them.
 
-/// `auto`, `cpu`, `cuda`, `cuda:0,2` or `cuda:all`.
+/// What computes. It is parsed from `auto`, `cpu`, `cuda`, `cuda:0,2` or `cuda:all`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Device {
     /// CUDA if it works, else the CPU.

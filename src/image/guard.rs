@@ -23,7 +23,7 @@ pub(super) fn caught<T>(read: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Puts a panic hook before the present one that passes on all panics except those of decoders.
+/// Puts a panic hook before the current one that passes on all panics except those of decoders.
 fn silence_decoders() {
     let next = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

@@ -75,6 +75,7 @@ impl Version {
 
     /// Shift and scale per channel (R, G, B): the trunk's input is `(2x - 1 - shift) / scale` for x
     /// in [0, 1]. Version 0.0 has none. (ScalingLayer of the published code.)
+    #[doc(hidden)]
     #[must_use]
     pub fn scaling(self) -> Option<([f32; 3], [f32; 3])> {
         match self {

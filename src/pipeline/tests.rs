@@ -174,7 +174,7 @@ fn a_group_that_a_batch_holds_is_not_cut() {
 /// Many decoders are done in any order; were that the order of pairs, too, a batch could hold a
 /// reference twice.
 #[test]
-fn batches_are_the_same_whoever_decodes() {
+fn batches_are_the_same_whichever_thread_decodes() {
     let folder = tempfile::tempdir().unwrap();
     let mut manifest = "ref,dist,method\n".to_owned();
     for item in 0..40 {
