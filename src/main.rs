@@ -18,8 +18,9 @@ fn main() -> ExitCode {
         Command::Man(args) => commands::shell::man(&args),
     });
     let exit = outcome.unwrap_or_else(|error| {
-        progress::print_line(&error::render(&error));
-        error::exit_of(&error)
+        let exit = error::exit_of(&error);
+        progress::print_error(&error, exit as u8);
+        exit
     });
     ExitCode::from(exit as u8)
 }

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -34,7 +35,43 @@ pub enum Verbosity {
 ///
 /// Ids, paths and messages of libraries are data: what could steer a terminal is escaped.
 pub fn print_line(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", escaped(line, |c| c == '\n'));
+    match JSON_LINES.load(Ordering::Relaxed) {
+        true => print_json(&serde_json::json!({ "event": "message", "text": line })),
+        false => {
+            let _ = writeln!(std::io::stderr(), "{}", escaped(line, |c| c == '\n'));
+        }
+    }
+}
+
+/// Whether every line on stderr is an object in JSON.
+static JSON_LINES: AtomicBool = AtomicBool::new(false);
+
+/// From now on every line on stderr is an object in JSON, for programs: [`Style::Jsonl`].
+pub fn use_json_lines() {
+    JSON_LINES.store(true, Ordering::Relaxed);
+}
+
+/// Prints the error that ends the program.
+pub fn print_error(error: &anyhow::Error, exit: u8) {
+    let rendered = crate::error::render(error);
+    match JSON_LINES.load(Ordering::Relaxed) {
+        true => {
+            let (text, hint) = rendered.split_once("\nhint: ").unzip();
+            let text = text.unwrap_or(&rendered).trim_start_matches("error: ");
+            let event = serde_json::json!({
+                "event": "error", "exit": exit, "error": text, "hint": hint,
+            });
+            print_json(&event);
+        }
+        false => print_line(&rendered),
+    }
+}
+
+/// A closed stderr does not stop a run. JSON escapes control characters itself.
+fn print_json(event: &impl Serialize) {
+    // Numbers and strings always serialise.
+    let line = serde_json::to_string(event).unwrap_or_default();
+    let _ = writeln!(std::io::stderr(), "{}", escaped(&line, |_| false));
 }
 
 /// A name as a part of a line: what could steer a terminal, or begin another line, is escaped.
@@ -151,6 +188,10 @@ struct Event<'a> {
     pairs_per_s: f64,
     /// Estimated seconds until the end; null before the first pair.
     eta_s: Option<f64>,
+    /// The mean of each column over the pairs that this process has scored; `"inf"` if it is
+    /// infinite.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    means: BTreeMap<&'a str, Mean>,
     /// Failed pairs by the code of their reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     failures: BTreeMap<String, usize>,
@@ -165,12 +206,21 @@ struct Event<'a> {
     error: Option<String>,
 }
 
+/// A mean in JSON.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[serde(untagged)]
+enum Mean {
+    Finite(f64),
+    Infinite(&'static str),
+}
+
 /// The progress of one run.
 #[derive(Debug)]
 pub struct Progress {
     expected: usize,
     started: Instant,
     counts: Counts,
+    columns: Vec<String>,
     shown: Shown,
 }
 
@@ -196,11 +246,27 @@ impl Progress {
             Style::Auto if !is_terminal => Shown::Lines { last: started },
             Style::Auto | Style::Bar => Shown::Bar(bar(expected as u64)),
         };
-        let progress = Progress { expected, started, counts: Counts::default(), shown };
+        let (counts, columns) = (Counts::default(), Vec::new());
+        let progress = Progress { expected, started, counts, columns, shown };
         if let Shown::Jsonl { .. } = progress.shown {
             progress.tell_event("progress", &[]);
         }
         progress
+    }
+
+    /// Names the columns whose means events for programs carry.
+    pub fn name_columns(&mut self, names: impl Iterator<Item = String>) {
+        self.columns = names.collect();
+    }
+
+    /// The mean of each column so far.
+    fn means(&self) -> BTreeMap<&str, Mean> {
+        let sums = self.columns.iter().zip(&self.counts.sums).filter(|(_, (_, count))| *count > 0);
+        let mean = |sum: f64, count: usize| match sum / count as f64 {
+            mean if mean.is_finite() => Mean::Finite(mean),
+            _ => Mean::Infinite("inf"),
+        };
+        sums.map(|(name, &(sum, count))| (name.as_str(), mean(sum, count))).collect()
     }
 
     /// Seconds since the start.
@@ -255,8 +321,8 @@ impl Progress {
     }
 
     fn tell_event(&self, event: &'static str, files: &[String]) {
-        let event = event_of(event, &self.counts, self.expected, self.elapsed_s(), files);
-        tell_json(&event);
+        let of = event_of(event, &self.counts, self.expected, self.elapsed_s(), files);
+        print_json(&Event { means: self.means(), ..of });
     }
 
     /// Prints the event of a run that ends early, if the style is [`Style::Jsonl`]. `main` prints
@@ -264,14 +330,10 @@ impl Progress {
     pub fn tell_stopped(&self, error: &anyhow::Error) {
         if matches!(self.shown, Shown::Jsonl { .. }) {
             let event = event_of("stopped", &self.counts, self.expected, self.elapsed_s(), &[]);
-            tell_json(&Event { error: Some(format!("{error:#}")), ..event });
+            let error = Some(format!("{error:#}"));
+            print_json(&Event { means: self.means(), error, ..event });
         }
     }
-}
-
-fn tell_json(event: &Event<'_>) {
-    // Numbers and strings always serialise.
-    print_line(&serde_json::to_string(event).unwrap_or_default());
 }
 
 fn event_of<'a>(
@@ -294,6 +356,7 @@ fn event_of<'a>(
         elapsed_s,
         pairs_per_s,
         eta_s,
+        means: BTreeMap::new(),
         failures,
         warnings,
         files,
@@ -302,7 +365,7 @@ fn event_of<'a>(
 }
 
 fn bar(expected: u64) -> ProgressBar {
-    let template = "{bar:32} {pos}/{len} pairs, {per_sec}, ETA {eta}{msg}";
+    let template = "{wide_bar} {pos}/{len} pairs, {per_sec}, ETA {eta}{msg}";
     let style = ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("per_sec", |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {

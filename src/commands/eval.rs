@@ -18,7 +18,7 @@ use crate::error::{Exit, Refusal};
 use crate::eval::Evaluator;
 use crate::manifest::Manifest;
 use crate::pipeline::{self, Flow};
-use crate::progress::{Progress, Style, Verbosity, print_line};
+use crate::progress::{self, Progress, Style, Verbosity, print_line};
 use crate::run::RunDir;
 use crate::run::counts::Counts;
 use crate::run::finished::Stored;
@@ -40,6 +40,9 @@ use crate::stdout;
 /// # Errors
 /// When the run cannot be started or resumed, or an error or a signal ended it.
 pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
+    if args.progress == Style::Jsonl {
+        progress::use_json_lines();
+    }
     let stop = Stop::on_signals()?;
     let conditions = gates::parse(&args.fail_if)?;
     let mut config = Config::resolve(args)?;
@@ -86,6 +89,7 @@ fn score(
     }
     let style = if config.output == Output::OnePair { Style::Off } else { config.style };
     let mut progress = Progress::new(remaining.rows.len(), style, config.verbosity);
+    progress.name_columns(config.job.columns.iter().map(|column| column.name.clone()));
     let flow = Flow {
         manifest: &manifest,
         rows: &remaining.rows,

@@ -3,6 +3,7 @@
 
 use crate::code::Code;
 use crate::column::Column;
+use crate::decimal::counted;
 use crate::pair::Difference;
 use crate::progress::{humanized, print_line, shown};
 use crate::run::Changed;
@@ -121,7 +122,7 @@ pub(super) fn report_differences(counts: &Counts) {
 /// `elapsed_s` seconds for, time and rate.
 pub(super) fn closing(counts: &Counts, done: usize, elapsed_s: f64) -> String {
     let Counts { scored, failed, failures, .. } = counts;
-    let mut text = format!("{scored} pairs scored");
+    let mut text = format!("{} scored", counted(*scored, "pair"));
     if *failed > 0 {
         text.push_str(&format!(", {failed} FAILED"));
     }

@@ -10,7 +10,7 @@ use crate::pair::Difference;
 use super::reads::Changed;
 
 /// How many rows were scored, and how many failed.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Counts {
     /// Rows with every metric.
     pub scored: usize,
@@ -27,6 +27,8 @@ pub struct Counts {
     pub infinite: usize,
     /// Files that two reads found with different contents; counted at the end of a run.
     pub changed: Changed,
+    /// For each column the sum of its values, and how many there are.
+    pub sums: Vec<(f64, usize)>,
 }
 
 /// Rows that failed for one reason.
@@ -89,6 +91,13 @@ impl Counts {
             }
         }
         self.rescored += usize::from(record.rescored);
+        self.sums.resize(self.sums.len().max(record.values.len()), (0.0, 0));
+        for ((sum, count), value) in self.sums.iter_mut().zip(&record.values) {
+            if let Some(value) = value {
+                *sum += value.total;
+                *count += 1;
+            }
+        }
         let mut values = record.values.iter().flatten();
         self.infinite += usize::from(values.any(|value| value.total.is_infinite()));
         for (count, difference) in self.differing.iter_mut().zip(Difference::ALL) {

@@ -111,7 +111,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     ("masks", &["code", "error", "image", "metric"]),
-    ("progress", &["run"]),
+    ("progress", &["error", "run"]),
     (
         "run",
         &[

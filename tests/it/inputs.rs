@@ -119,7 +119,7 @@ fn folders_are_scored_and_failures_reported_by_code() {
     expect_exit(&lpips(folder.path(), &args), 0, &[note, "2 pairs scored in"]);
 
     let args: Vec<&str> = "eval --ref hr --dist bad -o run".split(' ').collect();
-    let expected = ["1 pairs scored, 1 FAILED", "E_SIZE 1, first `2`: ref is 67x65", "INCOMPLETE"];
+    let expected = ["1 pair scored, 1 FAILED", "E_SIZE 1, first `2`: ref is 67x65", "INCOMPLETE"];
     expect_exit(&lpips(folder.path(), &args), 3, &expected);
     let run = fs_err::read_to_string(folder.path().join("run/run.json")).unwrap();
     let run: serde_json::Value = serde_json::from_str(&run).unwrap();
@@ -183,12 +183,17 @@ fn on_error_stop_ends_the_run_and_keeps_what_is_finished() {
     let args = "eval m.csv -o run --on-error stop --threads 1 --batch 1 --progress jsonl";
     let args: Vec<&str> = args.split(' ').collect();
     let output = lpips(folder.path(), &args);
-    let printed =
-        expect_exit(&output, 6, &["cannot be scored, `bad`: E_MISSING", "hint: correct the pair"]);
+    let printed = expect_exit(
+        &output,
+        6,
+        &["cannot be scored, `bad`: E_MISSING", "\"hint\":\"correct the pair"],
+    );
     let events = events(&printed);
     assert_eq!(events[0]["event"], "progress");
-    let last = events.last().unwrap();
-    assert_eq!((&last["event"], &last["failed"]), (&"stopped".into(), &1.into()));
+    assert_eq!(events.len(), printed.lines().count(), "{printed}");
+    let [.., stopped, last] = &events[..] else { panic!("{printed}") };
+    assert_eq!((&stopped["event"], &stopped["failed"]), (&"stopped".into(), &1.into()));
+    assert_eq!((&last["event"], &last["exit"]), (&"error".into(), &6.into()));
     assert!(last["error"].as_str().unwrap().contains("E_MISSING"), "{last}");
     assert!(!folder.path().join("run/pairs.csv").exists());
 }
@@ -204,6 +209,7 @@ fn a_stream_for_programs_holds_nothing_else() {
     let last = events.last().unwrap();
     assert_eq!(last["event"], "finished");
     assert_eq!((&last["done"], &last["failed"]), (&2.into(), &1.into()));
+    assert!(last["means"]["lpips_alex"].as_f64().unwrap() > 0.0, "{last}");
     assert_eq!(last["failures"]["E_SIZE"], 1);
     assert_eq!(last["files"].as_array().unwrap().len(), 3);
     assert!(last["pairs_per_s"].as_f64().unwrap() > 0.0);
