@@ -27,7 +27,7 @@ use crate::device;
 use crate::error::Refusal;
 use crate::eval::{Distance, Evaluator, PairScore, score_pairs};
 use crate::image::{Rules, Size};
-use crate::metric::{self, Reduction};
+use crate::metric::{self, Reduction, Requested};
 use crate::pair;
 
 /// The distance of a pair.
@@ -93,6 +93,12 @@ impl Lpips {
         let extras = Extras { spatial: options.spatial, ..Extras::default() };
         let metric = options.metric();
         let refused = |refusal: Refusal| Error::device(refusal.into());
+        if options.preset.metrics().is_some_and(|columns| !columns.contains(&Requested::Lpips)) {
+            return Err(Error::usage(
+                format!("`--preset {}` has no column of LPIPS", options.preset),
+                "choose a preset of LPIPS, such as `lpips-0.1.4`",
+            ));
+        }
         let requests = Requests::of_lpips();
         let choice = Choice::resolve(&metric, requests, options.range, extras).map_err(refused)?;
         let compute = options.compute().checked().map_err(refused)?;

@@ -65,6 +65,7 @@ impl Preset {
     /// What keeps its norms from being 0. (torchmetrics: `_normalize_tensor` of
     /// functional/image/lpips.py; the script of 3D Gaussian splatting: `normalize_activation` of
     /// lpipsPyTorch/modules/utils.py, as published.)
+    #[doc(hidden)]
     #[must_use]
     pub fn epsilon(self) -> Epsilon {
         match self {
@@ -74,6 +75,7 @@ impl Preset {
     }
 
     /// What it makes of samples in [0, 1].
+    #[doc(hidden)]
     #[must_use]
     pub fn input(self) -> Affine {
         match self {
@@ -83,12 +85,14 @@ impl Preset {
     }
 
     /// Whether its LPIPS, if it has one, is version 0.1 with lin weights only.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_fixed(self) -> bool {
         matches!(self, Preset::Torchmetrics | Preset::GaussianSplatting) || self.metrics().is_some()
     }
 
     /// Its columns with the borders that they cut off; `None` if it decides nothing but LPIPS.
+    #[doc(hidden)]
     #[must_use]
     pub fn metrics(self) -> Option<Vec<Requested>> {
         let of = |kind, channels| Metric::new(kind, channels);
@@ -117,6 +121,7 @@ impl Preset {
     }
 
     /// The size policy that it sets.
+    #[doc(hidden)]
     #[must_use]
     pub fn size_policy(self) -> Option<SizePolicy> {
         (self == Preset::NtireX4).then_some(SizePolicy::ModCrop(4))

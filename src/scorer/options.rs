@@ -22,7 +22,7 @@ use crate::net::weights::{CustomWeights, Version};
 pub struct Options {
     /// The trunk; if absent that of the preset, which is [`Net::Alex`] by default.
     pub net: Option<Net>,
-    /// Whose numbers to compute.
+    /// Whose numbers to compute, of LPIPS.
     pub preset: Preset,
     /// Version of the published metric.
     pub version: Version,

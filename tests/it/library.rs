@@ -165,6 +165,7 @@ fn options_that_contradict_each_other_are_refused_as_the_command_refuses_them() 
     let default = Options::default;
     let lin = Some(PathBuf::from("lin.pth"));
     for (options, expected) in [
+        (Options { preset: Preset::BasicSr(4), ..default() }, "--preset basicsr:4"),
         (Options { precision: Precision::Fp16, ..default() }, "--precision fp16"),
         (Options { precision: Precision::Tf32, ..default() }, "--precision tf32"),
         (Options { semantic_layer: Some(9), ..default() }, "no layer 9"),
