@@ -21,7 +21,7 @@ use crate::fidelity;
 use crate::image::Rules;
 use crate::manifest::{Entry, Faults, Manifest};
 use crate::masks::Masks;
-use crate::net::Net;
+use crate::net::NetSpec;
 use crate::pairing::{Outline, Pairing};
 
 pub use self::finding::{Example, Finding, Findings};
@@ -33,15 +33,15 @@ const DECODED_ROWS: usize = 64;
 /// At least so many threads read headers: they wait for storage, not for the processor.
 const READERS_MIN: usize = 16;
 
-/// What is examined, and for which nets.
+/// What is examined, and for which metrics.
 #[derive(Debug)]
 pub struct Question<'a> {
     /// The rows without faults.
     pub manifest: &'a Manifest,
     /// How files become samples.
     pub rules: &'a Rules,
-    /// The nets that will score.
-    pub nets: &'a [Net],
+    /// The architectures that will score.
+    pub specs: &'a [&'static NetSpec],
     /// The metrics of pixels that will score.
     pub fidelity: &'a [fidelity::Metric],
     /// The masks, if there are any.

@@ -4,6 +4,7 @@
 //! The run directory, the tables and the ranking need nothing else of a metric. This module refuses
 //! to know of files, devices and tables.
 
+mod dists;
 mod fingerprint;
 mod lpips;
 mod pixels;
@@ -12,6 +13,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::dists::Dists;
 pub use self::fingerprint::Fingerprint;
 pub use self::lpips::{Lpips, Mode};
 use crate::code::Code;

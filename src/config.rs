@@ -5,6 +5,7 @@ mod compute;
 mod inputs;
 mod metrics;
 mod requests;
+mod weights;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use crate::eval::Model;
 use crate::fidelity;
 use crate::image::{self, Verify};
 use crate::masks::Masks;
-use crate::net::Net;
+use crate::net::NetSpec;
 use crate::pipeline::OnError;
 use crate::progress::{Style, Verbosity};
 use crate::run::cells::TextCells;
@@ -176,8 +177,8 @@ impl Config {
 pub struct Preflight {
     /// Where the pairs come from.
     pub source: Source,
-    /// The nets that are to score.
-    pub nets: Vec<Net>,
+    /// The architectures that are to score.
+    pub specs: Vec<&'static NetSpec>,
     /// The metrics of pixels that are to score.
     pub fidelity: Vec<fidelity::Metric>,
     /// What the evaluator would compute, or why it cannot.
@@ -207,7 +208,7 @@ impl Preflight {
         Ok(Preflight {
             source: source(inputs)?,
             fidelity: choice.requests.fidelity(),
-            nets: choice.nets,
+            specs: choice.specs(),
             models,
             rules,
             masks: masks(mask, &rules)?,

@@ -22,7 +22,7 @@ pub use self::none::NoModels;
 pub use self::score::score_pairs;
 use crate::batch::{Batch, BatchShape, Group, Row};
 use crate::code::Code;
-use crate::image::Size;
+use crate::image::{Range, Size};
 use crate::net::plan::TooSmall;
 use crate::net::weights::{Dists, Trunk, Version};
 use crate::net::{DISTS, NetSpec};
@@ -111,6 +111,15 @@ impl Affine {
     pub const UNIT: Affine = Affine { gain: 2.0, bias: -1.0 };
     /// Samples reach the trunk as they are.
     pub const NONE: Affine = Affine { gain: 1.0, bias: 0.0 };
+
+    /// From `range` to the [-1, 1] that the metrics are defined for.
+    #[must_use]
+    pub fn published(range: Range) -> Affine {
+        match range {
+            Range::Unit => Affine::UNIT,
+            Range::Signed => Affine::NONE,
+        }
+    }
 
     /// The value of a sample.
     #[must_use]

@@ -30,6 +30,8 @@ pub enum Reduction {
     Semantic(usize),
     /// The mean of D_l, resized to the size of the image, weighted by the pair's mask.
     Masked,
+    /// The distance of the statistics of a layer: DISTS, which has no maps.
+    Statistics,
 }
 
 impl Reduction {
@@ -37,20 +39,21 @@ impl Reduction {
     #[must_use]
     pub fn wanted(self) -> Wanted {
         match self {
-            Reduction::Mean => Wanted::default(),
+            Reduction::Mean | Reduction::Statistics => Wanted::default(),
             Reduction::Semantic(tap) => Wanted { layers: true, reference_sum: Some(tap) },
             Reduction::Masked => Wanted { layers: true, reference_sum: None },
         }
     }
 }
 
-/// `mean`, `semantic2`, `masked`: the word in column names and in fingerprints.
+/// `mean`, `semantic2`, `masked`, `statistics`: the word in column names and in fingerprints.
 impl std::fmt::Display for Reduction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Reduction::Mean => f.write_str("mean"),
             Reduction::Semantic(tap) => write!(f, "semantic{tap}"),
             Reduction::Masked => f.write_str("masked"),
+            Reduction::Statistics => f.write_str("statistics"),
         }
     }
 }
@@ -68,6 +71,7 @@ impl<'de> Deserialize<'de> for Reduction {
         match (text.as_str(), tap) {
             ("mean", _) => Ok(Reduction::Mean),
             ("masked", _) => Ok(Reduction::Masked),
+            ("statistics", _) => Ok(Reduction::Statistics),
             (_, Some(Ok(tap))) => Ok(Reduction::Semantic(tap)),
             _ => Err(D::Error::custom(format!("`{text}` is no reduction of maps"))),
         }
@@ -121,7 +125,7 @@ pub fn reduce(
     mask: Option<&Mask>,
 ) -> Result<Vec<f64>, Unreduced> {
     match reduction {
-        Reduction::Mean => Ok(distance.layers.clone()),
+        Reduction::Mean | Reduction::Statistics => Ok(distance.layers.clone()),
         Reduction::Semantic(tap) => {
             let weights = distance.reference_sum.as_ref().expect("the channel sum was asked for");
             distance.maps.iter().map(|map| semantic(map, weights, tap)).collect()

@@ -15,7 +15,7 @@ use crate::image::Size;
 use crate::image::{self, Header};
 use crate::manifest::{Entry, Manifest};
 use crate::masks::Masks;
-use crate::net::Net;
+use crate::net::NetSpec;
 use crate::net::plan::TooSmall;
 use crate::pair::{self, Difference, Differences};
 use crate::regular;
@@ -250,7 +250,7 @@ fn judge(
         }
     };
     if reference.size == distorted.size {
-        let nets = question.nets.iter().filter_map(|&net| too_small(net, reference.size));
+        let nets = question.specs.iter().filter_map(|&spec| too_small(spec, reference.size));
         verdict.findings.extend(nets.map(|too_small| (Code::TooSmall, too_small.to_string())));
         let fidelity = question.fidelity.iter();
         let small = fidelity.filter_map(|metric| metric.accepts(reference.size).err());
@@ -268,11 +268,11 @@ fn judge(
     verdict
 }
 
-fn too_small(net: Net, size: Size) -> Option<TooSmall> {
-    let min_side = net.spec().min_side;
+fn too_small(spec: &NetSpec, size: Size) -> Option<TooSmall> {
+    let min_side = spec.min_side;
     let Size { width, height } = size;
     let fits = width.min(height) >= min_side;
-    (!fits).then_some(TooSmall { net: net.name(), min_side, width, height })
+    (!fits).then_some(TooSmall { net: spec.name, min_side, width, height })
 }
 
 fn shape(reference: &Examined, distorted: &Examined) -> BatchShape {

@@ -41,10 +41,11 @@ fn examine_with(
     let (manifest, faults) = Manifest::examine(Location::of(&path)).unwrap();
     let mut report = Report::of_manifest(&faults, None);
     let (manifest, grouping) = (&manifest, Grouping::Reference);
+    let specs: Vec<_> = nets.iter().map(|net| net.spec()).collect();
     let question = Question {
         manifest,
         rules,
-        nets,
+        specs: &specs,
         fidelity: &[],
         masks,
         grouping,
@@ -252,11 +253,12 @@ fn work_of_an_item_counts_each_image_once() {
     let (manifest, _) = Manifest::examine(Location::of(&path)).unwrap();
     let mut report = Report::default();
     let rules = Rules::default();
-    let (manifest, nets, masks, grouping) = (&manifest, &[Net::Alex], None, Grouping::Item);
+    let (manifest, specs, masks) = (&manifest, [Net::Alex.spec()], None);
+    let grouping = Grouping::Item;
     let question = Question {
         manifest,
         rules: &rules,
-        nets,
+        specs: &specs,
         fidelity: &[],
         masks,
         grouping,

@@ -13,8 +13,8 @@ use crate::net::weights::{CustomWeights, Version};
 /// What is computed.
 #[derive(Debug, Args)]
 pub struct MetricArgs {
-    /// The columns, separated by commas, in this order: lpips, psnr_rgb, psnr_y, ssim_rgb, ssim_y;
-    /// with a preset that sets columns, some of those [default: lpips]
+    /// The columns, separated by commas, in this order: lpips, psnr_rgb, psnr_y, ssim_rgb, ssim_y,
+    /// dists; with a preset that sets columns, some of those [default: lpips]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub metrics: Vec<String>,
 

@@ -2,7 +2,7 @@
 
 use super::{Better, Column, Fingerprint, Origin};
 use crate::eval::{Affine, Epsilon, Precision};
-use crate::image::{Range, Rules};
+use crate::image::Rules;
 use crate::metric::Reduction;
 use crate::net::Net;
 use crate::net::weights::Version;
@@ -82,19 +82,11 @@ impl Lpips<'_> {
             .with("mode", mode)
             .with_unless("reduction", self.reduction.to_string(), Reduction::Mean.to_string())
             .with("range", self.rules.range.name())
-            .with_unless("scale", scale(self.input), scale(published_input(self.rules.range)))
+            .with_unless("scale", scale(self.input), scale(Affine::published(self.rules.range)))
             .with("eps", epsilon(self.epsilon))
             .with_pixel_rules(self.rules)
             .with("prec", self.precision)
             .with("weights", weights)
-    }
-}
-
-/// What brings samples of `range` to the -1 to 1 that the metric is defined for.
-fn published_input(range: Range) -> Affine {
-    match range {
-        Range::Unit => Affine::UNIT,
-        Range::Signed => Affine::NONE,
     }
 }
 

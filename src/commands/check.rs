@@ -28,7 +28,7 @@ use crate::stdout;
 /// weights are missing or the device cannot be used.
 pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let (json, decodes, write_manifest) = (args.json, args.decode, args.write_manifest.clone());
-    let Preflight { source, nets, fidelity, models, rules, masks, compute } =
+    let Preflight { source, specs, fidelity, models, rules, masks, compute } =
         Preflight::resolve(args)?;
     threads::start(Some(compute.threads))?;
     let spool = Spool::create()?;
@@ -46,7 +46,7 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let question = Question {
         manifest: &manifest,
         rules: &rules,
-        nets: &nets,
+        specs: &specs,
         fidelity: &fidelity,
         masks: masks.as_ref(),
         grouping,
@@ -63,7 +63,7 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         let mut evaluator = device::open(models, &compute, note, print_line)?;
         let job = Job {
             rules: &rules,
-            nets: &nets,
+            specs: &specs,
             fidelity: &fidelity,
             threads: compute.threads,
             rows: manifest.len(),

@@ -1,20 +1,17 @@
 //! Which metric columns a run has, and which models they need.
 
-use std::path::{Path, PathBuf};
-
-use anyhow::Context as _;
+use std::path::PathBuf;
 
 use super::requests::Requests;
 use super::unique;
-use crate::column::{Column, Lpips, Mode};
+use super::weights::{Weights, published};
+use crate::column::{self, Column, Mode};
 use crate::error::Refusal;
-use crate::eval::{self, Affine, Epsilon, Metric, Model, Precision, Wanted};
+use crate::eval::{Affine, Epsilon, Model, Precision};
 use crate::image::{Range, Rules};
 use crate::metric::{Preset, Reduction, Requested};
-use crate::net::Net;
-use crate::net::weights::{
-    CustomWeights, Lin, Recognised, SearchPath, Source, Trunk, Version, recognise,
-};
+use crate::net::weights::{CustomWeights, Dists, SearchPath, Version};
+use crate::net::{DISTS, Net, NetSpec};
 
 /// The metric that is asked for; contradictions are not refused yet.
 #[derive(Clone, Debug, Default)]
@@ -202,6 +199,7 @@ impl Choice {
         for metric in &self.requests.metrics {
             match *metric {
                 Requested::Lpips => self.load_lpips(args, rules, precision, &mut chosen)?,
+                Requested::Dists => self.load_dists(args, rules, precision, &mut chosen)?,
                 Requested::Fidelity(metric) => {
                     chosen.columns.push(Column::of_pixels(metric, rules));
                 }
@@ -220,8 +218,9 @@ impl Choice {
     ) -> anyhow::Result<()> {
         let Choice { protocol, extras, .. } = *self;
         let search = SearchPath::new(args.weights_dir.as_deref());
-        for (model, &net) in self.nets.iter().enumerate() {
-            let weights = Weights::load(net, protocol, args, &search)?;
+        for &net in &self.nets {
+            let model = chosen.models.len();
+            let weights = Weights::load(net, protocol, args, &search, &chosen.models)?;
             let masked = extras.masked.then_some(Reduction::Masked);
             for reduction in std::iter::once(protocol.reduction).chain(masked) {
                 let lpips = weights.lpips(protocol, reduction, rules, precision);
@@ -233,6 +232,39 @@ impl Choice {
             chosen.models.push(weights.model(protocol, wanted));
         }
         Ok(())
+    }
+
+    /// Adds the column of DISTS, with its model.
+    fn load_dists(
+        &self,
+        args: &MetricOptions,
+        rules: &Rules,
+        precision: Precision,
+        chosen: &mut Metrics,
+    ) -> anyhow::Result<()> {
+        let net = DISTS.net;
+        let search = SearchPath::new(args.weights_dir.as_deref());
+        let loaded = if args.trunk.is_none() { chosen.models.as_slice() } else { &[] };
+        let trunk = published(net, &search, loaded)?;
+        let weights = Dists::load()?;
+        let column = column::Dists {
+            rules,
+            precision,
+            trunk_sha256: &trunk.sha256,
+            weights_sha256: &weights.sha256,
+        };
+        chosen.columns.push(column.column(chosen.models.len()));
+        let origin = search.find(net).map(|source| source.to_string()).unwrap_or_default();
+        chosen.weights.push(format!("trunk of dists: {origin}"));
+        let input = Affine::published(rules.range);
+        chosen.models.push(Model::dists(trunk, input, weights));
+        Ok(())
+    }
+
+    /// The architectures that are computed, those of LPIPS first.
+    pub(crate) fn specs(&self) -> Vec<&'static NetSpec> {
+        let dists = self.requests.metrics.contains(&Requested::Dists).then_some(&DISTS);
+        self.nets.iter().map(|net| net.spec()).chain(dists).collect()
     }
 }
 
@@ -272,116 +304,4 @@ fn check_layer(net: Net, reduction: Reduction) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
-}
-
-/// The weights of one model.
-struct Weights {
-    trunk: Trunk,
-    lin: Option<Lin>,
-}
-
-impl Weights {
-    fn load(
-        net: Net,
-        protocol: Protocol,
-        args: &MetricOptions,
-        search: &SearchPath,
-    ) -> anyhow::Result<Weights> {
-        let trunk = match &args.trunk {
-            None => published(net, search)?,
-            Some(CustomWeights::Random(seed)) => Trunk::random(net, *seed),
-            Some(CustomWeights::File(path)) => given(net, "--trunk", path, |found| found.trunk)?,
-        };
-        let lin = match (protocol.mode, &args.lin) {
-            (Mode::Baseline, _) => None,
-            (Mode::Lpips, None) => Some(Lin::load(net, protocol.version)?),
-            (Mode::Lpips, Some(CustomWeights::Random(seed))) => Some(Lin::random(net, *seed)),
-            (Mode::Lpips, Some(CustomWeights::File(path))) => {
-                Some(given(net, "--lin", path, |found| found.lin)?)
-            }
-        };
-        Ok(Weights { trunk, lin })
-    }
-
-    /// Where they come from: a line for the trunk, and one for the lin weights.
-    fn origins(&self, args: &MetricOptions, search: &SearchPath) -> Vec<String> {
-        let net = self.trunk.net;
-        let line = |part: &str, custom: &Option<CustomWeights>, published: Option<Source>| {
-            let custom = custom.as_ref().map(ToString::to_string);
-            let from = custom.or_else(|| Some(published?.to_string())).unwrap_or_default();
-            format!("{part} of {net}: {from}")
-        };
-        let lin = self.lin.iter().map(|_| line("lin weights", &args.lin, Some(Source::Embedded)));
-        [line("trunk", &args.trunk, search.find(net).ok())].into_iter().chain(lin).collect()
-    }
-
-    fn lpips<'a>(
-        &'a self,
-        protocol: Protocol,
-        reduction: Reduction,
-        rules: &'a Rules,
-        precision: Precision,
-    ) -> Lpips<'a> {
-        let Protocol { version, mode, input, epsilon, .. } = protocol;
-        Lpips {
-            net: self.trunk.net,
-            version,
-            mode,
-            reduction,
-            input,
-            epsilon,
-            rules,
-            precision,
-            trunk_sha256: &self.trunk.sha256,
-            lin_sha256: self.lin.as_ref().map(|lin| lin.sha256.as_str()),
-        }
-    }
-
-    fn model(self, protocol: Protocol, wanted: Wanted) -> Model {
-        let Protocol { input, version, epsilon, .. } = protocol;
-        let lin = self.lin.map(|lin| lin.layers);
-        let metric = Metric::Lpips(eval::Lpips { lin, epsilon, wanted });
-        Model { trunk: self.trunk, input, version, metric }
-    }
-}
-
-fn published(net: Net, search: &SearchPath) -> anyhow::Result<Trunk> {
-    let source = search
-        .find(net)
-        .map_err(|missing| Refusal::environment(missing.to_string()).hint(missing.remedy()))?;
-    Trunk::load(net, &source).with_context(|| {
-        Refusal::environment("the weights are not the published ones")
-            .hint("get the file again with `lpips weights fetch`, or name it with `--trunk`")
-    })
-}
-
-/// One kind of weights from a file that was named for `net`.
-fn given<T>(
-    net: Net,
-    option: &str,
-    path: &Path,
-    part: impl FnOnce(Recognised) -> Option<T>,
-) -> anyhow::Result<T> {
-    let refused = |hint: String| {
-        let text = format!("cannot use `{option} {}` for {net}", path.display());
-        Refusal::environment(text).hint(hint)
-    };
-    let found = recognise(path).with_context(|| {
-        refused("name a checkpoint of torchvision, lpips or pyiqa, or an exported one".to_owned())
-    })?;
-    if found.net != net {
-        let text = format!("these are weights of {}", found.net);
-        return Err(anyhow::anyhow!(text)
-            .context(refused(format!("pass `--net {}`, or name another file", found.net))));
-    }
-    if found.rounded > 0 {
-        let text = format!("{} of its values are not float32", found.rounded);
-        let hint =
-            "`lpips weights import FILE -o OUT.safetensors` rounds them: use OUT.safetensors";
-        return Err(anyhow::anyhow!(text).context(refused(hint.to_owned())));
-    }
-    part(found).ok_or_else(|| {
-        anyhow::anyhow!("the file holds no such weights")
-            .context(refused("trunks go with `--trunk`, lin weights with `--lin`".to_owned()))
-    })
 }

@@ -66,7 +66,7 @@ impl Requests {
     /// Those of PSNR and SSIM.
     pub(crate) fn fidelity(&self) -> Vec<fidelity::Metric> {
         let of_pixels = |metric: &Requested| match metric {
-            Requested::Lpips => None,
+            Requested::Lpips | Requested::Dists => None,
             Requested::Fidelity(metric) => Some(*metric),
         };
         self.metrics.iter().filter_map(of_pixels).collect()
@@ -88,9 +88,9 @@ impl Requests {
             }
             if !found {
                 let text = format!("`--crop-border` names `{name}`, which is no column of pixels");
-                let hint = if name == "lpips" {
-                    "a border of LPIPS alone cannot be cut; `--crop-border N` cuts it for all \
-                     columns"
+                let hint = if ["lpips", "dists"].contains(&name.as_str()) {
+                    "a border of LPIPS or DISTS alone cannot be cut; `--crop-border N` cuts it \
+                     for all columns"
                         .to_owned()
                 } else {
                     format!("name columns of PSNR and SSIM of `--metrics {}`", list(&self.metrics))

@@ -115,7 +115,7 @@ impl Preset {
         let cut = |metric| Requested::Fidelity(Metric { border, ..metric });
         let mut metrics: Vec<Requested> = metrics.into_iter().map(cut).collect();
         if matches!(self, Preset::SrDiffusion | Preset::PyiqaDefault) {
-            metrics.push(Requested::Lpips);
+            metrics.extend([Requested::Lpips, Requested::Dists]);
         }
         Some(metrics)
     }
@@ -205,10 +205,10 @@ mod tests {
         assert_eq!(names(Preset::BasicSr(4)), "psnr_y ssim_y");
         assert_eq!(names(Preset::NtireX4), "psnr_y ssim_y");
         assert_eq!(names(Preset::Kair(4)), "psnr_y_rounded ssim_y_rounded");
-        assert_eq!(names(Preset::SrDiffusion), "psnr_y ssim_y_rounded_clamped lpips");
+        assert_eq!(names(Preset::SrDiffusion), "psnr_y ssim_y_rounded_clamped lpips dists");
         assert_eq!(
             names(Preset::PyiqaDefault),
-            "psnr_rgb psnr_yiq ssim_yiq_rounded_clamped ssim_rgb_clamped lpips"
+            "psnr_rgb psnr_yiq ssim_yiq_rounded_clamped ssim_rgb_clamped lpips dists"
         );
         assert_eq!(names(Preset::Torchmetrics), "");
     }

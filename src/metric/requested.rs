@@ -7,6 +7,8 @@ use crate::fidelity::{Channels, Kind, Luma, Matrix, Metric};
 pub enum Requested {
     /// A column of LPIPS for each net.
     Lpips,
+    /// A column of DISTS.
+    Dists,
     /// A column of PSNR or SSIM.
     Fidelity(Metric),
 }
@@ -22,7 +24,7 @@ pub(super) fn luma(matrix: Matrix, rounded: bool) -> Channels {
 impl Requested {
     /// Those that need no preset.
     #[must_use]
-    pub fn usual() -> [Requested; 5] {
+    pub fn usual() -> [Requested; 6] {
         let y = luma(Matrix::Bt601, false);
         let of = |kind, channels| Requested::Fidelity(Metric::new(kind, channels));
         [
@@ -31,6 +33,7 @@ impl Requested {
             of(PSNR, y),
             of(SSIM, Channels::Rgb),
             of(SSIM, y),
+            Requested::Dists,
         ]
     }
 }
@@ -40,6 +43,7 @@ impl std::fmt::Display for Requested {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Requested::Lpips => f.write_str("lpips"),
+            Requested::Dists => f.write_str("dists"),
             Requested::Fidelity(metric) => metric.fmt(f),
         }
     }

@@ -54,7 +54,9 @@ impl Reducer<'_> {
         };
         // Means and values of pixels are there already; everything else is worth a thread.
         let is_there = |column: &Column| match column.from {
-            Origin::Model { reduction, .. } => reduction == Reduction::Mean,
+            Origin::Model { reduction, .. } => {
+                matches!(reduction, Reduction::Mean | Reduction::Statistics)
+            }
             Origin::Pixels(_) => true,
         };
         let records: anyhow::Result<Vec<Record>> = if self.columns.iter().all(is_there) {

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::support::{csv, data, lpips, stderr};
+use lpips::net::Net;
+
+use crate::support::{csv, data, lpips, stderr, trunk};
 
 /// Runs the program, which must end with `exit`; what it said to people.
 fn run(folder: &Path, args: &[&str], exit: i32) -> String {
@@ -198,4 +200,41 @@ fn images_that_are_too_small_fail_with_the_side_that_is_needed() {
     run(folder.path(), &args, 0);
     let checked = lpips(folder.path(), &[&["check"], &options[..]].concat());
     assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+}
+
+/// Beside LPIPS on the same trunk, and alone.
+#[test]
+fn dists_is_a_column_like_the_others() {
+    if trunk(Net::Vgg).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = data("golden/pairs.csv").display().to_string();
+    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/weights");
+    let options = ["--device", "cpu", "--weights-dir", weights];
+    let eval = |name: &str, more: &[&str]| {
+        let args = [&["eval", &manifest, "-o", name], &options[..], more].concat();
+        run(folder.path(), &args, 0);
+        folder.path().join(name).join("pairs.csv")
+    };
+    let beside = eval("beside", &["--metrics", "dists,psnr_y,lpips", "--net", "vgg"]);
+    assert_eq!(csv(&beside)[0][7..10], ["dists", "psnr_y", "lpips_vgg"]);
+    let golden = cells(&data("golden/companions.csv"), Some("0"));
+    let cell = |path: &Path, id: &str| cells(path, None)[&(id.to_owned(), "dists".into())].clone();
+    let alone = eval("alone", &["--metrics", "dists"]);
+    let mut count = 0;
+    for ((id, _), expected) in golden.iter().filter(|((_, name), _)| name == "dists") {
+        let [found, expected]: [f64; 2] =
+            [&cell(&beside, id), expected].map(|text| text.parse().unwrap());
+        let tolerance = match id.as_str() {
+            "identical" => 0.0,
+            "near_identical" => 1e-2 * expected,
+            _ => 1e-5 * expected + 1e-8,
+        };
+        let expected = if id == "identical" { 0.0 } else { expected };
+        assert!((found - expected).abs() <= tolerance, "{id}: {found} instead of {expected}");
+        assert_eq!(cell(&alone, id), cell(&beside, id), "{id}");
+        count += 1;
+    }
+    assert_eq!(count, 10);
 }

@@ -9,7 +9,7 @@ use crate::check::Report;
 use crate::eval::{Evaluator, score_pairs};
 use crate::fidelity::Metric;
 use crate::image::{self, Image, Pixels, Rules, Size};
-use crate::net::Net;
+use crate::net::NetSpec;
 use crate::net::plan::Plan;
 use crate::pipeline::DECODED_PER_THREAD;
 
@@ -32,7 +32,7 @@ pub(super) struct Estimate {
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     pub(super) rules: &'a Rules,
-    pub(super) nets: &'a [Net],
+    pub(super) specs: &'a [&'static NetSpec],
     pub(super) fidelity: &'a [Metric],
     pub(super) threads: usize,
     pub(super) rows: usize,
@@ -48,11 +48,11 @@ pub(super) fn estimate(
 ) -> anyhow::Result<Estimate> {
     let flops = |size: Size| -> f64 {
         let plans =
-            job.nets.iter().filter_map(|net| Plan::new(net.spec(), size.height, size.width).ok());
+            job.specs.iter().filter_map(|spec| Plan::new(spec, size.height, size.width).ok());
         plans.map(|plan| plan.flops() as f64).sum()
     };
     let timed = Size { width: TIMED_SIDE, height: TIMED_SIDE };
-    let seconds_per_flop = match job.nets {
+    let seconds_per_flop = match job.specs {
         [] => 0.0,
         _ => time_pair(timed, evaluator)? / (2.0 * flops(timed)),
     };
