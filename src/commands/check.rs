@@ -66,6 +66,7 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
             specs: &specs,
             fidelity: &fidelity,
             threads: compute.threads,
+            decoded_bytes_max: compute.memory.decoded_bytes(),
             rows: manifest.len(),
             grouping,
         };
@@ -80,7 +81,7 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         report::text(&report, estimate.as_ref().ok().and_then(Option::as_ref))
     };
     writeln!(stdout::data(), "{text}").context("cannot write the report to stdout")?;
-    estimate?;
-    let is_good = report.findings.count(Severity::Error) == 0 && report.pairs > 0;
+    let fits = estimate?.is_none_or(|estimate| estimate.too_large.is_none());
+    let is_good = fits && report.findings.count(Severity::Error) == 0 && report.pairs > 0;
     Ok(if is_good { Exit::Complete } else { Exit::Inputs })
 }

@@ -40,6 +40,12 @@ fn a_pair_that_does_not_fit_is_a_row_and_the_others_are_scored() {
     let table = fs_err::read_to_string(folder.path().join("small/pairs.csv")).unwrap();
     assert!(table.contains("a pair takes") && table.contains("left by `--memory`"), "{table}");
 
+    let output = lpips(folder.path(), &["check", "m.csv", "--device", "cpu", "--memory", "220M"]);
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(6), "{report}");
+    let expected = "E_TOO_LARGE (1): the memory does not hold a pair of 1500x1500: a pair takes";
+    assert!(report.contains(expected) && report.contains("left by `--memory`"), "{report}");
+
     // The memory decides only what fits: the scores are the same bits.
     let output = lpips(folder.path(), &[&args[..], &["large", "--memory", "4G"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

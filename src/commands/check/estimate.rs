@@ -24,8 +24,18 @@ pub(super) struct Estimate {
     pub(super) device: String,
     /// Of scoring and decoding; measured with a small batch and a few of the files.
     pub(super) seconds: f64,
-    /// Of host memory.
+    /// The peak of host memory.
     pub(super) memory_bytes: u64,
+    /// Pairs that the memory can never hold.
+    pub(super) too_large: Option<TooLarge>,
+}
+
+/// Pairs that fail as `E_TOO_LARGE`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct TooLarge {
+    pub(super) pairs: u64,
+    /// What the first of them needs, and what there is.
+    pub(super) reason: String,
 }
 
 /// What time and memory depend on beside the images.
@@ -35,6 +45,8 @@ pub(super) struct Job<'a> {
     pub(super) specs: &'a [&'static NetSpec],
     pub(super) fidelity: &'a [Metric],
     pub(super) threads: usize,
+    /// Memory that decoded images may take, in bytes.
+    pub(super) decoded_bytes_max: u64,
     pub(super) rows: usize,
     /// See [`crate::check::Question`].
     pub(super) grouping: Grouping,
@@ -60,7 +72,14 @@ pub(super) fn estimate(
     let seconds_per_pixel = time_decoding(report, job.rules) / job.threads as f64;
     let mut seconds = 0.0;
     let mut memory_bytes = 0;
+    let mut too_large: Option<TooLarge> = None;
+    let admission = evaluator.admission();
     for (shape, work) in &report.work {
+        if let Err(reason) = admission(*shape) {
+            let reason = format!("{}: {reason}", shape.size);
+            too_large.get_or_insert(TooLarge { pairs: 0, reason }).pairs += work.pairs;
+            continue;
+        }
         let pixels = (shape.size.width * shape.size.height) as f64;
         let per_image = flops(shape.size) * seconds_per_flop + pixels * seconds_per_pixel;
         seconds += work.images as f64 * per_image;
@@ -68,12 +87,14 @@ pub(super) fn estimate(
         let (images, pairs) = (work.images as usize, work.pairs as usize);
         let group = Group { grouping: job.grouping, images, pairs };
         let held = if job.grouping == Grouping::Item { images } else { 0 };
-        let waiting = (DECODED_PER_THREAD * job.threads + held) as u64;
-        let waiting = waiting * shape.image_bytes() as u64;
+        // While an image is decoded it takes twice its memory.
+        let queued = (DECODED_PER_THREAD * job.threads).min(images) + job.threads;
+        let waiting = ((queued + held) as u64 * shape.image_bytes() as u64)
+            .min(job.decoded_bytes_max.saturating_add(2 * shape.image_bytes() as u64));
         memory_bytes = memory_bytes.max(evaluator.memory_bytes(*shape, group) + waiting);
     }
     memory_bytes += 64 * job.rows as u64;
-    Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes })
+    Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes, too_large })
 }
 
 /// Seconds per pixel of a pair for all `metrics`.

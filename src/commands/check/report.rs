@@ -1,6 +1,6 @@
 //! The report of `lpips check`, as text for people and as JSON for programs.
 
-use super::estimate::Estimate;
+use super::estimate::{Estimate, TooLarge};
 use crate::check::{Finding, Report};
 use crate::code::Severity;
 use crate::decimal::counted;
@@ -72,10 +72,15 @@ pub(super) fn text(report: &Report, estimate: Option<&Estimate>) -> String {
         (0, warnings) => format!("; {warnings} kinds of warnings, no error"),
         (errors, warnings) => format!("; {errors} kinds of errors, {warnings} of warnings"),
     });
-    if let Some(Estimate { device, seconds, memory_bytes }) = estimate {
+    if let Some(Estimate { device, seconds, memory_bytes, too_large }) = estimate {
         let gigabytes = *memory_bytes as f64 / 1e9;
         let time = humanized(*seconds);
         text.push_str(&format!("\n{device}: about {time}, {gigabytes:.1} GB of memory"));
+        if let Some(TooLarge { pairs, reason }) = too_large {
+            text.push_str(&format!(
+                "\nerror: E_TOO_LARGE ({pairs}): the memory does not hold a pair of {reason}"
+            ));
+        }
     }
     text
 }

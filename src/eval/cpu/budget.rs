@@ -4,7 +4,7 @@
 //! pixels alone. A pair that does not fit alone is refused before its images are decoded.
 
 use super::capacity::Cost;
-use super::passes::image_bytes;
+use super::passes::{image_bytes, packed_weight_bytes};
 use crate::batch::{BatchShape, Group, Grouping};
 use crate::eval::Wanted;
 use crate::isa::Isa;
@@ -27,8 +27,8 @@ const ACTIVATION_BYTES: u64 = 256 << 20;
 const ACTIVATION_PARTS: u64 = 8;
 /// A batch takes at most 1/8 of the memory, unless a pair needs more.
 const BATCH_PARTS: u64 = 8;
-/// Copies of the weights: as they were read, and those that the schemes of convolution make.
-const WEIGHT_COPIES: u64 = 4;
+/// Copies of the weights as they were read: in a file or the program, and as values.
+const WEIGHT_COPIES: u64 = 2;
 /// What threads, files and tables take beside images and weights.
 const PROGRAM_BYTES: u64 = 32 << 20;
 /// Decoded images that wait at least: those of a pair, and for each as much again while it is
@@ -99,9 +99,14 @@ impl Budget {
     /// Bytes of scoring batches for `group`, beside the pixels that wait outside.
     pub(super) fn bytes_of(&self, shape: BatchShape, group: Group) -> u64 {
         let capacity = self.capacity(shape, group);
-        let batches = self.batches_max(shape, capacity) * capacity.images * shape.image_bytes();
-        let fixed = PROGRAM_BYTES + WEIGHT_COPIES * self.weight_bytes;
-        fixed + self.activation_bytes(shape, capacity) + batches as u64
+        let batches = self.batches_max(shape, capacity);
+        let images = (batches * capacity.images).min(group.images.max(2));
+        let staging = (images * shape.image_bytes()) as u64;
+        PROGRAM_BYTES
+            + self.all_weight_bytes(shape)
+            + self
+                .activation_bytes(shape, Group { images: capacity.images.min(images), ..capacity })
+            + staging
     }
 
     /// Why a pair of this shape can never be scored, if it cannot.
@@ -119,9 +124,16 @@ impl Budget {
     /// Bytes that do not depend on what is in flight.
     fn fixed_bytes(&self, shape: BatchShape) -> u64 {
         let least = WAITING_IMAGES_MIN * shape.image_bytes() as u64;
-        PROGRAM_BYTES
-            + WEIGHT_COPIES * self.weight_bytes
-            + self.available.decoded_bytes().max(least)
+        PROGRAM_BYTES + self.all_weight_bytes(shape) + self.available.decoded_bytes().max(least)
+    }
+
+    /// Bytes of the weights, with those that are packed for images of this shape.
+    fn all_weight_bytes(&self, shape: BatchShape) -> u64 {
+        let packed = self.nets.iter().filter_map(|(net, _)| {
+            let plan = Plan::new(net, shape.size.height, shape.size.width).ok()?;
+            Some(packed_weight_bytes(&plan, net, self.isa) as u64)
+        });
+        WEIGHT_COPIES * self.weight_bytes + packed.sum::<u64>()
     }
 
     fn item_cost(&self, shape: BatchShape) -> Cost {

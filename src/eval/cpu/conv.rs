@@ -43,6 +43,18 @@ impl Algorithm {
     }
 }
 
+impl Algorithm {
+    /// Values of the weights that are packed for a convolution.
+    pub(super) fn weight_len(self, spec: &ConvSpec, stride: usize) -> usize {
+        let channels = spec.c_in * spec.c_out;
+        match self {
+            Algorithm::Direct => channels * spec.kernel * spec.kernel,
+            Algorithm::Winograd(scheme) => channels * scheme.side() * scheme.side(),
+            Algorithm::Folded(scheme) => channels * stride * stride * scheme.side() * scheme.side(),
+        }
+    }
+}
+
 /// A convolution. Its weights are transformed and packed when they are first needed, once for each
 /// algorithm: the sizes of the images decide which algorithms run, and most runs need one.
 #[derive(Debug)]

@@ -88,6 +88,19 @@ impl<'p> Pass<'p> {
     }
 }
 
+/// Bytes of the weights that are packed for the steps of a plan.
+pub(super) fn packed_weight_bytes(plan: &Plan, spec: &NetSpec, isa: Isa) -> usize {
+    let convs = spec.convs();
+    let len = |step: &Step| match step {
+        Step::Conv(step) => {
+            let spec = &convs[step.weight];
+            algorithm(step, &convs, isa).weight_len(spec, Geometry::of(step).stride)
+        }
+        _ => 0,
+    };
+    size_of::<f32>() * plan.steps.iter().map(len).sum::<usize>()
+}
+
 /// Bytes of the activations of one image, with those that threads compute in passing.
 pub(super) fn image_bytes(plan: &Plan, spec: &NetSpec, isa: Isa, threads: usize) -> usize {
     let (passes, convs) = (Pass::all(plan, spec, isa), spec.convs());
