@@ -39,6 +39,10 @@ impl std::str::FromStr for Setting {
     }
 }
 
+/// At most 1/3 of the address space that is left is taken: threads and the C library reserve the rest
+/// beyond what they use.
+const ADDRESS_SPACE_PARTS: u64 = 3;
+
 /// Memory that may still be taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Available {
@@ -143,8 +147,7 @@ fn available_below(
     }
     if let Some(space) = address_space {
         let taken = status(root, "VmSize:").unwrap_or(0);
-        // The C library reserves address space for each thread, beyond what it uses.
-        limit(space.saturating_sub(taken) / 2, &|| "`ulimit -v`".to_owned());
+        limit(space.saturating_sub(taken) / ADDRESS_SPACE_PARTS, &|| "`ulimit -v`".to_owned());
     }
     if let Setting::Limit(bytes) = setting {
         limit(bytes.saturating_sub(resident), &|| "`--memory`".to_owned());
@@ -192,7 +195,7 @@ mod tests {
         let space = available_below(root.path(), Setting::Auto, &|_| None, Some(400_000));
         assert_eq!(
             (space.bytes, space.limit.as_str()),
-            ((400_000 - (300 << 10)) / 2, "`ulimit -v`")
+            ((400_000 - (300 << 10)) / 3, "`ulimit -v`")
         );
     }
 
