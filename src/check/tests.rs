@@ -7,6 +7,7 @@ use crate::batch::Grouping;
 use crate::image::SizePolicy;
 use crate::manifest::Location;
 use crate::masks::Masks;
+use crate::net::Net;
 use crate::pairing::{self, Folder, Folders};
 
 /// A grey PGM file.
