@@ -39,8 +39,8 @@ impl std::str::FromStr for Setting {
     }
 }
 
-/// At most 1/3 of the address space that is left is taken: threads and the C library reserve the rest
-/// beyond what they use.
+/// At most 1/3 of the address space that is left is taken: threads and the C library reserve more
+/// than they use.
 const ADDRESS_SPACE_PARTS: u64 = 3;
 
 /// Memory that may still be taken.

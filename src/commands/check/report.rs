@@ -2,7 +2,7 @@
 
 use super::estimate::{Estimate, TooLarge};
 use crate::check::{Finding, Report};
-use crate::code::Severity;
+use crate::code::{Code, Severity};
 use crate::decimal::counted;
 use crate::image::Size;
 use crate::pairing::{Outline, Sample, Values};
@@ -77,8 +77,9 @@ pub(super) fn text(report: &Report, estimate: Option<&Estimate>) -> String {
         let time = humanized(*seconds);
         text.push_str(&format!("\n{device}: about {time}, {gigabytes:.1} GB of memory"));
         if let Some(TooLarge { pairs, reason }) = too_large {
+            let code = Code::TooLarge;
             text.push_str(&format!(
-                "\nerror: E_TOO_LARGE ({pairs}): the memory does not hold a pair of {reason}"
+                "\nerror: {code} ({pairs}): the memory does not hold a pair of {reason}"
             ));
         }
     }
