@@ -120,3 +120,42 @@ fn methods_are_named_and_paths_that_exist_win() {
     run(at, "eval --ref hr --dist M=x4 --dist a=b --dist {x} -o run -q", 0);
     assert_eq!(column(&csv(&at.join("run/pairs.csv")), "method"), ["M", "a=b", "{x}"]);
 }
+
+/// Root reads everything, so that the program runs as another user then.
+#[test]
+fn a_folder_that_cannot_be_read_is_a_finding_beside_the_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+
+    let folder = tree(&[
+        ("blur2_ref", "hr/1.png"),
+        ("blur2_dist", "sr/1.png"),
+        ("blur2_dist", "sr/2.png"),
+        ("blur2_dist", "sr/locked/3.png"),
+    ]);
+    let at = folder.path();
+    let allow = |path: &Path, mode| {
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(at, 0o755);
+    allow(&at.join("sr/locked"), 0);
+    let line = "check --ref hr --dist sr --net vgg --weights-dir none";
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lpips"));
+    command.args(line.split(' ')).current_dir(at);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("SKIPPED: another user cannot run the program: {error}");
+            return;
+        }
+    };
+    allow(&at.join("sr/locked"), 0o755);
+    let report = String::from_utf8(output.stdout).unwrap();
+    for expected in ["E_READ (1)", "cannot read `sr/locked`: Permission denied", "E_UNMATCHED (1)"]
+    {
+        assert!(report.contains(expected), "no `{expected}` in {report}");
+    }
+}
