@@ -6,7 +6,6 @@
 //! columns and devices.
 
 mod luma;
-mod name;
 mod psnr;
 mod rows;
 mod ssim;
@@ -170,6 +169,37 @@ impl Plain for Measured<'_> {
     #[inline(always)]
     fn run(self) {
         *self.value = self.metric.of(self.rows);
+    }
+}
+
+/// `psnr_rgb`, `psnr_y`, `ssim_yiq_rounded_clamped`: what is computed, what from, and every luma,
+/// rounding and clamp that is not the usual one.
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Psnr { .. } => "psnr",
+            Kind::Ssim { .. } => "ssim",
+        })?;
+        f.write_str(match self.channels {
+            Channels::Rgb => "_rgb",
+            Channels::Luma(Luma { matrix: Matrix::Bt601, .. }) => "_y",
+            Channels::Luma(Luma { matrix: Matrix::Yiq, .. }) => "_yiq",
+        })?;
+        if let Channels::Luma(Luma { rounded: true, .. }) = self.channels {
+            f.write_str("_rounded")?;
+        }
+        if self.kind == (Kind::Ssim { clamped: true }) {
+            f.write_str("_clamped")?;
+        }
+        Ok(())
+    }
+}
+
+impl Metric {
+    /// A metric without a border, for samples of 0 to 1.
+    #[must_use]
+    pub fn new(kind: Kind, channels: Channels) -> Metric {
+        Metric { kind, channels, border: 0, range: crate::image::Range::Unit }
     }
 }
 

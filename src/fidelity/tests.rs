@@ -275,3 +275,14 @@ fn images_that_are_too_small_are_refused_with_the_side_that_is_needed() {
     assert!(refused("psnr_y", 9).to_string().starts_with("PSNR needs at least 19 pixels"));
     assert!(metric("psnr_y", 8).measure(&image, &image).is_ok());
 }
+
+#[test]
+fn a_name_holds_what_is_unusual() {
+    let name = |kind, channels| Metric::new(kind, channels).to_string();
+    let luma = |matrix, rounded| Channels::Luma(Luma { matrix, rounded });
+    assert_eq!(name(Kind::Psnr { capped: true }, Channels::Rgb), "psnr_rgb");
+    assert_eq!(name(Kind::Psnr { capped: false }, luma(Matrix::Bt601, true)), "psnr_y_rounded");
+    assert_eq!(name(Kind::Ssim { clamped: false }, luma(Matrix::Bt601, false)), "ssim_y");
+    let other = name(Kind::Ssim { clamped: true }, luma(Matrix::Yiq, true));
+    assert_eq!(other, "ssim_yiq_rounded_clamped");
+}
