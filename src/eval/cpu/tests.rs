@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::conv::{Algorithm, Conv};
-use super::ops::max_pool;
+use super::ops::{l2_pool, max_pool};
 use super::scratch::Scratch;
 use super::stage::{POOL, Stage};
+use super::statistics::Statistics;
 use super::tap::Comparison;
 use super::team::Team;
 use super::tensor::{Geometry, Layout, Tensor};
@@ -225,6 +226,77 @@ fn pooling_agrees_with_plain_loops() {
                 assert_eq!(at(&dst, 1, [y, x, c]), expected, "{isa} {h}x{w} at {y} {x} {c}");
             }
         }
+    }
+}
+
+#[test]
+fn l2_pooling_agrees_with_plain_loops() {
+    let mut random = Random::new();
+    for _ in 0..4 {
+        let (h, w) = (random.up_to(20), random.up_to(20));
+        let src = random.tensor(2, Layout { c: 48, h, w });
+        let to = Layout { c: 48, h: h.div_ceil(2), w: w.div_ceil(2) };
+        for isa in available() {
+            let mut dst = random.tensor(2, to);
+            l2_pool(&src, &mut dst, isa, &Team::new());
+            for [y, x, c] in positions([to.h, to.w, to.c]) {
+                let mut sum = 1e-12;
+                for [ky, kx, _] in positions([3, 3, 1]) {
+                    let (sy, sx) = ((2 * y + ky).wrapping_sub(1), (2 * x + kx).wrapping_sub(1));
+                    if sy < h && sx < w {
+                        let weight = [0.25, 0.5, 0.25][ky] * [0.25, 0.5, 0.25][kx];
+                        sum += weight * f64::from(at(&src, 1, [sy, sx, c])).powi(2);
+                    }
+                }
+                let (found, expected) = (f64::from(at(&dst, 1, [y, x, c])), sum.sqrt());
+                assert!(
+                    (found - expected).abs() <= 5e-7 * expected,
+                    "{isa} {h}x{w} at {y} {x} {c}: {found} instead of {expected}"
+                );
+            }
+        }
+    }
+}
+
+/// Values that lie close together far from 0: float32 sums of their squares hold no digit of the
+/// variance.
+#[test]
+fn statistics_agree_with_plain_loops() {
+    let mut random = Random::new();
+    let weights = weights::Dists::load().unwrap();
+    let layout = Layout { c: 64, h: 7, w: 9 };
+    let mut src = random.tensor(2, layout);
+    for image in src.images_mut() {
+        image.iter_mut().for_each(|value| *value = 100.0 + *value / 64.0);
+    }
+    let mean = |of: &dyn Fn([usize; 3]) -> f64, c: usize| {
+        let values = positions([layout.h, layout.w, 1]).map(|[y, x, _]| of([y, x, c]));
+        values.sum::<f64>() / (layout.h * layout.w) as f64
+    };
+    let value = |image: usize| {
+        let src = &src;
+        move |place: [usize; 3]| f64::from(at(src, image, place))
+    };
+    let (a, b) = (value(0), value(1));
+    let expected: f64 = (0..layout.c)
+        .map(|c| {
+            let (of_a, of_b) = (mean(&a, c), mean(&b, c));
+            let s1 = (of_a - of_b).powi(2) / (of_a.powi(2) + of_b.powi(2) + 1e-6);
+            let difference = |place| (a(place) - of_a - b(place) + of_b).powi(2);
+            let both = |place| (a(place) - of_a).powi(2) + (b(place) - of_b).powi(2);
+            let s2 = mean(&difference, c) / (mean(&both, c) + 1e-6);
+            weights.alpha[1][c] * s1 + weights.beta[1][c] * s2
+        })
+        .sum();
+    let pairs =
+        [(0, 1), (1, 0), (1, 1)].map(|(reference, distorted)| Pair { reference, distorted });
+    for isa in available() {
+        let statistics = Statistics::new(weights.clone(), isa);
+        let mut distances = vec![Distance::default(); pairs.len()];
+        statistics.run(1, &src, &pairs, &mut distances, &Team::new());
+        let [forth, back, same] = [0, 1, 2].map(|pair| distances[pair].layers[0]);
+        assert!((forth - expected).abs() <= 1e-9 * expected, "{isa}: {forth}, {expected}");
+        assert_eq!((forth.to_bits(), same), (back.to_bits(), 0.0), "{isa}");
     }
 }
 
