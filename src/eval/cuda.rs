@@ -42,14 +42,9 @@ use self::probe::Probe;
 use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rates, resident_rates};
 use self::thread::refusal;
-use super::{
-    ConvChoice, Description, Evaluator, Gpus, Loss, Metric, Model, Precision, Scored, Wait,
-};
+use super::{ConvChoice, Description, Evaluator, Gpus, Loss, Model, Precision, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Group, Grouping, Staging};
 use crate::error::Refusal;
-
-/// Why a model of DISTS has no scores here.
-const ON_CPU_ONLY: &str = "is computed on the CPU only";
 
 /// Batches of different sizes that may be open at once in the pipeline.
 const OPEN_BATCHES: usize = 4;
@@ -139,10 +134,6 @@ impl CudaEvaluator {
     /// # Errors
     /// A [`Refusal`] that says what is missing and what helps.
     pub fn open(models: Vec<Model>, config: &Config) -> anyhow::Result<CudaEvaluator> {
-        if models.iter().any(|model| matches!(model.metric, Metric::Dists(_))) {
-            let hint = "compute with `--device cpu`, or leave out `dists`";
-            return Err(Refusal::usage(format!("`dists` {ON_CPU_ONLY}")).hint(hint).into());
-        }
         let probe = Probe::new(&config.libraries);
         let gpus = probe.choose(&config.gpus)?;
         let (engine, engine_name) = probe.engine(config.conv)?;

@@ -44,13 +44,22 @@ pub(super) fn layer_distance(
     layer: usize,
     moments: impl IntoIterator<Item = Moments>,
 ) -> f64 {
-    let channels = weights.alpha[layer].iter().zip(&weights.beta[layer]).zip(moments);
-    let distance = |(channel, ((alpha, beta), moments)): (usize, ((&f64, &f64), Moments))| {
-        let moments = if layer == 0 { moments.affine(samples(channel)) } else { moments };
-        let [of_means, of_structure] = moments.distances();
+    let distance = |([alpha, beta, gain, bias], moments): ([f64; 4], Moments)| {
+        let [of_means, of_structure] = moments.affine((gain, bias)).distances();
         alpha * of_means + beta * of_structure
     };
-    channels.enumerate().map(distance).sum()
+    layer_table(weights, layer).into_iter().zip(moments).map(distance).sum()
+}
+
+/// What a device needs of a layer: f64 (channel, (alpha, beta, gain, bias)), where gain and bias bring
+/// the features to what the metric is of.
+pub(super) fn layer_table(weights: &Dists, layer: usize) -> Vec<[f64; 4]> {
+    let channels = weights.alpha[layer].iter().zip(&weights.beta[layer]).enumerate();
+    let row = |(channel, (&alpha, &beta)): (usize, (&f64, &f64))| {
+        let (gain, bias) = if layer == 0 { samples(channel) } else { (1.0, 0.0) };
+        [alpha, beta, gain, bias]
+    };
+    channels.map(row).collect()
 }
 
 /// Gain and bias from a channel of the trunk's input back to samples in [0, 1].

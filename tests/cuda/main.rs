@@ -14,6 +14,7 @@ mod all_pairs;
 mod allocations;
 
 mod conformance;
+mod dists;
 mod faults;
 mod job;
 mod libraries;

@@ -20,6 +20,7 @@
 mod case;
 mod cases;
 mod differ;
+mod dists;
 mod ptx;
 mod taps;
 
@@ -55,7 +56,9 @@ fn the_source_has_the_signatures_of_the_table() {
 fn every_entry_has_a_case() {
     let all = [cases::normalise(), cases::bias_relu(), cases::max_pool(), cases::im2col()];
     let more = [cases::finish(), cases::channel_sum(), taps::nchw(), taps::nhwc()];
-    let cases: Vec<Case> = all.into_iter().chain(more).flatten().chain(differ::all()).collect();
+    let of_dists = [dists::l2_pool(), dists::moments(), dists::dists()];
+    let all = all.into_iter().chain(more).chain(of_dists).flatten();
+    let cases: Vec<Case> = all.chain(differ::all()).collect();
     for entry in ENTRIES {
         assert!(cases.iter().any(|case| case.entry.name == entry.name), "{}", entry.name);
     }
@@ -74,6 +77,21 @@ fn bias_and_relu_touch_their_channels_alone() {
 #[test]
 fn max_pool_is_exact_at_every_edge() {
     check_all(&["max_pool"], &cases::max_pool());
+}
+
+#[test]
+fn l2_pooling_is_that_of_float64_at_every_edge() {
+    check_all(&["l2_pool"], &dists::l2_pool());
+}
+
+#[test]
+fn moments_are_those_of_float64() {
+    check_all(&["moments"], &dists::moments());
+}
+
+#[test]
+fn dists_is_that_of_float64() {
+    check_all(&["dists"], &dists::dists());
 }
 
 #[test]
@@ -194,6 +212,24 @@ fn planted_faults_are_caught() {
             module: "max_pool",
             cases: cases::max_pool,
             symptom: "expected NaN",
+        },
+        Fault {
+            place: ("moments.cu", "    __syncthreads();\n    if (!is", "    if (!is"),
+            module: "moments",
+            cases: dists::moments,
+            symptom: "expected",
+        },
+        Fault {
+            place: ("l2_pool.cu", " || column > width", ""),
+            module: "l2_pool",
+            cases: dists::l2_pool,
+            symptom: "expected",
+        },
+        Fault {
+            place: ("dists.cu", "- 2.0 * covariance", "- 1.999999 * covariance"),
+            module: "dists",
+            cases: dists::dists,
+            symptom: "expected",
         },
         Fault {
             place: ("differ.cu", "(a.x ^ b.x)", "(__uint_as_float(a.x) != __uint_as_float(b.x))"),

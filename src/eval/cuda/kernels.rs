@@ -4,10 +4,12 @@
 //! [`super::signature`] is the table of entries; `kernels/README.md` states what each computes. A
 //! launch compares its arguments with the table one by one, and computes its grid from the table.
 
+mod dists;
 mod launch;
 
 use std::collections::HashMap;
 
+pub(super) use self::dists::MOMENTS;
 use self::launch::{Value, extent, internal};
 use super::driver::{DevicePtr, Fault, Function, Module, Stream};
 use super::signature::{ENTRIES, Element, Entry};
@@ -15,14 +17,17 @@ use crate::eval::Epsilon;
 use crate::image::Depth;
 
 /// PTX of every module, as `scripts/build_kernels` made it.
-const PTX: [(&str, &str); 9] = [
+const PTX: [(&str, &str); 12] = [
     ("normalise", include_str!("../../../kernels/normalise.ptx")),
     ("bias_relu", include_str!("../../../kernels/bias_relu.ptx")),
     ("max_pool", include_str!("../../../kernels/max_pool.ptx")),
+    ("l2_pool", include_str!("../../../kernels/l2_pool.ptx")),
     ("im2col", include_str!("../../../kernels/im2col.ptx")),
     ("tap_nchw", include_str!("../../../kernels/tap_nchw.ptx")),
     ("tap_nhwc", include_str!("../../../kernels/tap_nhwc.ptx")),
     ("channel_sum", include_str!("../../../kernels/channel_sum.ptx")),
+    ("moments", include_str!("../../../kernels/moments.ptx")),
+    ("dists", include_str!("../../../kernels/dists.ptx")),
     ("finish", include_str!("../../../kernels/finish.ptx")),
     ("differ", include_str!("../../../kernels/differ.ptx")),
 ];

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::ON_CPU_ONLY;
 use super::conv::{Engine, Filter, Geometry, to_bytes};
-use super::driver::{DeviceBuffer, Fault, FaultKind, Stream};
+use super::driver::{DeviceBuffer, Fault, Stream};
 use super::kernels::{Channels, Extents, Format, Scaling, Window};
 use super::signature::Element;
+use crate::eval::dists::layer_table;
 use crate::eval::{Epsilon, Metric, Model, Precision, Wanted};
 use crate::net::plan::{Shape, Slot, View};
 use crate::net::{NetSpec, weights};
@@ -20,11 +20,42 @@ pub(super) struct Parameters {
     /// Channels of the trunk's input in memory, padding included.
     pub(super) input_channels: usize,
     pub(super) convs: Vec<Filter>,
-    /// Channel weights per layer, ones without lin; f32.
-    pub(super) lin: Vec<DeviceBuffer>,
+    pub(super) taps: Taps,
     pub(super) scaling: Scaling,
-    pub(super) epsilon: Epsilon,
     pub(super) wanted: Wanted,
+}
+
+/// How the taps are compared.
+#[derive(Debug)]
+pub(super) enum Taps {
+    /// LPIPS. Channel weights per layer, ones without lin; f32.
+    Features { lin: Vec<DeviceBuffer>, epsilon: Epsilon },
+    /// DISTS. A table per layer, f64 (channel, (alpha, beta, gain, bias)).
+    Channels(Vec<DeviceBuffer>),
+}
+
+impl Taps {
+    fn upload(model: &Model, stream: &Stream) -> Result<Taps, Fault> {
+        let channels = model.spec().tap_channels().into_iter().enumerate();
+        match &model.metric {
+            Metric::Lpips(lpips) => {
+                let lin = |(layer, channels): (usize, usize)| {
+                    let ones = vec![1.0; channels];
+                    let lin = lpips.lin.as_ref().map_or(&ones, |lin| &lin[layer]);
+                    resident(&to_bytes(lin, Element::F32), stream)
+                };
+                let lin = channels.map(lin).collect::<Result<_, _>>()?;
+                Ok(Taps::Features { lin, epsilon: lpips.epsilon })
+            }
+            Metric::Dists(weights) => {
+                let table = |(layer, _)| {
+                    let table = layer_table(weights, layer);
+                    resident(bytemuck::cast_slice(&table), stream)
+                };
+                Ok(Taps::Channels(channels.map(table).collect::<Result<_, _>>()?))
+            }
+        }
+    }
 }
 
 impl Parameters {
@@ -35,9 +66,6 @@ impl Parameters {
         precision: Precision,
         stream: &Stream,
     ) -> Result<Parameters, Fault> {
-        let Metric::Lpips(lpips) = &model.metric else {
-            return Err(Fault::new("dists", ON_CPU_ONLY, FaultKind::Unsupported));
-        };
         let input_channels = engine.input_channels(precision);
         let (shift, scale) = model.version.scaling().unwrap_or(([0.0; 3], [1.0; 3]));
         let filter = |(index, conv): (usize, &Arc<weights::Conv>)| {
@@ -48,23 +76,15 @@ impl Parameters {
                 bias: resident(&packed.bias, stream)?,
             })
         };
-        let lin = |(layer, channels): (usize, usize)| {
-            let ones = vec![1.0; channels];
-            let lin = lpips.lin.as_ref().map_or(&ones, |lin| &lin[layer]);
-            resident(&to_bytes(lin, Element::F32), stream)
-        };
-        let net = model.spec();
-        let channels = net.tap_channels();
         Ok(Parameters {
-            net,
+            net: model.spec(),
             precision,
             format: engine.format(precision),
             input_channels,
             convs: model.trunk.convs.iter().enumerate().map(filter).collect::<Result<_, _>>()?,
-            lin: channels.into_iter().enumerate().map(lin).collect::<Result<_, _>>()?,
+            taps: Taps::upload(model, stream)?,
             scaling: Scaling { gain: model.input.gain, bias: model.input.bias, shift, scale },
-            epsilon: lpips.epsilon,
-            wanted: lpips.wanted,
+            wanted: model.wanted(),
         })
     }
 

@@ -154,6 +154,17 @@ const fn max_pool(element: Element) -> Args<10> {
     ]
 }
 
+const fn l2_pool(element: Element) -> Args<6> {
+    [
+        ("dst", Arg::Out(element)),
+        ("src", Arg::In(element)),
+        ("images", Arg::U32),
+        ("c", Arg::U32),
+        ("height", Arg::U32),
+        ("width", Arg::U32),
+    ]
+}
+
 const fn im2col(element: Element) -> Args<13> {
     [
         ("dst", Arg::Out(element)),
@@ -196,6 +207,30 @@ const fn channel_sum(element: Element) -> Args<6> {
         ("positions", Arg::U32),
     ]
 }
+
+const fn moments(element: Element) -> Args<7> {
+    [
+        ("partial", Arg::Out(Element::F64)),
+        ("features", Arg::In(element)),
+        ("pair_indices", Arg::In(Element::U32)),
+        ("pairs", Arg::U32),
+        ("c", Arg::U32),
+        ("c_slot", Arg::U32),
+        ("positions", Arg::U32),
+    ]
+}
+
+const DISTS: Args<9> = [
+    ("out", Arg::InOut(Element::F64)),
+    ("partial", Arg::In(Element::F64)),
+    ("weights", Arg::In(Element::F64)),
+    ("pairs", Arg::U32),
+    ("tiles", Arg::U32),
+    ("c", Arg::U32),
+    ("positions", Arg::U32),
+    ("layers", Arg::U32),
+    ("layer", Arg::U32),
+];
 
 const FINISH: Args<6> = [
     ("out", Arg::Out(Element::F64)),
@@ -248,6 +283,11 @@ pub static ENTRIES: &[Entry] = entries! {
         "max_pool_nhwc_f32": max_pool(F32),
         "max_pool_nhwc_f16": max_pool(F16),
     }
+    "l2_pool" 256 256 {
+        "l2_pool_nchw_f32": l2_pool(F32),
+        "l2_pool_nhwc_f32": l2_pool(F32),
+        "l2_pool_nhwc_f16": l2_pool(F16),
+    }
     "im2col" 256 8 { "im2col_f32": im2col(F32), "im2col_f16": im2col(F16), }
     "tap_nchw" 256 128 { "tap_nchw_f32_c64": tap(F32), }
     "tap_nchw" 256 64 { "tap_nchw_f32_c128": tap(F32), }
@@ -270,19 +310,28 @@ pub static ENTRIES: &[Entry] = entries! {
         "channel_sum_nhwc_f32": channel_sum(F32),
         "channel_sum_nhwc_f16": channel_sum(F16),
     }
+    "moments" 256 1024 {
+        "moments_nchw_f32": moments(F32),
+        "moments_nhwc_f32": moments(F32),
+        "moments_nhwc_f16": moments(F16),
+    }
+    "dists" 256 1 { "dists": DISTS, }
     "finish" 256 1 { "finish": FINISH, }
     "differ" 256 1024 { "differ": DIFFER, }
 };
 
 /// Stems of the files in `kernels/`, each one module of PTX.
-pub const MODULES: [&str; 9] = [
+pub const MODULES: [&str; 12] = [
     "normalise",
     "bias_relu",
     "max_pool",
+    "l2_pool",
     "im2col",
     "tap_nchw",
     "tap_nhwc",
     "channel_sum",
+    "moments",
+    "dists",
     "finish",
     "differ",
 ];

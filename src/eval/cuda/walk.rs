@@ -1,13 +1,13 @@
 //! A net prepared for one size of images on a GPU, and the walk of its plan.
 
+mod dists;
 mod rehearsal;
 
-use super::ON_CPU_ONLY;
 use super::conv::{Call, Conv, Engine};
-use super::driver::{DeviceBuffer, DevicePtr, Fault, FaultKind, Stream};
+use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
 use super::kernels::{Extents, Format, Kernels, PairFeatures, Window};
 use super::memory::{Activations, Capacity, Needs, aligned};
-use super::parameters::{Parameters, resident};
+use super::parameters::{Parameters, Taps, resident};
 use crate::eval::{Distance, Map, Unscored, Wanted};
 use crate::image::{Depth, Size};
 use crate::net::plan::{ConvStep, Plan, Shape, Slot, Step, View};
@@ -19,7 +19,12 @@ impl Parameters {
     /// Approximate size of the results of one pair of images of `size`, in bytes.
     pub(super) fn pair_bytes(&self, size: Size) -> usize {
         let plan = Plan::new(self.net, size.height, size.width);
-        plan.map_or(0, |plan| Layout::new(0, &plan.taps, 1, self.wanted).end)
+        plan.map_or(0, |plan| {
+            let results = Layout::new(0, &plan.taps, 1, self.wanted).end;
+            // The moments of a pair take much more than its results.
+            let of_channels = || dists::moments_bytes(&plan.taps);
+            results + if matches!(self.taps, Taps::Channels(_)) { of_channels() } else { 0 }
+        })
     }
 }
 
@@ -128,7 +133,10 @@ impl Prepared {
         let tiles = plan
             .taps
             .iter()
-            .map(|tap| kernels.tap_tiles(format, tap.c, tap.h * tap.w))
+            .map(|tap| match parameters.taps {
+                Taps::Features { .. } => kernels.tap_tiles(format, tap.c, tap.h * tap.w),
+                Taps::Channels(_) => kernels.moments_tiles(format, tap.h * tap.w),
+            })
             .collect::<Result<Vec<usize>, Fault>>()?;
         let u32s = |values: &mut dyn Iterator<Item = usize>| {
             let bytes: Vec<u8> = values.flat_map(|value| (value as u32).to_ne_bytes()).collect();
@@ -140,7 +148,11 @@ impl Prepared {
             input: element * images * input_len,
             buffers: plan.buffer_len.map(|len| element * images * len),
             workspace: convs.iter().map(|conv| conv.workspace_bytes()).max().unwrap_or(0),
-            partial: size_of::<f64>() * pairs * tiles.iter().sum::<usize>(),
+            partial: pairs
+                * match parameters.taps {
+                    Taps::Features { .. } => size_of::<f64>() * tiles.iter().sum::<usize>(),
+                    Taps::Channels(_) => dists::moments_bytes(&plan.taps),
+                },
             results: results.end,
             ..Needs::default()
         };
@@ -182,14 +194,15 @@ impl Prepared {
                 Step::MaxPool { kernel, stride, src, dst } => {
                     self.pool(format, resources, (src, dst), Window { kernel, stride, pad: 0 })?;
                 }
-                Step::L2Pool { .. } => {
-                    return Err(Fault::new("L2 pooling", ON_CPU_ONLY, FaultKind::Unsupported));
-                }
+                Step::L2Pool { src, dst } => self.l2_pool(format, resources, (src, dst))?,
                 Step::Tap { layer, src } => {
                     self.tap(parameters, resources, micro, (layer, src), partial_at)?;
-                    partial_at += size_of::<f64>() * micro.pairs * self.tiles[layer];
+                    partial_at += self.partial_bytes(parameters, micro.pairs, layer);
                 }
             }
+        }
+        if matches!(parameters.taps, Taps::Channels(_)) {
+            return Ok(());
         }
         let means = micro.results.offset(self.results.means);
         let (tiles, positions) = (self.tiles_device.ptr(), self.positions_device.ptr());
@@ -208,7 +221,7 @@ impl Prepared {
         for step in &self.plan.steps {
             if let Step::Tap { layer, src } = *step {
                 self.tap(parameters, resources, micro, (layer, src), partial_at)?;
-                partial_at += size_of::<f64>() * micro.pairs * self.tiles[layer];
+                partial_at += self.partial_bytes(parameters, micro.pairs, layer);
             }
         }
         Ok(())
@@ -279,10 +292,16 @@ impl Prepared {
             c,
             positions: h * w,
         };
-        let partial = activations.partial.ptr().offset(partial_at);
+        let (format, partial) = (parameters.format, activations.partial.ptr().offset(partial_at));
+        let (lin, epsilon) = match &parameters.taps {
+            Taps::Features { lin, epsilon } => (lin[layer].ptr(), *epsilon),
+            Taps::Channels(tables) => {
+                let table = tables[layer].ptr();
+                let c_slot = parameters.channels(src);
+                return self.channels(resources, micro, (features, c_slot), (layer, table), format);
+            }
+        };
         let map = self.results.maps.get(layer).map(|&at| micro.results.offset(at));
-        let lin = parameters.lin[layer].ptr();
-        let (format, epsilon) = (parameters.format, parameters.epsilon);
         kernels.tap(stream, format, partial, map, features, lin, epsilon)?;
         match self.results.reference_sum {
             Some((of, at)) if of == layer => {

@@ -11,6 +11,8 @@ struct alignas(4) __half2 {
     __half x, y;
 };
 
+inline float __half2float(__half half) { return static_cast<float>(half.value); }
+
 inline float2 __half22float2(__half2 two) {
     return {static_cast<float>(two.x.value), static_cast<float>(two.y.value)};
 }

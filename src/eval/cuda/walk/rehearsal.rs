@@ -8,7 +8,6 @@
 #![expect(unsafe_code, reason = "copies within the device")]
 
 use super::{Prepared, Resources, address};
-use crate::eval::cuda::ON_CPU_ONLY;
 use crate::eval::cuda::conv::{Conv, to_bytes};
 use crate::eval::cuda::driver::{Fault, FaultKind};
 use crate::eval::cuda::kernels::Window;
@@ -46,8 +45,8 @@ impl Prepared {
                     let window = Window { kernel, stride, pad: 0 };
                     self.pool(parameters.format, resources, (src, dst), window)?;
                 }
-                Step::L2Pool { .. } => {
-                    return Err(Fault::new("L2 pooling", ON_CPU_ONLY, FaultKind::Unsupported));
+                Step::L2Pool { src, dst } => {
+                    self.l2_pool(parameters.format, resources, (src, dst))?;
                 }
                 Step::Tap { .. } => {}
             }
