@@ -51,8 +51,8 @@ pub(super) fn layer_distance(
     layer_table(weights, layer).into_iter().zip(moments).map(distance).sum()
 }
 
-/// What a device needs of a layer: f64 (channel, (alpha, beta, gain, bias)), where gain and bias bring
-/// the features to what the metric is of.
+/// What a device needs of a layer: f64 (channel, (alpha, beta, gain, bias)), where gain and bias
+/// bring the features to what the metric is of.
 pub(super) fn layer_table(weights: &Dists, layer: usize) -> Vec<[f64; 4]> {
     let channels = weights.alpha[layer].iter().zip(&weights.beta[layer]).enumerate();
     let row = |(channel, (&alpha, &beta)): (usize, (&f64, &f64))| {

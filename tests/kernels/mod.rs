@@ -214,24 +214,6 @@ fn planted_faults_are_caught() {
             symptom: "expected NaN",
         },
         Fault {
-            place: ("moments.cu", "    __syncthreads();\n    if (!is", "    if (!is"),
-            module: "moments",
-            cases: dists::moments,
-            symptom: "expected",
-        },
-        Fault {
-            place: ("l2_pool.cu", " || column > width", ""),
-            module: "l2_pool",
-            cases: dists::l2_pool,
-            symptom: "expected",
-        },
-        Fault {
-            place: ("dists.cu", "- 2.0 * covariance", "- 1.999999 * covariance"),
-            module: "dists",
-            cases: dists::dists,
-            symptom: "expected",
-        },
-        Fault {
             place: ("differ.cu", "(a.x ^ b.x)", "(__uint_as_float(a.x) != __uint_as_float(b.x))"),
             module: "differ",
             cases: differ::all,
