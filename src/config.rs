@@ -5,7 +5,6 @@ mod compute;
 mod inputs;
 mod metrics;
 mod requests;
-mod weights;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

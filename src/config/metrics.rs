@@ -1,10 +1,12 @@
 //! Which metric columns a run has, and which models they need.
 
+mod weights;
+
 use std::path::PathBuf;
 
+use self::weights::{Weights, published};
 use super::requests::Requests;
 use super::unique;
-use super::weights::{Weights, published};
 use crate::column::{self, Column, Mode};
 use crate::error::Refusal;
 use crate::eval::{Affine, Epsilon, Model, Precision};

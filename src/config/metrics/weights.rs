@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::metrics::{MetricOptions, Protocol};
+use super::{MetricOptions, Protocol};
 use crate::column::{Lpips, Mode};
 use crate::error::Refusal;
 use crate::eval::{self, Metric, Model, Precision, Wanted};
