@@ -7,7 +7,7 @@ use crate::batch::Grouping;
 use crate::image::SizePolicy;
 use crate::manifest::Location;
 use crate::masks::Masks;
-use crate::net::Net;
+use crate::net::{Net, NetSpec};
 use crate::pairing::{self, Folder, Folders};
 
 /// A grey PGM file.
@@ -41,20 +41,21 @@ fn examine_with(
     fs_err::write(&path, manifest).unwrap();
     let (manifest, faults) = Manifest::examine(Location::of(&path)).unwrap();
     let mut report = Report::of_manifest(&faults, None);
-    let (manifest, grouping) = (&manifest, Grouping::Reference);
     let specs: Vec<_> = nets.iter().map(|net| net.spec()).collect();
-    let question = Question {
-        manifest,
-        rules,
-        specs: &specs,
-        fidelity: &[],
-        masks,
-        grouping,
-        decodes: false,
-        threads: 2,
-    };
-    report.examine(&question, &|_| ()).unwrap();
+    report.examine(&question(&manifest, &specs, rules, masks), &|_| ()).unwrap();
     report
+}
+
+/// From headers alone, on two threads.
+fn question<'a>(
+    manifest: &'a Manifest,
+    specs: &'a [&'static NetSpec],
+    rules: &'a Rules,
+    masks: Option<&'a Masks>,
+) -> Question<'a> {
+    let grouping = Grouping::Reference;
+    let (fidelity, decodes, threads) = (&[], false, 2);
+    Question { manifest, rules, specs, fidelity, masks, grouping, decodes, threads }
 }
 
 fn counts(report: &Report) -> Vec<(Code, usize)> {
@@ -253,19 +254,9 @@ fn work_of_an_item_counts_each_image_once() {
     fs_err::write(&path, format!("ref,dist\n{}", pairs.map(row).concat())).unwrap();
     let (manifest, _) = Manifest::examine(Location::of(&path)).unwrap();
     let mut report = Report::default();
-    let rules = Rules::default();
-    let (manifest, specs, masks) = (&manifest, [Net::Alex.spec()], None);
-    let grouping = Grouping::Item;
-    let question = Question {
-        manifest,
-        rules: &rules,
-        specs: &specs,
-        fidelity: &[],
-        masks,
-        grouping,
-        decodes: false,
-        threads: 2,
-    };
+    let (rules, specs) = (Rules::default(), [Net::Alex.spec()]);
+    let question =
+        Question { grouping: Grouping::Item, ..question(&manifest, &specs, &rules, None) };
     report.examine(&question, &|_| ()).unwrap();
     assert_eq!(report.work.values().copied().collect::<Vec<_>>(), [Work { pairs: 6, images: 4 }]);
 }

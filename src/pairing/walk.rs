@@ -136,3 +136,17 @@ pub(super) fn has_image_name(path: &str) -> bool {
     let extension = Path::new(path).extension().unwrap_or_default();
     EXTENSIONS.contains(&extension.to_string_lossy().to_lowercase().as_str())
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    /// A folder with empty files.
+    pub(in crate::pairing) fn tree(paths: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for path in paths {
+            let path = root.path().join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, "").unwrap();
+        }
+        root
+    }
+}

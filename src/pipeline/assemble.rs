@@ -103,10 +103,7 @@ impl<'a> Assembler<'a> {
             }
             let [reference, distorted] =
                 [self.use_of(edge.reference)?, self.use_of(edge.distorted)?];
-            match (&reference.image, &distorted.image) {
-                (Ok(_), Ok(_)) => self.pair(&task, edge, &reference, &distorted)?,
-                (Err(failure), _) | (_, Err(failure)) => self.fail(edge.row, failure.clone()),
-            }
+            self.pair(&task, edge, &reference, &distorted)?;
         }
         // No later pair shares an image with these batches, and they are large.
         if task.group.grouping == Grouping::Item && self.held.is_empty() {
@@ -158,8 +155,12 @@ impl<'a> Assembler<'a> {
         reference: &Arc<Held>,
         distorted: &Arc<Held>,
     ) -> anyhow::Result<()> {
-        let (Ok(of_reference), Ok(of_distorted)) = (&reference.image, &distorted.image) else {
-            return Ok(());
+        let (of_reference, of_distorted) = match (&reference.image, &distorted.image) {
+            (Ok(of_reference), Ok(of_distorted)) => (of_reference, of_distorted),
+            (Err(failure), _) | (_, Err(failure)) => {
+                self.fail(edge.row, failure.clone());
+                return Ok(());
+            }
         };
         let size = of_reference.size;
         if size != of_distorted.size {

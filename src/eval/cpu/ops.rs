@@ -60,6 +60,25 @@ pub(super) fn normalise(
     });
 }
 
+/// Computes every row of `dst` from the image of `src` that it belongs to: its number, and its
+/// pixels without the border.
+fn for_each_row(
+    src: &Tensor,
+    dst: &mut Tensor,
+    team: &Team,
+    compute: impl Fn(&[f32], usize, &mut [f32]) + Sync,
+) {
+    let to = dst.layout();
+    let mut work = Vec::new();
+    for (image, dst) in dst.images_mut().enumerate() {
+        let rows = to.inner(dst).chunks_exact_mut(to.row_len());
+        work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
+    }
+    team.for_each(work, |(image, y, row)| {
+        compute(src.image(image), y, &mut row[BEFORE * to.c..][..to.w * to.c]);
+    });
+}
+
 /// Max-pooling. Windows that extend over the far edges use only the pixels inside.
 pub(super) fn max_pool(
     src: &Tensor,
@@ -70,17 +89,10 @@ pub(super) fn max_pool(
     team: &Team,
 ) {
     let (from, to) = (src.layout(), dst.layout());
-    let mut work = Vec::new();
-    for (image, dst) in dst.images_mut().enumerate() {
-        let rows = to.inner(dst).chunks_exact_mut(to.row_len());
-        work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
-    }
-    team.for_each(work, |(image, y, row)| {
-        let src = src.image(image);
+    for_each_row(src, dst, team, |src, y, dst| {
         let inside = y * stride..(y * stride + kernel).min(from.h);
         let window: Vec<&[f32]> =
             inside.map(|y| &src[from.at(y as isize, 0)..][..from.w * from.c]).collect();
-        let dst = &mut row[BEFORE * to.c..][..to.w * to.c];
         dispatch_plain(isa, PoolRow { window: &window, dst, c: to.c, kernel, stride });
     });
 }
@@ -88,16 +100,9 @@ pub(super) fn max_pool(
 /// L2 pooling ([`crate::net::Layer::L2Pool`]). The border of the source is its padding.
 pub(super) fn l2_pool(src: &Tensor, dst: &mut Tensor, isa: Isa, team: &Team) {
     let (from, to) = (src.layout(), dst.layout());
-    let mut work = Vec::new();
-    for (image, dst) in dst.images_mut().enumerate() {
-        let rows = to.inner(dst).chunks_exact_mut(to.row_len());
-        work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
-    }
-    team.for_each(work, |(image, y, row)| {
-        let src = src.image(image);
+    for_each_row(src, dst, team, |src, y, dst| {
         let len = (2 * to.w + 1) * from.c;
         let window = [-1, 0, 1].map(|dy| &src[from.at(2 * y as isize + dy, -1)..][..len]);
-        let dst = &mut row[BEFORE * to.c..][..to.w * to.c];
         dispatch_plain(isa, L2PoolRow { window, dst, c: to.c });
     });
 }

@@ -3,17 +3,7 @@
 use super::*;
 use crate::error::render;
 use crate::pairing::Ignored;
-
-/// A folder with empty files.
-fn tree(paths: &[&str]) -> tempfile::TempDir {
-    let root = tempfile::tempdir().unwrap();
-    for path in paths {
-        let path = root.path().join(path);
-        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        fs_err::write(path, "").unwrap();
-    }
-    root
-}
+use crate::pairing::walk::tests::tree;
 
 fn folders(root: &Path, distorted: &[&str], suffix: &str) -> Folders {
     let folder = |name: &&str| Folder { path: root.join(name), method: None };
