@@ -159,23 +159,24 @@ def invariance(session: Session, deadline: Deadline, result: Result) -> None:
         for engine in options.engines:
             name = f"{precision} {engine or options.device}"
             row: dict[str, Any] = {"precision": precision, "engine": engine or options.device}
-            row["same"] = same = []
+            row["same"] = []
             result.data["rows"].append(row)
             with guarded(result, name):
-                base = session.program.eval(
-                    deadline, forward, nets, precision, engine, BATCHES[0], ["--per-layer"]
-                )
-                for trial, manifest, batch in trials:
-                    run = session.program.eval(
-                        deadline, manifest, nets, precision, engine, batch, ["--per-layer"]
+                changed: set[str] = set()
+                for group in session.program.together(nets):
+                    base = session.program.eval(
+                        deadline, forward, group, precision, engine, BATCHES[0], ["--per-layer"]
                     )
-                    differ = differences(run.rows, base.rows)
-                    if differ:
-                        result.worsen(
-                            FAILED, f"{name}: {trial} changes {len(differ)} rows, such as {differ[0]}"
+                    for trial, manifest, batch in trials:
+                        run = session.program.eval(
+                            deadline, manifest, group, precision, engine, batch, ["--per-layer"]
                         )
-                    else:
-                        same.append(trial)
+                        differ = differences(run.rows, base.rows)
+                        if differ:
+                            changed.add(trial)
+                            text = f"{name}: {trial} changes {len(differ)} rows of {', '.join(group)}"
+                            result.worsen(FAILED, f"{text}, such as {differ[0]}")
+                row["same"] = [trial for trial, *_ in trials if trial not in changed]
 
 
 def _mixed(session: Session) -> list[photos.CropPair]:

@@ -70,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trunk_folder = folder / "weights"
         trunk_folder.mkdir()
         trunks = prepare_weights(options.weights, trunk_folder, options.nets)
+        unpublished = [net for net, trunk in trunks.items() if trunk in ("formula", "brought")]
         head = {
             "command": shlex.join(["scripts/gpu_check", *(sys.argv[1:] if argv is None else argv)]),
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         session = Session(
             options=options,
             commands=commands,
-            program=Program(commands, options.program, options.device, trunk_folder),
+            program=Program(commands, options.program, options.device, trunk_folder, unpublished),
             folder=folder,
             trunks=trunks,
             photos=photos.load(options.photos),

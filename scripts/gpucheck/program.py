@@ -33,12 +33,23 @@ class Run:
 
 @dataclass
 class Program:
-    """The binary, the device it is asked for, and the folder of trunks."""
+    """The binary, the device it is asked for, and the folder of trunks.
+
+    `unpublished` are the nets whose file in the folder is not the published one: the program takes such
+    a file only where it is named, and for one net at a time.
+    """
 
     commands: Commands
     path: Path
     device: str
     weights: Path
+    unpublished: Sequence[str] = ()
+
+    def together(self, nets: Sequence[str]) -> list[list[str]]:
+        """Which of these nets one command can score."""
+        published = [net for net in nets if net not in self.unpublished]
+        alone = [[net] for net in nets if net in self.unpublished]
+        return [published, *alone] if published else alone
 
     def arguments(
         self,
@@ -50,9 +61,12 @@ class Program:
         batch: int | None = None,
         extra: Sequence[str] = (),
     ) -> list[str]:
-        """The command line of `lpips eval`. Options that only CUDA has are left out where not asked."""
+        """The command line of `lpips eval` for nets that go together. Options that only CUDA has are left
+        out where not asked."""
         words = [self.path, "eval", manifest, "-o", out, "--net", ",".join(nets)]
         words += ["--device", self.device, "--weights-dir", self.weights, "--quiet"]
+        if nets[0] in self.unpublished:
+            words += ["--trunk", self.weights / f"{nets[0]}.safetensors"]
         if precision != "fp32":
             words += ["--precision", precision]
         if engine is not None:
