@@ -12,6 +12,8 @@ pub mod assess;
 pub mod decimal;
 pub mod gate;
 pub mod noise;
+pub mod numbers;
+pub mod ranking;
 pub mod subsets;
 pub mod tolerance;
 pub mod verdict;

@@ -1,34 +1,26 @@
 //! `lpips compare`: opens the runs, measures every two of them, tests, and reports.
 
 mod history;
-mod inputs;
 mod json;
 mod markdown;
 mod matching;
 mod measure;
 mod mismatch;
-mod numbers;
-mod protocol;
 mod report;
-mod rows;
 mod setup;
-mod stamps;
 mod table;
 mod test;
 mod text;
 
-use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::io::IsTerminal as _;
 
-use anyhow::Context as _;
-
-use self::inputs::{ColumnOptions, Input};
 use self::measure::{Measured, measure};
-use self::protocol::Protocol;
 use self::report::Report;
 use self::setup::{Setup, Unit};
 use self::text::Colour;
-use super::gates;
+use super::inputs::{ColumnOptions, Input};
+use super::protocol::Protocol;
+use super::{gates, outputs};
 use crate::cli::CompareArgs;
 use crate::compare::assess::Settings;
 use crate::compare::gate::{About, SyntaxError};
@@ -36,7 +28,6 @@ use crate::compare::subsets::Draws;
 use crate::error::{Exit, Refusal};
 use crate::progress::print_line;
 use crate::run::cells::TextCells;
-use crate::stdout;
 
 /// Compares runs.
 ///
@@ -51,7 +42,8 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     };
     let (inputs, nulls) = (open(&args.runs)?, open(&args.null)?);
     let pairs = Pairs::of(inputs, args)?;
-    let protocol = Protocol::of(&pairs, &nulls, &columns, &args.allow)?;
+    let all: Vec<&Input> = pairs.inputs.iter().chain(&nulls).collect();
+    let protocol = Protocol::of(&all, &columns, &args.allow)?;
     let setup = Setup {
         metrics: protocol.metrics.iter().map(|metric| metric.name.clone()).collect(),
         group_by: args.group_by.clone(),
@@ -68,7 +60,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<Exit> {
     let settings = settings(args, &setup);
     if args.history {
         let text = history::report(&pairs, &setup, &protocol, &settings, args.digits.into())?;
-        return write(&text, None).map(|()| Exit::Complete);
+        return outputs::write(&text, None).map(|()| Exit::Complete);
     }
     let mut measured = Vec::new();
     for (base, new) in pairs.each() {
@@ -173,11 +165,7 @@ fn refuse_idle_gates(measured: &[Measured], setup: &Setup) -> Result<(), Refusal
 
 fn check_outputs(args: &CompareArgs) -> Result<(), Refusal> {
     let outputs = [&args.markdown, &args.json, &args.bench_json, &args.csv];
-    let to_stdout = outputs.into_iter().flatten().filter(|path| is_stdout(path)).count();
-    if to_stdout > 1 {
-        return Err(Refusal::usage(format!("{to_stdout} outputs are to be written to stdout"))
-            .hint("write `-` for one of them, and names of files for the others"));
-    }
+    outputs::check(&outputs)?;
     if args.history && outputs.into_iter().flatten().next().is_some() {
         return Err(Refusal::usage("`--history` is printed as text only")
             .hint("leave `--markdown`, `--json`, `--bench-json` and `--csv` out"));
@@ -185,54 +173,30 @@ fn check_outputs(args: &CompareArgs) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn is_stdout(path: &Path) -> bool {
-    path == Path::new("-")
-}
-
 /// Writes all outputs. The text goes to stdout unless another format does; then people read the
 /// verdict and the gates on stderr.
 fn publish(report: &Report, args: &CompareArgs) -> anyhow::Result<()> {
-    let pretty = |value: &serde_json::Value| {
-        serde_json::to_vec_pretty(value).map(|mut text| {
-            text.push(b'\n');
-            text
-        })
-    };
     let outputs = [&args.markdown, &args.json, &args.bench_json, &args.csv];
     if let Some(path) = &args.markdown {
-        write(markdown::report(report).as_bytes(), Some(path))?;
+        outputs::write(markdown::report(report).as_bytes(), Some(path))?;
     }
     if let Some(path) = &args.json {
-        write(&pretty(&json::report(report))?, Some(path))?;
+        outputs::write(&outputs::pretty(&json::report(report))?, Some(path))?;
     }
     if let Some(path) = &args.bench_json {
-        write(&pretty(&json::bench(report))?, Some(path))?;
+        outputs::write(&outputs::pretty(&json::bench(report))?, Some(path))?;
     }
     if let Some(path) = &args.csv {
-        write(&table::csv(report, &args.group_by, TextCells::of(args.csv_safe))?, Some(path))?;
+        outputs::write(
+            &table::csv(report, &args.group_by, TextCells::of(args.csv_safe))?,
+            Some(path),
+        )?;
     }
-    if outputs.into_iter().flatten().any(|path| is_stdout(path)) {
+    if outputs::go_to_stdout(&outputs) {
         print_line(text::head(report, Colour::Never).trim_end());
         return Ok(());
     }
     let has_colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let colour = if has_colour { Colour::Always } else { Colour::Never };
-    write(text::report(report, colour).as_bytes(), None)
-}
-
-/// Writes to a file, or to stdout.
-fn write(content: impl AsRef<[u8]>, path: Option<&Path>) -> anyhow::Result<()> {
-    let content = content.as_ref();
-    match path.filter(|path| !is_stdout(path)) {
-        Some(path) => fs_err::write(path, content).with_context(|| {
-            Refusal::environment(format!("cannot write `{}`", path.display()))
-                .hint("name a file in a folder that can be written")
-        }),
-        None => {
-            let mut out = stdout::data();
-            out.write_all(content).and_then(|()| out.flush()).with_context(|| {
-                Refusal::environment("cannot write to stdout").hint("see whether the disk is full")
-            })
-        }
-    }
+    outputs::write(text::report(report, colour).as_bytes(), None)
 }

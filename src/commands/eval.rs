@@ -5,9 +5,10 @@ use anyhow::Context as _;
 use super::finish::{Results, finish};
 use super::gates::{self, OwnGates};
 use super::messages::{
-    closing, ranking, report_agreements, report_differences, report_signatures, report_skipped,
+    closing, report_agreements, report_differences, report_signatures, report_skipped,
 };
 use super::missing::Missing;
+use super::ranking::ranking;
 use super::start::{Started, open_manifest};
 use super::threads;
 use crate::cli::EvalArgs;
@@ -175,7 +176,7 @@ impl Session<'_> {
             if !progress.tell_finished(&[]) && config.speaks() {
                 report_differences(&all);
                 if config.output == Output::Stdout {
-                    print_line(&ranking(&group_by, &tables.summarize()?));
+                    print_line(&ranking(&tables, &tables.summarize()?)?);
                     report_agreements(&tables.agreements()?);
                 }
                 report_signatures(tables.columns);
@@ -190,7 +191,7 @@ impl Session<'_> {
         if !progress.tell_finished(&files) && config.speaks() {
             report_skipped(&records);
             report_differences(&all);
-            print_line(&ranking(&group_by, &summary));
+            print_line(&ranking(&tables, &summary)?);
             report_agreements(&agreements);
             report_signatures(tables.columns);
             print_line(&closing(&all, counts.done(), elapsed_s));

@@ -6,9 +6,10 @@ use std::io::Write as _;
 use super::finish::{Results, finish};
 use super::gates::{self, OwnGates};
 use super::messages::{
-    closing, ranking, report_agreements, report_differences, report_signatures, report_skipped,
+    closing, report_agreements, report_differences, report_signatures, report_skipped,
 };
 use super::missing::Missing;
+use super::ranking::ranking;
 use super::script::Script;
 use super::threads;
 use crate::cli::MergeArgs;
@@ -60,7 +61,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let Results { counts, summary, agreements, files } = finish(&run_dir, frozen, &tables)?;
     if !args.quiet {
         report_differences(&counts);
-        print_line(&ranking(&group_by, &summary));
+        print_line(&ranking(&tables, &summary)?);
         report_agreements(&agreements);
         report_signatures(&frozen.plan.columns);
         print_line(&closing(&counts, 0, 0.0));

@@ -19,7 +19,7 @@ pub const ENUMERATED_MAX: usize = 20;
 /// Bits of the largest difference as an integer: sums of eight million differences fit in an i64.
 const BITS: i32 = 40;
 /// The most differences whose sum is certain to fit in an i64.
-const LENGTH_MAX: usize = (1 << (63 - BITS)) - 1;
+pub const LENGTH_MAX: usize = (1 << (63 - BITS)) - 1;
 /// Differences that one random word decides about.
 const WORD: usize = 64;
 /// Differences whose 256 subset sums are tabulated.

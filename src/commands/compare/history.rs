@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
+use super::super::inputs::Input;
+use super::super::protocol::Protocol;
 use super::Pairs;
-use super::inputs::Input;
 use super::measure::measure;
-use super::numbers::Decimals;
-use super::protocol::Protocol;
 use super::setup::Setup;
 use crate::compare::assess::Settings;
+use crate::compare::numbers::Decimals;
 use crate::progress::shown;
 
 /// A run and its total row, compared with an earlier one.

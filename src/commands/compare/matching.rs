@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::inputs::Input;
+use super::super::inputs::Input;
+use super::super::references::References;
+use super::super::rows::{Row, each};
 use super::mismatch::{self, Found};
-use super::rows::{Row, each};
 use super::setup::{Setup, Unit};
-use super::stamps::References;
 use crate::compare::align::{Aligned, Fault, Join, Key, Pair, Side, unit_of};
 
 /// Methods and groups, numbered.
@@ -130,7 +130,8 @@ impl<'a> Matching<'a> {
     /// # Errors
     /// When a table cannot be read, or an id comes twice, or two pairs are of other images.
     pub(super) fn align(&self, cells: &mut Cells) -> anyhow::Result<Aligned> {
-        let [of_base, of_new] = References::of_both(self.base, self.new)?;
+        let references = References::of_all(&[self.base, self.new])?;
+        let (of_base, of_new) = (&references[0], &references[1]);
         let side = |is_base, cells: &mut Cells, references| -> anyhow::Result<Side> {
             let mut side = Side::new(self.setup.metrics.len());
             self.pairs(is_base, cells, references, |pair| {
@@ -140,15 +141,15 @@ impl<'a> Matching<'a> {
             Ok(side)
         };
         let refuse = |fault: Fault| self.refusal(fault);
-        let base = side(true, cells, &of_base)?;
+        let base = side(true, cells, of_base)?;
         if self.by_item.is_some() {
             let mut join = Join::of_collapsed(base.collapsed()).map_err(refuse)?;
-            let new = side(false, cells, &of_new)?.collapsed();
+            let new = side(false, cells, of_new)?.collapsed();
             new.each(|pair| join.add(pair)).map_err(refuse)?;
             return join.finish().map_err(refuse);
         }
         let mut join = Join::new(base).map_err(refuse)?;
-        self.pairs(false, cells, &of_new, |pair| join.add(pair).map_err(refuse))?;
+        self.pairs(false, cells, of_new, |pair| join.add(pair).map_err(refuse))?;
         join.finish().map_err(refuse)
     }
 

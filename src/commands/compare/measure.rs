@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::super::gates::METHOD;
-use super::inputs::Input;
+use super::super::inputs::Input;
 use super::matching::{Cells, Matching};
 use super::mismatch;
 use super::setup::Setup;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::inputs::Input;
-use super::rows::{Layout, Row, each};
+use super::super::inputs::Input;
+use super::super::rows::{Layout, Row, each};
 use crate::compare::align::Fault;
 use crate::error::Refusal;
 use crate::suggest::nearest;

@@ -1,12 +1,12 @@
 //! What a comparison found, before it is written in any format.
 
 use super::measure::{Moved, Selected};
-use super::numbers::Decimals;
 use crate::column::Better;
 use crate::compare::align::Counts;
 use crate::compare::assess::{Assessment, Settings};
 use crate::compare::gate::{Decision, Outcome};
 use crate::compare::noise::Noise;
+use crate::compare::numbers::Decimals;
 use crate::compare::subsets::{ENUMERATED_MAX, Probability};
 use crate::compare::verdict::Verdict;
 
@@ -212,7 +212,10 @@ pub(super) fn notes(
         }
     }
     if let Some(mde80) = statistics.mde80.filter(|_| verdict == Verdict::Undecided) {
-        notes.push(format!("this set resolves {} at 80 % power", super::numbers::rough(mde80)));
+        notes.push(format!(
+            "this set resolves {} at 80 % power",
+            crate::compare::numbers::rough(mde80)
+        ));
     }
     if matches!(verdict, Verdict::Better | Verdict::Worse) {
         notes.extend(dominant(selected.units.sample.differences(), unit));
@@ -257,7 +260,7 @@ fn dominant(differences: &[f64], unit: &str) -> Option<String> {
     }
     let mut sorted = differences.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let median = super::numbers::rough(crate::stats::quantile(&sorted, 0.5));
+    let median = crate::compare::numbers::rough(crate::stats::quantile(&sorted, 0.5));
     let share = if share < 1000.0 { format!("{share:.0} %") } else { "most".to_owned() };
     Some(format!("one {unit} makes {share} of the mean difference; the median is {median}"))
 }

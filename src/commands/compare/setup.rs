@@ -1,8 +1,8 @@
 //! What is compared, and how pairs are grouped.
 
 use super::super::gates::METHOD;
-use super::inputs::Input;
-use super::rows::Layout;
+use super::super::inputs::Input;
+use super::super::rows::Layout;
 use crate::compare::gate::Gate;
 
 /// What is averaged before anything is compared.

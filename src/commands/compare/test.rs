@@ -1,9 +1,9 @@
 //! From the units of every row to verdicts, gates and noise floors.
 
+use super::super::inputs::Input;
+use super::super::protocol::Protocol;
 use super::Pairs;
-use super::inputs::Input;
 use super::measure::{Measured, Selected, measure};
-use super::protocol::Protocol;
 use super::report::{Comparison, GateRow, MetricFacts, NoiseRow, Report, Row, notes};
 use super::setup::{Setup, Unit};
 use crate::compare::align::Counts;
@@ -181,7 +181,7 @@ pub(super) fn unit_name(setup: &Setup) -> &str {
 }
 
 pub(super) fn facts(protocol: &Protocol) -> Vec<MetricFacts> {
-    let of = |metric: &super::inputs::Metric| MetricFacts {
+    let of = |metric: &super::super::inputs::Metric| MetricFacts {
         name: metric.name.clone(),
         better: metric.better,
     };

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::measure::Moved;
-use super::numbers::{Decimals, p_value, rough};
 use super::report::{Comparison, GateRow, NoiseRow, Report, Row, names_method};
 use crate::compare::align::Counts;
 use crate::compare::gate::Outcome;
+use crate::compare::numbers::{Decimals, p_value, rough};
 use crate::compare::subsets::Probability;
 use crate::compare::verdict::Verdict;
 use crate::progress::shown;

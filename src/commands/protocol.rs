@@ -1,7 +1,6 @@
 //! Whether scores of two runs mean the same thing: which metrics they share, and in which settings
 //! these differ.
 
-use super::Pairs;
 use super::inputs::{ColumnOptions, Input, Metric};
 use crate::column::Better;
 use crate::compare::tolerance::Promise;
@@ -25,19 +24,17 @@ impl Protocol {
     /// # Errors
     /// A [`Refusal`] when there are none, or settings differ that are not allowed to.
     pub(super) fn of(
-        pairs: &Pairs,
-        nulls: &[Input],
+        inputs: &[&Input],
         options: &ColumnOptions,
         allowed: &[String],
     ) -> Result<Protocol, Refusal> {
-        let inputs: Vec<&Input> = pairs.inputs.iter().chain(nulls).collect();
         let base = inputs[0];
         let has = |name: &str| inputs.iter().all(|input| input.metric(name).is_some());
         let metrics: Vec<Metric> = if options.metrics.is_empty() {
             base.metrics.iter().filter(|metric| has(&metric.name)).cloned().collect()
         } else {
             let named = options.metrics.iter().map(|(name, better)| {
-                for input in &inputs {
+                for input in inputs {
                     let Some(metric) = input.metric(name) else { return Err(lacks(input, name)) };
                     if better.is_some_and(|better| better != metric.better) {
                         let text = format!("`--metric`: the direction of `{name}` is known");
@@ -50,16 +47,16 @@ impl Protocol {
             named.collect::<Result<_, _>>()?
         };
         if metrics.is_empty() {
-            return Err(nothing_shared(&inputs));
+            return Err(nothing_shared(inputs));
         }
         let mut protocol = Protocol { metrics, signatures: Vec::new(), warnings: Vec::new() };
-        check_allowed(allowed, &inputs)?;
+        check_allowed(allowed, inputs)?;
         for &new in &inputs[1..] {
             protocol.agree(base, new, allowed)?;
         }
-        protocol.warn_of_unknown(&inputs);
-        protocol.warn_of_left_out(&inputs, options);
-        protocol.sign(&inputs);
+        protocol.warn_of_unknown(inputs);
+        protocol.warn_of_left_out(inputs, options);
+        protocol.sign(inputs);
         Ok(protocol)
     }
 

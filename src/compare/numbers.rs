@@ -1,21 +1,21 @@
 //! Numbers as people read them: as few digits as asked for, and as many as agree with the verdict.
 
-use crate::compare::assess::{Assessment, Settings};
-use crate::compare::decimal::Decimal;
-use crate::compare::gate::{Decision, Outcome};
-use crate::compare::subsets::{Interval, Probability};
-use crate::compare::verdict::Verdict;
+use super::assess::{Assessment, Settings};
+use super::decimal::Decimal;
+use super::gate::{Decision, Outcome};
+use super::subsets::{Interval, Probability};
+use super::verdict::Verdict;
 
 /// No number needs more digits after the decimal point.
 const DECIMALS_MAX: usize = 17;
 
 /// How many digits after the decimal point the numbers of a row are printed with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Decimals(usize);
+pub struct Decimals(usize);
 
 impl Decimals {
     /// The fewest, and at least `digits`, with which the printed numbers agree with the verdict.
-    pub(super) fn for_row(
+    pub fn for_row(
         statistics: &Assessment,
         verdict: Verdict,
         settings: &Settings,
@@ -47,7 +47,7 @@ impl Decimals {
     }
 
     /// Enough for a gate's value and limit to be on the same sides as printed.
-    pub(super) fn for_gate(decision: &Decision, digits: usize) -> Decimals {
+    pub fn for_gate(decision: &Decision, digits: usize) -> Decimals {
         let Decision { outcome, value: Some(value), limit: Some(limit) } = *decision else {
             return Decimals(digits);
         };
@@ -62,7 +62,7 @@ impl Decimals {
     }
 
     /// Enough for an interval to exclude zero as printed if it does.
-    pub(super) fn for_interval(statistics: &Assessment, digits: usize) -> Decimals {
+    pub fn for_interval(statistics: &Assessment, digits: usize) -> Decimals {
         let excludes_zero = |low: f64, high: f64| low > 0.0 || high < 0.0;
         let agrees = |&decimals: &usize| {
             statistics.interval.is_none_or(|Interval { low, high, .. }| {
@@ -74,12 +74,12 @@ impl Decimals {
     }
 
     /// `0.2134`, or `-` without a number.
-    pub(super) fn plain(self, value: Option<f64>) -> String {
+    pub fn plain(self, value: Option<f64>) -> String {
         value.map_or_else(|| "-".to_owned(), |value| fixed(value, self.0))
     }
 
     /// `+0.0031`.
-    pub(super) fn signed(self, value: f64) -> String {
+    pub fn signed(self, value: f64) -> String {
         let text = fixed(value, self.0);
         let is_zero = !text.contains(|c: char| ('1'..='9').contains(&c) || c == 'i');
         match text.strip_prefix('-') {
@@ -91,7 +91,7 @@ impl Decimals {
     }
 
     /// `[+0.0012, +0.0050]`.
-    pub(super) fn interval(self, interval: Option<&Interval>) -> String {
+    pub fn interval(self, interval: Option<&Interval>) -> String {
         match interval {
             Some(Interval { low, high, .. }) => {
                 let [low, high] = [low, high].map(|&end| self.signed(end).trim().to_owned());
@@ -119,7 +119,7 @@ fn rounded(value: f64, decimals: usize) -> f64 {
 }
 
 /// Two significant digits, for quantities that are estimates.
-pub(super) fn rough(value: f64) -> String {
+pub fn rough(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return "0".to_owned();
     }
@@ -128,7 +128,7 @@ pub(super) fn rough(value: f64) -> String {
 }
 
 /// A p value with at least two significant digits, on the same side of the limit as unrounded.
-pub(super) fn p_value(p: Probability, limit: f64) -> String {
+pub fn p_value(p: Probability, limit: f64) -> String {
     let value = p.value();
     let agrees = |&digits: &usize| {
         let shown: f64 = significant(value, digits).parse().unwrap_or(value);
