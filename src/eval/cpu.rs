@@ -4,6 +4,7 @@
 //! within a step, the rows of all images are shared out among `threads` threads. Every element is
 //! computed by one thread in one order, so neither threads nor neighbours change a bit.
 
+mod bands;
 mod budget;
 mod capacity;
 mod conv;
@@ -13,6 +14,7 @@ mod floats;
 mod fold;
 mod ops;
 mod passes;
+mod plans;
 mod product;
 mod scratch;
 mod simd;
@@ -32,8 +34,10 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 
+use self::bands::Limits;
 use self::budget::Budget;
 use self::engine::Engine;
+use self::plans::Plans;
 use self::team::Team;
 use super::{Admission, Description, Evaluator, Model, PairScore, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Group, Staging};
@@ -95,6 +99,14 @@ impl CpuEvaluator {
     /// When the processor lacks `config.isa`, threads cannot be started, or the memory does not
     /// hold a pair of small images.
     pub fn new(models: Vec<Model>, config: Config) -> anyhow::Result<CpuEvaluator> {
+        CpuEvaluator::with_limits(models, config, Limits::USUAL)
+    }
+
+    fn with_limits(
+        models: Vec<Model>,
+        config: Config,
+        limits: Limits,
+    ) -> anyhow::Result<CpuEvaluator> {
         let isa = config.isa.unwrap_or_else(Isa::best);
         anyhow::ensure!(isa.is_available(), "this processor has no {isa}");
         let (jobs, queue) = channel::<Job>();
@@ -105,7 +117,8 @@ impl CpuEvaluator {
         let Config { threads, pairs_max, memory, .. } = config;
         let of_system = || memory::available(memory::Setting::Auto, &|_| None);
         let available = memory.unwrap_or_else(of_system);
-        let budget = Arc::new(Budget { nets, weight_bytes, threads, isa, pairs_max, available });
+        let plans = Plans::new(isa, limits);
+        let budget = Arc::new(Budget { nets, weight_bytes, threads, pairs_max, available, plans });
         if let Some(reason) = budget.refusal(SMALL) {
             anyhow::bail!("too little memory even for pairs of {}: {reason}", SMALL.size);
         }
@@ -185,7 +198,7 @@ impl Evaluator for CpuEvaluator {
         let plural = if threads == 1 { "thread" } else { "threads" };
         Description {
             device: format!("CPU: {}, {threads} {plural}", processor()),
-            numerics_class: format!("cpu-{}-fp32", self.budget.isa),
+            numerics_class: format!("cpu-{}-fp32", self.budget.plans.isa()),
         }
     }
 

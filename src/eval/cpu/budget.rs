@@ -3,14 +3,17 @@
 //! The memory that there is decides only how much is in flight: what a pair scores depends on its
 //! pixels alone. A pair that does not fit alone is refused before its images are decoded.
 
+use std::sync::Arc;
+
+use super::bands::Bands;
 use super::capacity::Cost;
-use super::passes::{image_bytes, packed_weight_bytes};
+use super::plans::Plans;
 use crate::batch::{BatchShape, Group, Grouping};
 use crate::eval::Wanted;
-use crate::isa::Isa;
+use crate::image::Size;
 use crate::memory::Available;
 use crate::net::NetSpec;
-use crate::net::plan::Plan;
+use crate::net::plan::TooSmall;
 
 /// Batches that may be open or in flight at once.
 const BATCHES_MAX: u64 = 6;
@@ -36,19 +39,35 @@ const PROGRAM_BYTES: u64 = 32 << 20;
 const WAITING_IMAGES_MIN: u64 = 4;
 
 /// The memory of an evaluator, and what it is for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Budget {
     pub(super) nets: Vec<(&'static NetSpec, Wanted)>,
     /// Bytes of the weights as they were read. Nets that share a trunk count it once.
     pub(super) weight_bytes: u64,
     pub(super) threads: usize,
-    pub(super) isa: Isa,
     /// At most so many pairs a batch; chosen from the size of the images if absent.
     pub(super) pairs_max: Option<usize>,
     pub(super) available: Available,
+    pub(super) plans: Plans,
 }
 
 impl Budget {
+    /// How a net is computed for images of `size`.
+    ///
+    /// # Errors
+    /// When the images are too small.
+    pub(super) fn bands(&self, net: &'static NetSpec, size: Size) -> Result<Arc<Bands>, TooSmall> {
+        self.plans.bands(net, size)
+    }
+
+    /// The bands of all nets that accept images of this shape, and the maps that are wanted.
+    fn of_nets(&self, shape: BatchShape) -> impl Iterator<Item = (Arc<Bands>, Wanted)> {
+        let bands = move |&(net, wanted): &(&'static NetSpec, Wanted)| {
+            Some((self.bands(net, shape.size).ok()?, wanted))
+        };
+        self.nets.iter().filter_map(bands)
+    }
+
     /// Bytes that are planned with. A tenth is left to what the plan does not count.
     fn bytes(&self) -> u64 {
         self.available.bytes / 10 * 9
@@ -129,34 +148,32 @@ impl Budget {
 
     /// Bytes of the weights, with those that are packed for images of this shape.
     fn all_weight_bytes(&self, shape: BatchShape) -> u64 {
-        let packed = self.nets.iter().filter_map(|(net, _)| {
-            let plan = Plan::new(net, shape.size.height, shape.size.width).ok()?;
-            Some(packed_weight_bytes(&plan, net, self.isa) as u64)
-        });
+        let packed = self.of_nets(shape).map(|(bands, _)| bands.weight_bytes as u64);
         WEIGHT_COPIES * self.weight_bytes + packed.sum::<u64>()
     }
 
     fn item_cost(&self, shape: BatchShape) -> Cost {
-        Cost::new(&self.nets, shape, self.threads, self.isa)
+        Cost::new(self.of_nets(shape), self.threads)
     }
 
     fn activation_bytes(&self, shape: BatchShape, capacity: Group) -> u64 {
         if capacity.grouping == Grouping::Item {
             return self.item_cost(shape).bytes(capacity.images) as u64;
         }
-        let of_nets = self.nets.iter().filter_map(|(net, _)| {
-            let plan = Plan::new(net, shape.size.height, shape.size.width).ok()?;
-            let bytes = image_bytes(&plan, net, self.isa, self.threads);
-            Some((bytes * self.images_at_once(bytes).min(capacity.images)) as u64)
-        });
-        of_nets.sum()
+        let of_net = |(bands, _): (Arc<Bands>, Wanted)| {
+            let bytes = bands.image_bytes(self.threads);
+            (bytes * self.images_at_once(bytes).min(capacity.images)) as u64
+        };
+        self.of_nets(shape).map(of_net).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Depth, Size};
+    use crate::eval::cpu::bands::Limits;
+    use crate::image::Depth;
+    use crate::isa::Isa;
     use crate::net::Net;
 
     fn budget(bytes: u64) -> Budget {
@@ -164,7 +181,8 @@ mod tests {
         let weight_bytes = nets.map(|net| net.weight_bytes() as u64).iter().sum();
         let nets = nets.map(|net| (net.spec(), Wanted::default())).to_vec();
         let available = Available { bytes, limit: "`--memory`".to_owned() };
-        Budget { nets, weight_bytes, threads: 2, isa: Isa::best(), pairs_max: None, available }
+        let plans = Plans::new(Isa::best(), Limits::USUAL);
+        Budget { nets, weight_bytes, threads: 2, pairs_max: None, available, plans }
     }
 
     fn shape(side: usize) -> BatchShape {

@@ -1,14 +1,12 @@
 //! The number of images of an item that are walked at once. All pairs of them are compared while
 //! the activations of all are in memory, so that each image goes through the trunk once.
 
-use super::passes::{Pass, image_bytes};
-use super::stage::pair_bytes;
-use super::tensor::Layout;
-use crate::batch::BatchShape;
+use std::sync::Arc;
+
+use super::bands::{Band, Bands};
+use super::passes::Op;
+use super::stage;
 use crate::eval::Wanted;
-use crate::isa::Isa;
-use crate::net::NetSpec;
-use crate::net::plan::{Plan, Shape};
 
 /// Largest number of images, unless `--batch` sets another: more of them save little, and no row is
 /// saved before all pairs of a batch are compared.
@@ -28,18 +26,9 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// The cost for images of `shape`, walked by `threads` threads.
-    pub(super) fn new(
-        nets: &[(&NetSpec, Wanted)],
-        shape: BatchShape,
-        threads: usize,
-        isa: Isa,
-    ) -> Cost {
-        let costs = nets.iter().filter_map(|&(net, wanted)| {
-            let plan = Plan::new(net, shape.size.height, shape.size.width).ok()?;
-            let image = image_bytes(&plan, net, isa, threads);
-            Some(Cost::of(&plan, image, &Pass::all(&plan, net, isa), wanted))
-        });
+    /// The cost for some nets, computed by `threads` threads, each with the maps that are wanted.
+    pub(super) fn new(nets: impl Iterator<Item = (Arc<Bands>, Wanted)>, threads: usize) -> Cost {
+        let costs = nets.map(|(bands, wanted)| Cost::of(&bands, threads, wanted));
         let add = |a: Cost, b: Cost| Cost { image: a.image + b.image, pair: a.pair + b.pair };
         costs.fold(Cost { image: 0, pair: PAIR_BYTES }, add)
     }
@@ -55,16 +44,18 @@ impl Cost {
         images * self.image + images * images / 2 * self.pair
     }
 
-    fn of(plan: &Plan, image: usize, passes: &[Pass<'_>], wanted: Wanted) -> Cost {
-        let stages = passes.iter().filter_map(|pass| match pass {
-            Pass::Stage { conv, .. } => Some(Layout::of(conv.dst)),
-            _ => None,
-        });
-        let pair = stages.map(pair_bytes).max().unwrap_or(0);
-        let map_bytes = |tap: &Shape| size_of::<f32>() * tap.h * tap.w;
-        let maps = plan.taps.iter().filter(|_| wanted.layers).map(map_bytes);
-        let sum = wanted.reference_sum.map(|layer| map_bytes(&plan.taps[layer]));
-        Cost { image, pair: pair + maps.chain(sum).sum::<usize>() }
+    fn of(bands: &Bands, threads: usize, wanted: Wanted) -> Cost {
+        let of_band = |band: &Band| match bands.passes[band.pass].op {
+            Op::Stage { .. } => stage::pair_bytes(band.rows.len()),
+            // What a tap in several bands keeps between them: at most a sum for each channel.
+            Op::Tap { layer } if band.rows.len() < bands.taps[layer].h => {
+                size_of::<f64>() * bands.taps.iter().map(|tap| tap.c).sum::<usize>()
+            }
+            _ => 0,
+        };
+        let pair = bands.bands.iter().map(of_band).max().unwrap_or(0);
+        let image = bands.image_bytes(threads);
+        Cost { image, pair: pair + bands.map_bytes(wanted) }
     }
 
     /// The largest number of images whose [`bytes`](Self::bytes) are at most `bytes`.
@@ -78,7 +69,10 @@ impl Cost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Depth, Size};
+    use crate::eval::cpu::bands::Limits;
+    use crate::eval::cpu::plans::Plans;
+    use crate::image::Size;
+    use crate::isa::Isa;
     use crate::net::Net;
 
     #[test]
@@ -93,15 +87,15 @@ mod tests {
     /// The maps of every pair are kept until a batch is done, so fewer images are walked at once.
     #[test]
     fn kept_maps_of_pairs_limit_the_images() {
-        let size = Size { width: 256, height: 256 };
-        let shape = BatchShape { size, depth: Depth::U8 };
-        let cost = |nets: &[(&NetSpec, Wanted)]| Cost::new(nets, shape, 2, Isa::best());
-        let images = |nets: &[(&NetSpec, Wanted)]| cost(nets).images_max(16 << 30);
-        let plain = [(Net::Vgg.spec(), Wanted::default())];
-        let mapped = [(Net::Vgg.spec(), Wanted { layers: true, reference_sum: None })];
-        assert!(images(&plain) <= IMAGES_MAX && images(&mapped) < images(&plain));
-        let size = Size { width: 20_000, height: 20_000 };
-        let huge = Cost::new(&plain, BatchShape { size, ..shape }, 2, Isa::best());
-        assert_eq!(huge.images_max(16 << 30), 2);
+        let plans = Plans::new(Isa::best(), Limits::USUAL);
+        let cost = |side: usize, wanted: Wanted| {
+            let bands = plans.bands(Net::Vgg.spec(), Size { width: side, height: side }).unwrap();
+            Cost::new(std::iter::once((bands, wanted)), 2)
+        };
+        let images = |wanted: Wanted| cost(256, wanted).images_max(16 << 30);
+        let mapped = images(Wanted { layers: true, reference_sum: None });
+        let plain = images(Wanted::default());
+        assert!(plain <= IMAGES_MAX && mapped < plain);
+        assert_eq!(cost(20_000, Wanted::default()).images_max(1 << 30), 2);
     }
 }

@@ -1,5 +1,6 @@
 //! One convolution of a trunk, computed by the algorithm that is fastest for the size of its map.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::direct::Direct;
@@ -23,7 +24,10 @@ pub(super) enum Algorithm {
     Direct,
     Winograd(Scheme),
     /// Minimal filtering after blocks of `stride` x `stride` pixels were folded into channels.
-    Folded(Scheme),
+    Folded {
+        scheme: Scheme,
+        stride: usize,
+    },
 }
 
 impl Algorithm {
@@ -36,7 +40,7 @@ impl Algorithm {
                 Algorithm::Winograd(scheme)
             }
             Some(scheme) if stride > 1 && fits(spec.c_in * stride * stride) => {
-                Algorithm::Folded(scheme)
+                Algorithm::Folded { scheme, stride }
             }
             _ => Algorithm::Direct,
         }
@@ -44,13 +48,23 @@ impl Algorithm {
 }
 
 impl Algorithm {
+    /// The tiles of minimal filtering.
+    pub(super) fn scheme(self) -> Option<Scheme> {
+        match self {
+            Algorithm::Direct => None,
+            Algorithm::Winograd(scheme) | Algorithm::Folded { scheme, .. } => Some(scheme),
+        }
+    }
+
     /// Values of the weights that are packed for a convolution.
-    pub(super) fn weight_len(self, spec: &ConvSpec, stride: usize) -> usize {
+    pub(super) fn weight_len(self, spec: &ConvSpec) -> usize {
         let channels = spec.c_in * spec.c_out;
         match self {
             Algorithm::Direct => channels * spec.kernel * spec.kernel,
             Algorithm::Winograd(scheme) => channels * scheme.side() * scheme.side(),
-            Algorithm::Folded(scheme) => channels * stride * stride * scheme.side() * scheme.side(),
+            Algorithm::Folded { scheme, stride } => {
+                channels * stride * stride * scheme.side() * scheme.side()
+            }
         }
     }
 }
@@ -71,26 +85,30 @@ impl Conv {
         Conv { weights, isa, direct: OnceLock::new(), winograd: Default::default() }
     }
 
-    /// Computes all images of `src` into `dst`, whose shape is set.
+    /// The algorithm for maps of these extents.
+    pub(super) fn algorithm(&self, geometry: Geometry) -> Algorithm {
+        Algorithm::choose(&self.weights.spec, geometry, self.isa)
+    }
+
+    /// Computes some rows of all images by an algorithm. The source of a folded convolution is
+    /// folded already; if tiles are computed, the rows are whole tiles.
     pub(super) fn run(
         &self,
+        algorithm: Algorithm,
         src: &Tensor,
         dst: &mut Tensor,
         geometry: Geometry,
+        rows: Range<usize>,
         scratch: &mut Scratch,
         team: &Team,
     ) {
-        match Algorithm::choose(&self.weights.spec, geometry, self.isa) {
-            Algorithm::Direct => self.direct(team).run(src, dst, geometry, team),
-            Algorithm::Winograd(_) => {
-                self.winograd(geometry, team).run(src, dst, geometry, scratch, team);
+        match algorithm {
+            Algorithm::Direct => self.direct(team).run(src, dst, geometry, rows, team),
+            Algorithm::Winograd(scheme) => {
+                self.winograd(scheme, 1, team).run(src, dst, geometry, rows, scratch, team);
             }
-            Algorithm::Folded(_) => {
-                let mut folded = std::mem::take(&mut scratch.folded);
-                fold::input(src, &mut folded, geometry, team);
-                let of_folded = Geometry { from: folded.layout(), stride: 1, pad: 0, ..geometry };
-                self.winograd(geometry, team).run(&folded, dst, of_folded, scratch, team);
-                scratch.folded = folded;
+            Algorithm::Folded { scheme, stride } => {
+                self.winograd(scheme, stride, team).run(src, dst, geometry, rows, scratch, team);
             }
         }
     }
@@ -100,14 +118,9 @@ impl Conv {
         self.direct.get_or_init(|| Direct::new(&self.weights, self.isa, team))
     }
 
-    /// The convolution with weights transformed for minimal filtering, which must be what
-    /// [`Algorithm::choose`] chooses.
-    pub(super) fn winograd(&self, geometry: Geometry, team: &Team) -> &Winograd {
-        let (scheme, stride) = match Algorithm::choose(&self.weights.spec, geometry, self.isa) {
-            Algorithm::Winograd(scheme) => (scheme, 1),
-            Algorithm::Folded(scheme) => (scheme, geometry.stride),
-            Algorithm::Direct => unreachable!("minimal filtering where it was not chosen"),
-        };
+    /// The convolution with weights transformed for minimal filtering, after they were folded by
+    /// the stride if that is not 1. A convolution has one stride.
+    pub(super) fn winograd(&self, scheme: Scheme, stride: usize, team: &Team) -> &Winograd {
         self.winograd[scheme as usize].get_or_init(|| match stride {
             1 => Winograd::new(&self.weights, scheme, self.isa, team),
             _ => Winograd::new(&fold::weights(&self.weights, stride), scheme, self.isa, team),

@@ -6,11 +6,13 @@
 //! row, kernel column and input channel, channel within the block).
 #![expect(unsafe_code, reason = "results are stored by pointer")]
 
+use std::ops::Range;
+
 use super::floats::Floats;
 use super::product::{Left, Rows, block_of, in_tiles, product};
 use super::simd::{Kernel, Simd, Vector, dispatch};
 use super::team::Team;
-use super::tensor::{BEFORE, Geometry, Tensor};
+use super::tensor::{BEFORE, Geometry, Source, Tensor};
 use crate::isa::Isa;
 use crate::net::weights::Conv;
 
@@ -52,14 +54,21 @@ impl Direct {
         Direct { kernel, c_in, c_out, block, weights, bias, isa }
     }
 
-    /// Computes all images of `src` into the channels of `dst` from `geometry.c_first` on.
-    pub(super) fn run(&self, src: &Tensor, dst: &mut Tensor, geometry: Geometry, team: &Team) {
-        let to = dst.layout();
-        let rows_per_task = TASK_PIXELS.div_ceil(to.w).min(to.h);
+    /// Computes some rows of all images into the channels of `dst` from `geometry.c_first` on.
+    pub(super) fn run(
+        &self,
+        src: &Tensor,
+        dst: &mut Tensor,
+        geometry: Geometry,
+        rows: Range<usize>,
+        team: &Team,
+    ) {
+        let (to, first) = (dst.layout(), rows.start);
+        let rows_per_task = TASK_PIXELS.div_ceil(to.w);
         let mut work = Vec::new();
-        for (image, dst) in dst.images_mut().enumerate() {
-            let tasks = to.inner(dst).chunks_mut(rows_per_task * to.row_len()).enumerate();
-            work.extend(tasks.map(|(task, rows)| (image, task * rows_per_task, rows)));
+        for (image, rows) in dst.rows_mut(rows).enumerate() {
+            let tasks = rows.chunks_mut(rows_per_task * to.row_len()).enumerate();
+            work.extend(tasks.map(|(task, rows)| (image, first + task * rows_per_task, rows)));
         }
         team.for_each(work, |(image, first_row, rows)| {
             let src = src.image(image);
@@ -70,7 +79,7 @@ impl Direct {
     /// Computes some output rows of one image.
     pub(super) fn run_rows(
         &self,
-        src: &[f32],
+        src: Source<'_>,
         geometry: Geometry,
         first_row: usize,
         rows: &mut [f32],
@@ -82,7 +91,7 @@ impl Direct {
 /// Some output rows of one image.
 struct OutputRows<'a> {
     conv: &'a Direct,
-    src: &'a [f32],
+    src: Source<'a>,
     geometry: Geometry,
     first_row: usize,
     rows: &'a mut [f32],
@@ -97,13 +106,13 @@ struct Pixel {
 
 impl OutputRows<'_> {
     fn pixels(&self) -> Vec<Pixel> {
-        let Geometry { from, to, stride, pad, c_first, .. } = self.geometry;
+        let Geometry { from, to, stride, pad, c_first } = self.geometry;
         let corner = |position: usize| (position * stride) as isize - pad as isize;
         let height = self.rows.len() / to.row_len();
         let mut pixels = Vec::with_capacity(height * to.w);
         for row in 0..height {
             let first = Pixel {
-                from: from.at(corner(self.first_row + row), corner(0)),
+                from: self.src.at(corner(self.first_row + row), corner(0)),
                 to: row * to.row_len() + BEFORE * to.c + c_first,
             };
             pixels.extend((0..to.w).map(|x| Pixel {
@@ -141,7 +150,7 @@ impl Rows for Block<'_, '_> {
         let Direct { kernel, c_in, c_out, block, ref weights, ref bias, .. } = *self.rows.conv;
         let (run, first) = (kernel * c_in, self.index * block);
         let stride = self.rows.geometry.from.row_len();
-        let left = Left { data: self.rows.src, segments: kernel, stride, run };
+        let left = Left { data: self.rows.src.data, segments: kernel, stride, run };
         let len = kernel * run * block;
         let weights = &weights[self.index * len..][..len];
         let bias = &bias[first..][..block];

@@ -1,41 +1,43 @@
 //! One model on the CPU: walks its plan, some images at a time.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::bands::{Band, Bands};
 use super::budget::Budget;
 use super::conv::Conv;
-use super::ops;
-use super::passes::{Pass, image_bytes};
+use super::fold;
+use super::ops::{self, Normaliser};
+use super::passes::{ConvPass, Op, Pass};
 use super::scratch::Scratch;
 use super::stage::Stage;
-use super::statistics::Statistics;
-use super::tap::Comparison;
+use super::statistics::{LayerStatistics, Statistics};
+use super::tap::{Comparison, LayerResult};
 use super::team::Team;
-use super::tensor::{Geometry, Layout, Tensor};
+use super::tensor::{ABOVE, Layout, Tensor};
 use crate::batch::{Batch, Grouping, Pair};
 use crate::eval::chunk::{Chunk, take_groups};
-use crate::eval::{Affine, Distance, Metric, Model, Unscored};
+use crate::eval::{Distance, Metric, Model, Unscored};
 use crate::image::Size;
 use crate::isa::Isa;
 use crate::net::NetSpec;
-use crate::net::plan::{BUFFERS, ConvStep, Plan, Slot, View};
-use crate::net::weights::{Trunk, Version};
+use crate::net::plan::Shape;
+use crate::net::weights::Trunk;
 
 /// One model, ready to be walked.
 #[derive(Debug)]
 pub(super) struct Engine {
     net: &'static NetSpec,
     trunk: Trunk,
-    input: Affine,
-    version: Version,
+    normaliser: Normaliser,
     /// The prepared trunk, which engines of models with the same trunk share.
     convs: Arc<[Conv]>,
     taps: Taps,
     isa: Isa,
     budget: Arc<Budget>,
-    /// The plan for the size of the last batch.
-    plan: Option<(Size, Plan)>,
-    activations: Activations,
+    /// One for each buffer of the bands. The memory is reused from batch to batch.
+    buffers: Vec<Tensor>,
+    scratch: Scratch,
 }
 
 /// How the activations of two images are compared.
@@ -47,12 +49,22 @@ enum Taps {
     Channels(Statistics),
 }
 
-/// What a walk reads and writes. The memory is reused from batch to batch.
-#[derive(Debug, Default)]
-struct Activations {
-    input: Tensor,
-    buffers: [Tensor; BUFFERS],
-    scratch: Scratch,
+/// The results of all layers, while they are computed.
+enum Results {
+    /// For each layer and pair.
+    Features(Vec<Vec<LayerResult>>),
+    /// For each layer.
+    Channels(Vec<LayerStatistics>),
+}
+
+/// Images that go through the trunk together, and the pairs of them.
+struct Walk<'a> {
+    batch: &'a Batch,
+    /// Indices into the batch.
+    images: &'a [usize],
+    /// Indices into `images`.
+    pairs: &'a [Pair],
+    results: Results,
 }
 
 impl Engine {
@@ -65,7 +77,7 @@ impl Engine {
                 Some(engine) => Arc::clone(&engine.convs),
                 None => {
                     let convs = model.trunk.convs.iter();
-                    convs.map(|conv| Conv::new(Arc::clone(conv), budget.isa)).collect()
+                    convs.map(|conv| Conv::new(Arc::clone(conv), budget.plans.isa())).collect()
                 }
             };
             engines.push(Engine::new(model, convs, budget));
@@ -74,7 +86,7 @@ impl Engine {
     }
 
     fn new(model: Model, convs: Arc<[Conv]>, budget: &Arc<Budget>) -> Engine {
-        let (net, budget, isa) = (model.spec(), Arc::clone(budget), budget.isa);
+        let (net, budget, isa) = (model.spec(), Arc::clone(budget), budget.plans.isa());
         let Model { trunk, input, version, metric } = model;
         let taps = match metric {
             Metric::Lpips(lpips) => {
@@ -82,13 +94,14 @@ impl Engine {
             }
             Metric::Dists(weights) => Taps::Channels(Statistics::new(weights, isa)),
         };
-        let activations = Activations { scratch: Scratch::new(), ..Activations::default() };
-        Engine { net, trunk, input, version, convs, taps, isa, budget, plan: None, activations }
+        let normaliser = Normaliser::new(input, version);
+        let (buffers, scratch) = (Vec::new(), Scratch::new());
+        Engine { net, trunk, normaliser, convs, taps, isa, budget, buffers, scratch }
     }
 
     /// The outcome of a pair that the memory can never hold.
     pub(super) fn refuse(&self, size: Size, reason: &str) -> Result<Distance, Unscored> {
-        Plan::new(self.net, size.height, size.width)?;
+        self.budget.bands(self.net, size)?;
         Err(Unscored::TooLarge { net: self.net.name, size, reason: reason.to_owned() })
     }
 
@@ -100,130 +113,133 @@ impl Engine {
         passes_done: &mut u64,
         team: &Team,
     ) -> Vec<Result<Distance, Unscored>> {
-        let size = batch.shape().size;
-        let plan = match self.plan.take() {
-            Some((of, plan)) if of == size => plan,
-            _ => match Plan::new(self.net, size.height, size.width) {
-                Ok(plan) => plan,
-                Err(too_small) => return vec![Err(too_small.into()); batch.pairs().len()],
-            },
+        let bands = match self.budget.bands(self.net, batch.shape().size) {
+            Ok(bands) => bands,
+            Err(too_small) => return vec![Err(too_small.into()); batch.pairs().len()],
         };
-        let passes = Pass::all(&plan, self.net, self.isa);
         let image_max = match batch.grouping() {
             // The capacity of such a batch allows for the activations of all its images.
             Grouping::Item => usize::MAX,
-            _ => {
-                let Budget { isa, threads, .. } = *self.budget;
-                let bytes = image_bytes(&plan, self.net, isa, threads);
-                self.budget.images_at_once(bytes)
-            }
+            _ => self.budget.images_at_once(bands.image_bytes(self.budget.threads)),
         };
         let mut distances = Vec::with_capacity(batch.pairs().len());
         let mut rest = batch.pairs();
         while !rest.is_empty() {
             let Chunk { pairs, images } = take_groups(&mut rest, image_max);
             *passes_done += images.len() as u64;
-            distances.extend(self.walk(&passes, batch, &images, &pairs, team));
+            distances.extend(self.walk(&bands, batch, &images, &pairs, team));
         }
-        self.plan = Some((size, plan));
         distances.into_iter().map(|distance| distance.finite(self.net)).collect()
     }
 
-    /// Walks a plan for some images of a batch; `pairs` index into `images`.
+    /// Computes all bands for some images of a batch; `pairs` index into `images`.
     fn walk(
         &mut self,
-        passes: &[Pass<'_>],
+        bands: &Bands,
         batch: &Batch,
         images: &[usize],
         pairs: &[Pair],
         team: &Team,
     ) -> Vec<Distance> {
+        let taps = || bands.taps.iter().map(|&Shape { c, h, w }| Layout { c, h, w });
+        let results = match &self.taps {
+            Taps::Features(taps_of) => {
+                let start =
+                    |(layer, tap)| pairs.iter().map(|_| taps_of.start(layer, tap)).collect();
+                Results::Features(taps().enumerate().map(start).collect())
+            }
+            Taps::Channels(_) => Results::Channels(taps().map(|_| Default::default()).collect()),
+        };
+        let mut walk = Walk { batch, images, pairs, results };
+        let buffers = bands.windows.iter().map(|window| window.buffer + 1).max().unwrap_or(0);
+        self.buffers.resize_with(buffers.max(self.buffers.len()), Tensor::default);
+        for band in &bands.bands {
+            self.band(bands, band, &mut walk, team);
+        }
         let mut distances = vec![Distance::default(); pairs.len()];
-        let Activations { input, buffers, scratch } = &mut self.activations;
-        ops::normalise(batch, images, self.input, self.version, input, team);
-        for &pass in passes {
-            match pass {
-                Pass::Conv(conv) => {
-                    let (from, to) = source_and_target(input, buffers, conv.src, conv.dst);
-                    to.resize(images.len(), Layout::of(conv.dst));
-                    self.convs[conv.weight].run(from, to, Geometry::of(conv), scratch, team);
-                }
-                Pass::Pool { kernel, stride, src, dst } => {
-                    let (from, to) = source_and_target(input, buffers, src, dst);
-                    to.resize(images.len(), Layout::of(dst));
-                    ops::max_pool(from, to, kernel, stride, self.isa, team);
-                }
-                Pass::L2Pool { src, dst } => {
-                    let (from, to) = source_and_target(input, buffers, src, dst);
-                    to.resize(images.len(), Layout::of(dst));
-                    ops::l2_pool(from, to, self.isa, team);
-                }
-                Pass::Tap { layer, src } => {
-                    let tapped = match src.slot {
-                        Slot::Input => &*input,
-                        Slot::Buffer(index) => &buffers[index],
-                    };
-                    match &self.taps {
-                        Taps::Features(taps) => {
-                            taps.run(layer, tapped, pairs, &mut distances, team)
-                        }
-                        Taps::Channels(taps) => {
-                            taps.run(layer, tapped, pairs, &mut distances, team)
-                        }
+        match walk.results {
+            Results::Features(layers) => {
+                for (layer, tap) in layers.into_iter().zip(taps()) {
+                    for (result, distance) in layer.into_iter().zip(&mut distances) {
+                        result.finish(tap, distance);
                     }
                 }
-                Pass::Stage { first, conv, layer, pooled } => {
-                    let Taps::Features(comparison) = &self.taps else {
-                        unreachable!("a stage ends with max-pooling, which DISTS does not have")
-                    };
-                    let geometry = Geometry::of(conv);
-                    let direct = |step: &ConvStep| {
-                        (self.convs[step.weight].direct(team), Geometry::of(step))
-                    };
-                    let stage = Stage {
-                        first: first.map(direct),
-                        conv: self.convs[conv.weight].winograd(geometry, team),
-                        geometry,
-                        layer,
-                        comparison,
-                        isa: self.isa,
-                    };
-                    // The stage writes the pooled maps to the buffer of the unpooled map, which is
-                    // never the buffer of the source. The swap moves them to where the plan has
-                    // them.
-                    let src = first.map_or(conv.src, |first| first.src);
-                    let (from, to) = source_and_target(input, buffers, src, conv.dst);
-                    to.resize(images.len(), Layout::of(pooled));
-                    stage.run(from, to, pairs, scratch, &mut distances, team);
-                    buffers.swap(index_of(conv.dst), index_of(pooled));
-                }
+            }
+            Results::Channels(layers) => {
+                layers.into_iter().for_each(|layer| layer.finish(&mut distances));
             }
         }
         distances
     }
-}
 
-/// The buffer of a view.
-fn index_of(view: View) -> usize {
-    let Slot::Buffer(index) = view.slot else { unreachable!("a plan that writes its input") };
-    index
-}
+    /// Computes one band.
+    fn band(&mut self, bands: &Bands, band: &Band, walk: &mut Walk<'_>, team: &Team) {
+        let Pass { op, src, dst, .. } = bands.passes[band.pass];
+        let [from, to] = [src, dst].map(|map| bands.windows[map]);
+        let rows = band.rows.clone();
+        if let Op::Tap { layer } = op {
+            return self.tap(layer, from.buffer, rows, walk, team);
+        }
+        let Engine { buffers, scratch, convs, isa, .. } = self;
+        let target = &mut buffers[to.buffer];
+        if band.is_first {
+            target.begin(walk.images.len(), to.layout, to.rows, ABOVE);
+        }
+        target.make_room(band.dst_end, band.keep, team);
+        if op == Op::Normalise {
+            return self.normaliser.run(walk.batch, walk.images, target, rows, team);
+        }
+        let Ok([source, target]) = buffers.get_disjoint_mut([from.buffer, to.buffer]) else {
+            unreachable!("a pass that reads the buffer that it writes")
+        };
+        match op {
+            Op::Fold(geometry) => fold::input(source, target, geometry, rows, team),
+            Op::Conv(ConvPass { weight, algorithm, geometry }) => {
+                convs[weight].run(algorithm, source, target, geometry, rows, scratch, team);
+            }
+            Op::Pool { kernel, stride } => {
+                ops::max_pool(source, target, [kernel, stride], rows, *isa, team);
+            }
+            Op::L2Pool => ops::l2_pool(source, target, rows, *isa, team),
+            Op::Stage { first, conv, layer } => {
+                let (Taps::Features(comparison), Results::Features(results)) =
+                    (&self.taps, &mut walk.results)
+                else {
+                    unreachable!("a stage ends with max-pooling, which DISTS does not have")
+                };
+                let direct = |first: ConvPass| (convs[first.weight].direct(team), first.geometry);
+                let stage = Stage {
+                    first: first.map(direct),
+                    conv: convs[conv.weight].winograd(conv.scheme(), 1, team),
+                    geometry: conv.geometry,
+                    layer,
+                    comparison,
+                    isa: *isa,
+                };
+                stage.run(source, target, rows, walk.pairs, &mut results[layer], scratch, team);
+            }
+            Op::Normalise | Op::Tap { .. } => unreachable!("computed above"),
+        }
+    }
 
-/// The tensor that a step reads, and the one that it writes. A plan never names one buffer twice.
-fn source_and_target<'a>(
-    input: &'a Tensor,
-    buffers: &'a mut [Tensor; BUFFERS],
-    src: View,
-    dst: View,
-) -> (&'a Tensor, &'a mut Tensor) {
-    let target = index_of(dst);
-    match src.slot {
-        Slot::Input => (input, &mut buffers[target]),
-        Slot::Buffer(source) => {
-            let [source, target] = buffers
-                .get_disjoint_mut([source, target])
-                .unwrap_or_else(|_| unreachable!("a plan that reads what it writes"));
-            (source, target)
+    /// Compares some rows of a tap.
+    fn tap(
+        &self,
+        layer: usize,
+        buffer: usize,
+        rows: Range<usize>,
+        walk: &mut Walk<'_>,
+        team: &Team,
+    ) {
+        let (source, pairs) = (&self.buffers[buffer], walk.pairs);
+        match (&self.taps, &mut walk.results) {
+            (Taps::Features(taps), Results::Features(results)) => {
+                taps.run(layer, source, rows, pairs, &mut results[layer], team);
+            }
+            (Taps::Channels(taps), Results::Channels(results)) => {
+                taps.run(layer, source, rows, pairs, &mut results[layer], team);
+            }
+            _ => unreachable!("results of another kind of taps"),
         }
     }
 }

@@ -2,8 +2,11 @@
 //! channels, which are the pixels of a block of s x s. A kernel of 11 at stride 4 becomes one of 3,
 //! for which minimal filtering works.
 
+use std::ops::Range;
+
+use super::ops::for_each_row;
 use super::team::Team;
-use super::tensor::{BEFORE, Geometry, Layout, Tensor};
+use super::tensor::{Geometry, Layout, Tensor};
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
 
@@ -30,24 +33,22 @@ pub(super) fn layout(Geometry { from, to, stride, .. }: Geometry) -> Layout {
     Layout { c: stride * stride * from.c, h: to.h + 2, w: to.w + 2 }
 }
 
-/// Folds all images of `src`, the source of a convolution, with its padding.
-pub(super) fn input(src: &Tensor, folded: &mut Tensor, geometry: Geometry, team: &Team) {
+/// Folds some rows of all images of `src`, the source of a convolution, with its padding.
+pub(super) fn input(
+    src: &Tensor,
+    folded: &mut Tensor,
+    geometry: Geometry,
+    rows: Range<usize>,
+    team: &Team,
+) {
     let Geometry { from, stride, pad, .. } = geometry;
-    let layout = layout(geometry);
-    folded.resize(src.image_count(), layout);
-    let mut work = Vec::new();
-    for (image, dst) in folded.images_mut().enumerate() {
-        let rows = layout.inner(dst).chunks_exact_mut(layout.row_len());
-        work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
-    }
     let run = stride * from.c;
-    team.for_each(work, |(image, block_y, row)| {
-        let src = src.image(image);
-        let blocks = &mut row[BEFORE * layout.c..][..layout.w * layout.c];
+    for_each_row(src, folded, rows, team, |src, block_y, blocks| {
+        let c = stride * run;
         for y in 0..stride {
-            let start = from.at((block_y * stride + y) as isize - pad as isize, -(pad as isize));
-            let pixels = src[start..][..layout.w * run].chunks_exact(run);
-            for (block, pixels) in blocks.chunks_exact_mut(layout.c).zip(pixels) {
+            let start = src.at((block_y * stride + y) as isize - pad as isize, -(pad as isize));
+            let pixels = src.data[start..][..blocks.len() / stride].chunks_exact(run);
+            for (block, pixels) in blocks.chunks_exact_mut(c).zip(pixels) {
                 block[y * run..][..run].copy_from_slice(pixels);
             }
         }

@@ -1,7 +1,9 @@
 //! The operations of a walk other than convolutions and taps: normalising the input, and poolings.
 
+use std::ops::Range;
+
 use super::team::Team;
-use super::tensor::{BEFORE, Layout, Tensor};
+use super::tensor::{Source, Tensor};
 use crate::batch::Batch;
 use crate::eval::Affine;
 use crate::image::Depth;
@@ -9,73 +11,96 @@ use crate::isa::{Isa, Plain, dispatch_plain};
 use crate::net::INPUT_CHANNELS;
 use crate::net::weights::Version;
 
-/// Converts samples to the trunk's input: `affine`, then [`Version::scaling`]. Every operation is
-/// rounded to float32 on its own, as in PyTorch.
-pub(super) fn normalise(
-    batch: &Batch,
-    images: &[usize],
+/// Least number of samples of a task that converts them.
+const TASK_SAMPLES: usize = 16 << 10;
+
+/// Makes the trunk's input of samples.
+#[derive(Debug)]
+pub(super) struct Normaliser {
     affine: Affine,
     version: Version,
-    input: &mut Tensor,
-    team: &Team,
-) {
-    let size = batch.shape().size;
-    let layout = Layout { c: INPUT_CHANNELS, h: size.height, w: size.width };
-    input.resize(images.len(), layout);
-    let scaled = |channel: usize, x: f32| {
-        let v = affine.of(x);
-        match version.scaling() {
-            Some((shift, scale)) => (v - shift[channel]) / scale[channel],
-            None => v,
-        }
-    };
-    let table: [[f32; 256]; INPUT_CHANNELS] = std::array::from_fn(|channel| {
-        std::array::from_fn(|sample| scaled(channel, sample as f32 / 255.0))
-    });
-    let work: Vec<_> = images.iter().zip(input.images_mut()).collect();
-    team.for_each(work, |(&image, dst)| {
-        let bytes = batch.image(image);
-        let rows = dst.chunks_exact_mut(layout.row_len()).skip(BEFORE).take(layout.h);
+    /// The value of each byte, by channel.
+    table: Box<[[f32; 256]; INPUT_CHANNELS]>,
+}
+
+impl Normaliser {
+    /// `affine`, then [`Version::scaling`]. Every operation is rounded to float32 on its own, as in
+    /// PyTorch.
+    pub(super) fn new(affine: Affine, version: Version) -> Normaliser {
+        let scaled =
+            |channel: usize, sample: usize| scaled(affine, version, channel, sample as f32 / 255.0);
+        let table = |channel: usize| std::array::from_fn(|sample| scaled(channel, sample));
+        Normaliser { affine, version, table: Box::new(std::array::from_fn(table)) }
+    }
+
+    /// Converts some rows of these images of a batch.
+    pub(super) fn run(
+        &self,
+        batch: &Batch,
+        images: &[usize],
+        input: &mut Tensor,
+        rows: Range<usize>,
+        team: &Team,
+    ) {
+        let (layout, first) = (input.layout(), rows.start);
         let row_samples = layout.w * layout.c;
-        for (y, row) in rows.enumerate() {
-            let dst = &mut row[BEFORE * layout.c..][..row_samples];
-            let samples = y * row_samples..(y + 1) * row_samples;
-            match batch.shape().depth {
-                Depth::U8 => {
-                    let pixels = bytes[samples].chunks_exact(INPUT_CHANNELS);
-                    for (dst, pixel) in dst.chunks_exact_mut(INPUT_CHANNELS).zip(pixels) {
-                        for channel in 0..INPUT_CHANNELS {
-                            dst[channel] = table[channel][usize::from(pixel[channel])];
+        let rows_per_task = TASK_SAMPLES.div_ceil(row_samples);
+        let mut work = Vec::new();
+        for (&image, rows) in images.iter().zip(input.rows_mut(rows)) {
+            let tasks = rows.chunks_mut(rows_per_task * layout.row_len()).enumerate();
+            work.extend(tasks.map(|(task, rows)| (image, first + task * rows_per_task, rows)));
+        }
+        team.for_each(work, |(image, first, rows)| {
+            let bytes = batch.image(image);
+            for (y, row) in (first..).zip(rows.chunks_exact_mut(layout.row_len())) {
+                let dst = layout.pixels_mut(row);
+                let samples = y * row_samples..(y + 1) * row_samples;
+                match batch.shape().depth {
+                    Depth::U8 => {
+                        let pixels = bytes[samples].chunks_exact(INPUT_CHANNELS);
+                        for (dst, pixel) in dst.chunks_exact_mut(INPUT_CHANNELS).zip(pixels) {
+                            for channel in 0..INPUT_CHANNELS {
+                                dst[channel] = self.table[channel][usize::from(pixel[channel])];
+                            }
+                        }
+                    }
+                    Depth::F32 => {
+                        let source: &[f32] = bytemuck::cast_slice(bytes);
+                        for (index, (dst, &x)) in dst.iter_mut().zip(&source[samples]).enumerate() {
+                            *dst = scaled(self.affine, self.version, index % INPUT_CHANNELS, x);
                         }
                     }
                 }
-                Depth::F32 => {
-                    let source: &[f32] = bytemuck::cast_slice(bytes);
-                    for (index, (dst, &x)) in dst.iter_mut().zip(&source[samples]).enumerate() {
-                        *dst = scaled(index % INPUT_CHANNELS, x);
-                    }
-                }
             }
-        }
-    });
+        });
+    }
 }
 
-/// Computes every row of `dst` from the image of `src` that it belongs to: its number, and its
-/// pixels without the border.
-fn for_each_row(
+fn scaled(affine: Affine, version: Version, channel: usize, x: f32) -> f32 {
+    let v = affine.of(x);
+    match version.scaling() {
+        Some((shift, scale)) => (v - shift[channel]) / scale[channel],
+        None => v,
+    }
+}
+
+/// Computes each of some rows of `dst` from the image of `src` that it belongs to: its number, and
+/// its pixels.
+pub(super) fn for_each_row(
     src: &Tensor,
     dst: &mut Tensor,
+    rows: Range<usize>,
     team: &Team,
-    compute: impl Fn(&[f32], usize, &mut [f32]) + Sync,
+    compute: impl Fn(Source<'_>, usize, &mut [f32]) + Sync,
 ) {
     let to = dst.layout();
     let mut work = Vec::new();
-    for (image, dst) in dst.images_mut().enumerate() {
-        let rows = to.inner(dst).chunks_exact_mut(to.row_len());
-        work.extend(rows.enumerate().map(|(y, row)| (image, y, row)));
+    for (image, of_image) in dst.rows_mut(rows.clone()).enumerate() {
+        let of_image = of_image.chunks_exact_mut(to.row_len());
+        work.extend(rows.clone().zip(of_image).map(|(y, row)| (image, y, row)));
     }
     team.for_each(work, |(image, y, row)| {
-        compute(src.image(image), y, &mut row[BEFORE * to.c..][..to.w * to.c]);
+        compute(src.image(image), y, to.pixels_mut(row));
     });
 }
 
@@ -83,26 +108,25 @@ fn for_each_row(
 pub(super) fn max_pool(
     src: &Tensor,
     dst: &mut Tensor,
-    kernel: usize,
-    stride: usize,
+    [kernel, stride]: [usize; 2],
+    rows: Range<usize>,
     isa: Isa,
     team: &Team,
 ) {
     let (from, to) = (src.layout(), dst.layout());
-    for_each_row(src, dst, team, |src, y, dst| {
+    for_each_row(src, dst, rows, team, |src, y, dst| {
         let inside = y * stride..(y * stride + kernel).min(from.h);
-        let window: Vec<&[f32]> =
-            inside.map(|y| &src[from.at(y as isize, 0)..][..from.w * from.c]).collect();
+        let window: Vec<&[f32]> = inside.map(|y| src.row(y)).collect();
         dispatch_plain(isa, PoolRow { window: &window, dst, c: to.c, kernel, stride });
     });
 }
 
 /// L2 pooling ([`crate::net::Layer::L2Pool`]). The border of the source is its padding.
-pub(super) fn l2_pool(src: &Tensor, dst: &mut Tensor, isa: Isa, team: &Team) {
+pub(super) fn l2_pool(src: &Tensor, dst: &mut Tensor, rows: Range<usize>, isa: Isa, team: &Team) {
     let (from, to) = (src.layout(), dst.layout());
-    for_each_row(src, dst, team, |src, y, dst| {
+    for_each_row(src, dst, rows, team, |src, y, dst| {
         let len = (2 * to.w + 1) * from.c;
-        let window = [-1, 0, 1].map(|dy| &src[from.at(2 * y as isize + dy, -1)..][..len]);
+        let window = [-1, 0, 1].map(|dy| &src.data[src.at(2 * y as isize + dy, -1)..][..len]);
         dispatch_plain(isa, L2PoolRow { window, dst, c: to.c });
     });
 }

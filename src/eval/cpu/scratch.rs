@@ -11,8 +11,6 @@ pub(super) struct Scratch {
     threads: Vec<Mutex<ThreadScratch>>,
     /// Transformed tiles that all threads work on together.
     pub(super) shared_tiles: Floats,
-    /// A source whose blocks of pixels became channels.
-    pub(super) folded: Tensor,
 }
 
 /// Scratch memory of one thread.

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::conv::Conv;
+use super::conv::{Algorithm, Conv};
+use super::fold;
 use super::scratch::Scratch;
 use super::simd::{Kernel, Simd, Vector as _, dispatch};
 use super::team::Team;
@@ -46,6 +47,7 @@ pub struct Single {
     conv: Conv,
     geometry: Geometry,
     src: Tensor,
+    folded: Tensor,
     dst: Tensor,
     scratch: Scratch,
     team: Team,
@@ -64,27 +66,53 @@ impl Single {
         let from = Layout { c: c_in, h: side, w: side };
         let to = Layout { c: c_out, h: shape.side_out(), w: shape.side_out() };
         let (mut src, mut dst) = (Tensor::default(), Tensor::default());
-        src.resize(image_count, from);
-        dst.resize(image_count, to);
-        for image in src.images_mut() {
-            for y in 0..side {
-                image[from.at(y as isize, 0)..][..side * c_in].fill(0.5);
+        let team = Team::new();
+        src.begin_whole(image_count, from, &team);
+        dst.begin_whole(image_count, to, &team);
+        for image in src.rows_mut(0..side) {
+            for row in image.chunks_exact_mut(from.row_len()) {
+                from.pixels_mut(row).fill(0.5);
             }
         }
         Single {
             conv: Conv::new(Arc::new(conv), isa),
-            geometry: Geometry { from, from_top: 0, to, stride, pad, c_first: 0 },
+            geometry: Geometry { from, to, stride, pad, c_first: 0 },
             src,
+            folded: Tensor::default(),
             dst,
             scratch: Scratch::new(),
-            team: Team::new(),
+            team,
         }
     }
 
     /// Convolves all images once.
     pub fn run(&mut self) {
-        let Single { conv, geometry, src, dst, scratch, team } = self;
-        team.lead(|| conv.run(src, dst, *geometry, scratch, team));
+        let Single { conv, geometry, src, folded, dst, scratch, team } = self;
+        team.lead(|| run_whole(conv, src, folded, dst, *geometry, scratch, team));
+    }
+}
+
+/// Computes whole maps; `folded` is memory for a source whose blocks of pixels become channels.
+pub(super) fn run_whole(
+    conv: &Conv,
+    src: &Tensor,
+    folded: &mut Tensor,
+    dst: &mut Tensor,
+    geometry: Geometry,
+    scratch: &mut Scratch,
+    team: &Team,
+) {
+    let algorithm = conv.algorithm(geometry);
+    let rows = 0..geometry.to.h;
+    match algorithm {
+        Algorithm::Folded { .. } => {
+            let from = fold::layout(geometry);
+            folded.begin_whole(src.image_count(), from, team);
+            fold::input(src, folded, geometry, 0..from.h, team);
+            let geometry = Geometry { from, stride: 1, pad: 0, ..geometry };
+            conv.run(algorithm, folded, dst, geometry, rows, scratch, team);
+        }
+        _ => conv.run(algorithm, src, dst, geometry, rows, scratch, team),
     }
 }
 

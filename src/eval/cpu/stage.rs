@@ -12,16 +12,17 @@ use super::ops::PoolRow;
 use super::scratch::{BandScratch, Scratch, ThreadScratch};
 use super::tap::{Comparison, LayerResult, RowResult};
 use super::team::Team;
-use super::tensor::{BEFORE, Geometry, Layout, Tensor};
+use super::tensor::{ABOVE, AFTER, BEFORE, Geometry, Layout, Source, Tensor};
 use super::winograd::{TileRow, Winograd};
 use crate::batch::Pair;
-use crate::eval::Distance;
 use crate::isa::{Isa, dispatch_plain};
 
 /// Least number of rows of a band, the last one excepted.
 const BAND_ROWS: usize = 6;
 /// A band ends with a whole tile, so it may have this many rows more.
 const TILE_MAX: usize = 6;
+/// Most rows of a band of the first convolution, borders included.
+const FIRST_ROWS: usize = BEFORE + BAND_ROWS + TILE_MAX + AFTER;
 /// Side and stride of the pooling window.
 pub(super) const POOL: usize = 2;
 
@@ -30,9 +31,9 @@ pub(super) fn band_bytes(map: Layout) -> usize {
     size_of::<f32>() * (BAND_ROWS + TILE_MAX) * map.row_len()
 }
 
-/// Bytes that the results of one pair take while a stage with this map is computed.
-pub(super) fn pair_bytes(map: Layout) -> usize {
-    map.h * (size_of::<f64>() + size_of::<RowResult<'_>>())
+/// Bytes that the results of one pair take while `rows` rows of a map are computed.
+pub(super) fn pair_bytes(rows: usize) -> usize {
+    rows * (size_of::<f64>() + size_of::<RowResult<'_>>())
 }
 
 /// The steps of a stage.
@@ -58,42 +59,45 @@ struct Band<'a> {
 }
 
 impl Stage<'_> {
-    /// Reads `src`, writes the pooled maps to `dst`, whose shape is set, and adds the results of
-    /// the layer to the distance of each pair.
+    /// Computes some rows of the map, which are whole tiles. Reads `src`, writes pooled rows to
+    /// `dst`, and adds the results of the layer to those of each pair.
     pub(super) fn run(
         &self,
         src: &Tensor,
         dst: &mut Tensor,
+        rows: Range<usize>,
         pairs: &[Pair],
+        results: &mut [LayerResult],
         scratch: &Scratch,
-        distances: &mut [Distance],
         team: &Team,
     ) {
-        let start = |_: &Pair| self.comparison.start(self.layer, self.geometry.to);
-        let mut results: Vec<LayerResult> = pairs.iter().map(start).collect();
-        let bands = self.bands(dst, &mut results);
+        let bands = self.bands(dst, rows, results);
         team.for_each(bands, |band| {
             self.band(src, band, pairs, &mut scratch.of_thread(), team);
         });
-        for (result, distance) in results.into_iter().zip(distances) {
-            result.finish(self.geometry.to.w, distance);
-        }
+        results.iter_mut().for_each(LayerResult::add_rows);
     }
 
-    fn bands<'b>(&self, dst: &'b mut Tensor, results: &'b mut [LayerResult]) -> Vec<Band<'b>> {
+    fn bands<'b>(
+        &self,
+        dst: &'b mut Tensor,
+        rows: Range<usize>,
+        results: &'b mut [LayerResult],
+    ) -> Vec<Band<'b>> {
         let pooled = dst.layout();
         let Layout { h, .. } = self.geometry.to;
         let cut = self.conv.cut(h);
-        let mut images: Vec<&mut [f32]> =
-            dst.images_mut().map(|image| pooled.inner(image)).collect();
+        let tiles = cut.of(&rows);
+        let pooled_rows = rows.start / POOL..rows.end / POOL;
+        let mut images: Vec<&mut [f32]> = dst.rows_mut(pooled_rows).collect();
         let mut results: Vec<_> =
-            results.iter_mut().map(|result| result.rows().into_iter()).collect();
+            results.iter_mut().map(|result| result.rows(rows.clone()).into_iter()).collect();
         let mut bands = Vec::new();
-        let mut first = 0;
-        while first < cut.count() {
+        let mut first = tiles.start;
+        while first < tiles.end {
             let top = cut.start(first);
             let is_full = |&tile: &usize| cut.start(tile) >= top + BAND_ROWS;
-            let end = (first + 1..cut.count()).find(is_full).unwrap_or(cut.count());
+            let end = (first + 1..tiles.end).find(is_full).unwrap_or(tiles.end);
             let rows = top..cut.start(end).min(h);
             // The height of a tile is even, so no pooling window lies in two bands.
             let pooled_rows = rows.end / POOL - rows.start / POOL;
@@ -125,7 +129,7 @@ impl Stage<'_> {
         let ThreadScratch { tiles, band: BandScratch { first, maps } } = scratch;
         let maps = maps.grow(map_len * src.image_count());
         for (image, map) in maps.chunks_exact_mut(map_len).take(src.image_count()).enumerate() {
-            let (source, geometry) = self.source(src.image(image), &rows, first);
+            let source = self.source(src.image(image), &rows, first, team);
             let mut rest = map;
             let split = tile_rows.clone().map(|index| {
                 let cut = self.conv.cut(to.h);
@@ -134,10 +138,10 @@ impl Stage<'_> {
                 TileRow { src: source, index, rows }
             });
             let mut split: Vec<TileRow<'_>> = split.collect();
-            self.conv.run_alone(&mut split, geometry, tiles, team);
+            self.conv.run_alone(&mut split, self.geometry, tiles, team);
         }
         let row = |image: usize, y: usize| {
-            &maps[image * map_len + y * to.row_len() + BEFORE * to.c..][..to.w * to.c]
+            to.pixels(&maps[image * map_len + y * to.row_len()..][..to.row_len()])
         };
         for (image, pooled) in pooled.into_iter().enumerate() {
             let dst_len = pooled.len() / (rows.len() / POOL).max(1);
@@ -151,7 +155,7 @@ impl Stage<'_> {
         for (pair, results) in pairs.iter().zip(results) {
             for (y, result) in results.into_iter().enumerate() {
                 let (a, b) = (row(pair.reference, y), row(pair.distorted, y));
-                self.comparison.row(self.layer, a, b, to, result);
+                self.comparison.row(self.layer, a, b, result);
             }
         }
     }
@@ -159,27 +163,21 @@ impl Stage<'_> {
     /// The source of the band's convolution: `src` itself, or a band of the first convolution.
     fn source<'s>(
         &self,
-        src: &'s [f32],
+        src: Source<'s>,
         rows: &Range<usize>,
         scratch: &'s mut Tensor,
-    ) -> (&'s [f32], Geometry) {
-        let Some((first, geometry)) = &self.first else { return (src, self.geometry) };
-        let Layout { c, h, w } = geometry.to;
-        let pad = self.geometry.pad;
-        let layout = Layout { c, h: rows.len() + 2 * pad, w };
-        scratch.resize(1, layout);
-        let top = rows.start as isize - pad as isize;
+        team: &Team,
+    ) -> Source<'s> {
+        let Some((first, geometry)) = &self.first else { return src };
+        let (layout, pad) = (geometry.to, self.geometry.pad);
         // Rows of the band that are rows of the map; the others are padding.
-        let known = rows.start.saturating_sub(pad)..(rows.end + pad).min(h);
-        for image in scratch.images_mut() {
-            let len = layout.row_len();
-            let inner = layout.inner(image);
-            let (above, rest) = inner.split_at_mut((known.start as isize - top) as usize * len);
-            let (known_rows, below) = rest.split_at_mut(known.len() * len);
-            above.fill(0.0);
-            below.fill(0.0);
-            first.run_rows(src, *geometry, known.start, known_rows);
+        let known = rows.start.saturating_sub(pad)..(rows.end + pad).min(layout.h);
+        let top = if known.start > 0 { known.start as isize } else { ABOVE };
+        scratch.begin(1, layout, FIRST_ROWS, top);
+        scratch.make_room(known.end, top, team);
+        for rows in scratch.rows_mut(known.clone()) {
+            first.run_rows(src, *geometry, known.start, rows);
         }
-        (scratch.image(0), Geometry { from: layout, from_top: top, ..self.geometry })
+        scratch.image(0)
     }
 }

@@ -1,6 +1,8 @@
 //! Taps of LPIPS: compares the two images of a pair at one layer, row by row.
 #![expect(unsafe_code, reason = "vectors are loaded by pointer")]
 
+use std::ops::Range;
+
 use super::simd::{Kernel, Simd, Vector, dispatch};
 use super::team::Team;
 use super::tensor::{Layout, Tensor};
@@ -27,7 +29,11 @@ pub(super) struct Comparison {
 /// The results of one layer for one pair, while they are computed. Each row has a sum of its own,
 /// and the sums are added in order, in float64, so the result does not depend on which thread
 /// computes which row.
+#[derive(Debug)]
 pub(super) struct LayerResult {
+    /// Of all rows before those that are computed now.
+    sum: f64,
+    /// Of the rows that are computed now.
     row_sums: Vec<f64>,
     map: Option<Map>,
     reference_sum: Option<Map>,
@@ -41,20 +47,29 @@ pub(super) struct RowResult<'a> {
 }
 
 impl LayerResult {
-    /// Where the results of each row of the map go.
-    pub(super) fn rows(&mut self) -> Vec<RowResult<'_>> {
-        fn of(map: &mut Option<Map>) -> impl Iterator<Item = Option<&mut [f32]>> {
-            let rows = map.iter_mut().flat_map(|map| map.values.chunks_exact_mut(map.width));
+    /// Where the results of each of the next rows of the map go.
+    pub(super) fn rows(&mut self, rows: Range<usize>) -> Vec<RowResult<'_>> {
+        fn of(map: &mut Option<Map>, first: usize) -> impl Iterator<Item = Option<&mut [f32]>> {
+            let rows = map
+                .iter_mut()
+                .flat_map(move |map| map.values.chunks_exact_mut(map.width).skip(first));
             rows.map(Some).chain(std::iter::repeat_with(|| None))
         }
-        let rows = self.row_sums.iter_mut().zip(of(&mut self.map)).zip(of(&mut self.reference_sum));
-        rows.map(|((sum, map), reference_sum)| RowResult { sum, map, reference_sum }).collect()
+        self.row_sums.clear();
+        self.row_sums.resize(rows.len(), 0.0);
+        let maps = of(&mut self.map, rows.start).zip(of(&mut self.reference_sum, rows.start));
+        let rows = self.row_sums.iter_mut().zip(maps);
+        rows.map(|(sum, (map, reference_sum))| RowResult { sum, map, reference_sum }).collect()
     }
 
-    /// Adds the layer to the distance of the pair; `width` is the map's.
-    pub(super) fn finish(self, width: usize, distance: &mut Distance) {
-        let positions = (self.row_sums.len() * width) as f64;
-        distance.layers.push(self.row_sums.iter().sum::<f64>() / positions);
+    /// Adds the sums of the rows that were computed.
+    pub(super) fn add_rows(&mut self) {
+        self.sum = self.row_sums.drain(..).fold(self.sum, |sum, of_row| sum + of_row);
+    }
+
+    /// Adds the layer to the distance of the pair. All rows of `tap` were computed.
+    pub(super) fn finish(self, tap: Layout, distance: &mut Distance) {
+        distance.layers.push(self.sum / (tap.h * tap.w) as f64);
         distance.maps.extend(self.map);
         distance.reference_sum = distance.reference_sum.take().or(self.reference_sum);
     }
@@ -68,23 +83,23 @@ impl Comparison {
         Comparison { lin: lin.unwrap_or_else(ones), epsilon, wanted, isa }
     }
 
-    /// Adds the results of `layer` to the distance of each pair; `src` holds the activations.
+    /// Compares some rows of the tap of `layer`, which `src` holds, for each pair.
     pub(super) fn run(
         &self,
         layer: usize,
         src: &Tensor,
+        rows: Range<usize>,
         pairs: &[Pair],
-        distances: &mut [Distance],
+        results: &mut [LayerResult],
         team: &Team,
     ) {
-        let layout = src.layout();
-        for (pair, distance) in pairs.iter().zip(distances) {
-            let mut result = self.start(layer, layout);
-            team.for_each(result.rows().into_iter().enumerate(), |(y, of_row)| {
-                let row = |image: usize| &src.image(image)[layout.at(y as isize, 0)..];
-                self.row(layer, row(pair.reference), row(pair.distorted), layout, of_row);
+        for (pair, result) in pairs.iter().zip(results) {
+            let work = rows.clone().zip(result.rows(rows.clone()));
+            team.for_each(work, |(y, of_row)| {
+                let row = |image: usize| src.image(image).row(y);
+                self.row(layer, row(pair.reference), row(pair.distorted), of_row);
             });
-            result.finish(layout.w, distance);
+            result.add_rows();
         }
     }
 
@@ -93,22 +108,15 @@ impl Comparison {
         let map =
             |wanted: bool| wanted.then(|| Map { height: h, width: w, values: vec![0.0; h * w] });
         LayerResult {
-            row_sums: vec![0.0; h],
+            sum: 0.0,
+            row_sums: Vec::new(),
             map: map(self.wanted.layers),
             reference_sum: map(self.wanted.reference_sum == Some(layer)),
         }
     }
 
-    /// Compares a row of a map; `a` and `b` begin with its first pixel.
-    pub(super) fn row(
-        &self,
-        layer: usize,
-        a: &[f32],
-        b: &[f32],
-        Layout { c, w, .. }: Layout,
-        result: RowResult<'_>,
-    ) {
-        let (a, b) = (&a[..w * c], &b[..w * c]);
+    /// Compares a row of a map.
+    pub(super) fn row(&self, layer: usize, a: &[f32], b: &[f32], result: RowResult<'_>) {
         let row = Row { a, b, lin: &self.lin[layer], epsilon: self.epsilon, result };
         dispatch(self.isa, row);
     }

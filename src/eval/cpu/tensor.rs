@@ -2,9 +2,12 @@
 //!
 //! Channels are innermost, so a row of a convolution's window is one contiguous run. The border
 //! provides the padding of the next convolution, and what the last tiles of minimal filtering read
-//! beyond it.
+//! beyond it. A tensor holds all rows of its maps, or a window of rows that moves down.
+
+use std::ops::Range;
 
 use super::floats::Floats;
+use super::team::Team;
 use crate::net::plan::{ConvStep, View};
 
 /// Rows and columns of zeros above and on the left: the largest padding of any trunk.
@@ -12,6 +15,9 @@ pub(super) const BEFORE: usize = 2;
 /// Rows and columns of zeros below and on the right: the same padding, and three more by which
 /// tiles extend over the edge.
 pub(super) const AFTER: usize = 5;
+
+/// The first row of the border above.
+pub(super) const ABOVE: isize = -(BEFORE as isize);
 
 /// Floats added to each row: one cache line. The number of channels is often a power of two, and
 /// without it the rows of a tile would fall into a few sets of the cache.
@@ -39,30 +45,32 @@ impl Layout {
         (BEFORE + self.w + AFTER) * self.c + SKEW
     }
 
-    /// Elements from one image to the next.
-    pub(super) fn image_len(self) -> usize {
-        (BEFORE + self.h + AFTER) * self.row_len()
+    /// Rows of one image, with the borders above and below.
+    pub(super) fn rows(self) -> usize {
+        BEFORE + self.h + AFTER
     }
 
-    /// Offset of column `x` of row `y` within an image. Negative positions lie in the border.
-    pub(super) fn at(self, y: isize, x: isize) -> usize {
-        let before = BEFORE as isize;
-        (y + before) as usize * self.row_len() + (x + before) as usize * self.c
+    /// Where a band that ends before row `end` ends: the last one includes the border below.
+    pub(super) fn with_border(self, end: usize) -> isize {
+        if end < self.h { end as isize } else { (self.h + AFTER) as isize }
     }
 
-    /// The rows of an image without the borders above and below.
-    pub(super) fn inner(self, image: &mut [f32]) -> &mut [f32] {
-        &mut image[BEFORE * self.row_len()..][..self.h * self.row_len()]
+    /// The pixels of a row that begins with its border.
+    pub(super) fn pixels(self, row: &[f32]) -> &[f32] {
+        &row[BEFORE * self.c..][..self.w * self.c]
+    }
+
+    /// As [`pixels`](Self::pixels), to be written.
+    pub(super) fn pixels_mut(self, row: &mut [f32]) -> &mut [f32] {
+        &mut row[BEFORE * self.c..][..self.w * self.c]
     }
 }
 
 /// What a convolution reads and writes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Geometry {
     /// Extents of the source.
     pub(super) from: Layout,
-    /// The row of the map that is the source's first row: 0 unless the source is a band.
-    pub(super) from_top: isize,
     /// Extents of the target.
     pub(super) to: Layout,
     /// Step between windows.
@@ -74,11 +82,33 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    /// The geometry of a step whose source is a whole map.
+    /// The geometry of a step.
     pub(super) fn of(step: &ConvStep) -> Geometry {
         let &ConvStep { stride, pad, src, dst, .. } = step;
         let (from, to) = (Layout::of(src), Layout::of(dst));
-        Geometry { from, from_top: 0, to, stride, pad, c_first: dst.c_first }
+        Geometry { from, to, stride, pad, c_first: dst.c_first }
+    }
+}
+
+/// The rows of one image that are in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    pub(super) data: &'a [f32],
+    layout: Layout,
+    /// The row of the map that is the first one here. Negative rows are the border.
+    top: isize,
+}
+
+impl<'a> Source<'a> {
+    /// Offset of column `x` of row `y` within the data. Negative positions lie in the border.
+    pub(super) fn at(&self, y: isize, x: isize) -> usize {
+        let column = (x + BEFORE as isize) as usize;
+        (y - self.top) as usize * self.layout.row_len() + column * self.layout.c
+    }
+
+    /// The pixels of a row.
+    pub(super) fn row(&self, y: usize) -> &'a [f32] {
+        &self.data[self.at(y as isize, 0)..][..self.layout.w * self.layout.c]
     }
 }
 
@@ -87,31 +117,62 @@ impl Geometry {
 pub(super) struct Tensor {
     layout: Layout,
     image_count: usize,
+    /// Rows of one image that are held.
+    rows: usize,
+    /// The row of the maps that is the first one here.
+    top: isize,
     data: Floats,
 }
 
 impl Tensor {
-    /// Changes the shape. The border is zeroed, the values inside are unspecified. The memory is
-    /// reused if it is large enough.
-    pub(super) fn resize(&mut self, image_count: usize, layout: Layout) {
-        if self.layout == layout && self.image_count == image_count {
-            return;
-        }
-        self.layout = layout;
-        self.image_count = image_count;
-        self.data.grow(image_count * layout.image_len());
+    /// Begins maps of this layout at row `top`, of which `rows` rows are held at once, borders
+    /// included. The border is zeroed, the values inside are unspecified. The memory is reused if
+    /// it is large enough.
+    pub(super) fn begin(&mut self, image_count: usize, layout: Layout, rows: usize, top: isize) {
         let row_len = layout.row_len();
-        let (left, right) = (BEFORE * layout.c, (BEFORE + layout.w) * layout.c);
-        for image in self.images_mut() {
-            let (top, rest) = image.split_at_mut(BEFORE * row_len);
-            let (inner, bottom) = rest.split_at_mut(layout.h * row_len);
-            top.fill(0.0);
-            bottom.fill(0.0);
-            for row in inner.chunks_exact_mut(row_len) {
+        let is_same = self.layout == layout && self.rows == rows;
+        if !is_same || self.image_count != image_count {
+            (self.layout, self.rows, self.image_count) = (layout, rows, image_count);
+            self.data.grow(image_count * rows * row_len);
+            let (left, right) = (BEFORE * layout.c, (BEFORE + layout.w) * layout.c);
+            for row in self.data[..image_count * rows * row_len].chunks_exact_mut(row_len) {
                 row[..left].fill(0.0);
                 row[right..].fill(0.0);
             }
         }
+        self.top = top;
+        for image in self.images_mut() {
+            image[..top.min(0).unsigned_abs() * row_len].fill(0.0);
+        }
+    }
+
+    /// Begins maps of which all rows are held.
+    pub(super) fn begin_whole(&mut self, image_count: usize, layout: Layout, team: &Team) {
+        self.begin(image_count, layout, layout.rows(), ABOVE);
+        self.make_room(layout.h, 0, team);
+    }
+
+    /// Makes room for the rows before row `end`. If the window must move, it moves to row `keep`:
+    /// earlier rows are dropped.
+    pub(super) fn make_room(&mut self, end: usize, keep: isize, team: &Team) {
+        let (layout, row_len, rows) = (self.layout, self.layout.row_len(), self.rows);
+        let end = layout.with_border(end);
+        let moved = match end - self.top > rows as isize {
+            true => (keep - self.top) as usize,
+            false => 0,
+        };
+        self.top += moved as isize;
+        let border = match end > layout.h as isize {
+            true => (layout.h as isize - self.top) as usize..(end - self.top) as usize,
+            false => 0..0,
+        };
+        assert!(end - self.top <= rows as isize, "a window of {rows} rows is too small");
+        team.for_each(self.images_mut(), |image| {
+            if (1..rows).contains(&moved) {
+                image.copy_within(moved * row_len.., 0);
+            }
+            image[border.start * row_len..border.end * row_len].fill(0.0);
+        });
     }
 
     pub(super) fn layout(&self) -> Layout {
@@ -122,15 +183,26 @@ impl Tensor {
         self.image_count
     }
 
-    /// One image with its border.
-    pub(super) fn image(&self, index: usize) -> &[f32] {
-        let len = self.layout.image_len();
-        &self.data[index * len..][..len]
+    /// Bytes of the rows of one image.
+    pub(super) fn image_bytes(&self) -> usize {
+        self.rows * self.layout.row_len() * size_of::<f32>()
     }
 
-    /// All images in order, with their borders.
-    pub(super) fn images_mut(&mut self) -> std::slice::ChunksExactMut<'_, f32> {
-        let len = self.layout.image_len();
+    /// What is held of one image.
+    pub(super) fn image(&self, index: usize) -> Source<'_> {
+        let len = self.rows * self.layout.row_len();
+        Source { data: &self.data[index * len..][..len], layout: self.layout, top: self.top }
+    }
+
+    /// The given rows of each image, with the borders left and right.
+    pub(super) fn rows_mut(&mut self, rows: Range<usize>) -> impl Iterator<Item = &mut [f32]> {
+        let (top, row_len) = (self.top, self.layout.row_len());
+        let [start, end] = [rows.start, rows.end].map(|y| (y as isize - top) as usize * row_len);
+        self.images_mut().map(move |image| &mut image[start..end])
+    }
+
+    fn images_mut(&mut self) -> std::slice::ChunksExactMut<'_, f32> {
+        let len = self.rows * self.layout.row_len();
         self.data[..self.image_count * len].chunks_exact_mut(len)
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::conv::{Algorithm, Conv};
 use super::ops::{l2_pool, max_pool};
 use super::scratch::Scratch;
+use super::single::run_whole;
 use super::stage::{POOL, Stage};
-use super::statistics::Statistics;
-use super::tap::Comparison;
+use super::statistics::{LayerStatistics, Statistics};
+use super::tap::{Comparison, LayerResult};
 use super::team::Team;
 use super::tensor::{Geometry, Layout, Tensor};
 use super::winograd::Scheme;
@@ -53,11 +54,10 @@ impl Random {
 
     fn tensor(&mut self, image_count: usize, layout: Layout) -> Tensor {
         let mut tensor = Tensor::default();
-        tensor.resize(image_count, layout);
-        for image in tensor.images_mut() {
-            for y in 0..layout.h {
-                let row = &mut image[layout.at(y as isize, 0)..][..layout.w * layout.c];
-                row.fill_with(|| self.value());
+        tensor.begin_whole(image_count, layout, &Team::new());
+        for image in tensor.rows_mut(0..layout.h) {
+            for row in image.chunks_exact_mut(layout.row_len()) {
+                layout.pixels_mut(row).fill_with(|| self.value());
             }
         }
         tensor
@@ -82,7 +82,7 @@ fn available() -> impl Iterator<Item = Isa> {
 }
 
 fn at(tensor: &Tensor, image: usize, [y, x, c]: [usize; 3]) -> f32 {
-    tensor.image(image)[tensor.layout().at(y as isize, x as isize) + c]
+    tensor.image(image).row(y)[x * tensor.layout().c + c]
 }
 
 fn positions([a, b, c]: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
@@ -127,11 +127,12 @@ fn check_conv(
     let c_first = 16 * (random.up_to(2) - 1);
     let from = Layout { c: c_in, h, w };
     let to = Layout { c: c_first + c_out + 16, h: length(h), w: length(w) };
-    let geometry = Geometry { from, from_top: 0, to, stride, pad, c_first };
+    let geometry = Geometry { from, to, stride, pad, c_first };
     let src = random.tensor(2, from);
     let mut dst = random.tensor(2, to);
     let conv = Conv::new(Arc::new(weights.clone()), isa);
-    conv.run(&src, &mut dst, geometry, &mut Scratch::new(), &Team::new());
+    let (mut folded, mut scratch) = (Tensor::default(), Scratch::new());
+    run_whole(&conv, &src, &mut folded, &mut dst, geometry, &mut scratch, &Team::new());
     let algorithm = Algorithm::choose(&weights.spec, geometry, isa);
     for image in 0..2 {
         // Plain loops are slow, so compare all channels of the corners and a thousand other
@@ -193,7 +194,7 @@ fn convolutions_agree_with_plain_loops() {
         ] {
             assert!(seen.contains(&algorithm), "{isa}: {algorithm:?} was not used");
         }
-        assert!(seen.iter().any(|one| matches!(one, Algorithm::Folded(_))), "{isa}");
+        assert!(seen.iter().any(|one| matches!(one, Algorithm::Folded { .. })), "{isa}");
     }
 }
 
@@ -217,7 +218,7 @@ fn pooling_agrees_with_plain_loops() {
         let to = Layout { c: 48, h: length(h), w: length(w) };
         for isa in available() {
             let mut dst = random.tensor(2, to);
-            max_pool(&src, &mut dst, kernel, stride, isa, &Team::new());
+            max_pool(&src, &mut dst, [kernel, stride], 0..to.h, isa, &Team::new());
             for [y, x, c] in positions([to.h, to.w, to.c]) {
                 let window = positions([kernel, kernel, 1])
                     .map(|[ky, kx, _]| [y * stride + ky, x * stride + kx, c])
@@ -238,7 +239,7 @@ fn l2_pooling_agrees_with_plain_loops() {
         let to = Layout { c: 48, h: h.div_ceil(2), w: w.div_ceil(2) };
         for isa in available() {
             let mut dst = random.tensor(2, to);
-            l2_pool(&src, &mut dst, isa, &Team::new());
+            l2_pool(&src, &mut dst, 0..to.h, isa, &Team::new());
             for [y, x, c] in positions([to.h, to.w, to.c]) {
                 let mut sum = 1e-12;
                 for [ky, kx, _] in positions([3, 3, 1]) {
@@ -266,7 +267,7 @@ fn statistics_agree_with_plain_loops() {
     let weights = weights::Dists::load().unwrap();
     let layout = Layout { c: 64, h: 7, w: 9 };
     let mut src = random.tensor(2, layout);
-    for image in src.images_mut() {
+    for image in src.rows_mut(0..layout.h) {
         image.iter_mut().for_each(|value| *value = 100.0 + *value / 64.0);
     }
     let mean = |of: &dyn Fn([usize; 3]) -> f64, c: usize| {
@@ -293,7 +294,11 @@ fn statistics_agree_with_plain_loops() {
     for isa in available() {
         let statistics = Statistics::new(weights.clone(), isa);
         let mut distances = vec![Distance::default(); pairs.len()];
-        statistics.run(1, &src, &pairs, &mut distances, &Team::new());
+        let mut sums = LayerStatistics::default();
+        for rows in [0..4, 4..layout.h] {
+            statistics.run(1, &src, rows, &pairs, &mut sums, &Team::new());
+        }
+        sums.finish(&mut distances);
         let [forth, back, same] = [0, 1, 2].map(|pair| distances[pair].layers[0]);
         assert!((forth - expected).abs() <= 1e-9 * expected, "{isa}: {forth}, {expected}");
         assert_eq!((forth.to_bits(), same), (back.to_bits(), 0.0), "{isa}");
@@ -318,14 +323,7 @@ fn a_stage_gives_the_same_bits_as_its_steps() {
             let (h, w) = (20 + random.up_to(30), 20 + random.up_to(30));
             let image = Layout { c: if with_first { 3 } else { 64 }, h, w };
             let map = Layout { c: 64, h, w };
-            let geometry = |from: Layout| Geometry {
-                from,
-                from_top: 0,
-                to: map,
-                stride: 1,
-                pad: 1,
-                c_first: 0,
-            };
+            let geometry = |from: Layout| Geometry { from, to: map, stride: 1, pad: 1, c_first: 0 };
             let (of_image, of_map) = (geometry(image), geometry(map));
             let first = Conv::new(Arc::new(random.conv(3, 64, 3)), isa);
             let conv = Conv::new(Arc::new(random.conv(64, 64, 3)), isa);
@@ -342,31 +340,39 @@ fn a_stage_gives_the_same_bits_as_its_steps() {
             let mut between = random.tensor(3, map);
             let mut whole = random.tensor(3, map);
             if with_first {
-                first.run(&src, &mut between, of_image, &mut scratch, &team);
+                first.direct(&team).run(&src, &mut between, of_image, 0..h, &team);
             }
             let source = if with_first { &between } else { &src };
-            conv.run(source, &mut whole, of_map, &mut scratch, &team);
-            let mut expected = vec![Distance::default(); pairs.len()];
-            comparison.run(0, &whole, &pairs, &mut expected, &team);
+            let algorithm = conv.algorithm(of_map);
+            conv.run(algorithm, source, &mut whole, of_map, 0..h, &mut scratch, &team);
+            let start = || pairs.iter().map(|_| comparison.start(0, map));
+            let mut expected: Vec<LayerResult> = start().collect();
+            comparison.run(0, &whole, 0..h, &pairs, &mut expected, &team);
             let pooled = Layout { c: 64, h: h / POOL, w: w / POOL };
             let mut expected_pooled = random.tensor(3, pooled);
-            max_pool(&whole, &mut expected_pooled, POOL, POOL, isa, &team);
+            max_pool(&whole, &mut expected_pooled, [POOL, POOL], 0..pooled.h, isa, &team);
 
             let stage = Stage {
                 first: with_first.then(|| (first.direct(&team), of_image)),
-                conv: conv.winograd(of_map, &team),
+                conv: conv.winograd(algorithm.scheme().unwrap(), 1, &team),
                 geometry: of_map,
                 layer: 0,
                 comparison: &comparison,
                 isa,
             };
             let mut found_pooled = random.tensor(3, pooled);
-            let mut found = vec![Distance::default(); pairs.len()];
-            stage.run(&src, &mut found_pooled, &pairs, &scratch, &mut found, &team);
-            assert_eq!(found, expected, "{isa} {h}x{w} LPIPS_TEST_SEED={seed}");
+            let mut found: Vec<LayerResult> = start().collect();
+            stage.run(&src, &mut found_pooled, 0..h, &pairs, &mut found, &scratch, &team);
+            let finish = |results: Vec<LayerResult>| {
+                let mut distances = vec![Distance::default(); pairs.len()];
+                let all = results.into_iter().zip(&mut distances);
+                all.for_each(|(result, distance)| result.finish(map, distance));
+                distances
+            };
+            assert_eq!(finish(found), finish(expected), "{isa} {h}x{w} LPIPS_TEST_SEED={seed}");
             for index in 0..3 {
                 assert!(
-                    found_pooled.image(index) == expected_pooled.image(index),
+                    found_pooled.image(index).data == expected_pooled.image(index).data,
                     "{isa} {h}x{w} LPIPS_TEST_SEED={seed}"
                 );
             }

@@ -14,6 +14,8 @@ mod strip;
 mod tiles;
 mod transform;
 
+use std::ops::Range;
+
 use self::filters::{Filters, is_shared};
 use self::multiply::{BEYOND, Multiply};
 use self::strip::{Input, Output, RowInputs, Strip};
@@ -24,7 +26,7 @@ use super::product::block_of;
 use super::scratch::Scratch;
 use super::simd::dispatch;
 use super::team::Team;
-use super::tensor::{Geometry, Tensor};
+use super::tensor::{Geometry, Layout, Source, Tensor};
 use crate::isa::Isa;
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
@@ -47,7 +49,7 @@ pub(super) struct Winograd {
 
 /// A row of tiles of one image: its source, its index, and its output rows.
 pub(super) struct TileRow<'a> {
-    pub(super) src: &'a [f32],
+    pub(super) src: Source<'a>,
     pub(super) index: usize,
     pub(super) rows: &'a mut [f32],
 }
@@ -63,6 +65,12 @@ impl Winograd {
         is_shared(spec.c_in * spec.c_out * scheme.side() * scheme.side())
     }
 
+    /// Rows of the map of each of two images that all threads compute together.
+    pub(super) fn group_rows(scheme: Scheme, map: Layout) -> usize {
+        let columns = scheme.cut(map.w).count();
+        scheme.tile() * (GROUP_TILES / (2 * columns)).max(1)
+    }
+
     /// Transforms the weights with all threads.
     pub(super) fn new(conv: &Conv, scheme: Scheme, isa: Isa, team: &Team) -> Winograd {
         Winograd { filters: Filters::new(conv, scheme, isa, team), isa }
@@ -73,19 +81,20 @@ impl Winograd {
         self.filters.scheme.cut(len)
     }
 
-    /// Computes all images of `src` into the channels of `dst` from `geometry.c_first` on.
+    /// Computes some rows of all images, which are whole tiles, into the channels of `dst` from
+    /// `geometry.c_first` on.
     pub(super) fn run(
         &self,
         src: &Tensor,
         dst: &mut Tensor,
         geometry: Geometry,
+        rows: Range<usize>,
         scratch: &mut Scratch,
         team: &Team,
     ) {
-        let bytes = geometry.to.image_len() * size_of::<f32>();
         let mut strip = Strip::new(&self.filters, geometry);
-        strip.streams = bytes > STREAMED_BYTES;
-        let mut rows = tile_rows(&strip, src, dst);
+        strip.streams = dst.image_bytes() > STREAMED_BYTES;
+        let mut rows = tile_rows(&strip, src, dst, rows);
         let columns = strip.columns.count();
         if is_shared(self.filters.weights.len()) {
             let wanted = (GROUP_TILES / columns).max(1);
@@ -227,16 +236,20 @@ fn split(memory: &mut Floats, first: usize, second: usize) -> (&mut [f32], &mut 
     (first, &mut rest[..second])
 }
 
-fn tile_rows<'a>(strip: &Strip<'_>, src: &'a Tensor, dst: &'a mut Tensor) -> Vec<TileRow<'a>> {
+fn tile_rows<'a>(
+    strip: &Strip<'_>,
+    src: &'a Tensor,
+    dst: &'a mut Tensor,
+    rows: Range<usize>,
+) -> Vec<TileRow<'a>> {
     let to = dst.layout();
+    let tiles = strip.rows.of(&rows);
     let mut all = Vec::new();
-    for (image, dst) in dst.images_mut().enumerate() {
-        let mut rest = to.inner(dst);
-        for index in 0..strip.rows.count() {
-            let end = strip.rows.start(index + 1).min(to.h);
-            let (rows, later) = rest.split_at_mut((end - strip.rows.start(index)) * to.row_len());
+    for (image, mut rest) in dst.rows_mut(rows).enumerate() {
+        for index in tiles.clone() {
+            let height = strip.rows.start(index + 1).min(to.h) - strip.rows.start(index);
+            let rows = rest.split_off_mut(..height * to.row_len()).unwrap_or_default();
             all.push(TileRow { src: src.image(image), index, rows });
-            rest = later;
         }
     }
     all

@@ -9,7 +9,7 @@ use super::filters::Filters;
 use super::tiles::{Cut, Scheme, Slots};
 use super::transform::{F4x3, F4x5, F6x3, INPUT_MAX, Line};
 use crate::eval::cpu::simd::{Kernel, Simd, Vector};
-use crate::eval::cpu::tensor::{BEFORE, Geometry};
+use crate::eval::cpu::tensor::{BEFORE, Geometry, Source};
 
 /// Floats of a cache line.
 const LINE: usize = 16;
@@ -115,7 +115,7 @@ fn transform<S: Simd, T: Transform>(
 pub(super) struct Input<'a> {
     pub(super) strip: &'a Strip<'a>,
     /// The source image.
-    pub(super) src: &'a [f32],
+    pub(super) src: Source<'a>,
     pub(super) row: usize,
     pub(super) out: RowInputs<'a>,
 }
@@ -185,10 +185,10 @@ impl Transform for Input<'_> {
         let (position_len, chunk_len) = (self.strip.position_len(count), count * S::LEN);
         let corner = |start: usize| start as isize - geometry.pad as isize;
         let from_row = geometry.from.row_len();
-        let top = corner(rows.start(self.row)) - geometry.from_top;
-        let start = geometry.from.at(top, corner(columns.start(tiles.start)));
+        let (top, left) = (corner(rows.start(self.row)), corner(columns.start(tiles.start)));
+        let (src, start) = (self.src.data, self.src.at(top, left));
         let end = start + (Y_IN - 1) * from_row + ((tiles.len() - 1) * X_OUT + X_IN) * c_in;
-        assert!(end <= self.src.len());
+        assert!(end <= src.len());
         assert!(((Y_IN - 1) * side + X_IN) * position_len <= len);
         assert!(tiles.len() == slots.len() && slots.end <= count);
         for first_c in (0..c_in).step_by(CHANNELS * S::LEN) {
@@ -196,7 +196,7 @@ impl Transform for Input<'_> {
             // SAFETY: the last element read and the last element written were asserted to be
             // inside; `c_in` is a multiple of the vector's length (`Winograd::fits`).
             unsafe {
-                let from = self.src.as_ptr().add(start + first_c);
+                let from = src.as_ptr().add(start + first_c);
                 let to = group.add(first_c / S::LEN * chunk_len + slots.start * S::LEN);
                 let mut ring = [[[simd.splat(0.0); CHANNELS]; Y_IN]; INPUT_MAX];
                 for tile in 0..tiles.len() {

@@ -56,6 +56,14 @@ impl Scheme {
         }
     }
 
+    /// Side of a large tile, or of all tiles if they are small.
+    pub(in crate::eval::cpu) fn tile(self) -> usize {
+        match self {
+            Scheme::F6x3 => 6,
+            Scheme::F4x3 | Scheme::F4x5 => SMALL,
+        }
+    }
+
     /// Divides a line of `len` outputs into the tiles with the fewest points in total.
     pub(in crate::eval::cpu) fn cut(self, len: usize) -> Cut {
         let large_out = match self {
@@ -96,6 +104,27 @@ impl Cut {
     pub(in crate::eval::cpu) fn start(&self, tile: usize) -> usize {
         let large = tile.min(self.large);
         large * self.large_out + (tile - large) * SMALL
+    }
+
+    /// How many tiles end by element `end`.
+    pub(in crate::eval::cpu) fn before(&self, end: usize) -> usize {
+        let of_large = self.large * self.large_out;
+        let tiles = match end < of_large {
+            true => end / self.large_out,
+            false => self.large + (end - of_large) / SMALL,
+        };
+        tiles.min(self.count())
+    }
+
+    /// The first tile that begins at element `start` or after it, or the number of tiles.
+    pub(in crate::eval::cpu) fn from(&self, start: usize) -> usize {
+        let tiles = self.before(start);
+        if self.start(tiles) < start { (tiles + 1).min(self.count()) } else { tiles }
+    }
+
+    /// The tiles of some elements, which begin and end with a tile.
+    pub(in crate::eval::cpu) fn of(&self, elements: &Range<usize>) -> Range<usize> {
+        self.from(elements.start)..self.from(elements.end)
     }
 
     /// Splits a range of tiles into the large and the small ones.
@@ -180,6 +209,13 @@ mod tests {
         for scheme in [Scheme::F4x3, Scheme::F6x3, Scheme::F4x5] {
             for len in 1..700 {
                 let cut = scheme.cut(len);
+                for at in 0..len {
+                    let tiles = 0..cut.count();
+                    let ended = tiles.clone().filter(|&tile| cut.start(tile + 1) <= at).count();
+                    assert_eq!(cut.before(at), ended);
+                    let later = tiles.clone().find(|&tile| cut.start(tile) >= at);
+                    assert_eq!(cut.from(at), later.unwrap_or(tiles.end));
+                }
                 let covered = cut.start(cut.count());
                 assert!((len..len + SMALL).contains(&covered), "{scheme:?} {len}: {cut:?}");
                 let kernel = if scheme == Scheme::F4x5 { 5 } else { 3 };
