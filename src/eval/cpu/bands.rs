@@ -37,8 +37,8 @@ pub(super) struct Band {
     pub(super) pass: usize,
     /// The rows that it computes.
     pub(super) rows: Range<usize>,
-    /// Where the rows that it writes to its target end.
-    pub(super) dst_end: usize,
+    /// The rows of its target that it writes.
+    pub(super) dst_rows: Range<usize>,
     /// Whether the target begins with them.
     pub(super) is_first: bool,
     /// The first row of the target that a pass still needs.
@@ -143,10 +143,10 @@ impl<'a> Schedule<'a> {
         while let Some((pass, rows)) = self.next() {
             let Pass { src, dst, rows_per_dst, .. } = self.passes[pass];
             let (keep, now) = (self.keep(dst), bands.len());
-            let dst_end = rows.end / rows_per_dst;
+            let dst_rows = rows.start / rows_per_dst..rows.end / rows_per_dst;
             let is_first = lives[dst].is_none();
             if !self.passes[pass].is_tap() {
-                let held = (self.maps[dst].with_border(dst_end) - keep) as usize;
+                let held = (self.maps[dst].with_border(dst_rows.end) - keep) as usize;
                 let life = lives[dst].get_or_insert(Life { first: now, last: now, rows: 0 });
                 life.rows = life.rows.max(held);
             }
@@ -156,7 +156,7 @@ impl<'a> Schedule<'a> {
                 }
             }
             self.done[pass] = rows.end;
-            bands.push(Band { pass, rows, dst_end, is_first, keep });
+            bands.push(Band { pass, rows, dst_rows, is_first, keep });
         }
         (bands, lives.into_iter().flatten().collect())
     }

@@ -1,13 +1,12 @@
 //! One convolution of a trunk, computed by the algorithm that is fastest for the size of its map.
 
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::direct::Direct;
 use super::fold;
 use super::scratch::Scratch;
 use super::team::Team;
-use super::tensor::{Geometry, Layout, Tensor};
+use super::tensor::{Geometry, Layout, Target, Tensor};
 use super::winograd::{Scheme, Winograd};
 use crate::isa::Isa;
 use crate::net::{ConvSpec, weights};
@@ -96,19 +95,18 @@ impl Conv {
         &self,
         algorithm: Algorithm,
         src: &Tensor,
-        dst: &mut Tensor,
+        dst: Target<'_>,
         geometry: Geometry,
-        rows: Range<usize>,
         scratch: &mut Scratch,
         team: &Team,
     ) {
         match algorithm {
-            Algorithm::Direct => self.direct(team).run(src, dst, geometry, rows, team),
+            Algorithm::Direct => self.direct(team).run(src, dst, geometry, team),
             Algorithm::Winograd(scheme) => {
-                self.winograd(scheme, 1, team).run(src, dst, geometry, rows, scratch, team);
+                self.winograd(scheme, 1, team).run(src, dst, geometry, scratch, team);
             }
             Algorithm::Folded { scheme, stride } => {
-                self.winograd(scheme, stride, team).run(src, dst, geometry, rows, scratch, team);
+                self.winograd(scheme, stride, team).run(src, dst, geometry, scratch, team);
             }
         }
     }

@@ -6,13 +6,11 @@
 //! row, kernel column and input channel, channel within the block).
 #![expect(unsafe_code, reason = "results are stored by pointer")]
 
-use std::ops::Range;
-
 use super::floats::Floats;
 use super::product::{Left, Rows, block_of, in_tiles, product};
 use super::simd::{Kernel, Simd, Vector, dispatch};
 use super::team::Team;
-use super::tensor::{BEFORE, Geometry, Source, Tensor};
+use super::tensor::{BEFORE, Geometry, Source, Target, Tensor};
 use crate::isa::Isa;
 use crate::net::weights::Conv;
 
@@ -55,18 +53,11 @@ impl Direct {
     }
 
     /// Computes some rows of all images into the channels of `dst` from `geometry.c_first` on.
-    pub(super) fn run(
-        &self,
-        src: &Tensor,
-        dst: &mut Tensor,
-        geometry: Geometry,
-        rows: Range<usize>,
-        team: &Team,
-    ) {
-        let (to, first) = (dst.layout(), rows.start);
+    pub(super) fn run(&self, src: &Tensor, mut dst: Target<'_>, geometry: Geometry, team: &Team) {
+        let (to, first) = (dst.layout(), dst.rows.start);
         let rows_per_task = TASK_PIXELS.div_ceil(to.w);
         let mut work = Vec::new();
-        for (image, rows) in dst.rows_mut(rows).enumerate() {
+        for (image, rows) in dst.images().enumerate() {
             let tasks = rows.chunks_mut(rows_per_task * to.row_len()).enumerate();
             work.extend(tasks.map(|(task, rows)| (image, first + task * rows_per_task, rows)));
         }

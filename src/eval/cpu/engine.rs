@@ -14,7 +14,7 @@ use super::stage::Stage;
 use super::statistics::{LayerStatistics, Statistics};
 use super::tap::{Comparison, LayerResult};
 use super::team::Team;
-use super::tensor::{ABOVE, Layout, Tensor};
+use super::tensor::{ABOVE, Layout, Target, Tensor};
 use crate::batch::{Batch, Grouping, Pair};
 use crate::eval::chunk::{Chunk, take_groups};
 use crate::eval::{Distance, Metric, Model, Unscored};
@@ -185,22 +185,24 @@ impl Engine {
         if band.is_first {
             target.begin(walk.images.len(), to.layout, to.rows, ABOVE);
         }
-        target.make_room(band.dst_end, band.keep, team);
+        target.make_room(band.dst_rows.end, band.keep, team);
         if op == Op::Normalise {
-            return self.normaliser.run(walk.batch, walk.images, target, rows, team);
+            let target = Target { map: target, rows };
+            return self.normaliser.run(walk.batch, walk.images, target, team);
         }
         let Ok([source, target]) = buffers.get_disjoint_mut([from.buffer, to.buffer]) else {
             unreachable!("a pass that reads the buffer that it writes")
         };
+        let target = Target { map: target, rows: band.dst_rows.clone() };
         match op {
-            Op::Fold(geometry) => fold::input(source, target, geometry, rows, team),
+            Op::Fold(geometry) => fold::input(source, target, geometry, team),
             Op::Conv(ConvPass { weight, algorithm, geometry }) => {
-                convs[weight].run(algorithm, source, target, geometry, rows, scratch, team);
+                convs[weight].run(algorithm, source, target, geometry, scratch, team);
             }
             Op::Pool { kernel, stride } => {
-                ops::max_pool(source, target, [kernel, stride], rows, *isa, team);
+                ops::max_pool(source, target, [kernel, stride], *isa, team);
             }
-            Op::L2Pool => ops::l2_pool(source, target, rows, *isa, team),
+            Op::L2Pool => ops::l2_pool(source, target, *isa, team),
             Op::Stage { first, conv, layer } => {
                 let (Taps::Features(comparison), Results::Features(results)) =
                     (&self.taps, &mut walk.results)
@@ -209,6 +211,7 @@ impl Engine {
                 };
                 let direct = |first: ConvPass| (convs[first.weight].direct(team), first.geometry);
                 let stage = Stage {
+                    rows,
                     first: first.map(direct),
                     conv: convs[conv.weight].winograd(conv.scheme(), 1, team),
                     geometry: conv.geometry,
@@ -216,7 +219,7 @@ impl Engine {
                     comparison,
                     isa: *isa,
                 };
-                stage.run(source, target, rows, walk.pairs, &mut results[layer], scratch, team);
+                stage.run(source, target, walk.pairs, &mut results[layer], scratch, team);
             }
             Op::Normalise | Op::Tap { .. } => unreachable!("computed above"),
         }

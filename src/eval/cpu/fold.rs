@@ -2,11 +2,9 @@
 //! channels, which are the pixels of a block of s x s. A kernel of 11 at stride 4 becomes one of 3,
 //! for which minimal filtering works.
 
-use std::ops::Range;
-
 use super::ops::for_each_row;
 use super::team::Team;
-use super::tensor::{Geometry, Layout, Tensor};
+use super::tensor::{Geometry, Layout, Target, Tensor};
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
 
@@ -34,16 +32,10 @@ pub(super) fn layout(Geometry { from, to, stride, .. }: Geometry) -> Layout {
 }
 
 /// Folds some rows of all images of `src`, the source of a convolution, with its padding.
-pub(super) fn input(
-    src: &Tensor,
-    folded: &mut Tensor,
-    geometry: Geometry,
-    rows: Range<usize>,
-    team: &Team,
-) {
+pub(super) fn input(src: &Tensor, folded: Target<'_>, geometry: Geometry, team: &Team) {
     let Geometry { from, stride, pad, .. } = geometry;
     let run = stride * from.c;
-    for_each_row(src, folded, rows, team, |src, block_y, blocks| {
+    for_each_row(src, folded, team, |src, block_y, blocks| {
         let c = stride * run;
         for y in 0..stride {
             let start = src.at((block_y * stride + y) as isize - pad as isize, -(pad as isize));

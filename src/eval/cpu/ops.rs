@@ -1,9 +1,7 @@
 //! The operations of a walk other than convolutions and taps: normalising the input, and poolings.
 
-use std::ops::Range;
-
 use super::team::Team;
-use super::tensor::{Source, Tensor};
+use super::tensor::{Source, Target, Tensor};
 use crate::batch::Batch;
 use crate::eval::Affine;
 use crate::image::Depth;
@@ -34,19 +32,12 @@ impl Normaliser {
     }
 
     /// Converts some rows of these images of a batch.
-    pub(super) fn run(
-        &self,
-        batch: &Batch,
-        images: &[usize],
-        input: &mut Tensor,
-        rows: Range<usize>,
-        team: &Team,
-    ) {
-        let (layout, first) = (input.layout(), rows.start);
+    pub(super) fn run(&self, batch: &Batch, images: &[usize], mut input: Target<'_>, team: &Team) {
+        let (layout, first) = (input.layout(), input.rows.start);
         let row_samples = layout.w * layout.c;
         let rows_per_task = TASK_SAMPLES.div_ceil(row_samples);
         let mut work = Vec::new();
-        for (&image, rows) in images.iter().zip(input.rows_mut(rows)) {
+        for (&image, rows) in images.iter().zip(input.images()) {
             let tasks = rows.chunks_mut(rows_per_task * layout.row_len()).enumerate();
             work.extend(tasks.map(|(task, rows)| (image, first + task * rows_per_task, rows)));
         }
@@ -88,14 +79,13 @@ fn scaled(affine: Affine, version: Version, channel: usize, x: f32) -> f32 {
 /// its pixels.
 pub(super) fn for_each_row(
     src: &Tensor,
-    dst: &mut Tensor,
-    rows: Range<usize>,
+    mut dst: Target<'_>,
     team: &Team,
     compute: impl Fn(Source<'_>, usize, &mut [f32]) + Sync,
 ) {
-    let to = dst.layout();
+    let (to, rows) = (dst.layout(), dst.rows.clone());
     let mut work = Vec::new();
-    for (image, of_image) in dst.rows_mut(rows.clone()).enumerate() {
+    for (image, of_image) in dst.images().enumerate() {
         let of_image = of_image.chunks_exact_mut(to.row_len());
         work.extend(rows.clone().zip(of_image).map(|(y, row)| (image, y, row)));
     }
@@ -107,14 +97,13 @@ pub(super) fn for_each_row(
 /// Max-pooling. Windows that extend over the far edges use only the pixels inside.
 pub(super) fn max_pool(
     src: &Tensor,
-    dst: &mut Tensor,
+    dst: Target<'_>,
     [kernel, stride]: [usize; 2],
-    rows: Range<usize>,
     isa: Isa,
     team: &Team,
 ) {
     let (from, to) = (src.layout(), dst.layout());
-    for_each_row(src, dst, rows, team, |src, y, dst| {
+    for_each_row(src, dst, team, |src, y, dst| {
         let inside = y * stride..(y * stride + kernel).min(from.h);
         let window: Vec<&[f32]> = inside.map(|y| src.row(y)).collect();
         dispatch_plain(isa, PoolRow { window: &window, dst, c: to.c, kernel, stride });
@@ -122,9 +111,9 @@ pub(super) fn max_pool(
 }
 
 /// L2 pooling ([`crate::net::Layer::L2Pool`]). The border of the source is its padding.
-pub(super) fn l2_pool(src: &Tensor, dst: &mut Tensor, rows: Range<usize>, isa: Isa, team: &Team) {
+pub(super) fn l2_pool(src: &Tensor, dst: Target<'_>, isa: Isa, team: &Team) {
     let (from, to) = (src.layout(), dst.layout());
-    for_each_row(src, dst, rows, team, |src, y, dst| {
+    for_each_row(src, dst, team, |src, y, dst| {
         let len = (2 * to.w + 1) * from.c;
         let window = [-1, 0, 1].map(|dy| &src.data[src.at(2 * y as isize + dy, -1)..][..len]);
         dispatch_plain(isa, L2PoolRow { window, dst, c: to.c });

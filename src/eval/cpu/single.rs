@@ -69,7 +69,7 @@ impl Single {
         let team = Team::new();
         src.begin_whole(image_count, from, &team);
         dst.begin_whole(image_count, to, &team);
-        for image in src.rows_mut(0..side) {
+        for image in src.whole().images() {
             for row in image.chunks_exact_mut(from.row_len()) {
                 from.pixels_mut(row).fill(0.5);
             }
@@ -103,16 +103,15 @@ pub(super) fn run_whole(
     team: &Team,
 ) {
     let algorithm = conv.algorithm(geometry);
-    let rows = 0..geometry.to.h;
     match algorithm {
         Algorithm::Folded { .. } => {
             let from = fold::layout(geometry);
             folded.begin_whole(src.image_count(), from, team);
-            fold::input(src, folded, geometry, 0..from.h, team);
+            fold::input(src, folded.whole(), geometry, team);
             let geometry = Geometry { from, stride: 1, pad: 0, ..geometry };
-            conv.run(algorithm, folded, dst, geometry, rows, scratch, team);
+            conv.run(algorithm, folded, dst.whole(), geometry, scratch, team);
         }
-        _ => conv.run(algorithm, src, dst, geometry, rows, scratch, team),
+        _ => conv.run(algorithm, src, dst.whole(), geometry, scratch, team),
     }
 }
 

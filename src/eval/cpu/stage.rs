@@ -12,7 +12,7 @@ use super::ops::PoolRow;
 use super::scratch::{BandScratch, Scratch, ThreadScratch};
 use super::tap::{Comparison, LayerResult, RowResult};
 use super::team::Team;
-use super::tensor::{ABOVE, AFTER, BEFORE, Geometry, Layout, Source, Tensor};
+use super::tensor::{ABOVE, AFTER, BEFORE, Geometry, Layout, Source, Target, Tensor};
 use super::winograd::{TileRow, Winograd};
 use crate::batch::Pair;
 use crate::isa::{Isa, dispatch_plain};
@@ -36,8 +36,10 @@ pub(super) fn pair_bytes(rows: usize) -> usize {
     rows * (size_of::<f64>() + size_of::<RowResult<'_>>())
 }
 
-/// The steps of a stage.
+/// Some rows of a stage.
 pub(super) struct Stage<'a> {
+    /// Rows of the convolution's map, which are whole tiles.
+    pub(super) rows: Range<usize>,
     /// The convolution of the image. Each band computes all the rows that it needs, so neighbouring
     /// bands compute some rows twice, which is cheap for three channels.
     pub(super) first: Option<(&'a Direct, Geometry)>,
@@ -59,37 +61,29 @@ struct Band<'a> {
 }
 
 impl Stage<'_> {
-    /// Computes some rows of the map, which are whole tiles. Reads `src`, writes pooled rows to
-    /// `dst`, and adds the results of the layer to those of each pair.
+    /// Computes the rows. Reads `src`, writes pooled rows to `dst`, and adds the results of the layer to those of each pair.
     pub(super) fn run(
         &self,
         src: &Tensor,
-        dst: &mut Tensor,
-        rows: Range<usize>,
+        mut dst: Target<'_>,
         pairs: &[Pair],
         results: &mut [LayerResult],
         scratch: &Scratch,
         team: &Team,
     ) {
-        let bands = self.bands(dst, rows, results);
+        let bands = self.bands(&mut dst, results);
         team.for_each(bands, |band| {
             self.band(src, band, pairs, &mut scratch.of_thread(), team);
         });
         results.iter_mut().for_each(LayerResult::add_rows);
     }
 
-    fn bands<'b>(
-        &self,
-        dst: &'b mut Tensor,
-        rows: Range<usize>,
-        results: &'b mut [LayerResult],
-    ) -> Vec<Band<'b>> {
+    fn bands<'b>(&self, dst: &'b mut Target<'_>, results: &'b mut [LayerResult]) -> Vec<Band<'b>> {
         let pooled = dst.layout();
-        let Layout { h, .. } = self.geometry.to;
+        let (Layout { h, .. }, rows) = (self.geometry.to, &self.rows);
         let cut = self.conv.cut(h);
-        let tiles = cut.of(&rows);
-        let pooled_rows = rows.start / POOL..rows.end / POOL;
-        let mut images: Vec<&mut [f32]> = dst.rows_mut(pooled_rows).collect();
+        let tiles = cut.of(rows);
+        let mut images: Vec<&mut [f32]> = dst.images().collect();
         let mut results: Vec<_> =
             results.iter_mut().map(|result| result.rows(rows.clone()).into_iter()).collect();
         let mut bands = Vec::new();
@@ -175,7 +169,7 @@ impl Stage<'_> {
         let top = if known.start > 0 { known.start as isize } else { ABOVE };
         scratch.begin(1, layout, FIRST_ROWS, top);
         scratch.make_room(known.end, top, team);
-        for rows in scratch.rows_mut(known.clone()) {
+        for rows in (Target { map: scratch, rows: known.clone() }).images() {
             first.run_rows(src, *geometry, known.start, rows);
         }
         scratch.image(0)

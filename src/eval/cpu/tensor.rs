@@ -112,6 +112,24 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Some rows of each image, to be written.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    pub(super) map: &'a mut Tensor,
+    pub(super) rows: Range<usize>,
+}
+
+impl Target<'_> {
+    pub(super) fn layout(&self) -> Layout {
+        self.map.layout
+    }
+
+    /// The rows of each image, with the borders left and right.
+    pub(super) fn images(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.map.rows_mut(self.rows.clone())
+    }
+}
+
 /// Activations of several images.
 #[derive(Debug, Default)]
 pub(super) struct Tensor {
@@ -194,8 +212,14 @@ impl Tensor {
         Source { data: &self.data[index * len..][..len], layout: self.layout, top: self.top }
     }
 
+    /// All rows, to be written. All must be held.
+    pub(super) fn whole(&mut self) -> Target<'_> {
+        let rows = 0..self.layout.h;
+        Target { map: self, rows }
+    }
+
     /// The given rows of each image, with the borders left and right.
-    pub(super) fn rows_mut(&mut self, rows: Range<usize>) -> impl Iterator<Item = &mut [f32]> {
+    fn rows_mut(&mut self, rows: Range<usize>) -> impl Iterator<Item = &mut [f32]> {
         let (top, row_len) = (self.top, self.layout.row_len());
         let [start, end] = [rows.start, rows.end].map(|y| (y as isize - top) as usize * row_len);
         self.images_mut().map(move |image| &mut image[start..end])

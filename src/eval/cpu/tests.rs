@@ -55,7 +55,7 @@ impl Random {
     fn tensor(&mut self, image_count: usize, layout: Layout) -> Tensor {
         let mut tensor = Tensor::default();
         tensor.begin_whole(image_count, layout, &Team::new());
-        for image in tensor.rows_mut(0..layout.h) {
+        for image in tensor.whole().images() {
             for row in image.chunks_exact_mut(layout.row_len()) {
                 layout.pixels_mut(row).fill_with(|| self.value());
             }
@@ -218,7 +218,7 @@ fn pooling_agrees_with_plain_loops() {
         let to = Layout { c: 48, h: length(h), w: length(w) };
         for isa in available() {
             let mut dst = random.tensor(2, to);
-            max_pool(&src, &mut dst, [kernel, stride], 0..to.h, isa, &Team::new());
+            max_pool(&src, dst.whole(), [kernel, stride], isa, &Team::new());
             for [y, x, c] in positions([to.h, to.w, to.c]) {
                 let window = positions([kernel, kernel, 1])
                     .map(|[ky, kx, _]| [y * stride + ky, x * stride + kx, c])
@@ -239,7 +239,7 @@ fn l2_pooling_agrees_with_plain_loops() {
         let to = Layout { c: 48, h: h.div_ceil(2), w: w.div_ceil(2) };
         for isa in available() {
             let mut dst = random.tensor(2, to);
-            l2_pool(&src, &mut dst, 0..to.h, isa, &Team::new());
+            l2_pool(&src, dst.whole(), isa, &Team::new());
             for [y, x, c] in positions([to.h, to.w, to.c]) {
                 let mut sum = 1e-12;
                 for [ky, kx, _] in positions([3, 3, 1]) {
@@ -267,7 +267,7 @@ fn statistics_agree_with_plain_loops() {
     let weights = weights::Dists::load().unwrap();
     let layout = Layout { c: 64, h: 7, w: 9 };
     let mut src = random.tensor(2, layout);
-    for image in src.rows_mut(0..layout.h) {
+    for image in src.whole().images() {
         image.iter_mut().for_each(|value| *value = 100.0 + *value / 64.0);
     }
     let mean = |of: &dyn Fn([usize; 3]) -> f64, c: usize| {
@@ -340,19 +340,20 @@ fn a_stage_gives_the_same_bits_as_its_steps() {
             let mut between = random.tensor(3, map);
             let mut whole = random.tensor(3, map);
             if with_first {
-                first.direct(&team).run(&src, &mut between, of_image, 0..h, &team);
+                first.direct(&team).run(&src, between.whole(), of_image, &team);
             }
             let source = if with_first { &between } else { &src };
             let algorithm = conv.algorithm(of_map);
-            conv.run(algorithm, source, &mut whole, of_map, 0..h, &mut scratch, &team);
+            conv.run(algorithm, source, whole.whole(), of_map, &mut scratch, &team);
             let start = || pairs.iter().map(|_| comparison.start(0, map));
             let mut expected: Vec<LayerResult> = start().collect();
             comparison.run(0, &whole, 0..h, &pairs, &mut expected, &team);
             let pooled = Layout { c: 64, h: h / POOL, w: w / POOL };
             let mut expected_pooled = random.tensor(3, pooled);
-            max_pool(&whole, &mut expected_pooled, [POOL, POOL], 0..pooled.h, isa, &team);
+            max_pool(&whole, expected_pooled.whole(), [POOL, POOL], isa, &team);
 
             let stage = Stage {
+                rows: 0..h,
                 first: with_first.then(|| (first.direct(&team), of_image)),
                 conv: conv.winograd(algorithm.scheme().unwrap(), 1, &team),
                 geometry: of_map,
@@ -362,7 +363,7 @@ fn a_stage_gives_the_same_bits_as_its_steps() {
             };
             let mut found_pooled = random.tensor(3, pooled);
             let mut found: Vec<LayerResult> = start().collect();
-            stage.run(&src, &mut found_pooled, 0..h, &pairs, &mut found, &scratch, &team);
+            stage.run(&src, found_pooled.whole(), &pairs, &mut found, &scratch, &team);
             let finish = |results: Vec<LayerResult>| {
                 let mut distances = vec![Distance::default(); pairs.len()];
                 let all = results.into_iter().zip(&mut distances);

@@ -14,8 +14,6 @@ mod strip;
 mod tiles;
 mod transform;
 
-use std::ops::Range;
-
 use self::filters::{Filters, is_shared};
 use self::multiply::{BEYOND, Multiply};
 use self::strip::{Input, Output, RowInputs, Strip};
@@ -26,7 +24,7 @@ use super::product::block_of;
 use super::scratch::Scratch;
 use super::simd::dispatch;
 use super::team::Team;
-use super::tensor::{Geometry, Layout, Source, Tensor};
+use super::tensor::{Geometry, Layout, Source, Target, Tensor};
 use crate::isa::Isa;
 use crate::net::ConvSpec;
 use crate::net::weights::Conv;
@@ -86,15 +84,14 @@ impl Winograd {
     pub(super) fn run(
         &self,
         src: &Tensor,
-        dst: &mut Tensor,
+        mut dst: Target<'_>,
         geometry: Geometry,
-        rows: Range<usize>,
         scratch: &mut Scratch,
         team: &Team,
     ) {
         let mut strip = Strip::new(&self.filters, geometry);
-        strip.streams = dst.image_bytes() > STREAMED_BYTES;
-        let mut rows = tile_rows(&strip, src, dst, rows);
+        strip.streams = dst.map.image_bytes() > STREAMED_BYTES;
+        let mut rows = tile_rows(&strip, src, &mut dst);
         let columns = strip.columns.count();
         if is_shared(self.filters.weights.len()) {
             let wanted = (GROUP_TILES / columns).max(1);
@@ -236,16 +233,11 @@ fn split(memory: &mut Floats, first: usize, second: usize) -> (&mut [f32], &mut 
     (first, &mut rest[..second])
 }
 
-fn tile_rows<'a>(
-    strip: &Strip<'_>,
-    src: &'a Tensor,
-    dst: &'a mut Tensor,
-    rows: Range<usize>,
-) -> Vec<TileRow<'a>> {
+fn tile_rows<'a>(strip: &Strip<'_>, src: &'a Tensor, dst: &'a mut Target<'_>) -> Vec<TileRow<'a>> {
     let to = dst.layout();
-    let tiles = strip.rows.of(&rows);
+    let tiles = strip.rows.of(&dst.rows);
     let mut all = Vec::new();
-    for (image, mut rest) in dst.rows_mut(rows).enumerate() {
+    for (image, mut rest) in dst.images().enumerate() {
         for index in tiles.clone() {
             let height = strip.rows.start(index + 1).min(to.h) - strip.rows.start(index);
             let rows = rest.split_off_mut(..height * to.row_len()).unwrap_or_default();

@@ -87,7 +87,7 @@ fn windows_hold_the_rows_that_are_needed() {
             let mut done = vec![0; bands.passes.len()];
             let mut tops = vec![ABOVE; bands.windows.len()];
             let mut ends = vec![0; bands.windows.len()];
-            for Band { pass, rows, dst_end, is_first, keep } in &bands.bands {
+            for Band { pass, rows, dst_rows, is_first, keep } in &bands.bands {
                 let Pass { op, src, dst, .. } = bands.passes[*pass];
                 let of = &bands.passes[*pass];
                 assert_eq!(
@@ -104,12 +104,12 @@ fn windows_hold_the_rows_that_are_needed() {
                 }
                 if !of.is_tap() {
                     let Window { layout, rows, .. } = bands.windows[dst];
-                    let end = layout.with_border(*dst_end);
+                    let end = layout.with_border(dst_rows.end);
                     if end - tops[dst] > rows as isize {
                         tops[dst] = *keep;
                     }
                     assert!(end - tops[dst] <= rows as isize, "{context}");
-                    ends[dst] = ends[dst].max(*dst_end);
+                    ends[dst] = ends[dst].max(dst_rows.end);
                 }
             }
             for (pass, done) in bands.passes.iter().zip(done) {
