@@ -61,7 +61,8 @@ struct Band<'a> {
 }
 
 impl Stage<'_> {
-    /// Computes the rows. Reads `src`, writes pooled rows to `dst`, and adds the results of the layer to those of each pair.
+    /// Computes the rows. Reads `src`, writes pooled rows to `dst`, and adds the results of the
+    /// layer to those of each pair.
     pub(super) fn run(
         &self,
         src: &Tensor,
