@@ -7,6 +7,7 @@ mod doctor;
 mod merge;
 mod metric;
 mod parse;
+mod report;
 mod shell;
 mod values;
 mod weights;
@@ -21,6 +22,7 @@ pub use self::device::{BatchSize, CudaArgs, DeviceArgs};
 pub use self::doctor::DoctorArgs;
 pub use self::merge::MergeArgs;
 pub use self::metric::{MetricArgs, PixelArgs};
+pub use self::report::ReportArgs;
 pub use self::shell::{CompletionsArgs, ManArgs};
 pub use self::weights::{WeightsArgs, WeightsCommand};
 use crate::net::weights::embedded;
@@ -69,6 +71,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// Compare runs pair by pair: intervals, verdicts, and gates for CI
     Compare(Box<CompareArgs>),
+    /// Rank methods: tables for papers and READMEs, and one HTML page with the pairs to look at
+    Report(Box<ReportArgs>),
     /// Show, verify, fetch, import or export trunk and lin weights
     Weights(WeightsArgs),
     /// List devices, drivers and libraries, and test whether a device scores correctly

@@ -14,6 +14,7 @@ mod outputs;
 mod protocol;
 mod ranking;
 mod references;
+pub mod report;
 mod rows;
 mod script;
 pub mod shell;

@@ -39,7 +39,8 @@
 //! [`commands`] (what is done), [`source`] with [`pairing`] (where pairs come from), [`pipeline`]
 //! (the flow) and [`check`] (the inputs examined without it), [`shard`] and [`signals`] (what
 //! schedulers ask for), then [`manifest`], [`masks`], [`image`],
-//! [`batch`], [`run`] with [`stats`], [`compare`] (what differences of scores prove), [`progress`],
+//! [`batch`], [`run`] with [`stats`], [`report`] (leaderboards), [`compare`] (what differences of
+//! scores prove), [`progress`],
 //! [`eval`], and at the bottom [`net`].
 
 mod part_file;
@@ -112,6 +113,8 @@ pub mod progress;
 pub mod random;
 #[doc(hidden)]
 pub mod regular;
+#[doc(hidden)]
+pub mod report;
 #[doc(hidden)]
 pub mod run;
 #[doc(hidden)]

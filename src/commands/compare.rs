@@ -15,6 +15,7 @@ mod text;
 use std::io::IsTerminal as _;
 
 use self::measure::{Measured, measure};
+pub(super) use self::mismatch::no_method;
 use self::report::Report;
 use self::setup::{Setup, Unit};
 use self::text::Colour;

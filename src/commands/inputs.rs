@@ -1,17 +1,24 @@
 //! The runs of a comparison: where their rows are, which metrics they have, and what decided the
 //! numbers.
 
+mod argument;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use self::argument::{Argument, is_table_of_run};
 use crate::column::{Better, Column, Fingerprint, Origin};
 use crate::compare::tolerance::Promise;
 use crate::error::Refusal;
 use crate::regular;
+use crate::run::cells::TextCells;
+use crate::run::finished::Stored;
 use crate::run::plan::Plan;
+use crate::run::tables::Tables;
 use crate::run::{RunDir, names};
-use crate::suggest::{nearest, nearest_file};
+use crate::spool::Spool;
+use crate::suggest::nearest;
 
 /// Largest run.json that is read.
 const FACTS_BYTES_MAX: u64 = 64 << 20;
@@ -74,6 +81,12 @@ pub(super) struct Input {
     pub(super) numerics_class: Option<String>,
     /// When the run was finished, UTC.
     pub(super) finished: Option<String>,
+    /// Rows that were not tried; more than none if the run is not finished.
+    pub(super) missing: usize,
+    /// The folder that paths of images are relative to, if it is known.
+    pub(super) folder: Option<PathBuf>,
+    /// The columns that the run was grouped by.
+    pub(super) group_by: Vec<String>,
     /// Rows that the table must have.
     pub(super) rows: Option<usize>,
 }
@@ -116,12 +129,29 @@ impl Metric {
 impl Input {
     /// Opens `[LABEL=]RUN[@METHOD]`. A path that exists wins over the reading as label or method.
     pub(super) fn open(text: &str, columns: &ColumnOptions) -> anyhow::Result<Input> {
+        Input::open_with(text, columns, None)
+    }
+
+    /// As [`Self::open`]; of a run that is not finished, a table is made in `spool`.
+    pub(super) fn open_unfinished(
+        text: &str,
+        columns: &ColumnOptions,
+        spool: &Spool,
+    ) -> anyhow::Result<Input> {
+        Input::open_with(text, columns, Some(spool))
+    }
+
+    fn open_with(
+        text: &str,
+        columns: &ColumnOptions,
+        spool: Option<&Spool>,
+    ) -> anyhow::Result<Input> {
         let Argument { label, path, method } = Argument::read(text)?;
         let mut input = if path.is_dir() {
-            Input::of_run(&path)?
+            Input::of_run(&path, spool)?
         } else if is_table_of_run(&path) {
             let folder = path.parent().unwrap_or(Path::new(""));
-            Input::of_run(folder)?
+            Input::of_run(folder, spool)?
         } else {
             Input::of_table(&path, columns)?
         };
@@ -130,13 +160,16 @@ impl Input {
         Ok(input)
     }
 
-    fn of_run(path: &Path) -> anyhow::Result<Input> {
+    fn of_run(path: &Path, spool: Option<&Spool>) -> anyhow::Result<Input> {
         let shown = path.display();
         let run_dir = RunDir::existing(path)?;
         let plan = Plan::of(&run_dir)?.plan;
         let table = run_dir.file(names::PAIRS);
         let facts = run_dir.file(names::RUN);
         if !facts.exists() || !table.exists() {
+            if let Some(spool) = spool {
+                return Input::of_journals(path, spool);
+            }
             let text = format!("the run `{shown}` is not finished: no `{}`", names::RUN);
             return Err(Refusal::inputs(text)
                 .hint(format!("`lpips merge {shown}` finishes it, or prints what is missing"))
@@ -158,6 +191,41 @@ impl Input {
             numerics_class: text(&facts["fingerprint"]["numerics_class"])
                 .or(Some(plan.numerics_class)),
             finished: text(&facts["provenance"]["finished"]),
+            folder: text(&facts["provenance"]["inputs"]["folder"]).map(PathBuf::from),
+            missing: 0,
+            group_by: plan.group_by,
+            rows: Some(plan.pairs),
+            run_dir: Some(path.to_owned()),
+            label: String::new(),
+            method: None,
+        })
+    }
+
+    /// A run that is not finished: the table of what its journals hold.
+    fn of_journals(path: &Path, spool: &Spool) -> anyhow::Result<Input> {
+        let stored = Stored::open(path)?;
+        let plan = &stored.frozen.plan;
+        let number = fs_err::read_dir(spool.path())?.count();
+        let table = spool.path().join(format!("{number}.csv"));
+        let tables = Tables {
+            manifest: &stored.manifest,
+            records: &stored.records,
+            columns: &plan.columns,
+            per_layer: false,
+            group_by: &[],
+            text: TextCells::default(),
+        };
+        tables.write_pairs(&mut fs_err::File::create(&table)?)?;
+        Ok(Input {
+            header: header(&table)?,
+            table,
+            id_column: "id".to_owned(),
+            metrics: plan.columns.iter().map(Metric::of).collect(),
+            numerics_class: Some(plan.numerics_class.clone()),
+            finished: None,
+            folder: stored.records.folder().map(PathBuf::from),
+            missing: stored.missing(),
+            group_by: plan.group_by.clone(),
             rows: Some(plan.pairs),
             run_dir: Some(path.to_owned()),
             label: String::new(),
@@ -198,6 +266,9 @@ impl Input {
             run_dir: None,
             numerics_class: None,
             finished: None,
+            missing: 0,
+            folder: None,
+            group_by: Vec::new(),
             rows: None,
             label: String::new(),
             method: None,
@@ -224,57 +295,6 @@ impl Input {
     pub(super) fn protocol_is_known(&self, name: &str) -> bool {
         self.metric(name).is_some_and(|metric| metric.fingerprint.is_some())
     }
-}
-
-/// `[LABEL=]RUN[@METHOD]`, taken apart.
-struct Argument {
-    label: String,
-    path: PathBuf,
-    method: Option<String>,
-}
-
-impl Argument {
-    fn read(text: &str) -> Result<Argument, Refusal> {
-        let labelled = text.split_once('=').map(|(label, rest)| (Some(label), rest));
-        for (label, rest) in [(None, text)].into_iter().chain(labelled) {
-            let with_method = rest.rsplit_once('@').map(|(path, method)| (path, Some(method)));
-            for (path, method) in [(rest, None)].into_iter().chain(with_method) {
-                if !path.is_empty() && Path::new(path).exists() {
-                    return Ok(Argument {
-                        label: label.map_or_else(|| default_label(path, method), str::to_owned),
-                        path: PathBuf::from(path),
-                        method: method.map(str::to_owned),
-                    });
-                }
-            }
-        }
-        let path = labelled.map_or(text, |(_, rest)| rest);
-        let near = nearest_file(Path::new(path));
-        let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-        Err(Refusal::inputs(format!("`{path}` does not exist")).hint(format!(
-            "{near}name a run directory, a pairs.csv or another CSV file: [LABEL=]RUN[@METHOD]"
-        )))
-    }
-}
-
-/// The last part of the path, and the method.
-fn default_label(path: &str, method: Option<&str>) -> String {
-    let path = Path::new(path);
-    let is_table = path.file_name().is_some_and(|name| name == names::PAIRS);
-    let parent = path.parent().filter(|parent| is_table && !parent.as_os_str().is_empty());
-    let named = parent.unwrap_or(path);
-    let name = named.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.unwrap_or_else(|| named.display().to_string());
-    match method {
-        Some(method) => format!("{name}@{method}"),
-        None => name,
-    }
-}
-
-/// Whether this is the pairs.csv of a run directory.
-fn is_table_of_run(path: &Path) -> bool {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    path.file_name().is_some_and(|name| name == names::PAIRS) && folder.join(names::PLAN).exists()
 }
 
 fn header(path: &Path) -> anyhow::Result<Vec<String>> {

@@ -59,3 +59,30 @@ impl Examination {
         self.0.finish_and_clear();
     }
 }
+
+/// The progress of a page: a bar on a terminal, nothing elsewhere.
+#[derive(Debug)]
+pub struct Drawing(ProgressBar);
+
+impl Drawing {
+    /// Shows a bar for so many items.
+    #[must_use]
+    pub fn new(items: usize) -> Drawing {
+        let bar = ProgressBar::new(items as u64);
+        let template = "drawing {wide_bar} {pos}/{len} items, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Drawing(bar)
+    }
+
+    /// Shows that so many more items are drawn.
+    pub fn add(&self, items: usize) {
+        self.0.inc(items as u64);
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -268,6 +268,24 @@ impl Maps {
     }
 }
 
+/// The maps of a metric that a folder of maps lists: id and file, relative to the folder. None if
+/// there is no list.
+#[must_use]
+pub fn listed(folder: &Path, metric: &str) -> Vec<(String, PathBuf)> {
+    let Ok(mut index) = csv::Reader::from_path(folder.join(INDEX)) else { return Vec::new() };
+    let row = |row: csv::StringRecord| {
+        // id, metric, mean, largest, scale, npy, png
+        (row.get(1)? == metric).then_some((row.get(0)?.to_owned(), PathBuf::from(row.get(5)?)))
+    };
+    index.records().filter_map(|record| record.ok().and_then(row)).collect()
+}
+
+/// Reads the file of a map; `None` if it is missing or damaged.
+#[must_use]
+pub fn load(path: &Path) -> Option<(Size, Vec<f32>)> {
+    npy::parse(&fs_err::read(path).ok()?)
+}
+
 /// Reads the map of a record in a column, which must have the size and the hash of the record.
 /// Records of version 0.1 have no hash.
 fn read(path: &Path, record: &Record, column: usize) -> anyhow::Result<(Size, Vec<f32>)> {
@@ -311,7 +329,10 @@ impl Statistics {
 
 /// A PNG file: from 0, which is black, to `scale` and above in the colours of the palette Inferno,
 /// which is perceptually uniform. A text chunk states the scale.
-fn picture(size: Size, map: &[f32], scale: f32) -> anyhow::Result<Vec<u8>> {
+///
+/// # Errors
+/// When a side has more than 2^31 pixels.
+pub fn picture(size: Size, map: &[f32], scale: f32) -> anyhow::Result<Vec<u8>> {
     let (width, height) = (u32::try_from(size.width)?, u32::try_from(size.height)?);
     let color = |index| colorous::INFERNO.eval_rational(index, 256).into_array();
     let palette: Vec<u8> = (0..256).flat_map(color).collect();

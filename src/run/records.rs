@@ -112,7 +112,8 @@ impl Records {
     }
 
     /// The folder that the paths of the manifest are relative to, if all processes noted the same.
-    pub(super) fn folder(&self) -> Option<&str> {
+    #[must_use]
+    pub fn folder(&self) -> Option<&str> {
         let mut headers = self.journals.iter().map(|journal| journal.header.as_ref());
         let folder = headers.next()??.inputs.folder.as_deref()?;
         let is_same = |header: Option<&Header>| {

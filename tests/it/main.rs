@@ -27,6 +27,7 @@ mod memory;
 mod outputs;
 mod patterns;
 mod proof;
+mod report;
 mod resume;
 mod reuse;
 mod run_0_1;

@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 
 use super::report::{Report, Row};
 use super::text::{Colour, Notes, alignment, cells, correction, head, moved_numbers, paths};
+use crate::report::markdown::escaped;
 
 /// GitHub takes one mebibyte; this leaves room for what others write.
 const BYTES_MAX: usize = 900_000;
-/// Longer names are cut.
-const NAME_MAX: usize = 120;
 
 /// The whole report.
 pub(super) fn report(report: &Report) -> String {
@@ -114,27 +113,4 @@ fn signatures(report: &Report) -> String {
     }
     let _ = writeln!(text, "- test: {}", escaped(&report.test_signature()));
     text
-}
-
-/// Text that Markdown and HTML take as text, cut if it is very long.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for (index, c) in text.chars().enumerate() {
-        if index >= 8 * NAME_MAX {
-            out.push_str("...");
-            break;
-        }
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '#' | '~' | '@' | '!' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
 }

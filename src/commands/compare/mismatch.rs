@@ -107,7 +107,7 @@ fn likely_mapping<'a>(
 }
 
 /// A method that a run does not have.
-pub(super) fn no_method(input: &Input, method: &str) -> anyhow::Result<Refusal> {
+pub(in crate::commands) fn no_method(input: &Input, method: &str) -> anyhow::Result<Refusal> {
     let methods = sample(input, |row| row.method().to_owned())?;
     let near = nearest(method, methods.iter().map(String::as_str));
     let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();

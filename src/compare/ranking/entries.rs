@@ -32,6 +32,12 @@ struct Place {
 }
 
 impl Entries {
+    /// With room for so many pairs.
+    #[must_use]
+    pub fn with_capacity(pairs: usize) -> Entries {
+        Entries { places: Vec::with_capacity(pairs), ..Entries::default() }
+    }
+
     /// Adds the next pair: its method, the values of the group columns, and a hash of its item.
     pub fn push<'a>(&mut self, method: &str, group: impl Iterator<Item = &'a str>, item: u64) {
         let group: Vec<&str> = group.collect();
