@@ -248,14 +248,9 @@ pub struct EvalArgs {
     #[arg(long, value_name = "I/N|auto/N", requires = "output")]
     pub shard: Option<ShardArg>,
 
-    /// Take finished pairs of another run instead of scoring them, where images and settings are
-    /// the same; may be given several times
-    #[arg(
-        long,
-        value_name = "RUN_DIR",
-        requires = "output",
-        conflicts_with_all = ["spatial", "spatial_worst"]
-    )]
+    /// Take finished scores of another run instead of computing them, column by column, where
+    /// images and settings are the same; may be given several times
+    #[arg(long, value_name = "RUN_DIR", requires = "output")]
     pub reuse: Vec<PathBuf>,
 
     /// When resuming, compare contents of images rather than sizes and times

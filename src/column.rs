@@ -118,6 +118,20 @@ impl Column {
         format!("{}_layer{part}", self.name)
     }
 
+    /// Whether both have the same values for the same files within a numerics class, in rows that
+    /// state the same size.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Column) -> bool {
+        // What is cut off for every column is no part of a pair's size; what is cut off for this
+        // one alone is. The fingerprint holds their sum.
+        let border = |column: &Column| match column.from {
+            Origin::Model { .. } => 0,
+            Origin::Pixels(metric) => metric.border,
+        };
+        let is_same = self.fingerprint == other.fingerprint && self.parts == other.parts;
+        is_same && border(self) == border(other)
+    }
+
     /// The model whose spatial map explains the total, if there is one.
     #[must_use]
     pub fn mapped_model(&self) -> Option<usize> {

@@ -24,9 +24,9 @@ use self::assemble::Assembler;
 use self::decode::Decoders;
 use self::feed::Feed;
 use self::measure::Values;
-use self::reduce::Reducer;
+use self::reduce::{Reduced, Reducer};
 use crate::batch::{Grouping, Row};
-use crate::column::Column;
+use crate::column::{Column, Origin};
 use crate::error::{Failure, Refusal};
 use crate::eval::{Evaluator, Scored};
 use crate::image;
@@ -37,6 +37,7 @@ use crate::progress::Progress;
 use crate::run::attempt::Attempt;
 use crate::run::counts::Counts;
 use crate::run::journal::Record;
+use crate::run::known::Known;
 use crate::run::maps::Maps;
 use crate::signals::Stop;
 
@@ -61,8 +62,10 @@ pub struct Flow<'a> {
     pub decoded_bytes_max: u64,
     /// What a failed pair does.
     pub on_error: OnError,
-    /// The metric columns.
-    pub columns: &'a [Column],
+    /// The metric columns of the run, `None` for those that are not computed but `known`.
+    pub columns: &'a [Option<Column>],
+    /// Where their values are.
+    pub known: Known<'a>,
     /// Which rows share images.
     pub grouping: Grouping,
     /// Where the masks of [`crate::metric::Reduction::Masked`] are.
@@ -81,18 +84,42 @@ pub enum OnError {
     Stop,
 }
 
-/// Scores rows and writes each outcome to the journal, and the spatial map of each model to `maps`
-/// if there is one. After a signal it writes what is scored already, and returns.
+/// Where outcomes go.
+#[derive(Debug)]
+pub struct Sink<'a> {
+    /// Finished rows.
+    pub journal: &'a mut Attempt,
+    /// The spatial map of each model, if they are kept.
+    pub maps: Option<&'a mut Maps>,
+    /// What people see.
+    pub progress: &'a mut Progress,
+    /// The rows that have an outcome.
+    pub counts: Counts,
+    /// Rows whose files have changed since their known values were computed. They have no outcome.
+    pub changed: Vec<Row>,
+}
+
+impl<'a> Sink<'a> {
+    /// Nothing is written yet.
+    pub fn new(
+        journal: &'a mut Attempt,
+        maps: Option<&'a mut Maps>,
+        progress: &'a mut Progress,
+    ) -> Sink<'a> {
+        Sink { journal, maps, progress, counts: Counts::default(), changed: Vec::new() }
+    }
+}
+
+/// Scores rows and hands every outcome to `sink`. After a signal it writes what is scored already,
+/// and returns.
 ///
 /// # Errors
 /// When the manifest, the evaluator or the journal fails. Rows written until then stay.
 pub fn run(
     flow: &Flow<'_>,
     evaluator: &mut dyn Evaluator,
-    journal: &mut Attempt,
-    maps: Option<&mut Maps>,
-    progress: &mut Progress,
-) -> anyhow::Result<Counts> {
+    sink: &mut Sink<'_>,
+) -> anyhow::Result<()> {
     let mut sorted = Vec::new();
     let rows = match flow.grouping {
         Grouping::Pair | Grouping::Reference => flow.rows,
@@ -104,11 +131,10 @@ pub fn run(
         }
     };
     let admission = evaluator.admission();
-    let Flow { manifest, rules, columns, masks, decoded_bytes_max, .. } = *flow;
+    let Flow { manifest, rules, decoded_bytes_max, .. } = *flow;
     let feed = Feed::new(manifest, rules, rows, flow.grouping, decoded_bytes_max)?;
     let mut decoders = Decoders::start(flow, feed, &admission)?;
-    let reducer = Reducer { manifest, columns, masks, maps };
-    let mut sink = Sink { flow, reducer, journal, progress, counts: Counts::default() };
+    let mut reducer = Reducer::new(flow)?;
     let mut assembler = Assembler::new(evaluator, flow);
     // Why the images end early. What came before is scored and written even then.
     let failed = loop {
@@ -116,7 +142,7 @@ pub fn run(
             Ok(Some(decoded)) => {
                 let pushed = assembler.push(decoded);
                 // What is finished is written first, even if the run ends here.
-                sink.write(assembler.take_outcomes())?;
+                sink.write(flow, &mut reducer, assembler.take_outcomes())?;
                 pushed?;
             }
             Ok(None) => break Ok(()),
@@ -125,9 +151,9 @@ pub fn run(
     };
     loop {
         let finished = assembler.finish_some();
-        sink.write(assembler.take_outcomes())?;
+        sink.write(flow, &mut reducer, assembler.take_outcomes())?;
         if finished? {
-            return failed.map(|()| sink.counts);
+            return failed;
         }
     }
 }
@@ -147,44 +173,51 @@ struct PairFacts {
     values: Values,
 }
 
-/// Where outcomes go.
-struct Sink<'a> {
-    flow: &'a Flow<'a>,
-    reducer: Reducer<'a>,
-    journal: &'a mut Attempt,
-    progress: &'a mut Progress,
-    counts: Counts,
-}
-
 impl Sink<'_> {
-    fn write(&mut self, outcomes: Outcomes) -> anyhow::Result<()> {
+    fn write(
+        &mut self,
+        flow: &Flow<'_>,
+        reducer: &mut Reducer<'_>,
+        outcomes: Outcomes,
+    ) -> anyhow::Result<()> {
         let mut records = outcomes.failed;
         for (scored, facts) in outcomes.scored {
-            records.extend(self.reducer.records(scored, facts)?);
+            let Reduced { records: scored, changed } =
+                reducer.records(scored, facts, self.maps.as_deref_mut())?;
+            records.extend(scored);
+            self.changed.extend(changed);
         }
         if records.is_empty() {
             return Ok(());
         }
         for record in &mut records {
-            let identity = self.flow.manifest.identity(record.row);
+            let identity = flow.manifest.identity(record.row);
             record.pair = Some(self.journal.pair_hash(identity));
         }
-        self.journal.append(&records)?;
+        self.journal.append(&reducer.taken(), &records)?;
         for record in &records {
-            let id = || Ok(self.flow.manifest.rows()?.read(record.row)?.id);
+            let id = || Ok(flow.manifest.rows()?.read(record.row)?.id);
             self.counts.add(record, id)?;
         }
         self.progress.set(&self.counts);
-        match self.flow.on_error {
+        match flow.on_error {
             OnError::Row => Ok(()),
-            OnError::Stop => self.stop_for(&records),
+            OnError::Stop => flow.stop_for(&records),
         }
+    }
+}
+
+impl Flow<'_> {
+    /// Whether a column that takes a model is computed.
+    fn has_models(&self) -> bool {
+        let mut computed = self.columns.iter().flatten();
+        computed.any(|column| matches!(column.from, Origin::Model { .. }))
     }
 
     fn stop_for(&self, records: &[Record]) -> anyhow::Result<()> {
         for Record { row, failure, .. } in records {
             let Some(Failure { code, message }) = failure else { continue };
-            let id = self.flow.manifest.rows()?.read(*row)?.id;
+            let id = self.manifest.rows()?.read(*row)?.id;
             let text = format!(
                 "stopped at the first pair that cannot be scored, `{id}`: {code}: {message}"
             );

@@ -14,6 +14,7 @@ pub mod facts;
 pub mod finished;
 pub mod inputs;
 pub mod journal;
+pub mod known;
 pub mod maps;
 pub mod owner;
 pub mod plan;

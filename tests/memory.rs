@@ -20,13 +20,14 @@ use lpips::eval::fake::FakeEvaluator;
 use lpips::image::Rules;
 use lpips::manifest::{Location, Manifest};
 use lpips::metric::Reduction;
-use lpips::pipeline::{self, Flow, OnError};
+use lpips::pipeline::{self, Flow, OnError, Sink};
 use lpips::progress::{Progress, Style, Verbosity};
 use lpips::run::RunDir;
 use lpips::run::attempt::Attempt;
 use lpips::run::cells::TextCells;
 use lpips::run::inputs::InputNotes;
 use lpips::run::journal::{EndReason, Header};
+use lpips::run::known::Known;
 use lpips::run::owner::Owner;
 use lpips::run::plan::Plan;
 use lpips::run::records::Records;
@@ -138,12 +139,14 @@ fn run(folder: &Path) -> usize {
         command: Vec::new(),
         script: None,
         inputs: InputNotes::default(),
+        outputs: None,
         started: String::new(),
     };
     let mut attempt = Attempt::begin(&run_dir, header).unwrap();
     let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
     // As the program keeps them: a list of what is left.
     let rows: Vec<u32> = manifest.order().to_vec();
+    let columns: Vec<Option<Column>> = frozen.plan.columns.iter().cloned().map(Some).collect();
     let flow = Flow {
         manifest: &manifest,
         rows: &rows,
@@ -151,13 +154,16 @@ fn run(folder: &Path) -> usize {
         threads: 2,
         decoded_bytes_max: u64::MAX,
         on_error: OnError::Row,
-        columns: &frozen.plan.columns,
+        columns: &columns,
+        known: Known::Nothing,
         grouping: Grouping::Reference,
         masks: None,
         stop: &Stop::default(),
     };
     let mut fake = FakeEvaluator::new(1024, 2);
-    let counts = pipeline::run(&flow, &mut fake, &mut attempt, None, &mut progress).unwrap();
+    let mut sink = Sink::new(&mut attempt, None, &mut progress);
+    pipeline::run(&flow, &mut fake, &mut sink).unwrap();
+    let scored = sink.counts.scored;
     attempt.end(EndReason::Finished, 0.0, Vec::new()).unwrap();
     let records = Records::open(&run_dir, &frozen, &manifest, None).unwrap();
     let tables = Tables {
@@ -178,7 +184,7 @@ fn run(folder: &Path) -> usize {
     assert_eq!(summary.len(), 1 + METHODS);
     assert!(summary.iter().all(|row| row.is_complete()));
     publish("summary.csv", &|file| tables.write_summary(&summary, file).unwrap());
-    counts.scored
+    scored
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! `lpips eval`: resolve the arguments, start or resume the run, score, write, report.
 
+mod passes;
+
 use anyhow::Context as _;
 
+use self::passes::{Evaluators, Scoring};
 use super::finish::{Results, finish};
 use super::gates::{self, OwnGates};
 use super::messages::{
@@ -16,9 +19,8 @@ use crate::config::{Config, Output};
 use crate::decimal::counted;
 use crate::device;
 use crate::error::{Exit, Refusal};
-use crate::eval::Evaluator;
 use crate::manifest::Manifest;
-use crate::pipeline::{self, Flow};
+use crate::pipeline::Sink;
 use crate::progress::{self, Progress, Style, Verbosity, print_line};
 use crate::run::RunDir;
 use crate::run::counts::Counts;
@@ -50,8 +52,14 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     let gates = OwnGates::new(conditions, &config.job.columns)?;
     threads::start(Some(config.job.compute.threads))?;
     let models = std::mem::take(&mut config.job.models);
-    let note = if config.speaks() { print_line } else { |_: &str| () };
-    let mut evaluator = device::open(models, &config.job.compute, note, print_line)?;
+    let mut note = if config.speaks() { print_line } else { |_: &str| () };
+    let open = |numbers: &[usize]| {
+        let models = numbers.iter().map(|&number| models[number].clone()).collect();
+        // Once is enough.
+        let note = std::mem::replace(&mut note, |_: &str| ());
+        device::open(models, &config.job.compute, note, print_line)
+    };
+    let mut evaluators = Evaluators::new(models.len(), Box::new(open))?;
     let run_dir = match &config.output {
         Output::Folder(path) => RunDir::open(path)?,
         Output::Stdout | Output::OnePair => RunDir::temporary()?,
@@ -60,10 +68,10 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     let this = Owner::this_process(&scheduler::environment);
     let started = open_manifest(&config, spool.path()).and_then(|(manifest, notes)| {
         gates.check_groups(&manifest)?;
-        Started::start(&config, (manifest, notes), &run_dir, &evaluator.describe(), this)
+        Started::start(&config, (manifest, notes), &run_dir, &evaluators.describe(), this)
     });
     match started {
-        Ok(started) => score(started, &config, &gates, &run_dir, &mut *evaluator, &stop),
+        Ok(started) => score(started, &config, &gates, &run_dir, &mut evaluators, &stop),
         Err(refused) => {
             run_dir.discard();
             Err(refused)
@@ -77,59 +85,47 @@ fn score(
     config: &Config,
     gates: &OwnGates,
     run_dir: &RunDir,
-    evaluator: &mut dyn Evaluator,
+    evaluators: &mut Evaluators<'_>,
     stop: &Stop,
 ) -> anyhow::Result<Exit> {
-    let Started { manifest, frozen, shard, mut attempt, mut maps, remaining, taken } = started;
+    let Started { manifest, frozen, shard, mut attempt, mut maps, records, reuse, .. } = started;
+    let Started { remaining, taken, .. } = started;
     stop.begin();
-    tell_start(config, &remaining, &evaluator.describe().device);
-    if config.speaks() {
-        for Taken { run, pairs, .. } in &taken {
-            print_line(&format!("took {} from `{run}`", counted(*pairs, "pair")));
-        }
-    }
+    tell_start(config, &remaining, &taken, &evaluators.describe().device);
     let style = if config.output == Output::OnePair { Style::Off } else { config.style };
-    let mut progress = Progress::new(remaining.rows.len(), style, config.verbosity);
+    let mut progress = Progress::new(remaining.len(), style, config.verbosity);
     progress.name_columns(config.job.columns.iter().map(|column| column.name.clone()));
-    let flow = Flow {
-        manifest: &manifest,
-        rows: &remaining.rows,
-        rules: &config.job.rules,
-        threads: config.job.compute.threads,
-        decoded_bytes_max: config.job.compute.memory.decoded_bytes(),
-        on_error: config.on_error,
-        columns: &config.job.columns,
-        grouping: config.job.source.grouping(),
-        masks: config.masks.as_ref(),
-        stop,
-    };
-    let scored = pipeline::run(&flow, evaluator, &mut attempt, maps.as_mut(), &mut progress);
+    let scoring = Scoring { config, manifest: &manifest, reuse: &reuse, records: &records, stop };
+    let mut sink = Sink::new(&mut attempt, maps.as_mut(), &mut progress);
+    let scored = scoring.run(&remaining, evaluators, &mut sink);
+    let counts = sink.counts;
+    drop((records, reuse));
     progress.finish();
     if config.verbosity >= Verbosity::Verbose {
-        print_line(&format!("images that went through a trunk: {}", evaluator.passes()));
+        print_line(&format!("images that went through a trunk: {}", evaluators.trunk_passes()));
     }
     let elapsed_s = progress.elapsed_s();
-    let ended = scored.and_then(|counts| {
-        let is_finished = counts.done() == remaining.rows.len();
+    let ended = scored.and_then(|()| {
+        let is_finished = counts.done() == remaining.len();
         let signal = stop.signal().filter(|_| !is_finished);
         anyhow::ensure!(
             is_finished || signal.is_some(),
             "pairs were lost while the run was scored"
         );
         let how = if signal.is_some() { EndReason::Stopped } else { EndReason::Finished };
-        attempt.end(how, elapsed_s, evaluator.losses())?;
+        attempt.end(how, elapsed_s, evaluators.losses())?;
         match signal {
             Some(signal) => {
                 let records = Records::open(run_dir, &frozen, &manifest, Some(shard))?;
                 Err(stopped(signal, run_dir, &remaining, &records).into())
             }
-            None => Ok(counts),
+            None => Ok(()),
         }
     });
-    let counts = ended.inspect_err(|error| {
+    ended.inspect_err(|error| {
         progress.tell_stopped(error);
         // The run ends with this error, whether or not that line can be written.
-        drop(attempt.end(EndReason::Failed, elapsed_s, evaluator.losses()));
+        drop(attempt.end(EndReason::Failed, elapsed_s, evaluators.losses()));
     })?;
     let session = Session { config, run_dir, progress, remaining, counts, elapsed_s };
     match shard.count {
@@ -187,7 +183,7 @@ impl Session<'_> {
             return gates.exit(&tables, exit_of(all.failed));
         }
         let Results { counts: all, summary, agreements, files } =
-            finish(run_dir, &frozen, &tables)?;
+            finish(run_dir, &frozen, config.maps, &tables)?;
         if !progress.tell_finished(&files) && config.speaks() {
             report_skipped(&records);
             report_differences(&all);
@@ -238,7 +234,7 @@ fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, records: &Re
             .hint("name a folder with `-o`, so that the same command resumes");
     }
     let shown = run_dir.path().display();
-    let (safe, all) = (records.scored(), remaining.kept + remaining.rows.len());
+    let (safe, all) = (records.scored(), remaining.kept + remaining.len());
     Refusal::new(
         signal.exit(),
         format!("stopped by {signal}: {safe} of {all} pairs are safe in `{shown}`"),
@@ -246,10 +242,10 @@ fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, records: &Re
     .hint("run the same command again to resume")
 }
 
-/// Reports what was decided, and how much of a resumed run is done.
-fn tell_start(config: &Config, remaining: &Remaining, device: &str) {
+/// Reports what was decided, what was taken from other runs, and how much of a resumed run is done.
+fn tell_start(config: &Config, remaining: &Remaining, taken: &[Taken], device: &str) {
     if config.verbosity >= Verbosity::Verbose {
-        print_line(&format!("scoring {} pairs on {device}", remaining.rows.len()));
+        print_line(&format!("scoring {} pairs on {device}", remaining.len()));
         config.job.weights.iter().for_each(|origin| print_line(origin));
     }
     if !config.speaks() {
@@ -258,21 +254,30 @@ fn tell_start(config: &Config, remaining: &Remaining, device: &str) {
     if let Some(warning) = config.job.protocol.preset.warning() {
         print_line(&format!("warning: {warning}"));
     }
-    let Remaining { rows, kept, reused, failed, changed } = remaining;
+    let Remaining { kept, reused, unmapped, failed, changed, .. } = remaining;
     let kept = kept - reused;
-    if kept + failed + changed == 0 {
-        return;
-    }
     let of = |count: usize, what: &str| match count {
         0 => String::new(),
         count => format!(", {count} {what}"),
     };
-    print_line(&format!(
-        "resuming: {kept} of {} pairs are done{}{}",
-        kept + reused + rows.len(),
-        of(*failed, "that failed are retried"),
-        of(*changed, "whose images have changed are scored again"),
-    ));
+    // Without maps, a run of pairs that were all taken from others is no resumed one.
+    if kept + failed + changed + unmapped.len().saturating_sub(*reused) > 0 {
+        print_line(&format!(
+            "resuming: {kept} of {} pairs are done{}{}{}",
+            kept + reused + remaining.len(),
+            of(*failed, "that failed are retried"),
+            of(*changed, "whose images have changed are scored again"),
+            of(unmapped.len(), "without their maps are scored again"),
+        ));
+    }
+    for Taken { run, pairs, columns, .. } in taken {
+        let of_columns = columns.iter().map(|(name, count)| format!("{name} {count}"));
+        let of_columns = match config.job.columns.len() {
+            1 => String::new(),
+            _ => format!(" ({})", of_columns.collect::<Vec<_>>().join(", ")),
+        };
+        print_line(&format!("took {} from `{run}`{of_columns}", counted(*pairs, "pair")));
+    }
 }
 
 #[cfg(test)]

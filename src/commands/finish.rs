@@ -3,7 +3,7 @@
 use crate::run::counts::Counts;
 use crate::run::facts::RunFacts;
 use crate::run::maps::Maps;
-use crate::run::plan::Frozen;
+use crate::run::plan::{Frozen, Kept};
 use crate::run::tables::{SummaryRow, Tables};
 use crate::run::twoafc::Agreement;
 use crate::run::{RunDir, names};
@@ -21,16 +21,17 @@ pub(super) struct Results {
     pub(super) files: [String; 3],
 }
 
-/// Draws the spatial maps, and writes pairs.csv, summary.csv and, last, run.json.
+/// Draws the spatial maps that are kept, and writes pairs.csv, summary.csv and, last, run.json.
 ///
 /// # Errors
 /// When a file cannot be read or written.
 pub(super) fn finish(
     run_dir: &RunDir,
     frozen: &Frozen,
+    maps: Option<Kept>,
     tables: &Tables<'_>,
 ) -> anyhow::Result<Results> {
-    if let Some(kept) = frozen.plan.maps {
+    if let Some(kept) = maps {
         let Tables { manifest, records, columns, .. } = tables;
         Maps::new(run_dir, manifest, columns, kept)?.finish(manifest, records, tables.text)?;
     }

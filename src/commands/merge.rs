@@ -48,17 +48,19 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         return Ok(gates.undecided(Exit::PairsFailed));
     }
 
-    let group_by = args.group_by.as_ref().unwrap_or(&frozen.plan.group_by);
+    let asked = stored.outputs();
+    let group_by = args.group_by.as_ref().unwrap_or(&asked.group_by);
     let group_by = GroupColumn::find_all(group_by, manifest)?;
     let tables = Tables {
         manifest,
         records,
         columns: &frozen.plan.columns,
-        per_layer: args.per_layer || frozen.plan.per_layer,
+        per_layer: args.per_layer || asked.per_layer,
         group_by: &group_by,
         text: TextCells::of(args.csv_safe),
     };
-    let Results { counts, summary, agreements, files } = finish(&run_dir, frozen, &tables)?;
+    let Results { counts, summary, agreements, files } =
+        finish(&run_dir, frozen, asked.maps, &tables)?;
     if !args.quiet {
         report_differences(&counts);
         print_line(&ranking(&tables, &summary)?);

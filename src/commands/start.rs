@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+use crate::error::Refusal;
 use crate::eval::Description;
 use crate::manifest::{Entry, Manifest};
 use crate::progress::print_line;
@@ -12,7 +13,7 @@ use crate::run::inputs::{InputNotes, Taken};
 use crate::run::journal::Header;
 use crate::run::maps::Maps;
 use crate::run::owner::Owner;
-use crate::run::plan::{Frozen, Plan};
+use crate::run::plan::{Frozen, Outputs, Plan};
 use crate::run::records::Records;
 use crate::run::resume::{Examined, Remaining};
 use crate::run::reuse::Reuse;
@@ -69,8 +70,12 @@ pub(super) struct Started {
     pub(super) shard: Shard,
     pub(super) attempt: Attempt,
     pub(super) maps: Option<Maps>,
+    /// The rows that were finished when this process began, and those that it has taken.
+    pub(super) records: Records,
     pub(super) remaining: Remaining,
-    /// What was taken from other runs.
+    /// The other runs.
+    pub(super) reuse: Reuse,
+    /// What they give.
     pub(super) taken: Vec<Taken>,
 }
 
@@ -86,7 +91,8 @@ impl Started {
     ) -> anyhow::Result<Started> {
         let folder = notes.folder.clone().unwrap_or_default();
         let columns = &config.job.columns;
-        let reuse = Reuse::open(&config.reuse, columns, &on.numerics_class, &folder)?;
+        let (maps, class) = (config.maps, &on.numerics_class);
+        let reuse = Reuse::open(&config.reuse, columns, maps, class, &folder)?;
         let numbered = Plan::read(run_dir)?.and_then(|frozen| frozen.plan.array);
         let given = config.shard.unwrap_or(ShardArg::Given(Shard::WHOLE));
         let (shard, array) = scheduler::resolve(given, &scheduler::environment, numbered)?;
@@ -105,35 +111,52 @@ impl Started {
             array,
         };
         manifest.expect_other_than(&run_dir.file(&plan.manifest))?;
+        expect_no_maps_unless_kept(run_dir, config)?;
         let frozen = plan.freeze(run_dir, config.allow_mixed)?;
         let copy = run_dir.keep_manifest(&frozen.plan.manifest, manifest.path())?;
         manifest.read_copy(copy)?;
         let manifest = manifest;
         let weights = &config.job.weights;
-        let mut attempt =
-            Attempt::begin(run_dir, header(&frozen, shard, on, owner, weights, notes))?;
+        let header = header(&frozen, shard, on, owner, weights, (notes, plan.outputs()));
+        let mut attempt = Attempt::begin(run_dir, header)?;
 
         // After the claim, so that no process adds to the journals that are read here.
-        let records = Records::open(run_dir, &frozen, &manifest, Some(shard))?;
+        let open_records = || Records::open(run_dir, &frozen, &manifest, Some(shard));
+        let mut records = open_records()?;
         let files_of = |entry: &Entry| files_of(entry, &manifest, config);
         let (verify, threads) = (config.verify, config.job.compute.threads);
         let examined = Examined { manifest: &manifest, shard, records: &records, verify, threads };
         let mut remaining = Remaining::of(examined, &files_of)?;
         let taken = reuse.take(&manifest, verify, &files_of, &mut remaining, &mut attempt)?;
-        let maps = config.maps;
-        let maps = maps.map(|kept| Maps::new(run_dir, &manifest, &config.job.columns, kept));
+        let maps = maps.map(|kept| Maps::new(run_dir, &manifest, columns, kept));
         let mut maps = maps.transpose()?;
         if let Some(maps) = &mut maps {
+            if remaining.reused > 0 {
+                records = open_records()?;
+            }
             let mut is_kept = vec![true; manifest.len()];
-            remaining.rows.iter().for_each(|&row| is_kept[row as usize] = false);
+            remaining.all().for_each(|row| is_kept[row as usize] = false);
             let without = maps.restore(&manifest, &records, &|row| is_kept[row as usize])?;
-            remaining.add(&without, &manifest);
+            remaining.make_maps(&without, &manifest);
         }
-        if !remaining.rows.is_empty() {
+        if !remaining.is_empty() {
             run_dir.unfinish()?;
         }
-        Ok(Started { manifest, frozen, shard, attempt, maps, remaining, taken })
+        Ok(Started { manifest, frozen, shard, attempt, maps, records, remaining, reuse, taken })
     }
+}
+
+/// # Errors
+/// A [`Refusal`] when the run has spatial maps, and this command would leave them as they are while
+/// it scores pairs again.
+fn expect_no_maps_unless_kept(run_dir: &RunDir, config: &Config) -> Result<(), Refusal> {
+    let folder = run_dir.file(names::MAPS);
+    if config.maps.is_some() || !folder.exists() {
+        return Ok(());
+    }
+    let (run, maps) = (run_dir.path().display(), folder.display());
+    Err(Refusal::inputs(format!("`{run}` has spatial maps, which this command does not keep"))
+        .hint(format!("add `--spatial` or `--spatial-worst N`, or remove `{maps}`")))
 }
 
 /// The files that a row is made from.
@@ -151,7 +174,7 @@ fn header(
     on: &Description,
     owner: Owner,
     weights: &[String],
-    inputs: InputNotes,
+    (inputs, outputs): (InputNotes, Outputs),
 ) -> Header {
     let script = scheduler::environment(SCRIPT_VARIABLE).filter(|script| !script.trim().is_empty());
     Header {
@@ -167,6 +190,7 @@ fn header(
         command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         script: script.map(|script| script.trim().to_owned()),
         inputs,
+        outputs: Some(outputs),
         started: jiff::Timestamp::now().to_string(),
     }
 }

@@ -5,12 +5,15 @@ use std::collections::VecDeque;
 use super::{Description, Distance, Evaluator, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Group, Grouping};
 
-/// Its distance is the difference of the first samples, as they are stored.
+/// The distance of a model is the difference of the first samples, as they are stored, times a
+/// factor.
 #[derive(Debug)]
 pub struct FakeEvaluator {
     pairs_max: usize,
     buffers: Vec<Vec<f32>>,
     done: VecDeque<Scored>,
+    /// The factor of each model.
+    pub factors: Vec<f64>,
     /// Images and pairs of every batch, in the order of submission.
     pub batches: Vec<(usize, usize)>,
     /// The submission that fails, counted from 1.
@@ -18,13 +21,15 @@ pub struct FakeEvaluator {
 }
 
 impl FakeEvaluator {
-    /// Batches of at most `pairs_max` pairs; at most `buffer_count` of them in use at a time.
+    /// One model with the factor 1. Batches of at most `pairs_max` pairs; at most `buffer_count` of
+    /// them in use at a time.
     #[must_use]
     pub fn new(pairs_max: usize, buffer_count: usize) -> FakeEvaluator {
         FakeEvaluator {
             pairs_max,
             buffers: vec![Vec::new(); buffer_count],
             done: VecDeque::new(),
+            factors: vec![1.0],
             batches: Vec::new(),
             fail_at: None,
         }
@@ -63,8 +68,12 @@ impl Evaluator for FakeEvaluator {
             .pairs()
             .iter()
             .map(|pair| {
-                let layers = vec![first(pair.reference) - first(pair.distorted)];
-                vec![Ok(Distance { layers, ..Distance::default() })]
+                let difference = first(pair.reference) - first(pair.distorted);
+                let distance = |factor: &f64| {
+                    let layers = vec![factor * difference];
+                    Ok(Distance { layers, ..Distance::default() })
+                };
+                self.factors.iter().map(distance).collect()
             })
             .collect();
         let size = batch.shape().size;

@@ -37,6 +37,12 @@ impl Stamp {
         Stamp { len: metadata.len(), mtime_ns: mtime_ns(metadata), xxh3: xxh3_128(content) }
     }
 
+    /// Whether both files had the same content.
+    #[must_use]
+    pub fn has_content_of(&self, other: &Stamp) -> bool {
+        (self.len, self.xxh3) == (other.len, other.xxh3)
+    }
+
     /// Whether the file at `path` is unchanged since it was read. A file that cannot be read has
     /// changed.
     #[must_use]

@@ -15,7 +15,6 @@ use super::measure::{Held, Measurer};
 use super::{Flow, Outcomes, PairFacts, SIGNAL_CHECKED_EVERY};
 use crate::batch::{Batch, BatchShape, Grouping, Pair, Row};
 use crate::code::Code;
-use crate::column::Origin;
 use crate::error::Failure;
 use crate::eval::{Evaluator, Scored, Wait};
 use crate::image::{Image, Rules, Size};
@@ -66,7 +65,7 @@ pub(super) struct Assembler<'a> {
     /// What is known of rows that have no outcome yet.
     files: HashMap<Row, Files>,
     in_flight: usize,
-    /// Whether a column takes a model.
+    /// Whether a column that is computed takes a model.
     has_models: bool,
     /// Rows that no model scores and that have no outcome yet, with the size of their images.
     unbatched: VecDeque<(Row, Size)>,
@@ -85,7 +84,7 @@ impl<'a> Assembler<'a> {
             measurer: Measurer::new(flow.columns, flow.stop),
             files: HashMap::new(),
             in_flight: 0,
-            has_models: flow.columns.iter().any(|one| matches!(one.from, Origin::Model { .. })),
+            has_models: flow.has_models(),
             unbatched: VecDeque::new(),
             unbatched_pixels: 0,
             outcomes: Outcomes::default(),

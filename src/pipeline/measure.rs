@@ -17,7 +17,7 @@ use crate::signals::Stop;
 /// Pairs for each thread of the pool that are measured, or wait for it.
 const RUNNING_PER_THREAD: usize = 2;
 
-/// One value for each column, in order; `None` where the column takes a model.
+/// One value for each column, in order; `None` where the column takes a model or is not computed.
 pub(super) type Values = Vec<Option<Result<Value, Failure>>>;
 
 /// An image or why there is none, with the memory that it takes.
@@ -30,7 +30,7 @@ pub(super) struct Held {
 /// Measures pairs, in the order in which they are given.
 #[derive(Debug)]
 pub(super) struct Measurer<'a> {
-    columns: Arc<[Column]>,
+    columns: Arc<[Option<Column>]>,
     stop: &'a Stop,
     running_max: usize,
     running: VecDeque<(Row, Receiver<Option<Values>>)>,
@@ -38,7 +38,7 @@ pub(super) struct Measurer<'a> {
 }
 
 impl<'a> Measurer<'a> {
-    pub(super) fn new(columns: &[Column], stop: &'a Stop) -> Measurer<'a> {
+    pub(super) fn new(columns: &[Option<Column>], stop: &'a Stop) -> Measurer<'a> {
         Measurer {
             columns: columns.into(),
             stop,
@@ -59,7 +59,8 @@ impl<'a> Measurer<'a> {
         reference: &Arc<Held>,
         distorted: &Arc<Held>,
     ) -> anyhow::Result<()> {
-        if !self.columns.iter().any(|column| matches!(column.from, Origin::Pixels(_))) {
+        let of_pixels = |column: &Column| matches!(column.from, Origin::Pixels(_));
+        if !self.columns.iter().flatten().any(of_pixels) {
             self.done.insert(row, vec![None; self.columns.len()]);
             return Ok(());
         }
@@ -72,7 +73,7 @@ impl<'a> Measurer<'a> {
             let (Ok(reference), Ok(distorted)) = (&reference.image, &distorted.image) else {
                 return;
             };
-            let of = |column: &Column| column.measure(reference, distorted);
+            let of = |column: &Option<Column>| column.as_ref()?.measure(reference, distorted);
             let values = catch_unwind(AssertUnwindSafe(|| columns.iter().map(of).collect()));
             // The receiver is gone when the run has ended.
             drop(done.send(values.ok()));

@@ -1,56 +1,84 @@
 //! The scores of a batch become records of the journal, and spatial maps where they are asked for.
 
+use anyhow::Context as _;
 use rayon::prelude::*;
 
-use super::PairFacts;
+use super::measure::Values;
+use super::{Flow, PairFacts};
 use crate::batch::Row;
 use crate::column::{Column, Origin, Value};
 use crate::error::Failure;
 use crate::eval::{Distance, PairScore, Scored, Unscored};
-use crate::image::Stamp;
+use crate::image::{Size, Stamp};
 use crate::manifest::{Entry, Manifest};
 use crate::masks::Masks;
 use crate::metric::{self, Reduction, Unreduced};
 use crate::pair::Files;
+use crate::run::inputs::Taken;
 use crate::run::journal::Record;
+use crate::run::known::KnownReader;
 use crate::run::maps::Maps;
 
 /// What is made of the scores.
-#[derive(Debug)]
 pub(super) struct Reducer<'a> {
-    pub(super) manifest: &'a Manifest,
-    pub(super) columns: &'a [Column],
-    pub(super) masks: Option<&'a Masks>,
-    pub(super) maps: Option<&'a mut Maps>,
+    manifest: &'a Manifest,
+    columns: &'a [Option<Column>],
+    is_computed: Vec<bool>,
+    known: KnownReader<'a>,
+    masks: Option<&'a Masks>,
 }
 
-impl Reducer<'_> {
-    /// The records of a batch, in its order; their maps are written when this returns.
+/// The records of a batch.
+pub(super) struct Reduced {
+    /// In the order of the batch.
+    pub(super) records: Vec<Record>,
+    /// Rows without a record: their files have changed since their known values were computed.
+    pub(super) changed: Vec<Row>,
+}
+
+/// A row of a batch while its record is made.
+struct Reducing<'a> {
+    record: Record,
+    score: &'a PairScore,
+    /// Read only where it is needed.
+    entry: Option<Entry>,
+}
+
+impl<'a> Reducer<'a> {
+    /// # Errors
+    /// When another run cannot be opened again.
+    pub(super) fn new(flow: &Flow<'a>) -> anyhow::Result<Reducer<'a>> {
+        let Flow { manifest, columns, masks, .. } = *flow;
+        let is_computed = columns.iter().map(Option::is_some).collect();
+        Ok(Reducer { manifest, columns, is_computed, known: flow.known.reader()?, masks })
+    }
+
+    /// What was taken from other runs since the last call.
+    pub(super) fn taken(&mut self) -> Vec<Taken> {
+        self.known.taken()
+    }
+
+    /// The records of a batch; their maps are written when this returns.
     ///
     /// # Errors
-    /// When the manifest or, by a fault of the machine, a mask cannot be read, or a map cannot be
-    /// written.
+    /// When the manifest, a journal or, by a fault of the machine, a mask cannot be read, or a map
+    /// cannot be written.
     pub(super) fn records(
         &mut self,
         scored: Scored,
         facts: Vec<PairFacts>,
-    ) -> anyhow::Result<Vec<Record>> {
+        maps: Option<&mut Maps>,
+    ) -> anyhow::Result<Reduced> {
         let Scored { rows, size, scores } = scored;
-        let is_heavy = self.masks.is_some() || self.maps.is_some();
-        let entries = if is_heavy { self.entries(&rows)? } else { Vec::new() };
-        let record = |index: usize| {
-            let PairFacts { files, values } = facts[index].clone();
-            let Files { differences, stamps } = files;
-            let mut stamps = stamps.to_vec();
-            let entry = entries.get(index);
-            let values = self.values(values, &scores[index], entry, size, &mut stamps)?;
-            let failure = values.iter().find_map(|one| one.as_ref().err()).cloned();
-            let values = values.into_iter().map(Result::ok).collect();
-            let size = Some((size.width, size.height));
-            let rescored = scores[index].iter().flatten().any(|distance| distance.rescored);
-            let row = rows[index];
-            let (pair, maps) = (None, Vec::new());
-            Ok(Record { row, pair, size, values, differences, stamps, maps, rescored, failure })
+        let is_whole = self.is_computed.iter().all(|&is| is);
+        let entries = if self.masks.is_some() || maps.is_some() || !is_whole {
+            self.entries(&rows)?.into_iter().map(Some).collect()
+        } else {
+            vec![None; rows.len()]
+        };
+        let reducing = |index: usize, entry: Option<Entry>| {
+            let record = self.record(rows[index], &scores[index], &facts[index], size, &entry)?;
+            Ok(Reducing { record, score: &scores[index], entry })
         };
         // Means and values of pixels are there already; everything else is worth a thread.
         let is_there = |column: &Column| match column.from {
@@ -59,40 +87,93 @@ impl Reducer<'_> {
             }
             Origin::Pixels(_) => true,
         };
-        let records: anyhow::Result<Vec<Record>> = if self.columns.iter().all(is_there) {
-            (0..rows.len()).map(record).collect()
+        let all: anyhow::Result<Vec<Reducing<'_>>> = if self.columns.iter().flatten().all(is_there)
+        {
+            entries.into_iter().enumerate().map(|(index, entry)| reducing(index, entry)).collect()
         } else {
-            (0..rows.len()).into_par_iter().map(record).collect()
+            let entries = entries.into_par_iter().enumerate();
+            entries.map(|(index, entry)| reducing(index, entry)).collect()
         };
-        let mut records = records?;
-        if let Some(maps) = &mut self.maps {
-            let mut admitted: Vec<(usize, usize, &Distance)> = Vec::new();
-            for (place, ((entry, record), score)) in
-                entries.iter().zip(&mut records).zip(&scores).enumerate()
-            {
-                record.maps = vec![None; self.columns.len()];
-                for (index, column) in self.columns.iter().enumerate() {
-                    let distance =
-                        column.mapped_model().and_then(|model| score[model].as_ref().ok());
-                    let (Some(distance), Some(total)) = (distance, record.total(index)) else {
-                        continue;
-                    };
-                    if maps.admit(index, record.row, &entry.id, total)? {
-                        admitted.push((place, index, distance));
-                    }
-                }
-            }
-            let write = |(place, column, distance): (usize, usize, &Distance)| {
-                let map = metric::spatial(&distance.maps, size);
-                let hash = maps.write(column, rows[place], &entries[place].id, size, &map)?;
-                Ok((place, column, hash))
-            };
-            let written: anyhow::Result<Vec<_>> = admitted.into_par_iter().map(write).collect();
-            for (place, column, hash) in written? {
-                records[place].maps[column] = hash;
+        let (mut all, mut changed) = (all?, Vec::new());
+        if !is_whole {
+            changed = self.complete(&mut all)?;
+        }
+        if let Some(maps) = maps {
+            self.write_maps(maps, &mut all, size)?;
+        }
+        Ok(Reduced { records: all.into_iter().map(|one| one.record).collect(), changed })
+    }
+
+    /// The record of a pair, as far as its values are computed.
+    fn record(
+        &self,
+        row: Row,
+        score: &PairScore,
+        facts: &PairFacts,
+        size: Size,
+        entry: &Option<Entry>,
+    ) -> anyhow::Result<Record> {
+        let PairFacts { files: Files { differences, stamps }, values } = facts.clone();
+        let mut stamps = stamps.to_vec();
+        let values = self.values(values, score, entry.as_ref(), size, &mut stamps)?;
+        let failure = values.iter().flatten().find_map(|one| one.as_ref().err()).cloned();
+        let values = values.into_iter().map(|value| value?.ok()).collect();
+        let size = Some((size.width, size.height));
+        let rescored = score.iter().flatten().any(|distance| distance.rescored);
+        let (pair, maps) = (None, Vec::new());
+        Ok(Record { row, pair, size, values, differences, stamps, maps, rescored, failure })
+    }
+
+    /// Fills in the values that are known. Removes the rows of which they are not, and returns
+    /// them.
+    fn complete(&mut self, all: &mut Vec<Reducing<'_>>) -> anyhow::Result<Vec<Row>> {
+        let (mut kept, mut changed) = (Vec::with_capacity(all.len()), Vec::new());
+        for mut one in all.drain(..) {
+            let entry = one.entry.as_ref().context("a row was not read")?;
+            match self.known.complete(entry, &self.is_computed, &mut one.record)? {
+                true => kept.push(one),
+                false => changed.push(one.record.row),
             }
         }
-        Ok(records)
+        *all = kept;
+        Ok(changed)
+    }
+
+    /// Writes the maps that are kept, and adds their hashes to the records.
+    fn write_maps(
+        &self,
+        maps: &mut Maps,
+        all: &mut [Reducing<'_>],
+        size: Size,
+    ) -> anyhow::Result<()> {
+        let mut admitted: Vec<(usize, usize, &Distance)> = Vec::new();
+        for (place, Reducing { record, score, entry }) in all.iter_mut().enumerate() {
+            let score: &PairScore = score;
+            record.maps = vec![None; self.columns.len()];
+            let entry = entry.as_ref().context("a row was not read")?;
+            for (index, column) in self.columns.iter().enumerate() {
+                let model = column.as_ref().and_then(Column::mapped_model);
+                let distance = model.and_then(|model| score[model].as_ref().ok());
+                let (Some(distance), Some(total)) = (distance, record.total(index)) else {
+                    continue;
+                };
+                if maps.admit(index, record.row, &entry.id, total)? {
+                    admitted.push((place, index, distance));
+                }
+            }
+        }
+        let write = |(place, column, distance): (usize, usize, &Distance)| {
+            let Reducing { record, entry, .. } = &all[place];
+            let entry = entry.as_ref().context("a row was not read")?;
+            let map = metric::spatial(&distance.maps, size);
+            let hash = maps.write(column, record.row, &entry.id, size, &map)?;
+            Ok((place, column, hash))
+        };
+        let written: anyhow::Result<Vec<_>> = admitted.into_par_iter().map(write).collect();
+        for (place, column, hash) in written? {
+            all[place].record.maps[column] = hash;
+        }
+        Ok(())
     }
 
     fn entries(&self, rows: &[Row]) -> anyhow::Result<Vec<Entry>> {
@@ -100,17 +181,17 @@ impl Reducer<'_> {
         rows.iter().map(|&row| reader.read(row)).collect()
     }
 
-    /// What every column holds of one pair, or why it holds nothing: `measured` where the value is
-    /// that of pixels, else what the model's distance gives. Adds the stamp of the mask to those of
-    /// the images.
+    /// What every column that is computed holds of one pair, or why it holds nothing: `measured`
+    /// where the value is that of pixels, else what the model's distance gives. Adds the stamp of
+    /// the mask to those of the images.
     fn values(
         &self,
-        measured: Vec<Option<Result<Value, Failure>>>,
+        measured: Values,
         score: &PairScore,
         entry: Option<&Entry>,
-        size: crate::image::Size,
+        size: Size,
         stamps: &mut Vec<Stamp>,
-    ) -> anyhow::Result<Vec<Result<Value, Failure>>> {
+    ) -> anyhow::Result<Values> {
         let mask = self.masks.zip(entry).map(|(masks, entry)| {
             let images =
                 [&entry.reference, &entry.distorted].map(|path| self.manifest.resolve(path));
@@ -132,9 +213,9 @@ impl Reducer<'_> {
             let layers = metric::reduce(distance, reduction, mask);
             layers.map(Value::sum).map_err(|reason| unreduced(&reason))
         };
-        let value = |(column, measured): (&Column, Option<_>)| match column.from {
-            Origin::Model { index, reduction } => reduced(index, reduction),
-            Origin::Pixels(_) => measured.expect("pixels are measured when a pair is assembled"),
+        let value = |(column, measured): (&Option<Column>, _)| match column.as_ref()?.from {
+            Origin::Model { index, reduction } => Some(reduced(index, reduction)),
+            Origin::Pixels(_) => measured,
         };
         Ok(self.columns.iter().zip(measured).map(value).collect())
     }

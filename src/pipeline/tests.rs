@@ -79,6 +79,7 @@ impl Setup {
         let mut attempt = Attempt::begin(&run_dir, header(Shard::WHOLE, &frozen.sha256)).unwrap();
         let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
         let rules = image::Rules::default();
+        let columns: Vec<_> = frozen.plan.columns.iter().cloned().map(Some).collect();
         let flow = Flow {
             manifest: &manifest,
             rows: manifest.order(),
@@ -86,12 +87,15 @@ impl Setup {
             threads,
             decoded_bytes_max,
             on_error: OnError::Row,
-            columns: &frozen.plan.columns,
+            columns: &columns,
+            known: Known::Nothing,
             grouping,
             masks: None,
             stop,
         };
-        let result = run(&flow, fake, &mut attempt, None, &mut progress);
+        let mut sink = Sink::new(&mut attempt, None, &mut progress);
+        let result = run(&flow, fake, &mut sink);
+        let result = result.map(|()| sink.counts);
         attempt.end(EndReason::Finished, 0.0, Vec::new()).unwrap();
         let records = Records::open(&run_dir, &frozen, &manifest, None).unwrap();
         let mut reader = records.reader(1);

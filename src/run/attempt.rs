@@ -152,14 +152,14 @@ impl Attempt {
         pair_hash(&self.plan_sha256, identity)
     }
 
-    /// Appends records; see [`Writer::append`].
+    /// Appends records; see [`Writer::append`]. `taken` says what of them is of other runs.
     ///
     /// # Errors
     /// When they cannot be written, the journal was removed or replaced, or another process took
     /// this one for dead. The rows are safe
     /// then, but two processes need not do the same work.
-    pub fn append(&mut self, records: &[Record]) -> anyhow::Result<()> {
-        self.writer.append(records)?;
+    pub fn append(&mut self, taken: &[Taken], records: &[Record]) -> anyhow::Result<()> {
+        self.writer.append(taken, records)?;
         ensure!(
             !self.successor.exists(),
             Refusal::new(
@@ -173,14 +173,6 @@ impl Attempt {
             .hint("let that process finish; the rows of both count")
         );
         Ok(())
-    }
-
-    /// Appends records that were taken from other runs; see [`Writer::reuse`].
-    ///
-    /// # Errors
-    /// As [`Self::append`].
-    pub fn reuse(&mut self, taken: &[Taken], records: &[Record]) -> anyhow::Result<()> {
-        self.writer.reuse(taken, records)
     }
 
     /// Ends the attempt and frees the shard. The first end counts.
@@ -324,10 +316,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run_dir = RunDir::open(folder.path()).unwrap();
         let mut first = begin(&run_dir, dead).unwrap();
-        first.append(&[record(0, 0.5)]).unwrap();
+        first.append(&[], &[record(0, 0.5)]).unwrap();
         let mut second = begin(&run_dir, |_| {}).unwrap();
-        second.append(&[record(1, 0.5)]).unwrap();
-        let refused = first.append(&[record(2, 0.5)]).unwrap_err();
+        second.append(&[], &[record(1, 0.5)]).unwrap();
+        let refused = first.append(&[], &[record(2, 0.5)]).unwrap_err();
         assert!(refused.to_string().contains("has taken over shard 3/8"), "{refused}");
         let mut rows = Vec::new();
         for name in run_dir.journal_names().unwrap() {

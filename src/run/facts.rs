@@ -213,7 +213,7 @@ fn reused(journals: &[Journal]) -> Vec<Taken> {
         let is_same =
             |one: &&mut Taken| one.run == taken.run && one.plan_sha256 == taken.plan_sha256;
         match all.iter_mut().find(is_same) {
-            Some(one) => one.pairs += taken.pairs,
+            Some(one) => one.add(taken),
             None => all.push(taken.clone()),
         }
     }

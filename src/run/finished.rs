@@ -5,7 +5,7 @@ use std::path::Path;
 use super::RunDir;
 use super::facts::RunFingerprint;
 use super::journal::Record;
-use super::plan::{Frozen, Plan};
+use super::plan::{Frozen, Outputs, Plan};
 use super::records::{RecordReader, Records};
 use crate::batch::Row;
 use crate::column::Column;
@@ -44,6 +44,15 @@ impl Stored {
         let manifest = manifest(run_dir, &frozen.plan)?;
         let records = Records::open(run_dir, &frozen, &manifest, of)?;
         Ok(Stored { frozen, manifest, records })
+    }
+
+    /// What the last process was asked to make of the rows.
+    #[must_use]
+    pub fn outputs(&self) -> Outputs {
+        // Shards agree; the attempts at one are in order.
+        let headers = self.records.journals().iter().filter_map(|journal| journal.header.as_ref());
+        let asked = headers.last().and_then(|last| last.outputs.clone());
+        asked.unwrap_or_else(|| self.frozen.plan.outputs())
     }
 
     /// Number of rows without an outcome.

@@ -1,5 +1,7 @@
 //! What is noted of the inputs of a run beside its rows.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// How the pairs came about, as far as the manifest does not show it. It decides nothing.
@@ -27,8 +29,8 @@ impl InputNotes {
     }
 }
 
-/// How many pairs were taken from a run.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// How much was taken from a run.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Taken {
     /// The run directory, as it was typed.
     pub run: String,
@@ -36,6 +38,19 @@ pub struct Taken {
     pub plan_sha256: String,
     /// Pairs of which it gave at least one column.
     pub pairs: usize,
+    /// The number of values that it gave of each column of this run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, usize>,
+}
+
+impl Taken {
+    /// Adds what was taken from the same run.
+    pub fn add(&mut self, more: &Taken) {
+        self.pairs += more.pairs;
+        for (column, count) in &more.columns {
+            *self.columns.entry(column.clone()).or_default() += count;
+        }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde takes")]

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::Disk;
 use super::inputs::{InputNotes, Taken};
 use super::owner::Owner;
+use super::plan::Outputs;
 use crate::batch::Row;
 use crate::column::Value;
 use crate::error::{DISK_HINT, Failure, Refusal};
@@ -158,6 +159,9 @@ pub struct Header {
     /// How its pairs came about.
     #[serde(default, skip_serializing_if = "InputNotes::is_empty")]
     pub inputs: InputNotes,
+    /// What it was asked to make of the rows; the plan's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Outputs>,
     /// UTC.
     pub started: String,
 }
@@ -328,13 +332,17 @@ impl Writer {
         &self.file
     }
 
-    /// Appends records. They are durable when this returns, except that rows which failed without
-    /// any score (which are tried again anyway) may wait for the next ones.
+    /// Appends records, after a line that says what of them was taken from other runs. They are
+    /// durable when this returns, except that rows which failed without any score (which are tried
+    /// again anyway) may wait for the next ones.
     ///
     /// # Errors
     /// When they cannot be written, as on a full disk.
-    pub fn append(&mut self, records: &[Record]) -> anyhow::Result<()> {
+    pub fn append(&mut self, taken: &[Taken], records: &[Record]) -> anyhow::Result<()> {
         let mut lines = String::new();
+        if !taken.is_empty() {
+            lines.push_str(&line(&Entry::Reused(taken.to_vec()))?);
+        }
         for record in records {
             lines.push_str(&line(&Entry::Pair(record.clone()))?);
         }
@@ -412,6 +420,7 @@ mod tests {
             command: Vec::new(),
             script: None,
             inputs: InputNotes::default(),
+            outputs: None,
             started: String::new(),
         }
     }
@@ -454,8 +463,8 @@ mod tests {
         let path = folder.path().join("j");
         let mut journal = writer(&path);
         let failed = Record::failed(0, Failure::new(Code::Decode, "a \"quoted\"\nreason"));
-        journal.append(&[record(2, 1.0 / 3.0), failed.clone()]).unwrap();
-        journal.append(&[record(1, 5e-324)]).unwrap();
+        journal.append(&[], &[record(2, 1.0 / 3.0), failed.clone()]).unwrap();
+        journal.append(&[], &[record(1, 5e-324)]).unwrap();
         let mut found = Vec::new();
         let visit = |offset, entry| {
             if let Entry::Pair(record) = entry {
@@ -480,7 +489,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
         let mut journal = writer(&path);
-        journal.append(&[record(0, 0.5), record(1, 0.25)]).unwrap();
+        journal.append(&[], &[record(0, 0.5), record(1, 0.25)]).unwrap();
         let whole = fs_err::read(&path).unwrap();
         let last = whole[..whole.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
         for len in last..whole.len() {
@@ -503,8 +512,8 @@ mod tests {
         let path = folder.path().join("j");
         writer(&path);
         let mut journal = Writer::open(Disk::with_fault(Fault::Tear, 0), &path).unwrap();
-        assert!(journal.append(&[record(0, 0.5)]).is_err());
-        assert!(journal.append(&[record(1, 0.5)]).is_err());
+        assert!(journal.append(&[], &[record(0, 0.5)]).is_err());
+        assert!(journal.append(&[], &[record(1, 0.5)]).is_err());
         let end =
             End { how: EndReason::Failed, ended: String::new(), elapsed_s: 0.0, lost: Vec::new() };
         journal.end(end).unwrap();

@@ -26,6 +26,17 @@ pub struct Kept {
     pub worst: Option<usize>,
 }
 
+/// What is made of the rows of a run beside their scores.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Outputs {
+    /// Which spatial maps are kept; none if absent.
+    pub maps: Option<Kept>,
+    /// Whether pairs.csv has a column per layer.
+    pub per_layer: bool,
+    /// Columns that summary.csv is grouped by.
+    pub group_by: Vec<String>,
+}
+
 /// The content of plan.json.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -43,11 +54,12 @@ pub struct Plan {
     pub numerics_class: String,
     /// The metric columns, in the order of pairs.csv, with the settings that decide their numbers.
     pub columns: Vec<Column>,
-    /// Which spatial maps are kept; none if absent.
+    /// As [`Outputs::maps`], of the first process. A run of one shard makes what its last process
+    /// was asked for.
     pub maps: Option<Kept>,
-    /// Whether pairs.csv has a column per layer.
+    /// As [`Outputs::per_layer`], of the first process.
     pub per_layer: bool,
-    /// Columns that summary.csv is grouped by.
+    /// As [`Outputs::group_by`], of the first process.
     pub group_by: Vec<String>,
     /// The first task number of the Slurm array that started the run.
     pub array: Option<ArrayBase>,
@@ -99,6 +111,13 @@ impl Plan {
         SCHEMA.to_owned()
     }
 
+    /// What the first process was asked to make of the rows.
+    #[must_use]
+    pub fn outputs(&self) -> Outputs {
+        let Plan { maps, per_layer, ref group_by, .. } = *self;
+        Outputs { maps, per_layer, group_by: group_by.clone() }
+    }
+
     /// The plan of the run in `run_dir`, which has one.
     ///
     /// # Errors
@@ -138,7 +157,8 @@ impl Plan {
     }
 
     /// Freezes this plan in the run directory if none is frozen there, and returns the frozen one.
-    /// Numerics classes may differ only if `allow_mixed`.
+    /// Numerics classes may differ only if `allow_mixed`. The [`Outputs`] of a run of one shard may
+    /// differ: they decide nothing.
     ///
     /// # Errors
     /// A [`Refusal`] that names what differs between this plan and the frozen one.
@@ -206,7 +226,8 @@ struct Different {
 }
 
 /// What differs between a frozen plan and another one. How the array numbers its tasks does not
-/// count: [`crate::scheduler::resolve`] has reconciled it.
+/// count: [`crate::scheduler::resolve`] has reconciled it. The shards of a run must agree on what
+/// is made of their rows; one process alone may ask for something else.
 fn differences(theirs: &Plan, ours: &Plan) -> Vec<Different> {
     let mut found = Vec::new();
     let mut compare = |field: &str, of: &dyn Fn(&Plan) -> String| {
@@ -225,13 +246,15 @@ fn differences(theirs: &Plan, ours: &Plan) -> Vec<Different> {
     };
     compare("columns", &names);
     compare(NUMERICS_CLASS, &|plan| plan.numerics_class.clone());
-    compare("maps", &|plan| match plan.maps {
-        None => "none".to_owned(),
-        Some(Kept { worst: None }) => "all".to_owned(),
-        Some(Kept { worst: Some(worst) }) => format!("the worst {worst}"),
-    });
-    compare(PER_LAYER, &|plan| plan.per_layer.to_string());
-    compare(GROUP_BY, &|plan| plan.group_by.join(","));
+    if theirs.shards > 1 {
+        compare("maps", &|plan| match plan.maps {
+            None => "none".to_owned(),
+            Some(Kept { worst: None }) => "all".to_owned(),
+            Some(Kept { worst: Some(worst) }) => format!("the worst {worst}"),
+        });
+        compare(PER_LAYER, &|plan| plan.per_layer.to_string());
+        compare(GROUP_BY, &|plan| plan.group_by.join(","));
+    }
     for theirs in &theirs.columns {
         let same = ours.columns.iter().find(|ours| ours.name == theirs.name);
         found.extend(same.into_iter().flat_map(|ours| column_differences(theirs, ours)));
@@ -367,6 +390,18 @@ pub(crate) mod tests {
             let refused = refused(change, true).unwrap();
             assert!(refused.contains(expected), "no `{expected}` in {refused}");
         }
+    }
+
+    #[test]
+    fn a_run_of_one_shard_may_be_asked_for_other_tables_and_maps() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(folder.path()).unwrap();
+        let whole = Plan { shards: 1, ..plan() };
+        whole.freeze(&run_dir, false).unwrap();
+        let group_by = vec!["x".to_owned()];
+        let maps = Some(Kept { worst: None });
+        let other = Plan { maps, per_layer: true, group_by, ..whole.clone() };
+        assert_eq!(other.freeze(&run_dir, false).unwrap().plan, whole);
     }
 
     #[test]

@@ -128,6 +128,11 @@ impl Records {
         self.places.iter().filter(|&&place| place & FAILED == 0).count()
     }
 
+    /// Number of rows with an outcome.
+    pub(super) fn finished(&self) -> usize {
+        self.places.iter().filter(|&&place| place != ABSENT).count()
+    }
+
     /// Whether no row is finished.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -214,7 +219,8 @@ impl Records {
                 .hint("do not trust either: find out how the two machines differ, and start anew")
                 .into());
             }
-            repeated += 1;
+            // A pair whose map was made later was scored again on purpose.
+            repeated += usize::from(before.maps == now.maps);
         }
         drop(reader);
         self.repeated += repeated;
@@ -361,7 +367,7 @@ mod tests {
         for (index, records) in attempts {
             let shard = Shard { index: *index, count: 4 };
             let mut attempt = Attempt::begin(&run_dir, header(shard, &frozen.sha256))?;
-            attempt.append(&bound(records, &attempt, &manifest))?;
+            attempt.append(&[], &bound(records, &attempt, &manifest))?;
             attempt.end(EndReason::Finished, 1.0, Vec::new())?;
         }
         let records = Records::open(&run_dir, &frozen, &manifest, None)?;
@@ -438,7 +444,7 @@ mod tests {
         for (index, records) in attempts {
             let shard = Shard { index, count: 4 };
             let mut attempt = Attempt::begin(&run_dir, header(shard, &frozen.sha256)).unwrap();
-            attempt.append(&bound(&records, &attempt, &manifest)).unwrap();
+            attempt.append(&[], &bound(&records, &attempt, &manifest)).unwrap();
             attempt.end(EndReason::Stopped, 0.0, Vec::new()).unwrap();
         }
         let records = Records::open(&run_dir, &frozen, &manifest, None).unwrap();

@@ -1,8 +1,9 @@
-//! Which rows of a shard remain to be scored.
+//! Which rows of a shard remain to be scored, and which of their columns.
 //!
 //! A finished row is kept if it has a value in every column and its files are unchanged. All other
 //! rows are scored again: pairs that failed, since their files may have been fixed, and pairs whose
-//! files have changed.
+//! files have changed. Other runs may have some columns of a row ([`super::reuse`]), and a kept row
+//! may lack its spatial map: of these rows some columns are computed, and the others are known.
 
 use std::path::PathBuf;
 
@@ -14,19 +15,32 @@ use crate::image::{Stamp, Verify};
 use crate::manifest::{Entry, Manifest};
 use crate::shard::Shard;
 
-/// The work that remains.
+/// The work that remains. Rows are in scoring order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Remaining {
-    /// Rows to score, in scoring order.
+    /// Rows of which every column is computed.
     pub rows: Vec<Row>,
+    /// Rows of which other runs have some columns.
+    pub partial: Vec<Partial>,
+    /// Finished rows that are kept, except for their spatial maps, which are made again.
+    pub unmapped: Vec<Row>,
     /// Number of finished rows that are kept.
     pub kept: usize,
     /// Number of rows among those that were taken from other runs.
     pub reused: usize,
-    /// Number of rows among `rows` that had failed.
+    /// Number of rows that had failed.
     pub failed: usize,
-    /// Number of rows among `rows` whose files have changed.
+    /// Number of rows whose files have changed.
     pub changed: usize,
+}
+
+/// Rows of which the same columns are computed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Partial {
+    /// For each column of the run whether it is computed. Other runs have the others.
+    pub is_computed: Vec<bool>,
+    /// The rows.
+    pub rows: Vec<Row>,
 }
 
 /// The files that a row is made from: reference, distorted, and mask if there is one.
@@ -72,17 +86,48 @@ impl Remaining {
         Ok(remaining)
     }
 
-    /// Adds rows that would be kept, but whose maps are missing.
-    pub fn add(&mut self, rows: &[Row], manifest: &Manifest) {
-        if rows.is_empty() {
-            return;
-        }
-        let mut is_in = vec![false; manifest.len()];
-        self.rows.iter().chain(rows).for_each(|&row| is_in[row as usize] = true);
-        self.rows = manifest.order().iter().copied().filter(|&row| is_in[row as usize]).collect();
-        self.kept -= rows.len();
-        self.changed += rows.len();
+    /// Number of rows that are scored, completely or in part.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all().count()
     }
+
+    /// Whether nothing remains.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all().next().is_none()
+    }
+
+    /// All rows that are scored, completely or in part.
+    pub fn all(&self) -> impl Iterator<Item = Row> {
+        let partial = self.partial.iter().flat_map(|partial| &partial.rows);
+        self.rows.iter().chain(partial).chain(&self.unmapped).copied()
+    }
+
+    /// Adds a row of which other runs have the columns that are not computed.
+    pub(super) fn add_partial(&mut self, is_computed: Vec<bool>, row: Row) {
+        match self.partial.iter_mut().find(|partial| partial.is_computed == is_computed) {
+            Some(partial) => partial.rows.push(row),
+            None => self.partial.push(Partial { is_computed, rows: vec![row] }),
+        }
+    }
+
+    /// Sets aside rows that would be kept, but whose spatial maps are missing.
+    pub fn make_maps(&mut self, rows: &[Row], manifest: &Manifest) {
+        self.unmapped = in_scoring_order(rows, manifest);
+        self.kept -= rows.len();
+    }
+}
+
+/// Rows in the order in which they are scored.
+#[must_use]
+pub fn in_scoring_order(rows: &[Row], manifest: &Manifest) -> Vec<Row> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let mut is_in = vec![false; manifest.len()];
+    rows.iter().for_each(|&row| is_in[row as usize] = true);
+    manifest.order().iter().copied().filter(|&row| is_in[row as usize]).collect()
 }
 
 fn examine(

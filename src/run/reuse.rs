@@ -1,72 +1,91 @@
-//! Finished rows of other runs, taken over instead of scored.
+//! Finished values of other runs, taken over instead of computed.
 //!
-//! A row is taken if a run has a row of the same two paths, whose files (reference, distorted
-//! image, and mask if there is one) are unchanged since it read them, and if for every column of
-//! this run such a run has a column of the same fingerprint, computed in the same numerics class.
-//! Columns may come from several runs. Where paths are relative to other folders, contents decide.
+//! A value is taken if a run has a row of the same two paths whose files (reference, distorted
+//! image, and mask if there is one) are unchanged since it read them, and a column of the same
+//! fingerprint, computed in the same numerics class. Where paths are relative to other folders,
+//! contents decide. Of a pair that lacks some columns only these are computed; columns may come
+//! from several runs.
 //!
 //! In memory are 16 bytes for each row of another run, beside what an open run takes.
 
-use std::path::{Path, PathBuf};
+mod source;
 
-use xxhash_rust::xxh3::Xxh3Default;
+use std::path::PathBuf;
 
+pub(super) use self::source::have_same_contents;
+use self::source::{Same, Source, SourceReader};
 use super::attempt::Attempt;
-use super::finished::Stored;
 use super::inputs::Taken;
-use super::journal::{self, Record, Writer};
-use super::records::{Outcome, RecordReader};
-use super::resume::{Files, FilesOf, Remaining};
-use crate::batch::Row;
+use super::journal::Record;
+use super::plan::Kept;
+use super::resume::{FilesOf, Remaining};
 use crate::column::{Column, Value};
-use crate::error::Refusal;
 use crate::image::Verify;
-use crate::manifest::{Entry, Manifest, Rows};
+use crate::manifest::{Entry, Manifest};
 
 /// Rows that are written to the journal together.
 const CHUNK_ROWS: usize = 16384;
 
-/// Other runs whose rows may be taken.
+/// Other runs whose values may be taken.
 #[derive(Debug)]
 pub struct Reuse {
-    runs: Vec<Run>,
-    columns: usize,
+    sources: Vec<Source>,
+    columns: Vec<Column>,
     numerics_class: String,
+    maps: Option<Kept>,
 }
 
-/// Another run.
-#[derive(Debug)]
-struct Run {
-    path: PathBuf,
-    stored: Stored,
-    /// For each column of this run the number of the other's column that is computed in the same
-    /// way.
-    columns: Vec<Option<usize>>,
-    /// Hashes of the two paths of each scored row, and the row; sorted.
-    rows: Vec<(u64, Row)>,
-    /// Whether its paths are relative to the folder that this run's are relative to.
-    has_same_folder: bool,
+/// What other runs have of a pair.
+struct Found {
+    /// The first row that gave something, with the values of all of them.
+    record: Record,
+    /// For each column the source of its value.
+    sources: Vec<Option<usize>>,
+}
+
+impl Found {
+    /// Of this row of another run, what does not depend on its columns.
+    fn nothing_of(record: &Record, columns: usize) -> Found {
+        let &Record { row, size, differences, ref stamps, .. } = record;
+        let record = Record {
+            row,
+            pair: None,
+            size,
+            values: vec![None; columns],
+            differences,
+            stamps: stamps.clone(),
+            // Maps lie in the other run's directory.
+            maps: Vec::new(),
+            rescored: false,
+            failure: None,
+        };
+        Found { record, sources: vec![None; columns] }
+    }
 }
 
 impl Reuse {
-    /// Opens the runs in `paths` for a run with these columns and paths relative to `folder`.
+    /// Opens the runs in `paths` for a run with these columns and maps, and with paths relative to
+    /// `folder`.
     ///
     /// # Errors
-    /// A [`Refusal`] when one of them is no run, or computes none of the columns in the same way.
+    /// A [`Refusal`](crate::error::Refusal) when one of them is no run, or computes none of the
+    /// columns in the same way.
     pub fn open(
         paths: &[PathBuf],
         columns: &[Column],
+        maps: Option<Kept>,
         numerics_class: &str,
         folder: &str,
     ) -> anyhow::Result<Reuse> {
-        let runs = paths.iter().map(|path| Run::open(path, columns, folder));
-        let runs: anyhow::Result<Vec<Run>> = runs.collect();
-        let numerics_class = numerics_class.to_owned();
-        Ok(Reuse { runs: runs?, columns: columns.len(), numerics_class })
+        let open = |path: &PathBuf| Source::open(path, columns, folder);
+        let sources: anyhow::Result<Vec<Source>> = paths.iter().map(open).collect();
+        let (columns, numerics_class) = (columns.to_vec(), numerics_class.to_owned());
+        Ok(Reuse { sources: sources?, columns, numerics_class, maps })
     }
 
-    /// Takes what can be taken of the rows that remain, writes it to the journal, and removes it
-    /// from `remaining`. Returns how many pairs each run gave.
+    /// Takes what can be taken of the rows that remain. Rows of which every column is there are
+    /// written to the journal and removed from `remaining`; those of which some are there become
+    /// partial. Returns what each run gives.
     ///
     /// # Errors
     /// When a manifest or a journal cannot be read or written.
@@ -78,177 +97,169 @@ impl Reuse {
         remaining: &mut Remaining,
         attempt: &mut Attempt,
     ) -> anyhow::Result<Vec<Taken>> {
+        if self.sources.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut rows = manifest.rows()?;
-        let others: anyhow::Result<Vec<Other<'_>>> =
-            self.runs.iter().map(|run| Other::new(run, verify)).collect();
-        let mut others = others?;
-        let mut all: Vec<Taken> = others.iter().map(Other::nothing).collect();
-        let mut left = Vec::with_capacity(remaining.rows.len());
-        for chunk in remaining.rows.chunks(CHUNK_ROWS) {
+        let mut reader = self.reader(verify)?;
+        let mut all = Tally::new(self);
+        let left = std::mem::take(&mut remaining.rows);
+        for chunk in left.chunks(CHUNK_ROWS) {
             let mut records = Vec::new();
-            let mut taken: Vec<Taken> = others.iter().map(Other::nothing).collect();
+            let mut taken = Tally::new(self);
             for &row in chunk {
                 let entry = rows.read(row)?;
-                let files = files_of(&entry);
-                match self.record(&mut others, &entry, &files, &mut taken)? {
-                    Some(record) => {
-                        let pair = Some(attempt.pair_hash(manifest.identity(row)));
-                        records.push(Record { row, pair, ..record });
-                    }
-                    None => left.push(row),
+                let found = reader.find(&entry, Same::Files(&files_of(&entry)))?;
+                let Some(found) = found else {
+                    remaining.rows.push(row);
+                    continue;
+                };
+                let is_computed = self.is_computed(&found);
+                all.add(&found, &is_computed);
+                if is_computed.iter().all(|&is| is) {
+                    remaining.rows.push(row);
+                } else if is_computed.contains(&true) {
+                    remaining.add_partial(is_computed, row);
+                } else {
+                    taken.add(&found, &is_computed);
+                    let pair = Some(attempt.pair_hash(manifest.identity(row)));
+                    records.push(Record { row, pair, ..found.record });
                 }
             }
-            taken.iter().zip(&mut all).for_each(|(taken, all)| all.pairs += taken.pairs);
-            taken.retain(|taken| taken.pairs > 0);
             if !records.is_empty() {
-                attempt.reuse(&taken, &records)?;
+                attempt.append(&taken.finish(), &records)?;
             }
+            remaining.reused += records.len();
         }
-        remaining.reused = remaining.rows.len() - left.len();
         remaining.kept += remaining.reused;
-        remaining.rows = left;
-        Ok(all)
+        Ok(all.finish())
     }
 
-    /// The record of a pair whose columns other runs have; `None` if one of them is missing.
-    fn record(
-        &self,
-        others: &mut [Other<'_>],
-        entry: &Entry,
-        files: &[PathBuf],
-        taken: &mut [Taken],
-    ) -> anyhow::Result<Option<Record>> {
-        let mut found: Option<Record> = None;
-        let mut values: Vec<Option<Value>> = vec![None; self.columns];
-        let mut gave = vec![false; others.len()];
-        for (number, other) in others.iter_mut().enumerate() {
-            if values.iter().all(Option::is_some) {
+    /// For each column whether it is computed. A spatial map is not in the journal of another run:
+    /// where maps are made of a pair, the columns that have maps are computed.
+    fn is_computed(&self, found: &Found) -> Vec<bool> {
+        let values = &found.record.values;
+        let is_whole = values.iter().all(Option::is_some);
+        let are_mapped = match self.maps {
+            None => false,
+            Some(Kept { worst: None }) => true,
+            // Which pairs are the worst is decided when their values are there.
+            Some(Kept { worst: Some(_) }) => !is_whole,
+        };
+        let is_mapped = |column: &Column| are_mapped && column.mapped_model().is_some();
+        let columns = self.columns.iter().zip(values);
+        columns.map(|(column, value)| value.is_none() || is_mapped(column)).collect()
+    }
+
+    pub(super) fn reader(&self, verify: Verify) -> anyhow::Result<ReuseReader<'_>> {
+        let open = |source| SourceReader::new(source, &self.numerics_class, verify);
+        let sources: anyhow::Result<Vec<SourceReader<'_>>> =
+            self.sources.iter().map(open).collect();
+        Ok(ReuseReader { reuse: self, sources: sources?, tally: Tally::new(self) })
+    }
+}
+
+/// [`Reuse`] with what reading the runs takes.
+#[derive(Debug)]
+pub(super) struct ReuseReader<'a> {
+    reuse: &'a Reuse,
+    sources: Vec<SourceReader<'a>>,
+    /// What [`Self::complete`] took.
+    tally: Tally<'a>,
+}
+
+impl ReuseReader<'_> {
+    /// The values of the pair of `entry`; `None` if there is not one of them.
+    fn find(&mut self, entry: &Entry, same: Same<'_>) -> anyhow::Result<Option<Found>> {
+        let columns = &self.reuse.columns;
+        let mut found: Option<Found> = None;
+        for (number, source) in self.sources.iter_mut().enumerate() {
+            let Some(hit) = source.find(entry, same)? else { continue };
+            let found = found.get_or_insert_with(|| Found::nothing_of(&hit.record, columns.len()));
+            // Contents at the time of reading: columns of one row are of the same files.
+            if !have_same_contents(&found.record.stamps, &hit.record.stamps) {
+                continue;
+            }
+            for index in 0..columns.len() {
+                let Some((value, takes_model)) = hit.value(index) else { continue };
+                if found.record.values[index].is_none() {
+                    found.record.values[index] = Some(value.clone());
+                    found.record.rescored |= takes_model && hit.record.rescored;
+                    found.sources[index] = Some(number);
+                }
+            }
+            if found.record.values.iter().all(Option::is_some) {
                 break;
             }
-            let Some(record) = other.find(entry, files, &self.numerics_class)? else { continue };
-            // Contents at the time of reading: columns of one row are of the same files.
-            if found.as_ref().is_some_and(|found| found.stamps != record.stamps) {
-                continue;
-            }
-            for (value, column) in values.iter_mut().zip(&other.run.columns) {
-                if let (None, Some(column)) = (&value, column) {
-                    *value = record.value(*column).cloned();
-                    gave[number] |= value.is_some();
-                }
-            }
-            found = found.or(Some(record));
         }
-        let is_whole = values.iter().all(Option::is_some);
-        let Some(record) = found.filter(|_| is_whole) else { return Ok(None) };
-        gave.iter().zip(taken).for_each(|(gave, taken)| taken.pairs += usize::from(*gave));
-        // Maps lie in the other run's directory.
-        Ok(Some(Record { values, maps: Vec::new(), ..record }))
-    }
-}
-
-impl Run {
-    fn open(path: &Path, columns: &[Column], folder: &str) -> anyhow::Result<Run> {
-        let stored = Stored::open(path)?;
-        let theirs = &stored.frozen.plan.columns;
-        let same = |column: &Column| {
-            let is_same = |other: &Column| {
-                other.fingerprint == column.fingerprint && other.parts == column.parts
-            };
-            theirs.iter().position(is_same)
-        };
-        let numbers: Vec<Option<usize>> = columns.iter().map(same).collect();
-        if numbers.iter().all(Option::is_none) {
-            let signature = |column: &Column| format!("\n  {}", column.fingerprint.signature());
-            let (ours, theirs): (String, String) =
-                (columns.iter().map(signature).collect(), theirs.iter().map(signature).collect());
-            let message = format!(
-                "`--reuse {}` has no column of this run; expected one of{ours}\nfound{theirs}",
-                path.display()
-            );
-            return Err(Refusal::inputs(message)
-                .hint("score with the settings of that run, or leave `--reuse` out")
-                .into());
-        }
-        let mut rows = Vec::with_capacity(stored.records.scored());
-        let mut entries = stored.manifest.rows()?;
-        for row in 0..stored.manifest.len() as Row {
-            if stored.records.outcome(row) == Some(Outcome::Scored) {
-                rows.push((key(&entries.read(row)?), row));
-            }
-        }
-        drop(entries);
-        rows.sort_unstable();
-        let of = stored.records.folder();
-        let has_same_folder = of.is_some_and(|of| of == folder);
-        let path = path.to_owned();
-        Ok(Run { path, stored, columns: numbers, rows, has_same_folder })
-    }
-}
-
-/// Another run with what reading it takes.
-struct Other<'a> {
-    run: &'a Run,
-    entries: Rows<'a>,
-    records: RecordReader<'a>,
-    files: Files,
-}
-
-impl<'a> Other<'a> {
-    fn new(run: &'a Run, verify: Verify) -> anyhow::Result<Other<'a>> {
-        let verify = if run.has_same_folder { verify } else { Verify::Content };
-        let files = Files::new(verify);
-        let (entries, records) = (run.stored.manifest.rows()?, run.stored.records.reader(1));
-        Ok(Other { run, entries, records, files })
+        Ok(found.filter(|found| found.sources.iter().any(Option::is_some)))
     }
 
-    fn nothing(&self) -> Taken {
-        let run = self.run.path.display().to_string();
-        Taken { run, plan_sha256: self.run.stored.frozen.sha256.clone(), pairs: 0 }
-    }
-
-    /// The record of the pair of `entry`, if its files are unchanged.
-    fn find(
+    /// Fills the columns of `record` that are not computed. Returns false, and fills nothing, if
+    /// the runs have no values of files with these contents.
+    pub(super) fn complete(
         &mut self,
         entry: &Entry,
-        files: &[PathBuf],
-        numerics_class: &str,
-    ) -> anyhow::Result<Option<Record>> {
-        let Run { stored, rows, .. } = self.run;
-        let key = key(entry);
-        let start = rows.partition_point(|(other, _)| *other < key);
-        for &(_, row) in rows[start..].iter().take_while(|(other, _)| *other == key) {
-            let other = self.entries.read(row)?;
-            let is_same = other.reference == entry.reference && other.distorted == entry.distorted;
-            let class = stored.records.numerics_class(row, &stored.frozen);
-            if !is_same || class != Some(numerics_class) {
-                continue;
-            }
-            let Some(record) = self.records.read(row)? else { continue };
-            if self.files.are_unchanged(files.to_vec(), &record.stamps) {
-                return Ok(Some(record));
-            }
+        is_computed: &[bool],
+        record: &mut Record,
+    ) -> anyhow::Result<bool> {
+        let Some(found) = self.find(entry, Same::Contents(&record.stamps))? else {
+            return Ok(false);
+        };
+        let is_there =
+            |(value, is_computed): (&Option<Value>, &bool)| *is_computed || value.is_some();
+        if !found.record.values.iter().zip(is_computed).all(is_there) {
+            return Ok(false);
         }
-        Ok(None)
+        self.tally.add(&found, is_computed);
+        fill(record, found.record, is_computed);
+        Ok(true)
+    }
+
+    /// What was taken since the last call.
+    pub(super) fn taken(&mut self) -> Vec<Taken> {
+        std::mem::replace(&mut self.tally, Tally::new(self.reuse)).finish()
     }
 }
 
-impl Writer {
-    /// Appends records that were taken from other runs, after a line that says from which.
-    ///
-    /// # Errors
-    /// As [`Self::append`].
-    pub fn reuse(&mut self, taken: &[Taken], records: &[Record]) -> anyhow::Result<()> {
-        self.write(&journal::line(&journal::Entry::Reused(taken.to_vec()))?, false)?;
-        self.append(records)
+/// Fills the columns of `record` that are not computed with values of `known`.
+pub(super) fn fill(record: &mut Record, known: Record, is_computed: &[bool]) {
+    record.rescored |= known.rescored;
+    let values = record.values.iter_mut().zip(known.values).zip(is_computed);
+    for ((value, known), _) in values.filter(|(_, is_computed)| !**is_computed) {
+        *value = known;
     }
 }
 
-/// A hash of the two paths as they are written.
-fn key(entry: &Entry) -> u64 {
-    let mut hash = Xxh3Default::new();
-    for path in [&entry.reference, &entry.distorted] {
-        hash.update(path.as_bytes());
-        hash.update(b"\0");
+/// Counts what each run gave.
+#[derive(Debug)]
+struct Tally<'a> {
+    columns: &'a [Column],
+    taken: Vec<Taken>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(reuse: &'a Reuse) -> Tally<'a> {
+        let taken = reuse.sources.iter().map(Source::nothing).collect();
+        Tally { columns: &reuse.columns, taken }
     }
-    hash.digest()
+
+    /// Adds the values of a pair that are not computed.
+    fn add(&mut self, found: &Found, is_computed: &[bool]) {
+        for (number, taken) in self.taken.iter_mut().enumerate() {
+            let columns = self.columns.iter().zip(&found.sources).zip(is_computed);
+            let given = columns
+                .filter(|((_, source), is_computed)| **source == Some(number) && !**is_computed);
+            let before = taken.columns.values().sum::<usize>();
+            for ((column, _), _) in given {
+                *taken.columns.entry(column.name.clone()).or_default() += 1;
+            }
+            taken.pairs += usize::from(taken.columns.values().sum::<usize>() > before);
+        }
+    }
+
+    /// The runs that gave something.
+    fn finish(self) -> Vec<Taken> {
+        self.taken.into_iter().filter(|taken| taken.pairs > 0).collect()
+    }
 }

@@ -70,7 +70,8 @@ impl GroupColumn {
     /// Finds the column `name` of a manifest.
     ///
     /// # Errors
-    /// A [`Refusal`] that lists the columns.
+    /// A [`Refusal`] that lists the columns of the manifest, or the fields of the patterns that it
+    /// was made from.
     pub fn find(name: &str, manifest: &Manifest) -> Result<GroupColumn, Refusal> {
         match name {
             "item" => return Ok(GroupColumn::Item),
@@ -92,7 +93,7 @@ impl GroupColumn {
                 let near = nearest(name, names.iter().copied());
                 let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 Err(Refusal::usage(format!("no column `{name}` to group by"))
-                    .hint(format!("{near}columns of this manifest: {}", names.join(", "))))
+                    .hint(format!("{near}pairs can be grouped by: {}", names.join(", "))))
             }
         }
     }

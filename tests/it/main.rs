@@ -18,6 +18,7 @@ mod exports;
 mod fidelity;
 mod golden;
 mod groups;
+mod growing;
 mod hints;
 mod images;
 mod inputs;

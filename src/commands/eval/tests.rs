@@ -1,15 +1,20 @@
 //! Small runs whose disk fails, tears or dies at every step, one after another.
 
+mod growing;
+
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use clap::Parser as _;
 
 use super::*;
+use crate::batch::{Batch, BatchShape, Group};
 use crate::cli::{Cli, Command};
 use crate::column::Column;
 use crate::config::Job;
-use crate::eval::NoModels;
 use crate::eval::fake::FakeEvaluator;
+use crate::eval::{Description, Evaluator, Model, NoModels, Scored, Wait};
 use crate::fidelity::{Channels, Kind, Metric};
 use crate::manifest::Location;
 use crate::run::disk::Disk;
@@ -24,6 +29,8 @@ const GOOD: usize = 9;
 struct Small {
     folder: tempfile::TempDir,
     config: Config,
+    /// The column of LPIPS, and its model.
+    lpips: (Column, Model),
     expected: Tables,
 }
 
@@ -74,6 +81,7 @@ impl Small {
         let mut config = Config::resolve(*args).unwrap();
         // As many layers as the fake evaluator has.
         config.job.columns.iter_mut().for_each(|column| column.parts = 1);
+        let lpips = (config.job.columns[0].clone(), config.job.models[0].clone());
         change(&mut config.job);
         let nothing = Tables {
             pairs: String::new(),
@@ -81,29 +89,47 @@ impl Small {
             fingerprint: serde_json::Value::Null,
             counts: [const { serde_json::Value::Null }; 3],
         };
-        let mut small = Small { folder, config, expected: nothing };
+        let mut small = Small { folder, config, lpips, expected: nothing };
         assert_eq!(small.run("whole", Disk::default()).unwrap(), GOOD);
         small.expected = small.tables("whole");
         assert_eq!(small.expected.counts, [GOOD + 1, GOOD, 1].map(serde_json::Value::from));
         small
     }
 
-    /// Runs the command with the fake evaluator and returns how many pairs were scored.
+    /// Runs the command with fake evaluators and returns how many pairs they scored.
     fn run(&self, run: &str, disk: Disk) -> anyhow::Result<usize> {
-        let mut evaluator = FakeEvaluator::new(2, 2);
-        self.run_on(run, disk, &mut evaluator)?;
-        Ok(evaluator.batches.iter().map(|(_, pairs)| pairs).sum())
+        Ok(self.run_counted(run, disk)?.values().sum())
     }
 
-    fn run_on(&self, run: &str, disk: Disk, evaluator: &mut dyn Evaluator) -> anyhow::Result<Exit> {
+    /// As `run`; the pairs by the models that scored them.
+    fn run_counted(&self, run: &str, disk: Disk) -> anyhow::Result<Scores> {
+        let scores = Arc::new(Mutex::new(Scores::new()));
+        let open = |models: &[usize]| -> anyhow::Result<Box<dyn Evaluator>> {
+            Ok(match models {
+                [] => Box::new(NoModels),
+                models => Box::new(Counted::new(models, Arc::clone(&scores))),
+            })
+        };
+        let mut evaluators = Evaluators::new(self.config.job.models.len(), Box::new(open))?;
+        self.run_on(run, disk, &mut evaluators)?;
+        drop(evaluators);
+        Ok(std::mem::take(&mut scores.lock().unwrap()))
+    }
+
+    fn run_on(
+        &self,
+        run: &str,
+        disk: Disk,
+        evaluators: &mut Evaluators<'_>,
+    ) -> anyhow::Result<Exit> {
         let run_dir = RunDir::open_on(&self.folder.path().join(run), disk)?;
         let manifest = open_manifest(&self.config, self.folder.path())?;
         // No live process, so that the next one finds it dead.
         let mut owner = Owner::this_process(&|_: &str| None);
         owner.process_start += 1;
-        let on = evaluator.describe();
+        let on = evaluators.describe();
         let started = Started::start(&self.config, manifest, &run_dir, &on, owner)?;
-        score(started, &self.config, &OwnGates::default(), &run_dir, evaluator, &Stop::default())
+        score(started, &self.config, &OwnGates::default(), &run_dir, evaluators, &Stop::default())
     }
 
     fn tables(&self, run: &str) -> Tables {
@@ -125,6 +151,53 @@ impl Small {
         let Some(frozen) = Plan::read(&run_dir).unwrap() else { return 0 };
         let manifest = Manifest::open(Location::of(&self.folder.path().join("m.csv"))).unwrap();
         Records::open(&run_dir, &frozen, &manifest, None).unwrap().scored()
+    }
+}
+
+/// How many pairs evaluators have scored, by their models.
+type Scores = BTreeMap<Vec<usize>, usize>;
+
+/// A fake evaluator of some models, which counts.
+struct Counted {
+    fake: FakeEvaluator,
+    models: Vec<usize>,
+    scores: Arc<Mutex<Scores>>,
+}
+
+impl Counted {
+    fn new(models: &[usize], scores: Arc<Mutex<Scores>>) -> Counted {
+        let factors = models.iter().map(|&model| (model + 1) as f64).collect();
+        let mut fake = FakeEvaluator::new(2, 2);
+        fake.factors = factors;
+        Counted { fake, models: models.to_vec(), scores }
+    }
+}
+
+impl Evaluator for Counted {
+    fn describe(&self) -> Description {
+        self.fake.describe()
+    }
+
+    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64 {
+        self.fake.memory_bytes(shape, group)
+    }
+
+    fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
+        self.fake.acquire(shape, group)
+    }
+
+    fn passes(&self) -> u64 {
+        self.fake.passes()
+    }
+
+    fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
+        let mut scores = self.scores.lock().unwrap();
+        *scores.entry(self.models.clone()).or_default() += batch.pairs().len();
+        self.fake.submit(batch)
+    }
+
+    fn collect(&mut self, wait: Wait) -> anyhow::Result<Option<Scored>> {
+        self.fake.collect(wait)
     }
 }
 
@@ -252,7 +325,6 @@ fn a_run_of_pixels_alone_takes_no_model() {
     let mut small = Small::new();
     small.config.job.columns = vec![psnr_rgb(&small.config.job)];
     small.config.job.models.clear();
-    let exit = small.run_on("alone", Disk::default(), &mut NoModels).unwrap();
-    assert_eq!(exit, Exit::PairsFailed);
+    assert_eq!(small.run_counted("alone", Disk::default()).unwrap(), Scores::new());
     assert_eq!(cells(&small.tables("alone").pairs, "psnr_rgb"), PSNR_PAIRS);
 }
