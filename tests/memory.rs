@@ -1,5 +1,5 @@
 //! Host memory is bounded by configuration plus 64 bytes a row, shown with the fake evaluator: from a
-//! manifest to both tables, counted by the allocator.
+//! manifest to both tables, and looking up what another run has, counted by the allocator.
 //!
 //! A check runs 50,000 rows. More take longer, and about 500 bytes of disk a row:
 //!
@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use lpips::batch::Grouping;
 use lpips::column::{Better, Column, Fingerprint, Origin};
 use lpips::eval::fake::FakeEvaluator;
-use lpips::image::Rules;
-use lpips::manifest::{Location, Manifest};
+use lpips::image::{Rules, Verify};
+use lpips::manifest::{Entry, Location, Manifest};
 use lpips::metric::Reduction;
 use lpips::pipeline::{self, Flow, OnError, Sink};
 use lpips::progress::{Progress, Style, Verbosity};
@@ -29,8 +29,10 @@ use lpips::run::inputs::InputNotes;
 use lpips::run::journal::{EndReason, Header};
 use lpips::run::known::Known;
 use lpips::run::owner::Owner;
-use lpips::run::plan::Plan;
+use lpips::run::plan::{Frozen, Plan};
 use lpips::run::records::Records;
+use lpips::run::resume::Remaining;
+use lpips::run::reuse::Reuse;
 use lpips::run::tables::{GroupColumn, Tables};
 use lpips::shard::Shard;
 use lpips::signals::Stop;
@@ -108,10 +110,11 @@ fn column() -> Column {
     }
 }
 
-/// From the manifest to both tables; how many pairs were scored.
-fn run(folder: &Path) -> usize {
+/// The manifest, and a run that has begun in the folder `name`.
+fn begin(folder: &Path, name: &str) -> (Manifest, RunDir, Frozen, Attempt) {
     let manifest = Manifest::open(Location::of(&folder.join("m.csv"))).unwrap();
-    let run_dir = RunDir::open(&folder.join("run")).unwrap();
+    let run_dir = RunDir::open(&folder.join(name)).unwrap();
+    run_dir.keep_manifest("m.csv", manifest.path()).unwrap();
     let plan = Plan {
         schema: Plan::schema(),
         shards: 1,
@@ -126,6 +129,7 @@ fn run(folder: &Path) -> usize {
         array: None,
     };
     let frozen = plan.freeze(&run_dir, false).unwrap();
+    let folder = folder.to_str().unwrap().to_owned();
     let header = Header {
         format: Header::format(),
         plan_sha256: frozen.sha256.clone(),
@@ -138,11 +142,17 @@ fn run(folder: &Path) -> usize {
         program_commit: String::new(),
         command: Vec::new(),
         script: None,
-        inputs: InputNotes::default(),
+        inputs: InputNotes { folder: Some(folder), ..InputNotes::default() },
         outputs: None,
         started: String::new(),
     };
-    let mut attempt = Attempt::begin(&run_dir, header).unwrap();
+    let attempt = Attempt::begin(&run_dir, header).unwrap();
+    (manifest, run_dir, frozen, attempt)
+}
+
+/// From the manifest to both tables; how many pairs were scored.
+fn run(folder: &Path) -> usize {
+    let (manifest, run_dir, frozen, mut attempt) = begin(folder, "run");
     let mut progress = Progress::new(manifest.len(), Style::Off, Verbosity::Quiet);
     // As the program keeps them: a list of what is left.
     let rows: Vec<u32> = manifest.order().to_vec();
@@ -187,6 +197,24 @@ fn run(folder: &Path) -> usize {
     scored
 }
 
+/// Takes every row from the run that [`run`] made; how many bytes that took at most.
+fn reuse(folder: &Path, rows: usize) -> usize {
+    let (manifest, _run_dir, frozen, mut attempt) = begin(folder, "grown");
+    let mut remaining = Remaining { rows: manifest.order().to_vec(), ..Remaining::default() };
+    let before = USED.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let (runs, at) = ([folder.join("run")], folder.to_str().unwrap());
+    let reuse = Reuse::open(&runs, &frozen.plan.columns, None, "fake", at).unwrap();
+    let files_of = |entry: &Entry| {
+        [&entry.reference, &entry.distorted].map(|path| manifest.resolve(path)).to_vec()
+    };
+    let verify = Verify::Times;
+    let taken = reuse.take(&manifest, verify, &files_of, &mut remaining, &mut attempt).unwrap();
+    let bytes = PEAK.load(Relaxed) - before;
+    assert_eq!((taken[0].pairs, remaining.reused, remaining.len()), (rows, rows, 0));
+    bytes
+}
+
 #[test]
 fn memory_is_bounded_by_the_number_of_rows() {
     let rows = std::env::var("LPIPS_ROWS").map_or(50_000, |rows| rows.parse().unwrap());
@@ -202,5 +230,15 @@ fn memory_is_bounded_by_the_number_of_rows() {
         "{rows} rows: {taken} bytes at most, {:.1} a row; {resident}",
         taken as f64 / rows as f64
     );
-    assert!(taken <= CONFIGURED_BYTES + BYTES_PER_ROW * rows, "{taken} bytes for {rows} rows");
+    let limit = CONFIGURED_BYTES + BYTES_PER_ROW * rows;
+    assert!(taken <= limit, "{taken} bytes for {rows} rows");
+
+    let started = std::time::Instant::now();
+    let taken = reuse(folder.path(), rows);
+    eprintln!(
+        "looked up in another run: {taken} bytes at most, {:.1} a row; {:.1} s",
+        taken as f64 / rows as f64,
+        started.elapsed().as_secs_f64()
+    );
+    assert!(taken <= limit, "{taken} bytes to look up {rows} rows");
 }

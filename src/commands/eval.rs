@@ -254,21 +254,22 @@ fn tell_start(config: &Config, remaining: &Remaining, taken: &[Taken], device: &
     if let Some(warning) = config.job.protocol.preset.warning() {
         print_line(&format!("warning: {warning}"));
     }
-    let Remaining { kept, reused, unmapped, failed, changed, .. } = remaining;
-    let kept = kept - reused;
+    let Remaining { kept, failed, changed, .. } = *remaining;
+    let unmapped = remaining.unmapped.len();
     let of = |count: usize, what: &str| match count {
         0 => String::new(),
         count => format!(", {count} {what}"),
     };
-    // Without maps, a run of pairs that were all taken from others is no resumed one.
-    if kept + failed + changed + unmapped.len().saturating_sub(*reused) > 0 {
+    if remaining.is_resumed {
         print_line(&format!(
             "resuming: {kept} of {} pairs are done{}{}{}",
-            kept + reused + remaining.len(),
-            of(*failed, "that failed are retried"),
-            of(*changed, "whose images have changed are scored again"),
-            of(unmapped.len(), "without their maps are scored again"),
+            kept + remaining.len(),
+            of(failed, "that failed are retried"),
+            of(changed, "whose images have changed are scored again"),
+            of(unmapped, "without their maps are scored again"),
         ));
+    } else if unmapped > 0 {
+        print_line(&format!("scoring {} again for their maps", counted(unmapped, "pair")));
     }
     for Taken { run, pairs, columns, .. } in taken {
         let of_columns = columns.iter().map(|(name, count)| format!("{name} {count}"));

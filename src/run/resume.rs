@@ -24,9 +24,11 @@ pub struct Remaining {
     pub partial: Vec<Partial>,
     /// Finished rows that are kept, except for their spatial maps, which are made again.
     pub unmapped: Vec<Row>,
-    /// Number of finished rows that are kept.
+    /// Whether the run had finished rows when this process began.
+    pub is_resumed: bool,
+    /// Number of finished rows that are kept as they are, and of those taken from other runs.
     pub kept: usize,
-    /// Number of rows among those that were taken from other runs.
+    /// Number of rows that were taken from other runs.
     pub reused: usize,
     /// Number of rows that had failed.
     pub failed: usize,
@@ -83,6 +85,7 @@ impl Remaining {
             remaining.failed += failed;
             remaining.changed += changed;
         }
+        remaining.is_resumed = remaining.kept + remaining.failed + remaining.changed > 0;
         Ok(remaining)
     }
 

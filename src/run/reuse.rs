@@ -24,7 +24,7 @@ use crate::image::Verify;
 use crate::manifest::{Entry, Manifest};
 
 /// Rows that are written to the journal together.
-const CHUNK_ROWS: usize = 16384;
+const CHUNK_ROWS: usize = 4096;
 
 /// Other runs whose values may be taken.
 #[derive(Debug)]

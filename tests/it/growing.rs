@@ -148,7 +148,7 @@ fn maps_and_layers_of_pairs_that_other_runs_have() {
     let at = set.path();
     run(at, "eval m.csv -o base --metrics lpips,psnr_rgb");
     for (name, options, passes) in [
-        // Every pair is scored again for its map; the values of pixels are taken.
+        // Every pair is scored for its map; the values of pixels are taken.
         ("all", "--metrics lpips,psnr_rgb --spatial", 8),
         // Two pairs are.
         ("worst", "--metrics lpips,psnr_rgb --spatial-worst 2 --per-layer", 4),
