@@ -50,8 +50,9 @@ impl Stored {
     #[must_use]
     pub fn outputs(&self) -> Outputs {
         // Shards agree; the attempts at one are in order.
-        let headers = self.records.journals().iter().filter_map(|journal| journal.header.as_ref());
-        let asked = headers.last().and_then(|last| last.outputs.clone());
+        let mut last_first = self.records.journals().iter().rev();
+        let last = last_first.find_map(|journal| journal.header.as_ref());
+        let asked = last.and_then(|last| last.outputs.clone());
         asked.unwrap_or_else(|| self.frozen.plan.outputs())
     }
 

@@ -1,5 +1,5 @@
-//! The passes of a run. In a pass the same columns are computed of every row, by an evaluator of the
-//! models that these columns take; the values of the others are known.
+//! The passes of a run. In a pass the same columns are computed of every row, by an evaluator of
+//! the models that these columns take; the values of the others are known.
 
 use std::borrow::Cow;
 
