@@ -24,7 +24,7 @@ use crate::net::NetSpec;
 use crate::pipeline::OnError;
 use crate::progress::{Style, Verbosity};
 use crate::run::cells::TextCells;
-use crate::run::plan::Kept;
+use crate::run::outputs::Kept;
 use crate::shard::ShardArg;
 use crate::source::Source;
 use crate::{memory, scheduler};

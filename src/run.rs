@@ -16,6 +16,7 @@ pub mod inputs;
 pub mod journal;
 pub mod known;
 pub mod maps;
+pub mod outputs;
 pub mod owner;
 pub mod plan;
 mod reads;

@@ -3,7 +3,8 @@
 use crate::run::counts::Counts;
 use crate::run::facts::RunFacts;
 use crate::run::maps::Maps;
-use crate::run::plan::{Frozen, Kept};
+use crate::run::outputs::Kept;
+use crate::run::plan::Frozen;
 use crate::run::tables::{SummaryRow, Tables};
 use crate::run::twoafc::Agreement;
 use crate::run::{RunDir, names};

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Disk;
 use super::inputs::{InputNotes, Taken};
+use super::outputs::Outputs;
 use super::owner::Owner;
-use super::plan::Outputs;
 use crate::batch::Row;
 use crate::column::Value;
 use crate::error::{DISK_HINT, Failure, Refusal};

@@ -21,7 +21,7 @@ use self::files::Names;
 use super::cells::TextCells;
 use super::disk::Disk;
 use super::journal::Record;
-use super::plan::Kept;
+use super::outputs::Kept;
 use super::records::Records;
 use super::{RunDir, names};
 use crate::batch::Row;

@@ -5,6 +5,7 @@ mod format1;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::outputs::{Kept, Outputs};
 use super::{RunDir, names};
 use crate::column::Column;
 use crate::error::Refusal;
@@ -18,24 +19,6 @@ const SCHEMA: &str = "lpips-plan/2";
 const BYTES_MAX: u64 = 16 << 20;
 /// At most this many differences between two plans are reported.
 const REPORTED_MAX: usize = 5;
-
-/// Which maps a run keeps of each column that has maps; see [`Column::mapped_model`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Kept {
-    /// How many maps of each, those of the worst values; all if absent.
-    pub worst: Option<usize>,
-}
-
-/// What is made of the rows of a run beside their scores.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Outputs {
-    /// Which spatial maps are kept; none if absent.
-    pub maps: Option<Kept>,
-    /// Whether pairs.csv has a column per layer.
-    pub per_layer: bool,
-    /// Columns that summary.csv is grouped by.
-    pub group_by: Vec<String>,
-}
 
 /// The content of plan.json.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -247,11 +230,8 @@ fn differences(theirs: &Plan, ours: &Plan) -> Vec<Different> {
     compare("columns", &names);
     compare(NUMERICS_CLASS, &|plan| plan.numerics_class.clone());
     if theirs.shards > 1 {
-        compare("maps", &|plan| match plan.maps {
-            None => "none".to_owned(),
-            Some(Kept { worst: None }) => "all".to_owned(),
-            Some(Kept { worst: Some(worst) }) => format!("the worst {worst}"),
-        });
+        let maps = |plan: &Plan| plan.maps.map_or("none".to_owned(), |kept| kept.to_string());
+        compare("maps", &maps);
         compare(PER_LAYER, &|plan| plan.per_layer.to_string());
         compare(GROUP_BY, &|plan| plan.group_by.join(","));
     }
@@ -390,18 +370,6 @@ pub(crate) mod tests {
             let refused = refused(change, true).unwrap();
             assert!(refused.contains(expected), "no `{expected}` in {refused}");
         }
-    }
-
-    #[test]
-    fn a_run_of_one_shard_may_be_asked_for_other_tables_and_maps() {
-        let folder = tempfile::tempdir().unwrap();
-        let run_dir = RunDir::open(folder.path()).unwrap();
-        let whole = Plan { shards: 1, ..plan() };
-        whole.freeze(&run_dir, false).unwrap();
-        let group_by = vec!["x".to_owned()];
-        let maps = Some(Kept { worst: None });
-        let other = Plan { maps, per_layer: true, group_by, ..whole.clone() };
-        assert_eq!(other.freeze(&run_dir, false).unwrap().plan, whole);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use self::source::{Same, Source, SourceReader};
 use super::attempt::Attempt;
 use super::inputs::Taken;
 use super::journal::Record;
-use super::plan::Kept;
+use super::outputs::Kept;
 use super::resume::{FilesOf, Remaining};
 use crate::column::{Column, Value};
 use crate::image::Verify;

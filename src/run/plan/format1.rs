@@ -3,13 +3,14 @@
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::{Kept, Plan};
+use super::Plan;
 use crate::column::{Column, Lpips, Mode};
 use crate::eval::{Affine, Epsilon, Precision};
 use crate::image::{Alpha, Range, Rules, SizePolicy};
 use crate::metric::Reduction;
 use crate::net::Net;
 use crate::net::weights::Version;
+use crate::run::outputs::Kept;
 use crate::scheduler::ArrayBase;
 
 #[derive(Deserialize)]

@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::column::{Fingerprint, Origin};
-use crate::metric::Reduction;
 
 impl Small {
     /// The configuration of runs with the LPIPS columns of these models, and others.
@@ -12,8 +11,9 @@ impl Small {
         let (column, model) = &self.lpips;
         let of_model = |&number: &usize| {
             let mut column = column.clone();
-            let reduction = Reduction::Mean;
-            column.from = Origin::Model { index: number, reduction };
+            if let Origin::Model { index, .. } = &mut column.from {
+                *index = number;
+            }
             column.name = format!("lpips_{number}");
             column.fingerprint = Fingerprint::new("lpips").with("net", number);
             column
