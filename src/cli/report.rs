@@ -72,9 +72,8 @@ pub struct ReportArgs {
     pub worst: usize,
 
     /// Largest size of the page in MB; items that do not fit are left out, and counted there
-    #[arg(long, value_name = "MB", default_value_t = 20)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub budget: u32,
+    #[arg(long, value_name = "MB", default_value_t = 20.0, value_parser = budget)]
+    pub budget: f64,
 
     /// Images are below NEW now, and were below OLD; may be given several times
     #[arg(long, value_name = "OLD=NEW")]
@@ -92,4 +91,9 @@ pub struct ReportArgs {
     /// Put `'` before cells of the CSV that spreadsheets would take for formulas
     #[arg(long)]
     pub csv_safe: bool,
+}
+
+fn budget(text: &str) -> Result<f64, String> {
+    let megabytes = text.parse().ok().filter(|megabytes| (0.1..=1000.0).contains(megabytes));
+    megabytes.ok_or_else(|| "expected a number from 0.1 to 1000".to_owned())
 }

@@ -81,14 +81,12 @@ class Driver:
 class Browser:
     """One window."""
 
-    def __init__(self, driver, width=1280, height=900, scripts=True, dark=False, calm=False):
+    def __init__(self, driver, scripts=True, **view):
         self.driver = driver
         arguments = [
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-            "--hide-scrollbars", "--no-first-run", f"--window-size={width},{height}",
+            "--hide-scrollbars", "--no-first-run",
         ]
-        if calm:
-            arguments.append("--force-prefers-reduced-motion")
         options = {"args": arguments, "binary": shutil.which("chromium")}
         if not scripts:
             options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
@@ -98,13 +96,17 @@ class Browser:
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }}})
         self.path = f"/session/{session['sessionId']}"
+        self.cdp("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
+        self.view(**view)
+
+    def view(self, width=1280, height=900, dark=False, calm=False):
+        """The size of the window, and what its user prefers."""
         self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height,
                  deviceScaleFactor=1, mobile=width < 500)
         self.cdp("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
             {"name": "prefers-reduced-motion", "value": "reduce" if calm else "no-preference"},
         ])
-        self.cdp("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
 
     def call(self, method, path, body=None):
         return self.driver.call(method, self.path + path, body)

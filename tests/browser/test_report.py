@@ -57,6 +57,11 @@ class Report(unittest.TestCase):
     def setUp(self):
         self.browser.log("browser")
         self.browser.log("performance")
+        self.browser.view()
+        self.browser.open(self.page)
+
+    def load(self, **view):
+        self.browser.view(**view)
         self.browser.open(self.page)
 
     def tearDown(self):
@@ -129,9 +134,8 @@ class Report(unittest.TestCase):
         self.assertEqual(len(self.visible()), 7)
 
     def test_blink_swaps_by_button_where_motion_is_reduced(self):
-        calm = Browser(self.driver, calm=True)
-        self.addCleanup(calm.close)
-        calm.open(self.page)
+        self.load(calm=True)
+        calm = self.browser
         calm.click("#pair-1 [value=blink]")
         chosen = "return getComputedStyle(document.querySelector('#pair-1 .chosen')).visibility"
         self.assertEqual(calm.run(chosen), "visible")
@@ -212,10 +216,8 @@ class Report(unittest.TestCase):
         self.browser.click("#theme")
         dark = self.browser.run(paper)
         self.assertNotEqual(light, dark)
-        night = Browser(self.driver, dark=True)
-        self.addCleanup(night.close)
-        night.open(self.page)
-        self.assertEqual(night.run(paper), dark)
+        self.load(dark=True)
+        self.assertEqual(self.browser.run(paper), dark)
 
     def test_without_scripts_tables_and_pictures_are_there(self):
         plain = Browser(self.driver, scripts=False)
@@ -234,9 +236,8 @@ class Report(unittest.TestCase):
             print("SKIPPED: axe-core is not installed (scripts/browser installs it)", flush=True)
             self.skipTest("no axe-core")
         for width, dark in [(1280, False), (1280, True), (360, False)]:
-            window = Browser(self.driver, width=width, dark=dark)
-            self.addCleanup(window.close)
-            window.open(self.page)
+            self.load(width=width, dark=dark)
+            window = self.browser
             window.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
             window.run(source)
             found = window.run_async("""
@@ -248,10 +249,8 @@ class Report(unittest.TestCase):
                 self.assertEqual(found, [], json.dumps(found, indent=1))
 
     def test_a_phone_scrolls_in_one_direction(self):
-        phone = Browser(self.driver, width=360, height=740)
-        self.addCleanup(phone.close)
-        phone.open(self.page)
-        self.assertEqual(phone.run("return document.documentElement.scrollWidth"), 360)
+        self.load(width=360, height=740)
+        self.assertEqual(self.browser.run("return document.documentElement.scrollWidth"), 360)
 
 
 if __name__ == "__main__":

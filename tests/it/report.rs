@@ -203,3 +203,99 @@ fn an_unfinished_run_says_so_first() {
     let text = stdout(&lpips(folder.path(), &["report", "run"]));
     assert!(text.starts_with("**INCOMPLETE: the run run is not finished, "), "{text}");
 }
+
+/// Two of the sample images by two methods in `images`, scored.
+fn small_run(folder: &Path, options: &[&str]) {
+    let mut rows = "ref,dist,item,method\n".to_owned();
+    for kind in ["hr", "bicubic", "nearest"] {
+        fs_err::create_dir_all(folder.join("images").join(kind)).unwrap();
+        for name in ["camera", "chelsea"] {
+            let path = format!("{kind}/{name}.png");
+            let source = crate::support::data(&format!("sr/{path}"));
+            fs_err::copy(source, folder.join("images").join(&path)).unwrap();
+            if kind != "hr" {
+                rows.push_str(&format!("images/hr/{name}.png,images/{path},{name},{kind}\n"));
+            }
+        }
+    }
+    fs_err::write(folder.join("m.csv"), rows).unwrap();
+    let line: Vec<&str> =
+        ["eval", "m.csv", "-o", "run"].into_iter().chain(options.iter().copied()).collect();
+    let output = lpips(folder, &line);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+/// The page of a run, and what was printed.
+fn page(folder: &Path, options: &[&str]) -> (String, String) {
+    let line: Vec<&str> = ["report", "run", "--html", "page.html"]
+        .into_iter()
+        .chain(options.iter().copied())
+        .collect();
+    let output = lpips(folder, &line);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    (fs_err::read_to_string(folder.join("page.html")).unwrap(), stderr(&output))
+}
+
+#[test]
+fn the_page_keeps_to_its_budget_and_repeats_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = crate::support::data("sr/manifest.csv").display().to_string();
+    let line = ["eval", &manifest, "-o", "run", "--metrics", "psnr_y"];
+    assert_eq!(lpips(folder.path(), &line).status.code(), Some(0));
+    let (whole, printed) = page(folder.path(), &[]);
+    assert!(printed.contains("no metric of the page has spatial maps"), "{printed}");
+    assert!(!whole.contains("did not fit"));
+    assert!(page(folder.path(), &[]).0 == whole, "the same bytes again");
+    let (small, _) = page(folder.path(), &["--budget", "0.4"]);
+    assert!(small.len() <= 400_000, "{}", small.len());
+    let cards = |page: &str| page.matches("<article").count();
+    let left_out = cards(&whole) - cards(&small);
+    assert!(left_out > 0 && small.contains(&format!("{left_out} more items did not fit")));
+}
+
+#[test]
+fn images_that_have_moved_are_found_by_their_new_root() {
+    let folder = tempfile::tempdir().unwrap();
+    small_run(folder.path(), &["--metrics", "psnr_y"]);
+    fs_err::rename(folder.path().join("images"), folder.path().join("moved")).unwrap();
+    let jpegs = |page: &str| page.matches("data:image/jpeg").count();
+    let (without, printed) = page(folder.path(), &[]);
+    assert_eq!(jpegs(&without), 0);
+    assert!(printed.contains("6 images cannot be read"), "{printed}");
+    let [old, new] = ["images", "moved"].map(|name| folder.path().join(name).display().to_string());
+    let (with, printed) = page(folder.path(), &["--root", &format!("{old}={new}")]);
+    assert_eq!(jpegs(&with), 6, "{printed}");
+}
+
+#[test]
+fn maps_are_those_of_the_run_or_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    small_run(folder.path(), &["--spatial"]);
+    let maps = |page: &str| page.matches("class=\"view map\"").count();
+    let (stored, printed) = page(folder.path(), &[]);
+    assert_eq!((maps(&stored), stored.matches("class=\"layer l").count()), (4, 4 * 5), "{printed}");
+    fs_err::remove_dir_all(folder.path().join("run/maps")).unwrap();
+    let (computed, printed) = page(folder.path(), &[]);
+    // The same values as the run's: eval and the library compute the same bits.
+    assert!(computed == stored, "{printed}");
+    // Another image than the one that was scored has another map.
+    let images = folder.path().join("images");
+    fs_err::copy(images.join("nearest/camera.png"), images.join("bicubic/camera.png")).unwrap();
+    let (changed, printed) = page(folder.path(), &[]);
+    assert_eq!(maps(&changed), 3);
+    assert!(printed.contains("1 maps are left out: computed again"), "{printed}");
+}
+
+#[test]
+fn names_are_text_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let method = "=a_b & c|d <x> 100% \\end";
+    table(&folder.path().join("a.csv"), &[(method, 0.0), ("edsr", 0.1)], 8);
+    let markdown = report(folder.path(), &[]);
+    assert!(markdown.contains("| =a\\_b &amp; c\\|d &lt;x&gt; 100% \\\\end |"), "{markdown}");
+    let latex = report(folder.path(), &["--latex", "-"]);
+    let name = "=a\\_b \\& c|d \\textless{}x\\textgreater{} 100\\% \\textbackslash{}end";
+    assert!(latex.contains(&format!("1 & {name} &")), "{latex}");
+    let csv = report(folder.path(), &["--csv", "-", "--csv-safe"]);
+    assert!(csv.contains(&format!("lpips_alex,'{method},yes,1,1,")), "{csv}");
+}

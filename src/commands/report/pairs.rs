@@ -88,7 +88,7 @@ pub(super) fn page(
         mapped.and_then(|metric| board.metrics.iter().position(|one| one.name == metric.name));
     let artist = Artist { gathered, places, total_of };
     let (mut maps, mut unread) = (Maps::of(inputs, mapped), Vec::new());
-    let mut budget = (args.budget as usize) * 1_000_000;
+    let mut budget = (args.budget * 1e6) as usize;
     let empty = Page { board, series: &series, cards: &[], left_out: 0, picture_notes: &[] };
     budget = budget.saturating_sub(page::page(&empty)?.len() + 4096);
     let progress = Drawing::new(picks.len());

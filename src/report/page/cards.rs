@@ -172,8 +172,11 @@ fn controls(board: &Board, card: &Card) -> Markup {
                     option value=(shot.method) { (board.methods[shot.method]) }
                 }
             } }
-            label.only-slider { "Slider " input.slide type="range" min="0" max="100" value="50"; }
+            label.only-slider {
+                "Reference on the left " input.slide type="range" min="0" max="100" value="50";
+            }
             button.swap.only-blink type="button" { "Swap" }
+            span.quiet.only-difference { "three times as bright" }
             label { "Zoom " input.zoom type="range" min="1" max="8" step="0.5" value="1"; }
             button.reset type="button" { "Reset" }
         }

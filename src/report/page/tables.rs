@@ -124,8 +124,8 @@ fn table(board: &Board, grid: &Grid, group: usize) -> Markup {
     let metrics = 0..board.metrics.len();
     // The quantile of bad scores.
     let tail = match first.better {
-        Better::Lower => "95 % quantile",
-        Better::Higher => "5 % quantile",
+        Better::Lower => "p95",
+        Better::Higher => "p05",
     };
     let table = html! {
         table.sortable {
@@ -135,7 +135,7 @@ fn table(board: &Board, grid: &Grid, group: usize) -> Markup {
                     (header("Rank", true))
                     (header("Method", false))
                     @for metric in &board.metrics { (header(&metric.title(), true)) }
-                    (header("Difference to the first", true))
+                    (header("Difference to first", true))
                     (header("Median", true))
                     (header(tail, true))
                     (header("Better/same/worse", true))
@@ -185,13 +185,17 @@ fn notes(board: &Board, first: &Ranking, group: usize) -> Markup {
 }
 
 fn difference_cell(board: &Board, one: &Ranked) -> Markup {
-    match one.to_first.as_ref().and_then(|test| test.difference) {
-        Some(value) => html! {
-            td.number data-value=(value) {
-                (difference(board, one))
-                @if let Some(verdict) = one.verdict { " " span.quiet { (verdict.name()) } }
+    let test = one.to_first.as_ref();
+    match test.and_then(|test| test.difference).zip(one.verdict) {
+        Some((value, verdict)) => {
+            let text = difference(board, one);
+            let (value_text, interval) = text.split_once(' ').unwrap_or((&text, ""));
+            html! {
+                td.number data-value=(value) {
+                    (value_text) " " span.quiet { (verdict.name()) " " (interval) }
+                }
             }
-        },
+        }
         None => html! { td.number data-value="0" { span.quiet { "the first" } } },
     }
 }
