@@ -95,8 +95,8 @@ pub struct Incomplete {
 /// Means over the pairs of each item, by item and method.
 struct Table {
     methods: Vec<usize>,
-    /// (item, method); [`ABSENT`] and [`FAILED`] are kept apart.
-    means: Vec<f64>,
+    /// By method and item; [`ABSENT`] and [`FAILED`] are kept apart.
+    means: Vec<Vec<f64>>,
     hashes: Vec<u64>,
     failed_for_all: usize,
 }
@@ -119,7 +119,13 @@ impl Table {
         methods.sort_unstable_by(|&a, &b| sorted.methods[a].cmp(&sorted.methods[b]));
         let mut column_of = vec![usize::MAX; sorted.methods.len()];
         methods.iter().enumerate().for_each(|(column, &method)| column_of[method] = column);
-        let mut table = Table { means: Vec::new(), hashes: Vec::new(), failed_for_all: 0, methods };
+        let items = sorted.item_count(group);
+        let mut table = Table {
+            means: methods.iter().map(|_| Vec::with_capacity(items)).collect(),
+            hashes: Vec::with_capacity(items),
+            failed_for_all: 0,
+            methods,
+        };
         let width = table.methods.len();
         let mut row = vec![ABSENT; width];
         let mut scores = Vec::new();
@@ -137,7 +143,7 @@ impl Table {
                 };
             }
             if row.iter().copied().any(is_score) {
-                table.means.extend_from_slice(&row);
+                table.means.iter_mut().zip(&row).for_each(|(means, &mean)| means.push(mean));
                 table.hashes.push(item);
             } else {
                 table.failed_for_all += 1;
@@ -146,15 +152,10 @@ impl Table {
         table
     }
 
-    fn rows(&self) -> impl Iterator<Item = &[f64]> {
-        self.means.chunks_exact(self.methods.len().max(1))
-    }
-
-    fn rank(self, better: Better, settings: &Settings) -> Ranking {
-        let columns = 0..self.methods.len();
-        let lacks = |column: usize| self.rows().any(|row| !is_score(row[column]));
+    fn rank(mut self, better: Better, settings: &Settings) -> Ranking {
+        let lacks = |column: usize| !self.means[column].iter().copied().all(is_score);
         let (incomplete, complete): (Vec<usize>, Vec<usize>) =
-            columns.partition(|&column| lacks(column));
+            (0..self.methods.len()).partition(|&column| lacks(column));
         let mut incomplete: Vec<Incomplete> =
             incomplete.into_iter().map(|column| self.incomplete(column)).collect();
         incomplete.sort_by_key(|one| one.failed + one.missing);
@@ -166,28 +167,40 @@ impl Table {
             can_separate: true,
             ..Ranking::default()
         };
-        let mut kept = Vec::with_capacity(self.hashes.len());
-        for (index, row) in self.rows().enumerate() {
-            let infinite = complete.iter().filter(|&&column| row[column].is_infinite()).count();
-            match infinite {
-                0 => kept.push(index),
-                all if all == complete.len() => {
-                    ranking.infinite_for_all += 1;
-                    kept.push(index);
+        let mut kept = vec![true; self.hashes.len()];
+        for (index, kept) in kept.iter_mut().enumerate() {
+            let is_infinite = |column: &&usize| self.means[**column][index].is_infinite();
+            match complete.iter().filter(is_infinite).count() {
+                0 => {}
+                all if all == complete.len() => ranking.infinite_for_all += 1,
+                _ => {
+                    ranking.infinite_for_some += 1;
+                    *kept = false;
                 }
-                _ => ranking.infinite_for_some += 1,
             }
         }
-        ranking.items = kept.len();
+        retain(&mut self.hashes, &kept);
+        ranking.items = self.hashes.len();
         let mut entrants: Vec<Entrant> =
-            complete.into_iter().map(|column| Entrant::of(&self, column, &kept)).collect();
+            complete.into_iter().map(|column| self.entrant(column, &kept)).collect();
         entrants.sort_by(|a, b| a.order(b, better));
         compete(&entrants, better, settings, &mut ranking);
         ranking
     }
 
+    /// Takes the scores of a method with every item. `hashes` are of the items that are kept.
+    fn entrant(&mut self, column: usize, kept: &[bool]) -> Entrant {
+        let mut values = std::mem::take(&mut self.means[column]);
+        retain(&mut values, kept);
+        let mut observations: Vec<Observation> = (values.iter().zip(&self.hashes))
+            .filter(|(value, _)| value.is_finite())
+            .map(|(&value, &item)| Observation { item, group: 0, value })
+            .collect();
+        Entrant { method: self.methods[column], summary: summarize(&mut observations), values }
+    }
+
     fn incomplete(&self, column: usize) -> Incomplete {
-        let own = || self.rows().map(|row| row[column]);
+        let own = || self.means[column].iter().copied();
         let mut observations: Vec<Observation> = (own().zip(&self.hashes))
             .filter(|&(mean, _)| is_score(mean))
             .map(|(value, &item)| Observation { item, group: 0, value })
@@ -200,6 +213,12 @@ impl Table {
             summary: summarize(&mut observations),
         }
     }
+}
+
+/// Keeps the values whose flag is set.
+fn retain<T>(values: &mut Vec<T>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    values.retain(|_| kept.next().copied().unwrap_or(false));
 }
 
 /// The mean; the order of the scores does not change it.
@@ -218,16 +237,6 @@ struct Entrant {
 }
 
 impl Entrant {
-    fn of(table: &Table, column: usize, kept: &[usize]) -> Entrant {
-        let width = table.methods.len();
-        let values: Vec<f64> = kept.iter().map(|&at| table.means[at * width + column]).collect();
-        let mut observations: Vec<Observation> = (kept.iter().zip(&values))
-            .filter(|(_, value)| value.is_finite())
-            .map(|(&at, &value)| Observation { item: table.hashes[at], group: 0, value })
-            .collect();
-        Entrant { method: table.methods[column], summary: summarize(&mut observations), values }
-    }
-
     /// By mean, as decimals: two methods with equal scores are not ordered by rounding.
     fn order(&self, other: &Entrant, better: Better) -> std::cmp::Ordering {
         let mean = |one: &Entrant| one.summary.map(|summary| settle(summary.mean, summary.mean));

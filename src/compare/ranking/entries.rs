@@ -116,6 +116,11 @@ impl Sorted {
         }
     }
 
+    /// Number of the items of a group.
+    pub(super) fn item_count(&self, group: usize) -> usize {
+        self.group(group).chunk_by(|a, b| a.item == b.item).count()
+    }
+
     fn group(&self, group: usize) -> &[Place] {
         let of = |place: &Place| self.cells[place.cell as usize].group as usize;
         let start = self.places.partition_point(|place| of(place) < group);
