@@ -134,7 +134,7 @@ pub fn run(
     let Flow { manifest, rules, decoded_bytes_max, .. } = *flow;
     let feed = Feed::new(manifest, rules, rows, flow.grouping, decoded_bytes_max)?;
     let mut decoders = Decoders::start(flow, feed, &admission)?;
-    let mut reducer = Reducer::new(flow)?;
+    let mut reducer = Reducer::new(flow);
     let mut assembler = Assembler::new(evaluator, flow);
     // Why the images end early. What came before is scored and written even then.
     let failed = loop {

@@ -23,6 +23,9 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 /// Seconds between two lines for programs.
 const EVENT_EVERY: Duration = Duration::from_secs(1);
 
+/// Length of the bar, in characters.
+const BAR_CELLS: usize = 30;
+
 /// How much is printed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Verbosity {
@@ -189,7 +192,7 @@ impl Progress {
             Style::Jsonl => Shown::Jsonl { last: started },
             Style::Lines => Shown::Lines { last: started },
             Style::Auto if !is_terminal => Shown::Lines { last: started },
-            Style::Auto | Style::Bar => Shown::Bar(bar(expected as u64)),
+            Style::Auto | Style::Bar => Shown::Bar(bar(ProgressDrawTarget::stderr())),
         };
         let (counts, columns) = (Counts::default(), Vec::new());
         let progress = Progress { expected, started, counts, columns, shown };
@@ -223,14 +226,11 @@ impl Progress {
     /// Shows how many pairs are done.
     pub fn set(&mut self, counts: &Counts) {
         self.counts.clone_from(counts);
-        let done = counts.scored + counts.failed;
         match &mut self.shown {
             Shown::Nothing => {}
             Shown::Bar(bar) => {
-                if counts.failed > 0 {
-                    bar.set_message(format!(", {} failed", counts.failed));
-                }
-                bar.set_position(done as u64);
+                let elapsed_s = self.started.elapsed().as_secs_f64();
+                bar.set_message(bar_line(&self.counts, self.expected, elapsed_s));
             }
             Shown::Lines { last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
@@ -309,18 +309,21 @@ fn event_of<'a>(
     }
 }
 
-fn bar(expected: u64) -> ProgressBar {
-    let template = "{wide_bar} {pos}/{len} pairs, {per_sec}, ETA {eta}{msg}";
-    let style = ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("per_sec", |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-            // If the formatter fails, only the bar is incomplete.
-            let _ = write!(out, "{:.1} pairs/s", state.per_sec());
-        });
-    let bar = ProgressBar::with_draw_target(Some(expected), ProgressDrawTarget::stderr());
-    bar.set_style(style);
+/// A line that ends where the terminal does, at every draw: however narrow it is, or becomes.
+fn bar(target: ProgressDrawTarget) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
+        bar.set_style(style);
+    }
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// The numbers, and behind them, where a narrow terminal cuts, the bar.
+fn bar_line(counts: &Counts, expected: usize, elapsed_s: f64) -> String {
+    let full = counts.done() * BAR_CELLS / expected.max(1);
+    let (full, empty) = ("█".repeat(full), "░".repeat(BAR_CELLS - full));
+    format!("{} {full}{empty}", line(counts, expected, elapsed_s))
 }
 
 fn line(counts: &Counts, expected: usize, elapsed_s: f64) -> String {
@@ -350,6 +353,10 @@ pub fn humanized(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::TermLike;
+
     use super::*;
 
     #[test]
@@ -361,6 +368,61 @@ mod tests {
         );
         let counts = Counts { scored: 400, ..Counts::default() };
         assert_eq!(line(&counts, 400, 10.0), "400/400 pairs, 40.0 pairs/s, ETA 0.0 s");
+    }
+
+    /// A terminal whose width changes.
+    #[derive(Clone, Debug, Default)]
+    struct Terminal(Arc<Mutex<(u16, Vec<String>)>>);
+
+    impl TermLike for Terminal {
+        fn width(&self) -> u16 {
+            self.0.lock().unwrap().0
+        }
+        fn move_cursor_up(&self, _n: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _n: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _n: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _n: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> std::io::Result<()> {
+            self.write_str(text)
+        }
+        fn write_str(&self, text: &str) -> std::io::Result<()> {
+            self.0.lock().unwrap().1.push(text.to_owned());
+            Ok(())
+        }
+        fn clear_line(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_bar_fits_every_width_and_those_that_follow() {
+        let terminal = Terminal::default();
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let bar = bar(target);
+        bar.disable_steady_tick();
+        let counts = Counts { scored: 1_234_000, failed: 566, ..Counts::default() };
+        bar.set_message(bar_line(&counts, 2_000_000, 3700.0));
+        let whole = "1234566/2000000 pairs, 333.7 pairs/s, ETA 38 min 14 s, 566 failed \
+                     ██████████████████░░░░░░░░░░░░";
+        for width in [200, 120, 79, 20, 7, 1, 50] {
+            *terminal.0.lock().unwrap() = (width, Vec::new());
+            bar.tick();
+            let drawn: String = terminal.0.lock().unwrap().1.concat();
+            let drawn = drawn.trim_start_matches('\r').trim_end();
+            let fitting: String = whole.chars().take(width.into()).collect();
+            assert_eq!(drawn, fitting.trim_end(), "{width}");
+        }
     }
 
     #[test]

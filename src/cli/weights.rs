@@ -20,8 +20,8 @@ program, and in ~/.local/share/lpips; they are written to the first of --weights
 LPIPS_WEIGHTS_DIR and ~/.local/share/lpips that is there. Every file is compared with its whole \
 SHA-256. Files that are no \
 torchvision trunk (tuned ones, or whole state dicts of lpips and pyiqa) are imported with -o and \
-used with `lpips eval --trunk FILE --lin FILE`, which read such files without import, too. Nothing \
-in a file is ever run.";
+used with `--trunk FILE --lin FILE`, which read such files without import, too. Nothing in a file \
+is ever run.";
 
 /// Arguments of `lpips weights`.
 #[derive(Debug, Args)]

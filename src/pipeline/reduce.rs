@@ -45,12 +45,10 @@ struct Reducing<'a> {
 }
 
 impl<'a> Reducer<'a> {
-    /// # Errors
-    /// When another run cannot be opened again.
-    pub(super) fn new(flow: &Flow<'a>) -> anyhow::Result<Reducer<'a>> {
+    pub(super) fn new(flow: &Flow<'a>) -> Reducer<'a> {
         let Flow { manifest, columns, masks, .. } = *flow;
         let is_computed = columns.iter().map(Option::is_some).collect();
-        Ok(Reducer { manifest, columns, is_computed, known: flow.known.reader()?, masks })
+        Reducer { manifest, columns, is_computed, known: flow.known.reader(), masks }
     }
 
     /// What was taken from other runs since the last call.

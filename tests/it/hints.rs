@@ -1,9 +1,14 @@
-//! Hints that hold a command line: typed as they are printed, they work.
+//! Hints that hold a command line: typed as they are printed, they work. What needs a GPU or a
+//! network is only parsed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::{data, stderr};
+use clap::{CommandFactory as _, Parser as _};
+use lpips::cli::Cli;
+
+use crate::support::{data, lpips, stderr};
 
 /// Folders of pairs in which something is missing or named differently.
 fn set() -> tempfile::TempDir {
@@ -116,4 +121,90 @@ fn commands_that_a_hint_names_work_as_they_are_printed() {
     assert_eq!(command, "lpips merge part.run");
     let merged = bash(at, &command);
     assert_eq!(merged.status.code(), Some(0), "{}", stderr(&merged));
+}
+
+#[test]
+fn merge_writes_again_what_compare_finds_damaged() {
+    let folder = set();
+    let at = folder.path();
+    let output = bash(at, "lpips eval pairs.csv -o run -q");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for (file, content) in [("run.json", "{"), ("pairs.csv", "id,lpips_alex\n")] {
+        let before = fs_err::read(at.join("run/pairs.csv")).unwrap();
+        fs_err::write(at.join("run").join(file), content).unwrap();
+        let refused = bash(at, "lpips compare run run");
+        let printed = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(6), "{file}: {printed}");
+        let command = commands(&printed)[0].clone();
+        assert_eq!(command, "lpips merge run", "{file}");
+        let merged = bash(at, &command);
+        assert_eq!(merged.status.code(), Some(0), "{}", stderr(&merged));
+        assert_eq!(fs_err::read(at.join("run/pairs.csv")).unwrap(), before, "{file}");
+        assert_eq!(bash(at, "lpips compare run run").status.code(), Some(0), "{file}");
+    }
+}
+
+#[test]
+fn the_command_for_a_machine_without_weights_is_that_of_the_program() {
+    let folder = set();
+    let at = folder.path();
+    let refused =
+        lpips(at, &["eval", "pairs.csv", "-o", "run", "--net", "vgg", "--weights-dir", "."]);
+    let named = commands(&stderr(&refused));
+    assert_eq!(named[0], "lpips weights fetch vgg");
+    assert!(named[1].starts_with("python3 scripts/fetch_weights.py vgg"), "{named:?}");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/fetch_weights.py");
+    assert!(script.is_file());
+}
+
+/// Text between backquotes in string literals of the sources that begins with `lpips `. Continued
+/// lines are joined.
+fn command_lines_of_sources() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for entry in walkdir::WalkDir::new(sources).into_iter().map(Result::unwrap) {
+        if entry.path().extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let text = fs_err::read_to_string(entry.path()).unwrap();
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        let code: Vec<&str> = text.lines().filter(is_code).collect();
+        let code = code.join("\n");
+        let parts: Vec<&str> = code.split("\\\n").map(str::trim_start).collect();
+        let code = parts.concat();
+        for line in code.lines() {
+            let quoted = line.split('`').skip(1).step_by(2);
+            found.extend(quoted.filter(|text| text.starts_with("lpips ")).map(str::to_owned));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_line_in_a_message_is_one_that_the_program_takes() {
+    let found = command_lines_of_sources();
+    assert!(found.len() > 10, "{found:?}");
+    for expected in [
+        "lpips weights fetch vgg",
+        "lpips doctor",
+        "lpips doctor --selftest --json",
+        "lpips doctor --selftest --device cuda",
+        "lpips weights import {name}",
+    ] {
+        assert!(found.contains(expected), "no `{expected}` among {found:#?}");
+    }
+    for line in &found {
+        // As it is printed.
+        let line = line.replace("{net}", "vgg");
+        let words: Vec<&str> = line.split(' ').collect();
+        // A command that is only named takes no arguments here.
+        let program = Cli::command();
+        let named = program.find_subcommand(words[1]);
+        assert!(named.is_some(), "`{line}`: no command `{}`", words[1]);
+        if words.len() > 2
+            && let Err(error) = Cli::try_parse_from(&words)
+        {
+            panic!("`{line}`: {error}");
+        }
+    }
 }

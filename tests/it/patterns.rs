@@ -59,6 +59,24 @@ fn a_tree_of_results_is_scored_by_its_fields() {
 }
 
 #[test]
+fn an_unknown_group_lists_the_fields_of_the_patterns() {
+    let folder = tree(RESULTS);
+    let at = folder.path();
+    let printed = run(at, &format!("eval {PATTERNS} -o run --group-by datset"), 2);
+    let expected = "no column `datset` to group by\n\
+                    hint: did you mean `dataset`? pairs can be grouped by: item, method, dataset";
+    assert!(printed.contains(expected), "{printed}");
+    assert!(!at.join("run").exists());
+    // Fields of either side, and the carried columns of a manifest.
+    let scales = "--ref hr/{dataset}/{item}.png --dist out/m/{dataset}/x{scale}/{item}x{scale}.png";
+    let printed = run(at, &format!("eval {scales} -o run --group-by size --intersect"), 2);
+    assert!(printed.contains("grouped by: item, method, dataset, scale\n"), "{printed}");
+    fs_err::write(at.join("m.csv"), "ref,dist,note\nhr/A/1.png,out/m/A/x4/1x4.png,n\n").unwrap();
+    let printed = run(at, "eval m.csv -o run --group-by nte", 2);
+    assert!(printed.contains("did you mean `note`? pairs can be grouped by: item, method, note\n"));
+}
+
+#[test]
 fn check_prints_the_plan_and_writes_it_as_a_manifest() {
     let folder = tree(RESULTS);
     let at = folder.path();

@@ -95,8 +95,9 @@ pub(super) fn published(net: Net, search: &SearchPath, loaded: &[Model]) -> anyh
         .find(net)
         .map_err(|missing| Refusal::environment(missing.to_string()).hint(missing.remedy()))?;
     Trunk::load(net, &source).with_context(|| {
-        Refusal::environment("the weights are not the published ones")
-            .hint("get the file again with `lpips weights fetch`, or name it with `--trunk`")
+        Refusal::environment("the weights are not the published ones").hint(format!(
+            "get the file again with `lpips weights fetch {net}`, or name it with `--trunk`"
+        ))
     })
 }
 

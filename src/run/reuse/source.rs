@@ -8,7 +8,7 @@ use crate::batch::Row;
 use crate::column::{Column, Origin, Value};
 use crate::error::Refusal;
 use crate::image::{Stamp, Verify};
-use crate::manifest::{Entry, Rows};
+use crate::manifest::Entry;
 use crate::run::finished::Stored;
 use crate::run::inputs::Taken;
 use crate::run::journal::Record;
@@ -22,8 +22,8 @@ pub(super) struct Source {
     stored: Stored,
     /// For each column of this run the number of the other's column that has the same values.
     columns: Vec<Option<usize>>,
-    /// Hashes of the two paths of each row with an outcome, and the row; sorted.
-    rows: Vec<(u64, Row)>,
+    /// The key of each row with an outcome, and the row; sorted.
+    rows: Vec<(Key, Row)>,
     /// Whether its paths are relative to the folder that this run's are relative to.
     has_same_folder: bool,
     /// Whether this run has every column of the other that takes a model.
@@ -87,7 +87,6 @@ fn no_column(path: &Path, ours: &[Column], theirs: &[Column]) -> Refusal {
 #[derive(Debug)]
 pub(super) struct SourceReader<'a> {
     source: &'a Source,
-    entries: Rows<'a>,
     records: RecordReader<'a>,
     files: Files,
     /// That of this run.
@@ -107,12 +106,10 @@ impl<'a> SourceReader<'a> {
         source: &'a Source,
         numerics_class: &'a str,
         verify: Verify,
-    ) -> anyhow::Result<SourceReader<'a>> {
+    ) -> SourceReader<'a> {
         let verify = if source.has_same_folder { verify } else { Verify::Content };
-        let files = Files::new(verify);
-        let Stored { manifest, records, .. } = &source.stored;
-        let (entries, records) = (manifest.rows()?, records.reader(1));
-        Ok(SourceReader { source, entries, records, files, numerics_class })
+        let (records, files) = (source.stored.records.reader(1), Files::new(verify));
+        SourceReader { source, records, files, numerics_class }
     }
 
     /// The row of the pair of `entry`, if it has a value and its files are unchanged.
@@ -126,10 +123,6 @@ impl<'a> SourceReader<'a> {
         let key = key(entry);
         let start = rows.partition_point(|(other, _)| *other < key);
         for &(_, row) in rows[start..].iter().take_while(|(other, _)| *other == key) {
-            let other = self.entries.read(row)?;
-            if (&other.reference, &other.distorted) != (&entry.reference, &entry.distorted) {
-                continue;
-            }
             let Some(record) = self.records.read(row)? else { continue };
             if record.values.is_empty() || !self.is_unchanged(&record.stamps, same) {
                 continue;
@@ -172,12 +165,16 @@ fn takes_model(column: &Column) -> bool {
     matches!(column.from, Origin::Model { .. })
 }
 
-/// A hash of the two paths as they are written.
-fn key(entry: &Entry) -> u64 {
+/// The two paths of a pair as they are written: their XXH3-128, in halves, which take less memory
+/// than an integer of 128 bits.
+type Key = [u64; 2];
+
+fn key(entry: &Entry) -> Key {
     let mut hash = Xxh3Default::new();
     for path in [&entry.reference, &entry.distorted] {
         hash.update(path.as_bytes());
         hash.update(b"\0");
     }
-    hash.digest()
+    let hash = hash.digest128();
+    [(hash >> 64) as u64, hash as u64]
 }

@@ -84,6 +84,26 @@ fn columns_of_two_runs_are_joined_and_a_third_is_computed() {
 }
 
 #[test]
+fn eight_methods_that_become_nine_cost_the_pairs_of_one() {
+    let mut small = Small::new();
+    (3..8).for_each(|method| small.add_method(method));
+    let pairs = GOOD + 5 * 3;
+    assert_eq!(small.score("night"), Scores::from([(vec![0], pairs)]));
+    small.add_method(8);
+    small.reuse(&["night"]);
+    assert_eq!(small.score("next"), Scores::from([(vec![0], 3)]));
+    assert_eq!(small.provenance("next")[0]["pairs"], pairs);
+    // Without anything new nothing is scored, whatever the tables are grouped by.
+    small.reuse(&["next"]);
+    small.config.group_by = vec!["item".to_owned()];
+    assert_eq!(small.score("grouped"), Scores::new());
+    let grouped = small.tables("grouped");
+    small.reuse(&[]);
+    small.score("scratch");
+    assert_eq!(grouped, small.tables("scratch"));
+}
+
+#[test]
 fn a_new_method_and_a_new_column_cost_what_is_missing() {
     let mut small = Small::new();
     let psnr = psnr_rgb(&small.config.job);
