@@ -86,10 +86,10 @@ fn columns_of_two_runs_are_joined_and_a_third_is_computed() {
 #[test]
 fn eight_methods_that_become_nine_cost_the_pairs_of_one() {
     let mut small = Small::new();
-    (3..8).for_each(|method| small.add_method(method));
+    (4..9).for_each(|method| small.add_method(method));
     let pairs = GOOD + 5 * 3;
     assert_eq!(small.score("night"), Scores::from([(vec![0], pairs)]));
-    small.add_method(8);
+    small.add_method(9);
     small.reuse(&["night"]);
     assert_eq!(small.score("next"), Scores::from([(vec![0], 3)]));
     assert_eq!(small.provenance("next")[0]["pairs"], pairs);
