@@ -237,16 +237,38 @@ class Report(unittest.TestCase):
             self.skipTest("no axe-core")
         for width, dark in [(1280, False), (1280, True), (360, False)]:
             self.load(width=width, dark=dark)
-            window = self.browser
-            window.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-            window.run(source)
-            found = window.run_async("""
-                const done = arguments[0];
-                axe.run(document, { resultTypes: ['violations'] }).then((found) => done(
-                  found.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 200)).join(' | ')}`)));
-            """)
+            found = self.violations(source)
             with self.subTest(width=width, dark=dark):
                 self.assertEqual(found, [], json.dumps(found, indent=1))
+
+    def test_groups_have_regions_of_their_own(self):
+        """The tables and charts of several groups, and an incomplete method."""
+        rows = ["id,item,method,ref,dist,scale,width,height,lpips_alex,status,error_code,error"]
+        for scale in ["x2", "x4"]:
+            for item in range(8):
+                for method, score in [("good", 0.1), ("bad", 0.3), ("torn", 0.2)]:
+                    value = "" if method == "torn" and item == 5 else f"{score + item / 50:.3f}"
+                    status = "ok,," if value else "failed,E_READ,gone"
+                    cells = [f"{method}/{item}{scale}", str(item), method, "r.png", "d.png", scale]
+                    rows.append(",".join([*cells, "64", "48", value, status]))
+        (self.folder / "groups.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        lpips("report", "groups.csv", "--group-by", "scale", "--html", "groups.html", cwd=self.folder)
+        self.browser.open(self.folder / "groups.html")
+        below = self.browser.run("return document.querySelector('details.group tbody.incomplete').textContent")
+        self.assertIn("not ranked: 1 of 8 items has no score", below)
+        self.assertEqual(self.browser.run("return document.querySelectorAll('details.group').length"), 2)
+        if source := browser.axe():
+            self.assertEqual(self.violations(source), [])
+
+    def violations(self, source):
+        """What axe finds with everything unfolded."""
+        self.browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        self.browser.run(source)
+        return self.browser.run_async("""
+            const done = arguments[0];
+            axe.run(document, { resultTypes: ['violations'] }).then((found) => done(
+              found.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 200)).join(' | ')}`)));
+        """)
 
     def test_a_phone_scrolls_in_one_direction(self):
         self.load(width=360, height=740)

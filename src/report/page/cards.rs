@@ -123,7 +123,8 @@ pub fn card(board: &Board, card: &Card) -> String {
 
 fn scores(board: &Board, card: &Card) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-label={"Scores of " (card.item)} {
+        @let label = format!("Scores of pair {}, {}", card.number, card.item);
+        div.scroll tabindex="0" role="region" aria-label=(label) {
             table {
                 thead { tr {
                     th scope="col" { "Method" }

@@ -15,7 +15,7 @@ const WIDTH: f64 = 560.0;
 const NAMES: f64 = 140.0;
 const ROW: f64 = 28.0;
 const NAME_CHARS: usize = 18;
-/// Colours and dashes that differ.
+/// Colours and dashes that differ; lines of more methods are thin.
 const STYLES: usize = 8;
 
 /// The section.
@@ -27,7 +27,7 @@ pub(super) fn charts(board: &Board, series: &[Series]) -> Markup {
                 @if board.has_groups() { h3 { bdi { (board.group_name(group)) } } }
                 div.charts {
                     (forest(board, group))
-                    (distribution(board, series))
+                    (distribution(board, group, series))
                     (scatter(board, group, series))
                 }
             }
@@ -125,11 +125,13 @@ fn horizontal(axis: &Axis, top: f64, bottom: f64, title: &str) -> Markup {
     }
 }
 
-fn figure(title: &str, description: &str, chart: &Markup) -> Markup {
+/// `group` tells the regions of several groups apart.
+fn figure(title: &str, group: &str, description: &str, chart: &Markup) -> Markup {
+    let label = if group.is_empty() { title.to_owned() } else { format!("{title}, {group}") };
     html! {
         figure.chart {
             figcaption { b { (title) } " " span.quiet { bdi { (description) } } }
-            div.scroll tabindex="0" role="region" aria-label=(title) { (chart) }
+            div.scroll tabindex="0" role="region" aria-label=(label) { (chart) }
         }
     }
 }
@@ -181,11 +183,11 @@ fn forest(board: &Board, group: usize) -> Markup {
     };
     let description =
         format!("to {}, with {} intervals", board.methods[first.method], board.settings.confidence);
-    figure("Paired differences", &description, &chart)
+    figure("Paired differences", &board.group_name(group), &description, &chart)
 }
 
 /// The share of items below each score.
-fn distribution(board: &Board, series: &Series) -> Markup {
+fn distribution(board: &Board, group: usize, series: &Series) -> Markup {
     let curves: Vec<&(usize, Vec<f64>)> =
         series.quantiles.iter().filter(|(_, quantiles)| !quantiles.is_empty()).collect();
     if curves.is_empty() {
@@ -219,7 +221,7 @@ fn distribution(board: &Board, series: &Series) -> Markup {
             }
             @for (index, (_, quantiles)) in curves.iter().enumerate() {
                 @let last = (quantiles.len() - 1).max(1) as f64;
-                polyline.curve.{"m" (index % STYLES)} points={
+                polyline.curve.{"m" (index % STYLES)}.again[index >= STYLES] points={
                     @for (at, value) in quantiles.iter().enumerate() {
                         (px(axis.at(*value))) "," (px(share.at(at as f64 / last))) " "
                     }
@@ -230,7 +232,8 @@ fn distribution(board: &Board, series: &Series) -> Markup {
             @for (index, (method, _)) in curves.iter().enumerate() {
                 li {
                     svg.swatch viewBox="0 0 28 10" aria-hidden="true" {
-                        line.curve.{"m" (index % STYLES)} x1="0" x2="28" y1="5" y2="5" {}
+                        line.curve.{"m" (index % STYLES)}.again[index >= STYLES]
+                            x1="0" x2="28" y1="5" y2="5" {}
                     }
                     " " bdi { (board.methods[*method]) }
                 }
@@ -242,7 +245,7 @@ fn distribution(board: &Board, series: &Series) -> Markup {
         metric.name,
         count(series.count, "item")
     );
-    figure("Distribution", &of, &chart)
+    figure("Distribution", &board.group_name(group), &of, &chart)
 }
 
 /// Items of two methods, which a reader can choose.
@@ -302,5 +305,5 @@ fn scatter(board: &Board, group: usize, series: &Series) -> Markup {
         shown => count(shown, "item"),
     };
     let text = format!("by {}, {shown}; equal scores lie on the line", board.metrics[0].name);
-    figure("Item by item", &text, &chart)
+    figure("Item by item", &board.group_name(group), &text, &chart)
 }
