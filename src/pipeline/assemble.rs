@@ -17,7 +17,7 @@ use crate::batch::{Batch, BatchShape, Grouping, Pair, Row};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::eval::{Evaluator, Scored, Wait};
-use crate::image::{Image, Rules, Size};
+use crate::image::{Rules, Size};
 use crate::pair::{self, Files};
 use crate::run::journal::Record;
 use crate::signals::Stop;
@@ -102,7 +102,7 @@ impl<'a> Assembler<'a> {
             }
             let [reference, distorted] =
                 [self.use_of(edge.reference)?, self.use_of(edge.distorted)?];
-            self.pair(&task, edge, &reference, &distorted)?;
+            self.pair(&task, edge, reference, distorted)?;
         }
         // No later pair shares an image with these batches, and they are large.
         if task.group.grouping == Grouping::Item && self.held.is_empty() {
@@ -146,13 +146,14 @@ impl<'a> Assembler<'a> {
     }
 
     /// Starts to measure a pair, and adds it to a batch if a model scores it. Whatever is made of
-    /// both decoded images at once starts here: after its last pair an image is dropped.
+    /// both decoded images at once starts here: after its last pair an image is dropped, as soon as
+    /// it is copied.
     fn pair(
         &mut self,
         task: &Task,
         edge: Edge,
-        reference: &Arc<Held>,
-        distorted: &Arc<Held>,
+        reference: Arc<Held>,
+        distorted: Arc<Held>,
     ) -> anyhow::Result<()> {
         let (of_reference, of_distorted) = match (&reference.image, &distorted.image) {
             (Ok(of_reference), Ok(of_distorted)) => (of_reference, of_distorted),
@@ -167,21 +168,22 @@ impl<'a> Assembler<'a> {
             self.fail(edge.row, Failure::new(Code::Size, message));
             return Ok(());
         }
-        if self.has_models {
-            let shape = pair::shape(size, of_reference.depth(), of_distorted.depth());
-            let Some(mut open) = self.open(shape, task, edge)? else { return Ok(()) };
-            let pair = Pair {
-                reference: open.index_of(edge.reference, of_reference),
-                distorted: open.index_of(edge.distorted, of_distorted),
-            };
-            open.batch.push_pair(edge.row, pair);
-            self.open.push(open);
-        } else {
+        let shape = pair::shape(size, of_reference.depth(), of_distorted.depth());
+        let files = Files::of(of_reference, of_distorted);
+        if !self.has_models {
             self.unbatched.push_back((edge.row, size));
             self.unbatched_pixels += size.width * size.height;
+            self.files.insert(edge.row, files);
+            return self.measurer.start(edge.row, &reference, &distorted);
         }
-        self.files.insert(edge.row, Files::of(of_reference, of_distorted));
-        self.measurer.start(edge.row, reference, distorted)
+        let Some(mut open) = self.open(shape, task, edge)? else { return Ok(()) };
+        self.files.insert(edge.row, files);
+        self.measurer.start(edge.row, &reference, &distorted)?;
+        let reference = open.index_of(edge.reference, reference)?;
+        let distorted = open.index_of(edge.distorted, distorted)?;
+        open.batch.push_pair(edge.row, Pair { reference, distorted });
+        self.open.push(open);
+        Ok(())
     }
 
     fn fail(&mut self, row: Row, failure: Failure) {
@@ -308,8 +310,15 @@ impl Open {
         self.batch.has_room(new)
     }
 
-    /// The index of an image in the batch, into which it is copied if it is not here yet.
-    fn index_of(&mut self, number: u32, image: &Image) -> usize {
-        *self.indices.entry(number).or_insert_with(|| self.batch.push_image(image))
+    /// The index of an image in the batch, into which it is copied if it is not here yet. Then this
+    /// use of it is over.
+    fn index_of(&mut self, number: u32, held: Arc<Held>) -> anyhow::Result<usize> {
+        if let Some(index) = self.indices.get(&number) {
+            return Ok(*index);
+        }
+        let image = held.image.as_ref().ok().context("an image that was not decoded")?;
+        let index = self.batch.push_image(image);
+        self.indices.insert(number, index);
+        Ok(index)
     }
 }

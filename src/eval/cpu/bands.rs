@@ -222,7 +222,9 @@ fn windows(maps: &[Layout], lives: &[Life]) -> Vec<Window> {
             taken.push(0);
         }
         taken[buffer] = last;
-        windows[map] = Some(Window { layout, rows: rows.min(layout.rows()), buffer });
+        // With room to spare, a window moves less often.
+        let rows = (rows + rows / 2).min(layout.rows());
+        windows[map] = Some(Window { layout, rows, buffer });
     }
     windows.into_iter().flatten().collect()
 }

@@ -13,7 +13,7 @@ use super::scratch::{BandScratch, Scratch, ThreadScratch};
 use super::tap::{Comparison, LayerResult, RowResult};
 use super::team::Team;
 use super::tensor::{ABOVE, AFTER, BEFORE, Geometry, Layout, Source, Target, Tensor};
-use super::winograd::{TileRow, Winograd};
+use super::winograd::{RowOutputs, TileRow, Winograd};
 use crate::batch::Pair;
 use crate::isa::{Isa, dispatch_plain};
 
@@ -130,10 +130,10 @@ impl Stage<'_> {
                 let cut = self.conv.cut(to.h);
                 let height = cut.start(index + 1).min(to.h) - cut.start(index);
                 let rows = rest.split_off_mut(..height * to.row_len()).unwrap_or_default();
-                TileRow { src: source, index, rows }
+                TileRow { src: source, index, rows: RowOutputs::new(rows) }
             });
-            let mut split: Vec<TileRow<'_>> = split.collect();
-            self.conv.run_alone(&mut split, self.geometry, tiles, team);
+            let split: Vec<TileRow<'_>> = split.collect();
+            self.conv.run_alone(&split, self.geometry, tiles, team);
         }
         let row = |image: usize, y: usize| {
             to.pixels(&maps[image * map_len + y * to.row_len()..][..to.row_len()])

@@ -16,6 +16,7 @@ mod transform;
 
 use self::filters::{Filters, is_shared};
 use self::multiply::{BEYOND, Multiply};
+pub(super) use self::strip::RowOutputs;
 use self::strip::{Input, Output, RowInputs, Strip};
 use self::tiles::Slots;
 pub(super) use self::tiles::{Cut, Scheme};
@@ -46,10 +47,11 @@ pub(super) struct Winograd {
 }
 
 /// A row of tiles of one image: its source, its index, and its output rows.
+#[derive(Clone, Copy)]
 pub(super) struct TileRow<'a> {
     pub(super) src: Source<'a>,
     pub(super) index: usize,
-    pub(super) rows: &'a mut [f32],
+    pub(super) rows: RowOutputs<'a>,
 }
 
 impl Winograd {
@@ -91,22 +93,24 @@ impl Winograd {
     ) {
         let mut strip = Strip::new(&self.filters, geometry);
         strip.streams = dst.map.image_bytes() > STREAMED_BYTES;
-        let mut rows = tile_rows(&strip, src, &mut dst);
+        let rows = tile_rows(&strip, src, &mut dst);
         let columns = strip.columns.count();
         if is_shared(self.filters.weights.len()) {
             let wanted = (GROUP_TILES / columns).max(1);
             let groups = ((rows.len() + wanted / 2) / wanted).max(1);
             // Groups of about the same size: a small one would read as many weights as the others.
             let rows_per_group = rows.len().div_ceil(groups).max(1);
-            for rows in rows.chunks_mut(rows_per_group) {
+            for rows in rows.chunks(rows_per_group) {
                 let blocks = self.filters.blocks();
                 self.group(rows, &strip, &mut scratch.shared_tiles, blocks, team);
             }
         } else {
             let rows_per_task =
                 even_share(rows.len(), (THREAD_TILES / columns).max(1), team.threads());
-            team.for_each(rows.chunks_mut(rows_per_task), |rows| {
-                self.strips(rows, &strip, &mut scratch.of_thread().tiles, team);
+            let work = rows.chunks(rows_per_task);
+            let work = work.flat_map(|rows| self.parts(&strip).map(move |part| (rows, part)));
+            team.for_each(work, |(rows, part)| {
+                self.group(rows, &part, &mut scratch.of_thread().tiles, 1, team);
             });
         }
     }
@@ -114,28 +118,22 @@ impl Winograd {
     /// Computes some rows of tiles in the calling thread.
     pub(super) fn run_alone(
         &self,
-        rows: &mut [TileRow<'_>],
+        rows: &[TileRow<'_>],
         geometry: Geometry,
         memory: &mut Floats,
         team: &Team,
     ) {
-        self.strips(rows, &Strip::new(&self.filters, geometry), memory, team);
+        for part in self.parts(&Strip::new(&self.filters, geometry)) {
+            self.group(rows, &part, memory, 1, team);
+        }
     }
 
-    /// Computes some rows of tiles in the calling thread, strip by strip.
-    fn strips(
-        &self,
-        rows: &mut [TileRow<'_>],
-        whole: &Strip<'_>,
-        memory: &mut Floats,
-        team: &Team,
-    ) {
-        let columns = whole.columns.count();
+    /// The strips that one thread computes at once.
+    fn parts<'s>(&self, whole: &Strip<'s>) -> impl Iterator<Item = Strip<'s>> {
+        let (whole, columns) = (whole.clone(), whole.columns.count());
         let width = columns.div_ceil(columns.div_ceil(THREAD_TILES)).max(1);
-        for first in (0..columns).step_by(width) {
-            let strip = whole.part(first..columns.min(first + width));
-            self.group(rows, &strip, memory, 1, team);
-        }
+        let firsts = (0..columns).step_by(width);
+        firsts.map(move |first| whole.part(first..columns.min(first + width)))
     }
 
     /// Computes some rows of tiles of a strip, with the products of `at_once` blocks of output
@@ -143,7 +141,7 @@ impl Winograd {
     /// again, unless this call is itself part of a phase.
     fn group(
         &self,
-        rows: &mut [TileRow<'_>],
+        rows: &[TileRow<'_>],
         strip: &Strip<'_>,
         memory: &mut Floats,
         at_once: usize,
@@ -170,9 +168,9 @@ impl Winograd {
                 group.multiply(self.isa, at(line), at(line + 1), out);
             });
             let (blocks, products) = (first..first + at_once, &*products);
-            team.for_each(rows.iter_mut().zip(slots.rows()), |(row, slots)| {
-                let (blocks, slots, rows) = (blocks.clone(), slots.clone(), &mut *row.rows);
-                let row = row.index;
+            team.for_each(rows.iter().zip(slots.rows()), |(row, slots)| {
+                let (blocks, slots) = (blocks.clone(), slots.clone());
+                let TileRow { index: row, rows, .. } = *row;
                 dispatch(self.isa, Output { strip, blocks, products, line_len, row, slots, rows });
             });
         }
@@ -241,7 +239,7 @@ fn tile_rows<'a>(strip: &Strip<'_>, src: &'a Tensor, dst: &'a mut Target<'_>) ->
         for index in tiles.clone() {
             let height = strip.rows.start(index + 1).min(to.h) - strip.rows.start(index);
             let rows = rest.split_off_mut(..height * to.row_len()).unwrap_or_default();
-            all.push(TileRow { src: src.image(image), index, rows });
+            all.push(TileRow { src: src.image(image), index, rows: RowOutputs::new(rows) });
         }
     }
     all

@@ -248,7 +248,27 @@ pub(super) struct Output<'a> {
     /// The large and the small tiles of the row.
     pub(super) slots: [Range<usize>; 2],
     /// The output rows.
-    pub(super) rows: &'a mut [f32],
+    pub(super) rows: RowOutputs<'a>,
+}
+
+/// Where the outputs of one row of tiles go: some rows of a map. Strips of the row write columns of
+/// their own, so that threads may compute them at the same time.
+#[derive(Clone, Copy)]
+pub(in crate::eval::cpu) struct RowOutputs<'a> {
+    rows: *mut f32,
+    len: usize,
+    of: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a strip writes only its own columns, which no other strip of the row has.
+unsafe impl Send for RowOutputs<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for RowOutputs<'_> {}
+
+impl<'a> RowOutputs<'a> {
+    pub(in crate::eval::cpu) fn new(rows: &'a mut [f32]) -> RowOutputs<'a> {
+        RowOutputs { rows: rows.as_mut_ptr(), len: rows.len(), of: PhantomData }
+    }
 }
 
 impl Kernel for Output<'_> {
@@ -281,7 +301,7 @@ impl Transform for Output<'_> {
         let Strip { filters, geometry, columns, .. } = self.strip;
         let (block, tile_len, to) = (filters.block, self.strip.tile_line_len(), geometry.to);
         let blocks_len = self.blocks.len() * self.line_len;
-        let height = (self.rows.len() / to.row_len()).min(Y_OUT);
+        let height = (self.rows.len / to.row_len()).min(Y_OUT);
         let streams = self.strip.streams;
         let tiles = tiles.zip(slots);
         let work = self.blocks.clone().flat_map(|index| tiles.clone().map(move |at| (index, at)));
@@ -296,7 +316,7 @@ impl Transform for Output<'_> {
                 let at = corner + c;
                 let write_end = at + (height - 1) * to.row_len() + (width - 1) * to.c + S::LEN;
                 assert!(read_end <= self.products.len());
-                assert!(write_end <= self.rows.len() && c + S::LEN <= filters.bias.len());
+                assert!(write_end <= self.rows.len && c + S::LEN <= filters.bias.len());
                 // SAFETY: the last element read and the last element written were asserted to be
                 // inside; every line of `half` is written before it is read.
                 unsafe {
@@ -313,7 +333,7 @@ impl Transform for Output<'_> {
                         half.write(Y::output(line));
                     }
                     let bias = simd.load(filters.bias.as_ptr().add(c));
-                    let dst = self.rows.as_mut_ptr().add(at);
+                    let dst = self.rows.rows.add(at);
                     let is_aligned = dst.cast::<S::Vector>().is_aligned();
                     let streams = streams && is_aligned && to.c.is_multiple_of(S::LEN);
                     for y in 0..height {
