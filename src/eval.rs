@@ -311,6 +311,27 @@ pub struct Loss {
     pub after_pairs: usize,
 }
 
+/// Host memory that an evaluator takes, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HostMemory {
+    /// The program and the weights.
+    pub fixed: u64,
+    /// Pixels of the batches.
+    pub staging: u64,
+    /// What is taken while a batch is scored: activations.
+    pub scoring: u64,
+    /// Images of a full batch. Nothing is scored before as many are decoded.
+    pub images: usize,
+}
+
+impl HostMemory {
+    /// All of it together.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.fixed + self.staging + self.scoring
+    }
+}
+
 /// Whether a pair of images of a shape can be scored in the memory that there is, or why not.
 pub type Admission = Arc<dyn Fn(BatchShape) -> Result<(), String> + Send + Sync>;
 
@@ -321,9 +342,9 @@ pub trait Evaluator: Send {
     /// What it runs on.
     fn describe(&self) -> Description;
 
-    /// Estimates the host memory in bytes that scoring images of `shape` in such groups takes,
-    /// beside the pixels that wait outside.
-    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64;
+    /// Estimates the host memory that scoring images of `shape` in such groups takes, beside the
+    /// pixels that wait outside.
+    fn host_memory(&self, shape: BatchShape, group: Group) -> HostMemory;
 
     /// Decides from the shape of an image, before it is decoded, whether a pair of this shape can
     /// ever be scored.

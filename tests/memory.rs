@@ -1,5 +1,7 @@
-//! Host memory is bounded by configuration plus 64 bytes a row, shown with the fake evaluator: from a
-//! manifest to both tables, and looking up what another run has, counted by the allocator.
+//! Host memory, counted by the allocator. It is bounded by configuration plus 64 bytes a row, shown
+//! with the fake evaluator: from a manifest to both tables, and looking up what another run has.
+//! What the CPU evaluator takes grows with the width of the images, and not with their height or the
+//! number of sizes.
 //!
 //! A check runs 50,000 rows. More take longer, and about 500 bytes of disk a row:
 //!
@@ -13,13 +15,18 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lpips::batch::Grouping;
 use lpips::column::{Better, Column, Fingerprint, Origin};
+use lpips::eval::cpu::{Config, CpuEvaluator};
 use lpips::eval::fake::FakeEvaluator;
-use lpips::image::{Rules, Verify};
+use lpips::eval::{Model, score_pairs};
+use lpips::image::{Image, Pixels, Rules, Size, Verify};
 use lpips::manifest::{Entry, Location, Manifest};
 use lpips::metric::Reduction;
+use lpips::net::Net;
+use lpips::net::weights::{Lin, Trunk, Version};
 use lpips::pipeline::{self, Flow, OnError, Sink};
 use lpips::progress::{Progress, Style, Verbosity};
 use lpips::run::RunDir;
@@ -78,6 +85,20 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// Tests take turns, since the allocator counts for all of them together.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What `work` takes at its peak, beside what was in use before.
+fn peak_of<R>(work: impl FnOnce() -> R) -> usize {
+    let before = USED.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    work();
+    PEAK.load(Relaxed) - before
+}
 
 /// Small images, and a manifest of `rows` rows in which those of one reference are far apart.
 fn write_inputs(folder: &Path, rows: usize) {
@@ -217,6 +238,7 @@ fn reuse(folder: &Path, rows: usize) -> usize {
 
 #[test]
 fn memory_is_bounded_by_the_number_of_rows() {
+    let _alone = alone();
     let rows = std::env::var("LPIPS_ROWS").map_or(50_000, |rows| rows.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     write_inputs(folder.path(), rows);
@@ -241,4 +263,57 @@ fn memory_is_bounded_by_the_number_of_rows() {
         started.elapsed().as_secs_f64()
     );
     assert!(taken <= limit, "{taken} bytes to look up {rows} rows");
+}
+
+fn evaluator(net: Net) -> CpuEvaluator {
+    let lin = Some(Lin::random(net, 1).layers);
+    let model = Model::published(Trunk::random(net, 1), Version::V0_1, lin);
+    let config = Config { threads: 2, pairs_max: None, isa: None, memory: None };
+    CpuEvaluator::new(vec![model], config).unwrap()
+}
+
+fn score(evaluator: &mut CpuEvaluator, size: Size) {
+    let image = |seed: usize| {
+        let samples = (0..size.samples()).map(|index| (index * 31 % (251 - seed)) as u8);
+        Image::new(size, Pixels::U8(samples.collect()))
+    };
+    let (reference, distorted) = (image(0), image(1));
+    for score in score_pairs(evaluator, [(&reference, &distorted)]).unwrap() {
+        assert!(score.into_iter().all(|of_model| of_model.is_ok()));
+    }
+}
+
+/// Maps are computed in bands, so what a pair takes grows with its width and not with its height,
+/// apart from its pixels: those of two images, here and in the evaluator.
+#[test]
+fn memory_of_a_tall_pair_is_that_of_its_pixels() {
+    let _alone = alone();
+    for net in Net::ALL {
+        let mut evaluator = evaluator(net);
+        let size = |height: usize| Size { width: 64, height };
+        score(&mut evaluator, size(4096));
+        let taken = peak_of(|| score(&mut evaluator, size(8192)));
+        let (pixels, map) = (4 * size(8192).samples(), 64 * 8192 * size_of::<f32>());
+        eprintln!("{net}: {taken} bytes, of which pixels {pixels}; one map of one channel {map}");
+        assert!(taken <= pixels + 4 * map, "{net}: {taken} bytes, pixels {pixels}");
+    }
+}
+
+/// A data set in which every pair has another size.
+#[test]
+fn many_sizes_take_the_memory_of_the_largest() {
+    let _alone = alone();
+    let mut evaluator = evaluator(Net::Alex);
+    let size = |width: usize, height: usize| Size { width, height };
+    let every = |evaluator: &mut CpuEvaluator, swap: bool| {
+        for number in 0..200 {
+            let (width, height) = (64 + number % 40, 64 + number / 5);
+            score(evaluator, if swap { size(height, width) } else { size(width, height) });
+        }
+    };
+    every(&mut evaluator, false);
+    score(&mut evaluator, size(103, 103));
+    let taken = peak_of(|| every(&mut evaluator, true));
+    eprintln!("200 sizes: {taken} bytes more than before");
+    assert!(taken <= 1 << 20, "{taken} bytes");
 }

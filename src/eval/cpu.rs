@@ -39,7 +39,7 @@ use self::budget::Budget;
 use self::engine::Engine;
 use self::plans::Plans;
 use self::team::Team;
-use super::{Admission, Description, Evaluator, Model, PairScore, Scored, Wait};
+use super::{Admission, Description, Evaluator, HostMemory, Model, PairScore, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Group, Staging};
 use crate::image::{Depth, Size};
 use crate::isa::Isa;
@@ -202,8 +202,8 @@ impl Evaluator for CpuEvaluator {
         }
     }
 
-    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64 {
-        self.budget.bytes_of(shape, group)
+    fn host_memory(&self, shape: BatchShape, group: Group) -> HostMemory {
+        self.budget.host_memory(shape, group)
     }
 
     fn admission(&self) -> Admission {

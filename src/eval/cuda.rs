@@ -42,7 +42,9 @@ use self::probe::Probe;
 use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rates, resident_rates};
 use self::thread::refusal;
-use super::{ConvChoice, Description, Evaluator, Gpus, Loss, Model, Precision, Scored, Wait};
+use super::{
+    ConvChoice, Description, Evaluator, Gpus, HostMemory, Loss, Model, Precision, Scored, Wait,
+};
 use crate::batch::{Batch, BatchShape, Group, Grouping, Staging};
 use crate::error::Refusal;
 
@@ -324,8 +326,10 @@ impl Evaluator for CudaEvaluator {
         }
     }
 
-    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64 {
-        (self.acquired_max * self.capacity(shape, group).images * shape.image_bytes()) as u64
+    fn host_memory(&self, shape: BatchShape, group: Group) -> HostMemory {
+        let images = self.capacity(shape, group).images;
+        let staging = (self.acquired_max * images * shape.image_bytes()) as u64;
+        HostMemory { staging, images, ..HostMemory::default() }
     }
 
     fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Description, Distance, Evaluator, Scored, Wait};
+use super::{Description, Distance, Evaluator, HostMemory, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Group, Grouping};
 
 /// The distance of a model is the difference of the first samples, as they are stored, times a
@@ -41,8 +41,10 @@ impl Evaluator for FakeEvaluator {
         Description { device: "fake".to_owned(), numerics_class: "fake".to_owned() }
     }
 
-    fn memory_bytes(&self, shape: BatchShape, _group: Group) -> u64 {
-        (self.buffers.len() * 2 * self.pairs_max * shape.image_bytes()) as u64
+    fn host_memory(&self, shape: BatchShape, _group: Group) -> HostMemory {
+        let images = 2 * self.pairs_max;
+        let staging = (self.buffers.len() * images * shape.image_bytes()) as u64;
+        HostMemory { staging, images, ..HostMemory::default() }
     }
 
     fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {

@@ -1,7 +1,7 @@
 //! The evaluator of a run without models. It computes nothing, so its numerics class is that of
 //! columns of pixels, whose bits are the same everywhere.
 
-use super::{Description, Evaluator, Scored, Wait};
+use super::{Description, Evaluator, HostMemory, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Group};
 
 /// It takes no batch.
@@ -13,8 +13,8 @@ impl Evaluator for NoModels {
         Description { device: "CPU, no trunk".to_owned(), numerics_class: "pixels".to_owned() }
     }
 
-    fn memory_bytes(&self, _shape: BatchShape, _group: Group) -> u64 {
-        0
+    fn host_memory(&self, _shape: BatchShape, _group: Group) -> HostMemory {
+        HostMemory::default()
     }
 
     fn acquire(&mut self, _shape: BatchShape, _group: Group) -> anyhow::Result<Option<Batch>> {

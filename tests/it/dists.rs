@@ -141,8 +141,9 @@ fn models_of_one_trunk_share_its_memory() {
         size: image::Size { width: 16, height: 16 },
         depth: image::Depth::U8,
     };
-    let bytes =
-        |models: Vec<Model>| cpu(models, 1, None).memory_bytes(shape, lpips::batch::Group::PAIR);
+    let bytes = |models: Vec<Model>| {
+        cpu(models, 1, None).host_memory(shape, lpips::batch::Group::PAIR).total()
+    };
     let shared = bytes(vec![lpips.clone(), dists(trunk)]);
     let apart = bytes(vec![lpips, dists(Trunk::formula(Net::Vgg))]);
     let weights = Net::Vgg.weight_bytes() as u64;

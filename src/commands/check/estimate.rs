@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::batch::{Group, Grouping};
+use crate::batch::{BatchShape, Group, Grouping};
 use crate::check::Report;
-use crate::eval::{Evaluator, score_pairs};
+use crate::eval::{Evaluator, HostMemory, score_pairs};
 use crate::fidelity::Metric;
 use crate::image::{self, Image, Pixels, Rules, Size};
 use crate::net::NetSpec;
@@ -86,15 +86,26 @@ pub(super) fn estimate(
         seconds += work.pairs as f64 * pixels * measured_per_pixel;
         let (images, pairs) = (work.images as usize, work.pairs as usize);
         let group = Group { grouping: job.grouping, images, pairs };
-        let held = if job.grouping == Grouping::Item { images } else { 0 };
-        // While an image is decoded it takes twice its memory.
-        let queued = (DECODED_PER_THREAD * job.threads).min(images) + job.threads;
-        let waiting = ((queued + held) as u64 * shape.image_bytes() as u64)
-            .min(job.decoded_bytes_max.saturating_add(2 * shape.image_bytes() as u64));
-        memory_bytes = memory_bytes.max(evaluator.memory_bytes(*shape, group) + waiting);
+        memory_bytes =
+            memory_bytes.max(peak(evaluator.host_memory(*shape, group), *shape, group, job));
     }
     memory_bytes += 64 * job.rows as u64;
     Ok(Estimate { device: evaluator.describe().device, seconds, memory_bytes, too_large })
+}
+
+/// The peak of memory while images of one shape are decoded and scored.
+fn peak(scorer: HostMemory, shape: BatchShape, group: Group, job: Job<'_>) -> u64 {
+    let held = if group.grouping == Grouping::Item { group.images } else { 0 };
+    // While an image is decoded it takes twice its memory.
+    let decoded = |images: usize| {
+        let queued = (DECODED_PER_THREAD * job.threads).min(images) + job.threads.min(images);
+        let most = job.decoded_bytes_max.saturating_add(2 * shape.image_bytes() as u64);
+        ((queued + held) as u64 * shape.image_bytes() as u64).min(most)
+    };
+    // The first batch is scored after its images were decoded and dropped.
+    let later = group.images.saturating_sub(scorer.images);
+    let scoring = scorer.staging + scorer.scoring + decoded(later);
+    scorer.fixed + scoring.max(decoded(group.images))
 }
 
 /// Seconds per pixel of a pair for all `metrics`.

@@ -9,7 +9,7 @@ use super::bands::Bands;
 use super::capacity::Cost;
 use super::plans::Plans;
 use crate::batch::{BatchShape, Group, Grouping};
-use crate::eval::Wanted;
+use crate::eval::{HostMemory, Wanted};
 use crate::image::Size;
 use crate::memory::Available;
 use crate::net::NetSpec;
@@ -111,33 +111,41 @@ impl Budget {
             Grouping::Item => ITEM_BATCHES_MAX,
         };
         let taken = self.fixed_bytes(shape) + self.activation_bytes(shape, capacity);
-        let batch = (capacity.images * shape.image_bytes()) as u64;
+        let batch = self.batch_bytes(shape, capacity.images, pairs_of(capacity));
         (self.bytes().saturating_sub(taken) / batch.max(1)).clamp(1, most) as usize
     }
 
-    /// Bytes of scoring batches for `group`, beside the pixels that wait outside.
-    pub(super) fn bytes_of(&self, shape: BatchShape, group: Group) -> u64 {
+    /// The memory of scoring batches for `group`, beside the pixels that wait outside.
+    pub(super) fn host_memory(&self, shape: BatchShape, group: Group) -> HostMemory {
         let capacity = self.capacity(shape, group);
         let batches = self.batches_max(shape, capacity);
         let images = (batches * capacity.images).min(group.images.max(2));
-        let staging = (images * shape.image_bytes()) as u64;
-        PROGRAM_BYTES
-            + self.all_weight_bytes(shape)
-            + self
-                .activation_bytes(shape, Group { images: capacity.images.min(images), ..capacity })
-            + staging
+        let pairs = (batches * pairs_of(capacity)).min(group.pairs);
+        let at_once = Group { images: capacity.images.min(images), ..capacity };
+        HostMemory {
+            fixed: PROGRAM_BYTES + self.all_weight_bytes(shape),
+            staging: self.batch_bytes(shape, images, pairs),
+            scoring: self.activation_bytes(shape, at_once),
+            images: capacity.images,
+        }
     }
 
     /// Why a pair of this shape can never be scored, if it cannot.
     pub(super) fn refusal(&self, shape: BatchShape) -> Option<String> {
         let capacity = Group { grouping: Grouping::Reference, images: 2, pairs: 1 };
-        let staging = 2 * shape.image_bytes() as u64;
+        let staging = self.batch_bytes(shape, 2, 1);
         let needed = self.fixed_bytes(shape) + self.activation_bytes(shape, capacity) + staging;
         let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
         (needed > self.bytes()).then(|| {
             let (needed, free) = (gigabytes(needed), gigabytes(self.bytes()));
             format!("a pair takes {needed} of memory; {free} are left by {}", self.available.limit)
         })
+    }
+
+    /// Bytes of the pixels of batches and of the maps that are given back.
+    fn batch_bytes(&self, shape: BatchShape, images: usize, pairs: usize) -> u64 {
+        let maps: usize = self.of_nets(shape).map(|(bands, wanted)| bands.map_bytes(wanted)).sum();
+        (images * shape.image_bytes() + pairs * maps) as u64
     }
 
     /// Bytes that do not depend on what is in flight.
@@ -165,6 +173,14 @@ impl Budget {
             (bytes * self.images_at_once(bytes).min(capacity.images)) as u64
         };
         self.of_nets(shape).map(of_net).sum()
+    }
+}
+
+/// Pairs of a batch, except for one of an item, whose pairs are counted with its activations.
+fn pairs_of(capacity: Group) -> usize {
+    match capacity.grouping {
+        Grouping::Item => 0,
+        Grouping::Pair | Grouping::Reference => capacity.pairs.min(capacity.images),
     }
 }
 
@@ -203,7 +219,8 @@ mod tests {
             match budget.refusal(shape(1024)) {
                 Some(text) => assert!(text.contains("`--memory`") && seen.is_empty(), "{text}"),
                 None => {
-                    assert!(budget.bytes_of(shape(1024), PAIR) <= megabytes << 20, "{megabytes}");
+                    let bytes = budget.host_memory(shape(1024), PAIR).total();
+                    assert!(bytes <= megabytes << 20, "{megabytes}");
                     seen.push(batches);
                 }
             }

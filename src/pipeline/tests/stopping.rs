@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::*;
 use crate::batch::{Batch, BatchShape, Group};
-use crate::eval::{Admission, Description, Scored, Wait};
+use crate::eval::{Admission, Description, HostMemory, Scored, Wait};
 
 /// Requests a stop when a batch is submitted.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ impl Evaluator for StopsAt {
     fn describe(&self) -> Description {
         self.fake.describe()
     }
-    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64 {
-        self.fake.memory_bytes(shape, group)
+    fn host_memory(&self, shape: BatchShape, group: Group) -> HostMemory {
+        self.fake.host_memory(shape, group)
     }
     fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
         self.fake.acquire(shape, group)
@@ -71,8 +71,8 @@ impl Evaluator for NeverEnds {
     fn describe(&self) -> Description {
         self.fake.describe()
     }
-    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64 {
-        self.fake.memory_bytes(shape, group)
+    fn host_memory(&self, shape: BatchShape, group: Group) -> HostMemory {
+        self.fake.host_memory(shape, group)
     }
     fn admission(&self) -> Admission {
         if !self.is_decoder {
