@@ -1,8 +1,8 @@
 //! PNG. The `png` crate inflates and filters; it is given the critical chunks alone, so that
 //! metadata of any kind cannot fail an image. Colour types are expanded here as PIL expands them.
 
-use std::io;
-use std::io::{Cursor, Read as _, Seek, Take};
+use std::collections::VecDeque;
+use std::io::{self, BufRead, Cursor, Read as _, Seek, SeekFrom, Take};
 
 use flate2::read::ZlibDecoder;
 use png::{Decoder, Limits, Transformations};
@@ -216,10 +216,8 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>, Reason> {
         png::DecodingError::IoError(_) => damaged(FORMAT, "the image data ends too early"),
         error => damaged(FORMAT, error),
     };
-    let mut decoder = Decoder::new_with_limits(
-        Cursor::new(critical_chunks(bytes)?),
-        Limits { bytes: DECODER_BYTES },
-    );
+    let mut decoder =
+        Decoder::new_with_limits(Critical::of(bytes)?, Limits { bytes: DECODER_BYTES });
     decoder.set_transformations(Transformations::IDENTITY);
     let mut reader = decoder.read_info().map_err(failed)?;
     let len = reader.output_buffer_size().ok_or_else(|| damaged(FORMAT, "its size"))?;
@@ -228,25 +226,65 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>, Reason> {
     Ok(packed)
 }
 
-/// The file without its ancillary chunks.
-fn critical_chunks(bytes: &[u8]) -> Result<Vec<u8>, Reason> {
-    let mut kept = Vec::with_capacity(bytes.len());
-    let (signature, mut rest) = bytes.split_at(SIGNATURE.len());
-    kept.extend_from_slice(signature);
-    loop {
-        let ends_early = || damaged(FORMAT, format_args!("the file ends at byte {}", bytes.len()));
-        let (&[a, b, c, d, kind @ ..], _) = rest.split_first_chunk::<8>().ok_or_else(ends_early)?;
-        let len = u32::from_be_bytes([a, b, c, d]) as usize;
-        let chunk = rest.get(..len.saturating_add(12)).ok_or_else(ends_early)?;
-        match &kind {
-            b"IHDR" | b"PLTE" | b"IDAT" => kept.extend_from_slice(chunk),
-            b"IEND" => {
-                kept.extend_from_slice(chunk);
-                return Ok(kept);
+/// The bytes of a file without its ancillary chunks. Nothing is copied: the file of a large image
+/// is large.
+struct Critical<'a> {
+    /// What is not read yet. Every part but the first is whole.
+    parts: VecDeque<&'a [u8]>,
+}
+
+impl Critical<'_> {
+    fn of(bytes: &[u8]) -> Result<Critical<'_>, Reason> {
+        let (signature, mut rest) = bytes.split_at(SIGNATURE.len());
+        let mut parts = VecDeque::from([signature]);
+        loop {
+            let ends_early =
+                || damaged(FORMAT, format_args!("the file ends at byte {}", bytes.len()));
+            let (&[a, b, c, d, kind @ ..], _) =
+                rest.split_first_chunk::<8>().ok_or_else(ends_early)?;
+            let len = u32::from_be_bytes([a, b, c, d]) as usize;
+            let chunk = rest.get(..len.saturating_add(12)).ok_or_else(ends_early)?;
+            match &kind {
+                b"IHDR" | b"PLTE" | b"IDAT" => parts.push_back(chunk),
+                b"IEND" => {
+                    parts.push_back(chunk);
+                    return Ok(Critical { parts });
+                }
+                _ if is_critical(kind) => return Err(critical(kind)),
+                _ => {}
             }
-            _ if is_critical(kind) => return Err(critical(kind)),
-            _ => {}
+            rest = &rest[chunk.len()..];
         }
-        rest = &rest[chunk.len()..];
+    }
+}
+
+impl io::Read for Critical<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let part = self.fill_buf()?;
+        let len = part.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&part[..len]);
+        self.consume(len);
+        Ok(len)
+    }
+}
+
+impl BufRead for Critical<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Ok(self.parts.front().copied().unwrap_or_default())
+    }
+
+    fn consume(&mut self, len: usize) {
+        let Some(part) = self.parts.front_mut() else { return };
+        *part = &part[len..];
+        if part.is_empty() {
+            self.parts.pop_front();
+        }
+    }
+}
+
+/// The decoder asks for it, and reads in order.
+impl Seek for Critical<'_> {
+    fn seek(&mut self, _to: SeekFrom) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
