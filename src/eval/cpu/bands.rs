@@ -27,7 +27,7 @@ pub(super) struct Limits {
 
 impl Limits {
     /// For the caches of ordinary processors.
-    pub(super) const USUAL: Limits = Limits { band_bytes: 4 << 20, stage_bytes: 8 << 20 };
+    pub(super) const USUAL: Limits = Limits { band_bytes: 2 << 20, stage_bytes: 8 << 20 };
 }
 
 /// Some rows of a pass, and what it writes them to.
@@ -223,7 +223,7 @@ fn windows(maps: &[Layout], lives: &[Life]) -> Vec<Window> {
         }
         taken[buffer] = last;
         // With room to spare, a window moves less often.
-        let rows = (rows + rows / 2).min(layout.rows());
+        let rows = (rows + rows / 4).min(layout.rows());
         windows[map] = Some(Window { layout, rows, buffer });
     }
     windows.into_iter().flatten().collect()
