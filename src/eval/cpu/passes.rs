@@ -100,6 +100,7 @@ impl Pass {
                 Some(scheme) => rows.next_multiple_of(Winograd::group_rows(scheme, geometry.to)),
                 None => rows,
             },
+            Op::Stage { .. } => rows.max(stage::SHARED_ROWS),
             _ => rows,
         }
     }

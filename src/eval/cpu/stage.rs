@@ -19,6 +19,8 @@ use crate::isa::{Isa, dispatch_plain};
 
 /// Least number of rows of a band, the last one excepted.
 const BAND_ROWS: usize = 6;
+/// Least number of rows that threads divide into bands, so that all of them have some.
+pub(super) const SHARED_ROWS: usize = 16 * BAND_ROWS;
 /// A band ends with a whole tile, so it may have this many rows more.
 const TILE_MAX: usize = 6;
 /// Most rows of a band of the first convolution, borders included.
