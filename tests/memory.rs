@@ -284,19 +284,18 @@ fn score(evaluator: &mut CpuEvaluator, size: Size) {
 }
 
 /// Maps are computed in bands, so what a pair takes grows with its width and not with its height,
-/// apart from its pixels: those of two images, here and in the evaluator.
+/// apart from its pixels: those of two images, here and in the evaluator. The maps of the first
+/// layer alone would take 67 MB more for images of twice the height.
 #[test]
 fn memory_of_a_tall_pair_is_that_of_its_pixels() {
     let _alone = alone();
-    for net in Net::ALL {
-        let mut evaluator = evaluator(net);
-        let size = |height: usize| Size { width: 64, height };
-        score(&mut evaluator, size(4096));
-        let taken = peak_of(|| score(&mut evaluator, size(8192)));
-        let (pixels, map) = (4 * size(8192).samples(), 64 * 8192 * size_of::<f32>());
-        eprintln!("{net}: {taken} bytes, of which pixels {pixels}; one map of one channel {map}");
-        assert!(taken <= pixels + 4 * map, "{net}: {taken} bytes, pixels {pixels}");
-    }
+    let mut evaluator = evaluator(Net::Alex);
+    let size = |height: usize| Size { width: 64, height };
+    score(&mut evaluator, size(16384));
+    let taken = peak_of(|| score(&mut evaluator, size(32768)));
+    let pixels = 4 * size(32768).samples();
+    eprintln!("64x32768 after 64x16384: {taken} bytes, of which pixels {pixels}");
+    assert!(taken <= pixels + (24 << 20), "{taken} bytes, of which pixels {pixels}");
 }
 
 /// A data set in which every pair has another size.

@@ -21,13 +21,14 @@ pub(super) struct Limits {
     /// A band of a map takes about this many bytes for each image, or a row of tiles if that is
     /// more.
     pub(super) band_bytes: usize,
-    /// Largest band of a stage, which one thread computes alone.
-    pub(super) stage_bytes: usize,
+    /// Columns of tiles of a stage's block, which one thread computes at once; with 0 there are no
+    /// stages.
+    pub(super) stage_tiles: usize,
 }
 
 impl Limits {
     /// For the caches of ordinary processors.
-    pub(super) const USUAL: Limits = Limits { band_bytes: 2 << 20, stage_bytes: 8 << 20 };
+    pub(super) const USUAL: Limits = Limits { band_bytes: 2 << 20, stage_tiles: 192 };
 }
 
 /// Some rows of a pass, and what it writes them to.
@@ -81,7 +82,7 @@ impl Bands {
         limits: Limits,
     ) -> Result<Bands, TooSmall> {
         let plan = Plan::new(spec, size.height, size.width)?;
-        let passes = Passes::new(&plan, spec, isa, limits.stage_bytes);
+        let passes = Passes::new(&plan, spec, isa, limits.stage_tiles);
         let weight_bytes = packed_weight_bytes(&passes.all, spec);
         let (bands, lives) = Schedule::new(&passes, limits.band_bytes).run();
         let windows = windows(&passes.maps, &lives);
@@ -104,7 +105,9 @@ impl Bands {
             windows.map(|window| window.rows * window.layout.row_len()).max().unwrap_or(0)
         };
         let stages = self.passes.iter().filter_map(|pass| match pass.op {
-            Op::Stage { conv, .. } => Some(threads * stage::band_bytes(conv.geometry.to)),
+            Op::Stage { conv, tiles, .. } => {
+                Some(threads * stage::band_bytes(conv.geometry.to, tiles))
+            }
             _ => None,
         });
         size_of::<f32>() * (0..buffers).map(of_buffer).sum::<usize>() + stages.max().unwrap_or(0)
@@ -132,7 +135,8 @@ struct Schedule<'a> {
 impl<'a> Schedule<'a> {
     fn new(passes: &'a Passes, band_bytes: usize) -> Schedule<'a> {
         let Passes { all, maps } = passes;
-        let band_rows = all.iter().map(|pass| pass.band_rows(maps[pass.dst], band_bytes)).collect();
+        let rows = |pass: &Pass| pass.band_rows(maps[pass.src], maps[pass.dst], band_bytes);
+        let band_rows = all.iter().map(rows).collect();
         Schedule { passes: all, maps, band_rows, done: vec![0; all.len()] }
     }
 

@@ -63,19 +63,20 @@ impl Direct {
         }
         team.for_each(work, |(image, first_row, rows)| {
             let src = src.image(image);
-            self.run_rows(src, geometry, first_row, rows);
+            self.run_rows(src, geometry, [first_row, 0], rows);
         });
     }
 
-    /// Computes some output rows of one image.
+    /// Computes some output rows of one image from the position `first` on: as many columns as the
+    /// target of the geometry has.
     pub(super) fn run_rows(
         &self,
         src: Source<'_>,
         geometry: Geometry,
-        first_row: usize,
+        first: [usize; 2],
         rows: &mut [f32],
     ) {
-        dispatch(self.isa, OutputRows { conv: self, src, geometry, first_row, rows });
+        dispatch(self.isa, OutputRows { conv: self, src, geometry, first, rows });
     }
 }
 
@@ -84,7 +85,8 @@ struct OutputRows<'a> {
     conv: &'a Direct,
     src: Source<'a>,
     geometry: Geometry,
-    first_row: usize,
+    /// Row and column.
+    first: [usize; 2],
     rows: &'a mut [f32],
 }
 
@@ -99,11 +101,11 @@ impl OutputRows<'_> {
     fn pixels(&self) -> Vec<Pixel> {
         let Geometry { from, to, stride, pad, c_first } = self.geometry;
         let corner = |position: usize| (position * stride) as isize - pad as isize;
-        let height = self.rows.len() / to.row_len();
+        let ([first_row, first_column], height) = (self.first, self.rows.len() / to.row_len());
         let mut pixels = Vec::with_capacity(height * to.w);
         for row in 0..height {
             let first = Pixel {
-                from: self.src.at(corner(self.first_row + row), corner(0)),
+                from: self.src.at(corner(first_row + row), corner(first_column)),
                 to: row * to.row_len() + BEFORE * to.c + c_first,
             };
             pixels.extend((0..to.w).map(|x| Pixel {

@@ -203,7 +203,7 @@ impl Engine {
                 ops::max_pool(source, target, [kernel, stride], *isa, team);
             }
             Op::L2Pool => ops::l2_pool(source, target, *isa, team),
-            Op::Stage { first, conv, layer } => {
+            Op::Stage { first, conv, layer, tiles } => {
                 let (Taps::Features(comparison), Results::Features(results)) =
                     (&self.taps, &mut walk.results)
                 else {
@@ -215,6 +215,7 @@ impl Engine {
                     first: first.map(direct),
                     conv: convs[conv.weight].winograd(conv.scheme(), 1, team),
                     geometry: conv.geometry,
+                    block_tiles: tiles,
                     layer,
                     comparison,
                     isa: *isa,

@@ -49,6 +49,8 @@ pub(super) enum Op {
         first: Option<ConvPass>,
         conv: ConvPass,
         layer: usize,
+        /// Columns of tiles of a block.
+        tiles: usize,
     },
 }
 
@@ -91,10 +93,15 @@ impl Pass {
         matches!(self.op, Op::Tap { .. })
     }
 
-    /// Rows of a band that writes about `bytes` of `dst`, such that threads share what they read
-    /// of the weights.
-    pub(super) fn band_rows(&self, dst: Layout, bytes: usize) -> usize {
-        let rows = (bytes / (dst.row_len() * size_of::<f32>())).max(1) * self.rows_per_dst;
+    /// Rows of a band that reads or writes about `bytes`, such that threads share what they read of
+    /// the weights.
+    pub(super) fn band_rows(&self, src: Layout, dst: Layout, bytes: usize) -> usize {
+        let of_src = match self.op {
+            Op::Conv(_) => src.row_len() * self.stride,
+            _ => 0,
+        };
+        let row_bytes = size_of::<f32>() * dst.row_len().max(of_src);
+        let rows = (bytes / row_bytes).max(1) * self.rows_per_dst;
         match self.op {
             Op::Conv(ConvPass { algorithm, geometry, .. }) => match algorithm.scheme() {
                 Some(scheme) => rows.next_multiple_of(Winograd::group_rows(scheme, geometry.to)),
@@ -152,13 +159,13 @@ pub(super) struct Passes {
 }
 
 impl Passes {
-    /// A stage whose bands would exceed `stage_bytes` is computed pass by pass.
-    pub(super) fn new(plan: &Plan, spec: &NetSpec, isa: Isa, stage_bytes: usize) -> Passes {
+    /// Stages have blocks of `stage_tiles` columns of tiles; with 0 there are none.
+    pub(super) fn new(plan: &Plan, spec: &NetSpec, isa: Isa, stage_tiles: usize) -> Passes {
         let input = Layout { c: plan.input.c, h: plan.input.h, w: plan.input.w };
         let mut builder = Builder {
             convs: spec.convs(),
             isa,
-            stage_bytes,
+            stage_tiles,
             passes: Passes { all: Vec::new(), maps: Vec::new() },
             buffers: [0; BUFFERS],
         };
@@ -175,7 +182,7 @@ impl Passes {
 struct Builder {
     convs: Vec<ConvSpec>,
     isa: Isa,
-    stage_bytes: usize,
+    stage_tiles: usize,
     passes: Passes,
     /// The map that each buffer of the plan holds.
     buffers: [usize; BUFFERS],
@@ -256,19 +263,26 @@ impl Builder {
         let Algorithm::Winograd(scheme) = conv.algorithm else { return None };
         let map = conv.geometry.to;
         if Winograd::is_shared(&self.convs[conv.weight], scheme)
-            || stage::band_bytes(map) > self.stage_bytes
+            || !self.is_narrow(first, scheme, map)
         {
             return None;
         }
         let reach = first.map_or(0, |first| first.geometry.pad) + conv.geometry.pad;
         let (src, dst) = (self.source(step.src), self.target(pooled));
-        let op = Op::Stage { first, conv, layer: *layer };
+        let op = Op::Stage { first, conv, layer: *layer, tiles: self.stage_tiles };
         let ends = Ends::Tiles(scheme.cut(map.h));
         self.add(op, src, dst, [2 * reach + 1, 1, reach], ends);
         if let Some(pass) = self.passes.all.last_mut() {
             (pass.height, pass.rows_per_dst) = (map.h, POOL);
         }
         Some(rest)
+    }
+
+    /// Whether a stage is better than its passes. Its source must have the rows of many bands at
+    /// once, so that all threads have some; only the image is small enough for any width.
+    fn is_narrow(&self, first: Option<ConvPass>, scheme: Scheme, map: Layout) -> bool {
+        let is_one_block = scheme.cut(map.w).count() <= self.stage_tiles;
+        is_one_block || first.is_some() && self.stage_tiles > 0
     }
 
     fn add(&mut self, op: Op, src: usize, dst: usize, window: [usize; 3], ends: Ends) {

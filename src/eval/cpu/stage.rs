@@ -2,8 +2,9 @@
 //! convolution of the image before it, all computed together in bands of a few rows.
 //!
 //! The first maps of a trunk are the largest. In bands they never exist as a whole: a band of all
-//! images stays in a thread's cache until it has been compared and pooled. The bands depend on the
-//! size of the map alone, and every element is computed exactly as without them.
+//! images stays in a thread's cache until it has been compared and pooled; a wide band is computed
+//! block by block. The bands depend on the size of the map alone, and every element is computed
+//! exactly as without them.
 
 use std::ops::Range;
 
@@ -13,7 +14,7 @@ use super::scratch::{BandScratch, Scratch, ThreadScratch};
 use super::tap::{Comparison, LayerResult, RowResult};
 use super::team::Team;
 use super::tensor::{ABOVE, AFTER, BEFORE, Geometry, Layout, Source, Target, Tensor};
-use super::winograd::{RowOutputs, TileRow, Winograd};
+use super::winograd::{RowOutputs, TileRow, Winograd, even_parts};
 use crate::batch::Pair;
 use crate::isa::{Isa, dispatch_plain};
 
@@ -28,9 +29,11 @@ const FIRST_ROWS: usize = BEFORE + BAND_ROWS + TILE_MAX + AFTER;
 /// Side and stride of the pooling window.
 pub(super) const POOL: usize = 2;
 
-/// Upper estimate of the bytes that a thread needs for a band of one image's map.
-pub(super) fn band_bytes(map: Layout) -> usize {
-    size_of::<f32>() * (BAND_ROWS + TILE_MAX) * map.row_len()
+/// Upper estimate of the bytes that a thread needs for a block of `tiles` columns of tiles of one
+/// image's map.
+pub(super) fn band_bytes(map: Layout, tiles: usize) -> usize {
+    let block = Layout { w: map.w.min(tiles.saturating_mul(TILE_MAX)), ..map };
+    size_of::<f32>() * (BAND_ROWS + TILE_MAX) * block.row_len()
 }
 
 /// Bytes that the results of one pair take while `rows` rows of a map are computed.
@@ -47,6 +50,8 @@ pub(super) struct Stage<'a> {
     pub(super) first: Option<(&'a Direct, Geometry)>,
     pub(super) conv: &'a Winograd,
     pub(super) geometry: Geometry,
+    /// Columns of tiles of a block: a thread computes a band block by block.
+    pub(super) block_tiles: usize,
     pub(super) layer: usize,
     pub(super) comparison: &'a Comparison,
     pub(super) isa: Isa,
@@ -115,65 +120,91 @@ impl Stage<'_> {
     fn band(
         &self,
         src: &Tensor,
-        band: Band<'_>,
+        mut band: Band<'_>,
+        pairs: &[Pair],
+        scratch: &mut ThreadScratch,
+        team: &Team,
+    ) {
+        let columns = self.conv.cut(self.geometry.to.w);
+        for tiles in even_parts(0..columns.count(), self.block_tiles) {
+            self.block(src, &mut band, tiles, pairs, scratch, team);
+        }
+    }
+
+    /// Computes some columns of tiles of a band.
+    fn block(
+        &self,
+        src: &Tensor,
+        band: &mut Band<'_>,
+        tiles: Range<usize>,
         pairs: &[Pair],
         scratch: &mut ThreadScratch,
         team: &Team,
     ) {
         let Band { tile_rows, rows, pooled, results } = band;
-        let to = self.geometry.to;
+        let (map, cut) = (self.geometry.to, self.conv.cut(self.geometry.to.h));
+        let columns = self.conv.cut(map.w).columns(&tiles, map.w);
+        let to = Layout { w: columns.len(), ..map };
         let map_len = rows.len() * to.row_len();
-        let ThreadScratch { tiles, band: BandScratch { first, maps } } = scratch;
+        let ThreadScratch { tiles: memory, band: BandScratch { first, maps } } = scratch;
         let maps = maps.grow(map_len * src.image_count());
         for (image, map) in maps.chunks_exact_mut(map_len).take(src.image_count()).enumerate() {
-            let source = self.source(src.image(image), &rows, first, team);
+            let source = self.source(src.image(image), rows, &columns, first, team);
             let mut rest = map;
             let split = tile_rows.clone().map(|index| {
-                let cut = self.conv.cut(to.h);
                 let height = cut.start(index + 1).min(to.h) - cut.start(index);
                 let rows = rest.split_off_mut(..height * to.row_len()).unwrap_or_default();
                 TileRow { src: source, index, rows: RowOutputs::new(rows) }
             });
             let split: Vec<TileRow<'_>> = split.collect();
-            self.conv.run_alone(&split, self.geometry, tiles, team);
+            self.conv.run_alone(&split, tiles.clone(), self.geometry, memory, team);
         }
         let row = |image: usize, y: usize| {
             to.pixels(&maps[image * map_len + y * to.row_len()..][..to.row_len()])
         };
-        for (image, pooled) in pooled.into_iter().enumerate() {
+        // The width of a tile is even, too.
+        let (first, count) = (columns.start / POOL, columns.end / POOL - columns.start / POOL);
+        for (image, pooled) in pooled.iter_mut().enumerate() {
             let dst_len = pooled.len() / (rows.len() / POOL).max(1);
             for (y, dst) in pooled.chunks_exact_mut(dst_len.max(1)).enumerate() {
                 let window = [row(image, POOL * y), row(image, POOL * y + 1)];
-                let dst = &mut dst[BEFORE * to.c..][..to.w / POOL * to.c];
+                let dst = &mut dst[(BEFORE + first) * to.c..][..count * to.c];
                 let row = PoolRow { window: &window, dst, c: to.c, kernel: POOL, stride: POOL };
                 dispatch_plain(self.isa, row);
             }
         }
         for (pair, results) in pairs.iter().zip(results) {
-            for (y, result) in results.into_iter().enumerate() {
+            for (y, result) in results.iter_mut().enumerate() {
                 let (a, b) = (row(pair.reference, y), row(pair.distorted, y));
-                self.comparison.row(self.layer, a, b, result);
+                self.comparison.row(self.layer, a, b, result.part(columns.clone()));
             }
         }
     }
 
-    /// The source of the band's convolution: `src` itself, or a band of the first convolution.
+    /// The source of a block's convolution: `src` itself, or a block of the first convolution.
     fn source<'s>(
         &self,
         src: Source<'s>,
         rows: &Range<usize>,
+        columns: &Range<usize>,
         scratch: &'s mut Tensor,
         team: &Team,
     ) -> Source<'s> {
         let Some((first, geometry)) = &self.first else { return src };
-        let (layout, pad) = (geometry.to, self.geometry.pad);
-        // Rows of the band that are rows of the map; the others are padding.
-        let known = rows.start.saturating_sub(pad)..(rows.end + pad).min(layout.h);
-        let top = if known.start > 0 { known.start as isize } else { ABOVE };
-        scratch.begin(1, layout, FIRST_ROWS, top);
-        scratch.make_room(known.end, top, team);
-        for rows in (Target { map: scratch, rows: known.clone() }).images() {
-            first.run_rows(src, *geometry, known.start, rows);
+        let (map, pad) = (geometry.to, self.geometry.pad);
+        // What is inside of the map; the rest is padding.
+        let known = |part: &Range<usize>, len: usize| {
+            part.start.saturating_sub(pad)..(part.end + pad).min(len)
+        };
+        let (rows, columns) = (known(rows, map.h), known(columns, map.w));
+        let layout = Layout { w: columns.len(), ..map };
+        let top = if rows.start > 0 { rows.start as isize } else { ABOVE };
+        scratch.begin_part(layout, FIRST_ROWS, top, columns.start);
+        scratch.make_room(rows.end, top, team);
+        let (geometry, corner) =
+            (Geometry { to: layout, ..*geometry }, [rows.start, columns.start]);
+        for rows in (Target { map: scratch, rows }).images() {
+            first.run_rows(src, geometry, corner, rows);
         }
         scratch.image(0)
     }

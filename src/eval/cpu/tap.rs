@@ -39,11 +39,22 @@ pub(super) struct LayerResult {
     reference_sum: Option<Map>,
 }
 
-/// Where the results of one row go.
+/// Where the results of one row go; `sum` is that of the columns before.
 pub(super) struct RowResult<'a> {
     sum: &'a mut f64,
     map: Option<&'a mut [f32]>,
     reference_sum: Option<&'a mut [f32]>,
+}
+
+impl RowResult<'_> {
+    /// The part for some columns. These must be compared from left to right.
+    pub(super) fn part(&mut self, columns: Range<usize>) -> RowResult<'_> {
+        RowResult {
+            sum: self.sum,
+            map: self.map.as_deref_mut().map(|map| &mut map[columns.clone()]),
+            reference_sum: self.reference_sum.as_deref_mut().map(|map| &mut map[columns]),
+        }
+    }
 }
 
 impl LayerResult {
@@ -136,7 +147,7 @@ impl Kernel for Row<'_> {
     fn run<S: Simd, const TILE: usize>(self, simd: S) {
         let Row { a, b, lin, epsilon, mut result } = self;
         let c = lin.len();
-        let mut sum = 0.0;
+        let mut sum = *result.sum;
         for (x, (a, b)) in a.chunks_exact(c).zip(b.chunks_exact(c)).enumerate() {
             let value = position(simd, a, b, lin, epsilon);
             sum += f64::from(value);

@@ -97,18 +97,25 @@ pub(super) struct Source<'a> {
     layout: Layout,
     /// The row of the map that is the first one here. Negative rows are the border.
     top: isize,
+    /// The column of the map that is the first one here, behind the border.
+    left: usize,
 }
 
 impl<'a> Source<'a> {
+    /// Elements from one row to the next.
+    pub(super) fn row_len(&self) -> usize {
+        self.layout.row_len()
+    }
+
     /// Offset of column `x` of row `y` within the data. Negative positions lie in the border.
     pub(super) fn at(&self, y: isize, x: isize) -> usize {
-        let column = (x + BEFORE as isize) as usize;
+        let column = (x - self.left as isize + BEFORE as isize) as usize;
         (y - self.top) as usize * self.layout.row_len() + column * self.layout.c
     }
 
     /// The pixels of a row.
     pub(super) fn row(&self, y: usize) -> &'a [f32] {
-        &self.data[self.at(y as isize, 0)..][..self.layout.w * self.layout.c]
+        &self.data[self.at(y as isize, self.left as isize)..][..self.layout.w * self.layout.c]
     }
 }
 
@@ -139,6 +146,8 @@ pub(super) struct Tensor {
     rows: usize,
     /// The row of the maps that is the first one here.
     top: isize,
+    /// The column of the maps that is the first one here, behind the border.
+    left: usize,
     data: Floats,
 }
 
@@ -158,10 +167,17 @@ impl Tensor {
                 row[right..].fill(0.0);
             }
         }
-        self.top = top;
+        (self.top, self.left) = (top, 0);
         for image in self.images_mut() {
             image[..top.min(0).unsigned_abs() * row_len].fill(0.0);
         }
+    }
+
+    /// As [`begin`](Self::begin), for a part of the maps: the columns from `left` on, of which the
+    /// layout has the number.
+    pub(super) fn begin_part(&mut self, layout: Layout, rows: usize, top: isize, left: usize) {
+        self.begin(1, layout, rows, top);
+        self.left = left;
     }
 
     /// Begins maps of which all rows are held.
@@ -209,7 +225,12 @@ impl Tensor {
     /// What is held of one image.
     pub(super) fn image(&self, index: usize) -> Source<'_> {
         let len = self.rows * self.layout.row_len();
-        Source { data: &self.data[index * len..][..len], layout: self.layout, top: self.top }
+        Source {
+            data: &self.data[index * len..][..len],
+            layout: self.layout,
+            top: self.top,
+            left: self.left,
+        }
     }
 
     /// All rows, to be written. All must be held.

@@ -357,6 +357,7 @@ fn a_stage_gives_the_same_bits_as_its_steps() {
                 first: with_first.then(|| (first.direct(&team), of_image)),
                 conv: conv.winograd(algorithm.scheme().unwrap(), 1, &team),
                 geometry: of_map,
+                block_tiles: random.up_to(4),
                 layer: 0,
                 comparison: &comparison,
                 isa,

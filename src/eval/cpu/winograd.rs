@@ -14,6 +14,8 @@ mod strip;
 mod tiles;
 mod transform;
 
+use std::ops::Range;
+
 use self::filters::{Filters, is_shared};
 use self::multiply::{BEYOND, Multiply};
 pub(super) use self::strip::RowOutputs;
@@ -115,25 +117,26 @@ impl Winograd {
         }
     }
 
-    /// Computes some rows of tiles in the calling thread.
+    /// Computes the given columns of some rows of tiles in the calling thread. The target holds no
+    /// other columns.
     pub(super) fn run_alone(
         &self,
         rows: &[TileRow<'_>],
+        columns: Range<usize>,
         geometry: Geometry,
         memory: &mut Floats,
         team: &Team,
     ) {
-        for part in self.parts(&Strip::new(&self.filters, geometry)) {
+        for part in self.parts(&Strip::new(&self.filters, geometry).block(columns)) {
             self.group(rows, &part, memory, 1, team);
         }
     }
 
     /// The strips that one thread computes at once.
     fn parts<'s>(&self, whole: &Strip<'s>) -> impl Iterator<Item = Strip<'s>> {
-        let (whole, columns) = (whole.clone(), whole.columns.count());
-        let width = columns.div_ceil(columns.div_ceil(THREAD_TILES)).max(1);
-        let firsts = (0..columns).step_by(width);
-        firsts.map(move |first| whole.part(first..columns.min(first + width)))
+        let whole = whole.clone();
+        let parts = even_parts(whole.tiles.clone(), THREAD_TILES);
+        parts.map(move |tiles| whole.part(tiles))
     }
 
     /// Computes some rows of tiles of a strip, with the products of `at_once` blocks of output
@@ -223,6 +226,12 @@ impl Group<'_> {
 fn even_share(count: usize, wanted: usize, threads: usize) -> usize {
     let tasks = (count / wanted).max(1).next_multiple_of(threads);
     count.div_ceil(tasks).max(1)
+}
+
+/// Parts of about the same length, which is at most `most`.
+pub(super) fn even_parts(all: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let len = all.len().div_ceil(all.len().div_ceil(most).max(1)).max(1);
+    all.clone().step_by(len).map(move |first| first..all.end.min(first + len))
 }
 
 /// Splits memory into two parts of these lengths; it grows if it is too small.

@@ -9,7 +9,7 @@ use super::filters::Filters;
 use super::tiles::{Cut, Scheme, Slots};
 use super::transform::{F4x3, F4x5, F6x3, INPUT_MAX, Line};
 use crate::eval::cpu::simd::{Kernel, Simd, Vector};
-use crate::eval::cpu::tensor::{BEFORE, Geometry, Source};
+use crate::eval::cpu::tensor::{BEFORE, Geometry, Layout, Source};
 
 /// Floats of a cache line.
 const LINE: usize = 16;
@@ -25,6 +25,8 @@ pub(super) struct Strip<'a> {
     pub(super) columns: Cut,
     /// The columns of tiles that are computed.
     pub(super) tiles: Range<usize>,
+    /// The column of the map that is the first one of the target.
+    left: usize,
     /// Whether outputs are written with non-temporal stores: a cache would evict them before they
     /// are read.
     pub(super) streams: bool,
@@ -35,12 +37,28 @@ impl<'a> Strip<'a> {
     pub(super) fn new(filters: &'a Filters, geometry: Geometry) -> Strip<'a> {
         let (rows, columns) =
             (filters.scheme.cut(geometry.to.h), filters.scheme.cut(geometry.to.w));
-        Strip { filters, geometry, rows, columns, tiles: 0..columns.count(), streams: false }
+        Strip {
+            filters,
+            geometry,
+            rows,
+            columns,
+            tiles: 0..columns.count(),
+            left: 0,
+            streams: false,
+        }
     }
 
     /// Some of them.
     pub(super) fn part(&self, tiles: Range<usize>) -> Strip<'a> {
         Strip { tiles, ..self.clone() }
+    }
+
+    /// Some of them, for a target that holds no others.
+    pub(super) fn block(&self, tiles: Range<usize>) -> Strip<'a> {
+        let columns = self.columns.columns(&tiles, self.geometry.to.w);
+        let to = Layout { w: columns.len(), ..self.geometry.to };
+        let geometry = Geometry { to, ..self.geometry };
+        Strip { tiles, geometry, left: columns.start, ..self.clone() }
     }
 
     /// Where the tiles of some rows lie.
@@ -184,7 +202,7 @@ impl Transform for Input<'_> {
         let RowInputs { group, len, count, .. } = self.out;
         let (position_len, chunk_len) = (self.strip.position_len(count), count * S::LEN);
         let corner = |start: usize| start as isize - geometry.pad as isize;
-        let from_row = geometry.from.row_len();
+        let from_row = self.src.row_len();
         let (top, left) = (corner(rows.start(self.row)), corner(columns.start(tiles.start)));
         let (src, start) = (self.src.data, self.src.at(top, left));
         let end = start + (Y_IN - 1) * from_row + ((tiles.len() - 1) * X_OUT + X_IN) * c_in;
@@ -298,7 +316,7 @@ impl Transform for Output<'_> {
         tiles: Range<usize>,
         slots: Range<usize>,
     ) {
-        let Strip { filters, geometry, columns, .. } = self.strip;
+        let Strip { filters, geometry, columns, left, .. } = *self.strip;
         let (block, tile_len, to) = (filters.block, self.strip.tile_line_len(), geometry.to);
         let blocks_len = self.blocks.len() * self.line_len;
         let height = (self.rows.len / to.row_len()).min(Y_OUT);
@@ -306,7 +324,7 @@ impl Transform for Output<'_> {
         let tiles = tiles.zip(slots);
         let work = self.blocks.clone().flat_map(|index| tiles.clone().map(move |at| (index, at)));
         for (index, (tile, slot)) in work {
-            let start = columns.start(tile);
+            let start = columns.start(tile) - left;
             let width = (to.w - start).min(X_OUT);
             let line = (index - self.blocks.start) * self.line_len + slot * tile_len;
             let corner = (BEFORE + start) * to.c + geometry.c_first;

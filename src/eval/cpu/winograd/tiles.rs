@@ -127,6 +127,11 @@ impl Cut {
         self.from(elements.start)..self.from(elements.end)
     }
 
+    /// The elements of some tiles of a line of `len` elements.
+    pub(in crate::eval::cpu) fn columns(&self, tiles: &Range<usize>, len: usize) -> Range<usize> {
+        self.start(tiles.start)..self.start(tiles.end).min(len)
+    }
+
     /// Splits a range of tiles into the large and the small ones.
     pub(in crate::eval::cpu) fn split(&self, tiles: &Range<usize>) -> [Range<usize>; 2] {
         let middle = self.large.clamp(tiles.start, tiles.end);
