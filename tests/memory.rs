@@ -285,7 +285,7 @@ fn score(evaluator: &mut CpuEvaluator, size: Size) {
 
 /// Maps are computed in bands, so what a pair takes grows with its width and not with its height,
 /// apart from its pixels: those of two images, here and in the evaluator. The maps of the first
-/// layer alone would take 67 MB more for images of twice the height.
+/// layer alone would take 47 MB more for images of twice the height.
 #[test]
 fn memory_of_a_tall_pair_is_that_of_its_pixels() {
     let _alone = alone();
