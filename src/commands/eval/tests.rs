@@ -14,7 +14,7 @@ use crate::cli::{Cli, Command};
 use crate::column::Column;
 use crate::config::Job;
 use crate::eval::fake::FakeEvaluator;
-use crate::eval::{Description, Evaluator, Model, NoModels, Scored, Wait};
+use crate::eval::{Description, Evaluator, HostMemory, Model, NoModels, Scored, Wait};
 use crate::fidelity::{Channels, Kind, Metric};
 use crate::manifest::Location;
 use crate::run::disk::Disk;
@@ -178,8 +178,8 @@ impl Evaluator for Counted {
         self.fake.describe()
     }
 
-    fn memory_bytes(&self, shape: BatchShape, group: Group) -> u64 {
-        self.fake.memory_bytes(shape, group)
+    fn host_memory(&self, shape: BatchShape, group: Group) -> HostMemory {
+        self.fake.host_memory(shape, group)
     }
 
     fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
