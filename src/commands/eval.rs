@@ -91,7 +91,7 @@ fn score(
     let Started { manifest, frozen, shard, mut attempt, mut maps, records, reuse, .. } = started;
     let Started { remaining, taken, .. } = started;
     stop.begin();
-    tell_start(config, &remaining, &taken, &evaluators.describe().device);
+    report_start(config, &remaining, &taken, &evaluators.describe().device);
     let style = if config.output == Output::OnePair { Style::Off } else { config.style };
     let mut progress = Progress::new(remaining.len(), style, config.verbosity);
     progress.name_columns(config.job.columns.iter().map(|column| column.name.clone()));
@@ -243,7 +243,7 @@ fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, records: &Re
 }
 
 /// Reports what was decided, what was taken from other runs, and how much of a resumed run is done.
-fn tell_start(config: &Config, remaining: &Remaining, taken: &[Taken], device: &str) {
+fn report_start(config: &Config, remaining: &Remaining, taken: &[Taken], device: &str) {
     if config.verbosity >= Verbosity::Verbose {
         print_line(&format!("scoring {} pairs on {device}", remaining.len()));
         config.job.weights.iter().for_each(|origin| print_line(origin));

@@ -32,9 +32,9 @@ fn set() -> tempfile::TempDir {
 
 fn run(folder: &Path, line: &str, exit: i32) -> String {
     let output = lpips(folder, &line.split(' ').collect::<Vec<_>>());
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(exit), "{line}\n{told}");
-    told
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(exit), "{line}\n{printed}");
+    printed
 }
 
 fn tables(folder: &Path, run: &str) -> [Vec<u8>; 2] {
@@ -52,9 +52,9 @@ fn a_new_method_costs_its_own_pairs_and_the_tables_are_those_of_a_run_from_scrat
     let folder = set();
     let at = folder.path();
     run(at, "eval second.csv -o scratch -q --group-by method", 0);
-    let told = run(at, "eval second.csv -o grown --reuse first --group-by method", 0);
-    assert!(told.contains("took 2 pairs from `first`\n"), "{told}");
-    assert!(!told.contains("resuming"), "{told}");
+    let printed = run(at, "eval second.csv -o grown --reuse first --group-by method", 0);
+    assert!(printed.contains("took 2 pairs from `first`\n"), "{printed}");
+    assert!(!printed.contains("resuming"), "{printed}");
     assert_eq!(tables(at, "grown"), tables(at, "scratch"));
     let reused = &provenance(at, "grown")["reused"];
     assert_eq!((&reused[0]["run"], &reused[0]["pairs"]), (&"first".into(), &2.into()));
@@ -62,11 +62,11 @@ fn a_new_method_costs_its_own_pairs_and_the_tables_are_those_of_a_run_from_scrat
     let last: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["expected"]), (&"finished".into(), &2.into()), "{events}");
     // Everything is there already: regrouped, nothing is scored.
-    let told = run(at, "eval second.csv -o regrouped --reuse grown --group-by item", 0);
-    assert!(told.contains("took 4 pairs from `grown`\n"), "{told}");
+    let printed = run(at, "eval second.csv -o regrouped --reuse grown --group-by item", 0);
+    assert!(printed.contains("took 4 pairs from `grown`\n"), "{printed}");
     // What was taken can be taken again, and a run that took can be resumed.
-    let told = run(at, "eval second.csv -o grown --reuse first --group-by method", 0);
-    assert!(told.contains("resuming: 4 of 4 pairs are done"), "{told}");
+    let printed = run(at, "eval second.csv -o grown --reuse first --group-by method", 0);
+    assert!(printed.contains("resuming: 4 of 4 pairs are done"), "{printed}");
     assert_eq!(tables(at, "grown"), tables(at, "scratch"));
 }
 
@@ -75,8 +75,8 @@ fn changed_images_and_other_settings_are_scored_again() {
     let folder = set();
     let at = folder.path();
     fs_err::copy(at.join("b/1.png"), at.join("a/1.png")).unwrap();
-    let told = run(at, "eval second.csv -o changed --reuse first", 0);
-    assert!(told.contains("took 1 pair from `first`\n"), "{told}");
+    let printed = run(at, "eval second.csv -o changed --reuse first", 0);
+    assert!(printed.contains("took 1 pair from `first`\n"), "{printed}");
     run(at, "eval second.csv -o scratch -q", 0);
     assert_eq!(tables(at, "changed"), tables(at, "scratch"));
     // Elsewhere the same paths lead to other files: contents decide.
@@ -85,11 +85,14 @@ fn changed_images_and_other_settings_are_scored_again() {
         std::os::unix::fs::symlink(at.join(name), at.join("else").join(name)).unwrap();
     }
     fs_err::copy(at.join("first.csv"), at.join("else/first.csv")).unwrap();
-    let told = run(at, "eval else/first.csv -o elsewhere --reuse first", 0);
-    assert!(told.contains("took 1 pair from `first`\n"), "{told}");
-    let told = run(at, "eval first.csv -o other --reuse first --crop-border 2", 6);
-    assert!(told.contains("`--reuse first` has no column of this run; expected one of"), "{told}");
-    assert!(told.contains("|crop:2|") && told.contains("|crop:0|"), "{told}");
+    let printed = run(at, "eval else/first.csv -o elsewhere --reuse first", 0);
+    assert!(printed.contains("took 1 pair from `first`\n"), "{printed}");
+    let printed = run(at, "eval first.csv -o other --reuse first --crop-border 2", 6);
+    assert!(
+        printed.contains("`--reuse first` has no column of this run; expected one of"),
+        "{printed}"
+    );
+    assert!(printed.contains("|crop:2|") && printed.contains("|crop:0|"), "{printed}");
     assert!(!at.join("other").exists());
     run(at, "eval first.csv -o other --reuse nothing", 6);
 }
