@@ -26,9 +26,11 @@ const ABSENT: u64 = u64::MAX;
 const FAILED: u64 = 1 << 63;
 /// A place is the number of a journal above this many bits of offset.
 const OFFSET_BITS: u32 = 40;
-/// Memory for buffers of journals that are read at the same time, and the least a buffer must be.
+/// Memory for buffers of journals that are read at the same time, and the least and the most of one.
+/// Rows in another order than they were finished in cost a buffer each.
 const BUFFERS_BYTES: usize = 32 << 20;
 const BUFFER_MIN_BYTES: usize = 4 << 10;
+const BUFFER_MAX_BYTES: usize = 8 << 10;
 /// Files that this process may have open for other purposes.
 const OTHER_FILES: usize = 64;
 
@@ -144,7 +146,7 @@ impl Records {
     #[must_use]
     pub fn reader(&self, readers: usize) -> RecordReader<'_> {
         let buffers = self.journals.len().max(1) * readers;
-        let buffer_bytes = (BUFFERS_BYTES / buffers).clamp(BUFFER_MIN_BYTES, 1 << 16);
+        let buffer_bytes = (BUFFERS_BYTES / buffers).clamp(BUFFER_MIN_BYTES, BUFFER_MAX_BYTES);
         let files = self.journals.iter().map(|_| None).collect();
         let open_max = (open_max() / readers).max(1);
         RecordReader { records: self, files, open: 0, open_max, buffer_bytes }
