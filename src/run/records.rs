@@ -26,8 +26,8 @@ const ABSENT: u64 = u64::MAX;
 const FAILED: u64 = 1 << 63;
 /// A place is the number of a journal above this many bits of offset.
 const OFFSET_BITS: u32 = 40;
-/// Memory for buffers of journals that are read at the same time, and the least and the most of one.
-/// Rows in another order than they were finished in cost a buffer each.
+/// Memory for buffers of journals that are read at the same time, and the least and the most of
+/// one. Rows in another order than they were finished in cost a buffer each.
 const BUFFERS_BYTES: usize = 32 << 20;
 const BUFFER_MIN_BYTES: usize = 4 << 10;
 const BUFFER_MAX_BYTES: usize = 8 << 10;
