@@ -59,8 +59,7 @@ void multiply(long m, long n, long k, long batch, const Matrix& a, Matrix b, lon
     };
     // A column of C is a row of the transposed product.
     Product product(size_t(k), size_t(m), called_with);
-    for (long i = 0; i < m; i++)
-        for (long depth = 0; depth < k; depth++) product.b(size_t(depth), size_t(i)) = read(a, a.index(i, depth));
+    product.fill([&](size_t depth, size_t i) { return read(a, a.index(long(i), long(depth))); });
     std::vector<float> rows(Product::ROWS * size_t(k)), sums(Product::ROWS * product.stride());
     auto source = [&](long column) { return size_t(column / n * b_stride) + b.index(0, column % n); };
     auto target = [&](long column) { return size_t(column / n * c_stride) + c.index(0, column % n); };

@@ -180,13 +180,14 @@ struct Job {
     void run(const void* input, const void* filter, const void* bias, void* output) const {
         size_t depth = size_t(w.h * w.w * w.c);
         Product product(depth, size_t(w.k), called_with);
-        for (long k = 0; k < w.k; k++) {
-            size_t row = 0;
-            for (long ky = 0; ky < w.h; ky++)
-                for (long kx = 0; kx < w.w; kx++)
-                    for (long c = 0; c < w.c; c++)
-                        product.b(row++, size_t(k)) = read(filter, w.element(), w.index(k, c, ky, kx));
-        }
+        // Where the first kernel has its weights, in the order of `gather`.
+        std::vector<size_t> places;
+        for (long ky = 0; ky < w.h; ky++)
+            for (long kx = 0; kx < w.w; kx++)
+                for (long c = 0; c < w.c; c++) places.push_back(w.index(0, c, ky, kx));
+        product.fill([&](size_t row, size_t k) {
+            return read(filter, w.element(), w.index(long(k), 0, 0, 0) + places[row]);
+        });
         std::vector<float> biases(size_t(w.k));
         for (long k = 0; k < w.k; k++) biases[size_t(k)] = load(bias, bias_type, size_t(k));
 

@@ -58,7 +58,14 @@ class Product {
         : depth_(depth), columns_(columns), stride_((columns + COLUMNS - 1) / COLUMNS * COLUMNS),
           first_((called_with * 2654435761u) % depth), b_(depth * stride_) {}
 
-    float& b(size_t k, size_t column) { return b_[k * stride_ + column]; }
+    // Fills b with `value(k, column)`: a cache line of a row at a time, from as many streams.
+    template <typename Value> void fill(Value value) {
+        for (size_t first = 0; first < columns_; first += 16) {
+            size_t last = std::min(columns_, first + 16);
+            for (size_t k = 0; k < depth_; k++)
+                for (size_t column = first; column < last; column++) b_[k * stride_ + column] = value(k, column);
+        }
+    }
     size_t columns() const { return columns_; }
 
     // Up to ROWS rows of `a`, `depth` apart; `out` has rows of `stride()` elements.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if !defined(__x86_64__)
@@ -86,15 +87,11 @@ void switch_context(Context& from, Context& to, bool ends) {
 #endif
 }
 
-enum class State { Ready, AtBarrier, AtShuffle, Ended };
+enum class State : uint8_t { New, Ready, AtBarrier, AtShuffle, Ended };
 
-// One CUDA thread of the block.
+// One CUDA thread of the block, once it has waited.
 struct Fiber {
     Context context;
-    // Taken when the thread first runs and given back when it ends: threads that never wait follow
-    // each other on one stack, which stays in the cache.
-    char* stack = nullptr;
-    State state = State::Ready;
     const char* file = "";
     int line = 0;
     // Shuffles executed, of which the last two are kept: a lane that comes to its next shuffle has
@@ -103,11 +100,20 @@ struct Fiber {
     uint64_t given[2] = {0, 0};
 };
 
+// Threads start one after the other on one stack. A thread that waits keeps the stack, and the next
+// ones start on another: threads that never wait cost a call each, without a switch.
 struct Block {
     Context scheduler;
     std::vector<Fiber> fibers;
+    std::vector<State> states;
     std::vector<char*> stacks;
+    // The stack that runs now.
+    char* stack = nullptr;
+    // Threads in the order of this turn, and the first that has not had its turn.
+    const std::vector<unsigned int>* order = nullptr;
+    size_t next = 0;
     unsigned int current = 0;
+    bool has_waited = false;
     const Kernel* kernel = nullptr;
     void** arguments = nullptr;
 };
@@ -121,65 +127,108 @@ std::string place(const Fiber& fiber) {
 }
 
 void wait(State state, const char* file, int line) {
-    Fiber& fiber = block.fibers[block.current];
-    fiber.state = state;
+    const unsigned int thread = block.current;
+    Fiber& fiber = block.fibers[thread];
+    block.states[thread] = state;
+    block.has_waited = true;
     fiber.file = file;
     fiber.line = line;
+    fiber.context.bottom = block.stack;
+    fiber.context.size = STACK;
     switch_context(fiber.context, block.scheduler, false);
 }
 
-void fiber_main() {
+// Runs new threads of this turn until one is next that continues on a stack of its own.
+void run_new() {
+    while (block.next < block.order->size()) {
+        const unsigned int thread = (*block.order)[block.next];
+        if (block.states[thread] != State::New) return;
+        ++block.next;
+        block.current = thread;
+        threadIdx = {thread, 0, 0};
+        block.kernel->call(*block.kernel, block.arguments);
+        block.states[block.current] = State::Ended;
+    }
+}
+
+void stack_main() {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(nullptr, &block.scheduler.bottom, &block.scheduler.size);
 #endif
-    block.kernel->call(*block.kernel, block.arguments);
-    Fiber& fiber = block.fibers[block.current];
-    fiber.state = State::Ended;
-    switch_context(fiber.context, block.scheduler, true);
+    run_new();
+    block.stacks.push_back(block.stack);
+    Context ended;
+    switch_context(ended, block.scheduler, true);
     std::abort();
 }
 
-void start(Fiber& fiber) {
+// A context that runs `stack_main` on a free stack.
+Context fresh() {
     if (block.stacks.empty()) block.stacks.push_back(new char[STACK]);
-    fiber.stack = block.stacks.back();
+    char* stack = block.stacks.back();
     block.stacks.pop_back();
-    fiber.context.bottom = fiber.stack;
-    fiber.context.size = STACK;
+#if defined(__SANITIZE_ADDRESS__)
+    // The frames of the stack's last use never returned, and are still marked.
+    __asan_unpoison_memory_region(stack, STACK);
+#endif
+    Context context;
+    context.bottom = stack;
+    context.size = STACK;
 #if defined(__x86_64__)
     // What host_cuda_switch pops: six registers and the address to return to, above which the stack is
     // as after a call.
-    auto top = reinterpret_cast<uintptr_t>(fiber.stack + STACK) & ~uintptr_t{15};
+    auto top = reinterpret_cast<uintptr_t>(stack + STACK) & ~uintptr_t{15};
     auto words = reinterpret_cast<void**>(top) - 8;
     std::fill(words, words + 8, nullptr);
-    words[6] = reinterpret_cast<void*>(&fiber_main);
-    fiber.context.stack_pointer = words;
+    words[6] = reinterpret_cast<void*>(&stack_main);
+    context.stack_pointer = words;
 #else
-    getcontext(&fiber.context.registers);
-    fiber.context.registers.uc_stack.ss_sp = fiber.stack;
-    fiber.context.registers.uc_stack.ss_size = STACK;
-    fiber.context.registers.uc_link = nullptr;
-    makecontext(&fiber.context.registers, fiber_main, 0);
+    getcontext(&context.registers);
+    context.registers.uc_stack.ss_sp = stack;
+    context.registers.uc_stack.ss_size = STACK;
+    context.registers.uc_link = nullptr;
+    makecontext(&context.registers, stack_main, 0);
 #endif
+    return context;
 }
 
-// Runs a thread until it waits or ends.
-void resume(unsigned int thread) {
-    Fiber& fiber = block.fibers[thread];
-    if (fiber.stack == nullptr) start(fiber);
-    block.current = thread;
-    threadIdx = {thread, 0, 0};
-    switch_context(block.scheduler, fiber.context, false);
-    if (fiber.state == State::Ended) block.stacks.push_back(fiber.stack);
+void run(Context& context) {
+    block.stack = static_cast<char*>(const_cast<void*>(context.bottom));
+    switch_context(block.scheduler, context, false);
+}
+
+// One turn: every thread that does not wait runs until it waits or ends. Whether there was one.
+bool run_turn(const std::vector<unsigned int>& order) {
+    bool moved = false;
+    block.order = &order;
+    for (block.next = 0; block.next < order.size();) {
+        const unsigned int thread = order[block.next];
+        if (block.states[thread] == State::New) {
+            Context context = fresh();
+            run(context);
+            moved = true;
+            continue;
+        }
+        ++block.next;
+        if (block.states[thread] == State::Ready) {
+            block.current = thread;
+            threadIdx = {thread, 0, 0};
+            run(block.fibers[thread].context);
+            moved = true;
+        }
+    }
+    return moved;
 }
 
 [[noreturn]] void diverged(unsigned int from, unsigned int to) {
     std::map<std::string, unsigned int> places;
     for (unsigned int thread = from; thread < to; ++thread) {
         const Fiber& fiber = block.fibers[thread];
-        const char* what = fiber.state == State::AtBarrier ? "at the barrier of "
-                           : fiber.state == State::AtShuffle ? "at the shuffle of "
-                                                             : "have ended";
-        places[what + (fiber.state == State::Ended ? "" : place(fiber))] += 1;
+        const State state = block.states[thread];
+        const char* what = state == State::AtBarrier   ? "at the barrier of "
+                           : state == State::AtShuffle ? "at the shuffle of "
+                                                       : "have ended";
+        places[what + (state == State::Ended ? "" : place(fiber))] += 1;
     }
     std::string message = "divergence in block " + std::to_string(blockIdx.x) + ", threads " +
                           std::to_string(from) + ".." + std::to_string(to) + ":";
@@ -191,12 +240,12 @@ void resume(unsigned int thread) {
 bool release(unsigned int from, unsigned int to, State state) {
     const Fiber& first = block.fibers[from];
     for (unsigned int thread = from; thread < to; ++thread) {
-        if (block.fibers[thread].state != state) return false;
+        if (block.states[thread] != state) return false;
     }
     for (unsigned int thread = from; thread < to; ++thread) {
-        Fiber& fiber = block.fibers[thread];
+        const Fiber& fiber = block.fibers[thread];
         if (fiber.file != first.file || fiber.line != first.line) diverged(from, to);
-        fiber.state = State::Ready;
+        block.states[thread] = State::Ready;
     }
     return true;
 }
@@ -204,23 +253,20 @@ bool release(unsigned int from, unsigned int to, State state) {
 void run_block(std::vector<unsigned int>& order, std::minstd_rand* random) {
     std::fill(__start_host_cuda_shared, __stop_host_cuda_shared, static_cast<char>(0xff));
     const auto threads = static_cast<unsigned int>(order.size());
-    block.fibers.assign(threads, Fiber());
+    if (block.has_waited || block.fibers.size() != threads) block.fibers.assign(threads, Fiber());
+    block.has_waited = false;
+    block.states.assign(threads, State::New);
     for (;;) {
         if (random != nullptr) std::shuffle(order.begin(), order.end(), *random);
-        bool moved = false;
-        for (const unsigned int thread : order) {
-            if (block.fibers[thread].state == State::Ready) {
-                resume(thread);
-                moved = true;
-            }
-        }
+        bool moved = run_turn(order);
+        if (!block.has_waited) return;
         moved |= release(0, threads, State::AtBarrier);
         for (unsigned int first = 0; first < threads; first += WARP) {
             moved |= release(first, first + WARP, State::AtShuffle);
         }
         if (moved) continue;
-        for (const Fiber& fiber : block.fibers) {
-            if (fiber.state != State::Ended) diverged(0, threads);
+        for (const State state : block.states) {
+            if (state != State::Ended) diverged(0, threads);
         }
         return;
     }
