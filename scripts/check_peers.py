@@ -1,4 +1,4 @@
-"""Compares `lpips eval --preset` with the packages' own code, in float64; see scripts/check_peers.
+"""Compares `lpips eval --preset` and `--metrics` with the packages' own code, in float64; see scripts/check_peers.
 
 The trunks are this project's files of weights, written where torchvision looks for its downloads, so that
 nothing is downloaded. No package carries SqueezeNet's, whose trunk is `random:1` on both sides, made here as
@@ -7,6 +7,7 @@ docs/metrics.md says. pyiqa's lin weights are those of `lpips`, byte for byte, n
 
 import argparse
 import csv
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -88,6 +89,7 @@ def write_trunks(program, nets, hub):
         torch.save(state, os.path.join(hub, "checkpoints", CHECKPOINTS[net]))
 
 
+@functools.cache
 def load_pyiqa():
     """pyiqa's class for LPIPS without the rest of the package, which needs sixty others."""
     root = os.path.dirname(importlib.util.find_spec("pyiqa").origin)
@@ -133,17 +135,97 @@ def peers():
     }
 
 
+def companions():
+    """PSNR, SSIM and DISTS: package, what it is called there, our options, our column, and a function that
+    makes the package's of (reference, distorted) in [0, 1]."""
+    import DISTS_pytorch
+    import piq
+    import torchmetrics.functional.image as torchmetrics
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    load_pyiqa()
+    from pyiqa.archs.psnr_arch import PSNR
+    from pyiqa.archs.ssim_arch import SSIM
+
+    def of_pixels(image):
+        return (image[0].permute(1, 2, 0).numpy() * 255).round()
+
+    def wang(ref, dist):
+        window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        return structural_similarity(of_pixels(ref), of_pixels(dist), data_range=255, channel_axis=2, **window)
+
+    def of_dists():
+        metric = DISTS_pytorch.DISTS().double()
+        return lambda ref, dist: metric(ref, dist)
+
+    def of_pyiqa(metric):
+        return lambda: lambda ref, dist: metric(dist, ref)
+
+    ycbcr = {"test_y_channel": True, "color_space": "ycbcr"}
+    diffusion, default = (["--preset", name] for name in ["sr-diffusion", "pyiqa-default"])
+    rgb, ssim, dists = (["--metrics", name] for name in ["psnr_rgb", "ssim_rgb", "dists"])
+    return [
+        ("scikit-image", "peak_signal_noise_ratio", rgb, "psnr_rgb",
+         lambda: lambda a, b: peak_signal_noise_ratio(of_pixels(a), of_pixels(b), data_range=255)),
+        ("torchmetrics", "peak_signal_noise_ratio", rgb, "psnr_rgb",
+         lambda: lambda a, b: torchmetrics.peak_signal_noise_ratio(b, a, data_range=1.0)),
+        ("piq", "psnr, greyscale", default, "psnr_yiq", lambda: lambda a, b: piq.psnr(b, a, convert_to_greyscale=True)),
+        ("pyiqa", "psnr", default, "psnr_rgb", of_pyiqa(PSNR())),
+        ("pyiqa", "psnry", default, "psnr_yiq", of_pyiqa(PSNR(test_y_channel=True))),
+        ("pyiqa", "psnr, ycbcr", diffusion, "psnr_y", of_pyiqa(PSNR(**ycbcr))),
+        ("scikit-image", "structural_similarity", ssim, "ssim_rgb", lambda: wang),
+        ("piq", "ssim, no subsampling", ssim, "ssim_rgb", lambda: lambda a, b: piq.ssim(b, a, downsample=False)),
+        ("pyiqa", "ssim", default, "ssim_yiq_rounded_clamped", of_pyiqa(SSIM(test_y_channel=True))),
+        ("pyiqa", "ssimc", default, "ssim_rgb_clamped", of_pyiqa(SSIM(test_y_channel=False))),
+        ("pyiqa", "ssim, ycbcr", diffusion, "ssim_y_rounded_clamped", of_pyiqa(SSIM(**ycbcr))),
+        ("dists-pytorch", "DISTS", dists, "dists", of_dists),
+        ("torchmetrics", "DISTS", dists, "dists",
+         lambda: lambda a, b: torchmetrics.deep_image_structure_and_texture_similarity(b, a)),
+    ]
+
+
 def load(path):
     samples = np.asarray(Image.open(os.path.join(os.path.dirname(MANIFEST), path)).convert("RGB"))
     return torch.from_numpy(samples.copy()).permute(2, 0, 1)[None].double() / 255
 
 
-def ours(program, preset, net, scratch):
-    run = os.path.join(scratch, preset, net)
-    command = [program, "eval", MANIFEST, "-o", run, "--preset", preset, "--net", net, "-q"]
-    subprocess.run(command + ["--device", "cpu", "--weights-dir", "weights"] + TRUNKS.get(net, []), check=True, cwd=ROOT)
+def ours(program, options, scratch):
+    run = os.path.join(scratch, "_".join(options).replace("/", "_"))
+    if not os.path.exists(run):
+        command = [program, "eval", MANIFEST, "-o", run, "-q", "--device", "cpu", "--weights-dir", "weights"]
+        subprocess.run(command + options, check=True, cwd=ROOT)
     with open(os.path.join(run, "pairs.csv"), newline="") as file:
         return list(csv.DictReader(file))
+
+
+def deviations(rows, column, metric):
+    """Pairs of the deviation and the value of the package."""
+    expected = [float(metric(load(row["ref"]), load(row["dist"]))) for row in rows]
+    return [(abs(float(row[column]) - value), value) for row, value in zip(rows, expected)]
+
+
+def compare_presets(program, nets, scratch):
+    """Prints the table of LPIPS; returns the largest share of the bound."""
+    print("| preset | net | pairs | largest deviation / value | largest share of the bound |\n|---|---|---:|---:|---:|")
+    worst = 0.0
+    for preset, (column, make) in peers().items():
+        for net in nets:
+            rows = ours(program, ["--preset", preset, "--net", net] + TRUNKS.get(net, []), scratch)
+            found = deviations(rows, column.format(net), make(net))
+            share = max(deviation / (1e-5 * value + 1e-8) for deviation, value in found)
+            worst = max(worst, share)
+            print("| %s | %s | %d | %.1e | %.2f |" % (preset, net, len(rows), max(d / v for d, v in found), share))
+    return worst
+
+
+def compare_companions(program, scratch):
+    """Prints the table of PSNR, SSIM and DISTS, whose packages compute parts of them in float32."""
+    print("\n| package | there | here | column | pairs | largest deviation |\n|---|---|---|---|---:|---:|")
+    for package, name, options, column, make in companions():
+        rows = ours(program, options, scratch)
+        found = deviations(rows, column, make())
+        largest = max(deviation for deviation, _ in found)
+        print("| %s | %s | `%s` | `%s` | %d | %.1e |" % (package, name, " ".join(options), column, len(rows), largest))
 
 
 def main():
@@ -152,27 +234,15 @@ def main():
     parser.add_argument("--program", default=os.path.join(ROOT, "target/release/lpips"))
     arguments = parser.parse_args()
     nets = arguments.nets.split(",")
-    packages = ["torch", "torchvision", "lpips", "pyiqa", "torchmetrics"]
+    packages = ["torch", "torchvision", "lpips", "pyiqa", "torchmetrics", "scikit-image", "piq", "dists-pytorch"]
     print(", ".join(name + " " + importlib.metadata.version(name) for name in packages))
-    worst_of_all = 0.0
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         hub = os.path.join(scratch, "hub")
         os.makedirs(os.path.join(hub, "checkpoints"))
         torch.hub.set_dir(hub)
-        write_trunks(arguments.program, nets, hub)
-        print("| preset | net | pairs | largest deviation / value | largest share of the bound |\n|---|---|---:|---:|---:|")
-        for preset, (column, make) in peers().items():
-            for net in nets:
-                rows = ours(arguments.program, preset, net, scratch)
-                metric = make(net)
-                deviations, shares = [], []
-                for row in rows:
-                    expected = float(metric(load(row["ref"]), load(row["dist"])))
-                    deviation = abs(float(row[column.format(net)]) - expected)
-                    deviations.append(deviation / expected)
-                    shares.append(deviation / (1e-5 * expected + 1e-8))
-                worst_of_all = max(worst_of_all, *shares)
-                print("| %s | %s | %d | %.1e | %.2f |" % (preset, net, len(rows), max(deviations), max(shares)))
+        write_trunks(arguments.program, {*nets, "vgg"}, hub)
+        worst_of_all = compare_presets(arguments.program, nets, scratch)
+        compare_companions(arguments.program, scratch)
     if worst_of_all > 1:
         sys.exit("a preset deviates from its package by more than 1e-5 of the value + 1e-8")
 
