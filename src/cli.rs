@@ -113,6 +113,7 @@ Examples:
   lpips eval pairs.csv -o results --preset basicsr:4
   lpips eval --all-pairs samples -o results
   lpips eval today.csv -o today --reuse yesterday
+  lpips eval pairs.csv -o results --join niqe.csv:niqe=lower,musiq=higher
 
 A manifest is CSV, TSV (.tsv) or JSON lines (.jsonl). Columns `ref` and `dist` are paths relative \
 to the manifest's folder; `id`, `item` and `method` are optional; all others are carried to the \
@@ -252,6 +253,11 @@ pub struct EvalArgs {
     /// images and settings are the same; may be given several times
     #[arg(long, value_name = "RUN_DIR", requires = "output")]
     pub reuse: Vec<PathBuf>,
+
+    /// Add columns that others computed, by id: those that are named, with the direction that is
+    /// better, or all of the file; may be given several times
+    #[arg(long, value_name = "FILE.csv[:NAME=lower|higher,...]")]
+    pub join: Vec<String>,
 
     /// When resuming, compare contents of images rather than sizes and times
     #[arg(long, requires = "output")]

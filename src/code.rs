@@ -147,6 +147,9 @@ codes! {
     Infinite = "W_INFINITE", Warning,
         "the samples of distorted image and reference are equal, so PSNR and its mean are infinite",
         "check that the pair is meant to be identical; leave it out where a finite mean is needed";
+    NotJoined = "W_NOT_JOINED", Warning,
+        "a file of --join has no value for a pair; its column is incomplete",
+        "compute the missing values and run the same command again";
     Profile = "W_PROFILE", Warning,
         "ref and dist differ in their colour profile, which is ignored as PIL does",
         "convert both to sRGB";

@@ -60,6 +60,12 @@ pub enum Origin {
     },
     /// The samples of the two images.
     Pixels(fidelity::Metric),
+    /// Others computed it: the values are joined by id.
+    Joined {
+        /// Whether it is known which direction is better. Otherwise values are summarised, and neither
+        /// ranked nor gated.
+        is_ranked: bool,
+    },
 }
 
 /// What a column holds of one pair.
@@ -125,11 +131,23 @@ impl Column {
         // What is cut off for every column is no part of a pair's size; what is cut off for this
         // one alone is. The fingerprint holds their sum.
         let border = |column: &Column| match column.from {
-            Origin::Model { .. } => 0,
+            Origin::Model { .. } | Origin::Joined { .. } => 0,
             Origin::Pixels(metric) => metric.border,
         };
         let is_same = self.fingerprint == other.fingerprint && self.parts == other.parts;
         is_same && border(self) == border(other)
+    }
+
+    /// Whether others computed it.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        matches!(self.from, Origin::Joined { .. })
+    }
+
+    /// Whether it is known which direction is better.
+    #[must_use]
+    pub fn is_ranked(&self) -> bool {
+        self.from != Origin::Joined { is_ranked: false }
     }
 
     /// The model whose spatial map explains the total, if there is one.
@@ -141,7 +159,7 @@ impl Column {
         }
     }
 
-    /// The value of two decoded images of one size; `None` if it takes a model.
+    /// The value of two decoded images of one size; `None` if it takes more than their samples.
     ///
     /// # Errors
     /// The error of the inner result says why the pair has no value, such as images that are too
@@ -149,7 +167,7 @@ impl Column {
     #[must_use]
     pub fn measure(&self, reference: &Image, distorted: &Image) -> Option<Result<Value, Failure>> {
         match &self.from {
-            Origin::Model { .. } => None,
+            Origin::Model { .. } | Origin::Joined { .. } => None,
             Origin::Pixels(metric) => {
                 let value = metric.measure(reference, distorted).map(Value::whole);
                 Some(value.map_err(|small| Failure::new(Code::TooSmall, small.to_string())))

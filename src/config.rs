@@ -24,6 +24,7 @@ use crate::net::NetSpec;
 use crate::pipeline::OnError;
 use crate::progress::{Style, Verbosity};
 use crate::run::cells::TextCells;
+use crate::run::joined::Join;
 use crate::run::outputs::Kept;
 use crate::shard::ShardArg;
 use crate::source::Source;
@@ -105,6 +106,8 @@ pub struct Config {
     pub shard: Option<ShardArg>,
     /// Runs whose finished pairs are taken over.
     pub reuse: Vec<PathBuf>,
+    /// Columns that others computed.
+    pub joins: Vec<Join>,
     /// How an image is compared with what it was.
     pub verify: Verify,
     /// Whether several numerics classes may work on one run.
@@ -152,6 +155,7 @@ impl Config {
             group_by: unique(&args.group_by),
             shard: args.shard,
             reuse: args.reuse,
+            joins: args.join.iter().map(|text| Join::read(text)).collect::<Result<_, _>>()?,
             verify: if args.verify_inputs { Verify::Content } else { Verify::Times },
             allow_mixed: args.allow_mixed_numerics,
             on_error: args.on_error,

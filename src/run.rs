@@ -13,6 +13,7 @@ pub mod disk;
 pub mod facts;
 pub mod finished;
 pub mod inputs;
+pub mod joined;
 pub mod journal;
 pub mod known;
 pub mod maps;

@@ -15,6 +15,7 @@ use super::ranking::ranking;
 use super::start::{Started, open_manifest};
 use super::threads;
 use crate::cli::EvalArgs;
+use crate::column::Column;
 use crate::config::{Config, Output};
 use crate::decimal::counted;
 use crate::device;
@@ -26,6 +27,7 @@ use crate::run::RunDir;
 use crate::run::counts::Counts;
 use crate::run::finished::Stored;
 use crate::run::inputs::Taken;
+use crate::run::joined::Join;
 use crate::run::journal::EndReason;
 use crate::run::owner::Owner;
 use crate::run::plan::Frozen;
@@ -49,7 +51,9 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     let stop = Stop::on_signals()?;
     let conditions = gates::parse(&args.fail_if)?;
     let mut config = Config::resolve(args)?;
-    let gates = OwnGates::new(conditions, &config.job.columns)?;
+    let joined = config.joins.iter().flat_map(Join::columns);
+    let columns: Vec<Column> = config.job.columns.iter().cloned().chain(joined).collect();
+    let gates = OwnGates::new(conditions, &columns)?;
     threads::start(Some(config.job.compute.threads))?;
     let models = std::mem::take(&mut config.job.models);
     let mut note = if config.speaks() { print_line } else { |_: &str| () };
@@ -152,7 +156,7 @@ impl Session<'_> {
     /// Proves that a run of one shard is complete, and writes its tables.
     fn finish(self, gates: &OwnGates) -> anyhow::Result<Exit> {
         let Session { config, run_dir, progress, counts, elapsed_s, .. } = self;
-        let Stored { frozen, manifest, records } = Stored::read(run_dir, None)?;
+        let Stored { frozen, manifest, records, columns } = Stored::read(run_dir, None)?;
         let missing = Missing::find(&manifest, &frozen.plan, &records, None)?;
         if missing.count > 0 {
             return Ok(gates.undecided(incomplete(&missing, run_dir, &records)));
@@ -161,7 +165,7 @@ impl Session<'_> {
         let tables = Tables {
             manifest: &manifest,
             records: &records,
-            columns: &frozen.plan.columns,
+            columns: &columns,
             per_layer: config.per_layer,
             group_by: &group_by,
             text: config.text,
@@ -180,7 +184,7 @@ impl Session<'_> {
                     print_line(&closing(&all, counts.done(), elapsed_s));
                 }
             }
-            return gates.exit(&tables, exit_of(all.failed));
+            return gates.exit(&tables, exit_of(&all));
         }
         let Results { counts: all, summary, agreements, files } =
             finish(run_dir, &frozen, config.maps, &tables)?;
@@ -193,7 +197,7 @@ impl Session<'_> {
             print_line(&closing(&all, counts.done(), elapsed_s));
             print_line(&files.join("\n"));
         }
-        gates.exit(&tables, exit_of(all.failed))
+        gates.exit(&tables, exit_of(&all))
     }
 
     /// Proves that a shard of several is complete. `lpips merge` writes the tables.
@@ -211,7 +215,7 @@ impl Session<'_> {
             let shown = run_dir.path().display();
             print_line(&format!("when all shards are done: lpips merge {shown}"));
         }
-        Ok(exit_of(counts.failed))
+        Ok(exit_of(&counts))
     }
 }
 
@@ -223,8 +227,8 @@ fn incomplete(missing: &Missing, run_dir: &RunDir, records: &Records) -> Exit {
     Exit::PairsFailed
 }
 
-fn exit_of(failed: usize) -> Exit {
-    if failed == 0 { Exit::Complete } else { Exit::PairsFailed }
+fn exit_of(counts: &Counts) -> Exit {
+    if counts.is_complete() { Exit::Complete } else { Exit::PairsFailed }
 }
 
 /// How many pairs of the shard are in its journals, now that a signal has stopped this process.

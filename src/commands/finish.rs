@@ -47,7 +47,8 @@ pub(super) fn finish(
     if !agreements.is_empty() {
         run_dir.publish(names::TWO_AFC, |file| tables.write_agreements(&agreements, file))?;
     }
-    RunFacts::new(&frozen.plan, tables.records.journals(), &counts).write(run_dir)?;
+    RunFacts::new(&frozen.plan, tables.columns, tables.records.journals(), &counts)
+        .write(run_dir)?;
     let files = [names::SUMMARY, names::PAIRS, names::RUN];
     let files = files.map(|name| run_dir.file(name).display().to_string());
     Ok(Results { counts, summary, agreements, files })

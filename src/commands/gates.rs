@@ -84,7 +84,15 @@ impl OwnGates {
     pub(super) fn new(gates: Vec<Gate>, columns: &[Column]) -> Result<OwnGates, Refusal> {
         let metrics: Vec<(&str, Better)> =
             columns.iter().map(|column| (column.name.as_str(), column.better)).collect();
-        Ok(OwnGates(resolve(gates, &metrics, About::Scores)?))
+        let resolved = resolve(gates, &metrics, About::Scores)?;
+        match resolved.iter().find(|(_, column)| !columns[*column].is_ranked()) {
+            None => Ok(OwnGates(resolved)),
+            Some((gate, column)) => {
+                let (text, name) = (gate.text.trim(), &columns[*column].name);
+                Err(Refusal::usage(format!("gate `{text}`: is lower or higher `{name}` better?"))
+                    .hint(format!("say so: `--join FILE.csv:{name}=lower` or `{name}=higher`")))
+            }
+        }
     }
 
     /// Checks that the manifest has the columns of the groups.

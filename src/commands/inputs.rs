@@ -14,6 +14,7 @@ use crate::error::Refusal;
 use crate::regular;
 use crate::run::cells::TextCells;
 use crate::run::finished::Stored;
+use crate::run::joined::NotedColumn;
 use crate::run::plan::Plan;
 use crate::run::tables::Tables;
 use crate::run::{RunDir, names};
@@ -105,7 +106,7 @@ impl Metric {
     fn of(column: &Column) -> Metric {
         let is_fp32 = column.fingerprint.get("prec") == Some("fp32");
         let promise = match column.from {
-            Origin::Pixels(_) => Promise::Exact,
+            Origin::Pixels(_) | Origin::Joined { .. } => Promise::Exact,
             _ if is_fp32 => Promise::Fp32,
             _ => Promise::Exact,
         };
@@ -183,11 +184,16 @@ impl Input {
                 },
             )?;
         let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        // Without a direction there is nothing to compare by.
+        let joined = serde_json::from_value(facts["provenance"]["joined"].clone());
+        let joined: Vec<NotedColumn> = joined.unwrap_or_default();
+        let joined = joined.iter().map(NotedColumn::column);
+        let joined: Vec<Column> = joined.filter(Column::is_ranked).collect();
         Ok(Input {
             header: header(&table)?,
             table,
             id_column: "id".to_owned(),
-            metrics: plan.columns.iter().map(Metric::of).collect(),
+            metrics: plan.columns.iter().chain(&joined).map(Metric::of).collect(),
             numerics_class: text(&facts["fingerprint"]["numerics_class"])
                 .or(Some(plan.numerics_class)),
             finished: text(&facts["provenance"]["finished"]),

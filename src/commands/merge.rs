@@ -36,8 +36,8 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     threads::start(None)?;
     let run_dir = RunDir::existing(&args.run_dir)?;
     let stored = Stored::read(&run_dir, None)?;
-    let Stored { frozen, manifest, records } = &stored;
-    let gates = OwnGates::new(conditions, &frozen.plan.columns)?;
+    let Stored { frozen, manifest, records, columns } = &stored;
+    let gates = OwnGates::new(conditions, columns)?;
     gates.check_groups(manifest)?;
     if !args.quiet {
         report_skipped(records);
@@ -54,7 +54,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let tables = Tables {
         manifest,
         records,
-        columns: &frozen.plan.columns,
+        columns,
         per_layer: args.per_layer || asked.per_layer,
         group_by: &group_by,
         text: TextCells::of(args.csv_safe),
@@ -65,11 +65,11 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         report_differences(&counts);
         print_line(&ranking(&tables, &summary)?);
         report_agreements(&agreements);
-        report_signatures(&frozen.plan.columns);
+        report_signatures(columns);
         print_line(&closing(&counts, 0, 0.0));
         print_line(&files.join("\n"));
     }
-    let exit = if counts.failed == 0 { Exit::Complete } else { Exit::PairsFailed };
+    let exit = if counts.is_complete() { Exit::Complete } else { Exit::PairsFailed };
     gates.exit(&tables, exit)
 }
 

@@ -62,9 +62,11 @@ pub(super) fn report_differences(counts: &Counts) {
             print_line(&format!("warning: {code} in {count} pairs: {text}"));
         }
     }
-    if counts.infinite > 0 {
-        let (code, text) = (Code::Infinite, Code::Infinite.meaning());
-        print_line(&format!("warning: {code} in {} pairs: {text}", counts.infinite));
+    for (code, count) in [(Code::Infinite, counts.infinite), (Code::NotJoined, counts.unjoined)] {
+        if count > 0 {
+            let text = code.meaning();
+            print_line(&format!("warning: {code} in {}: {text}", counted(count, "pair")));
+        }
     }
 }
 

@@ -33,18 +33,22 @@ pub(super) fn ranking(tables: &Tables<'_>, summary: &[SummaryRow]) -> anyhow::Re
         let rows: Vec<&SummaryRow> =
             summary.iter().filter(|row| row.metric == column.name).collect();
         let Some((all, groups)) = rows.split_first() else { continue };
-        let by = match &entries {
+        let entries = entries.as_ref().filter(|_| column.is_ranked());
+        let by = match entries {
             Some(_) if others.is_empty() => " by method".to_owned(),
             Some(_) => format!(" by method within {}", names(&others)),
             None if groups.is_empty() => String::new(),
             None => format!(" by {}", names(&tables.group_by.iter().collect::<Vec<_>>())),
         };
         text.push_str(&format!(
-            "{}{by}, mean ({} is better), 95 % interval over items\n",
+            "{}{by}, mean ({}), 95 % interval over items\n",
             column.name,
-            column.better.word()
+            match column.is_ranked() {
+                true => format!("{} is better", column.better.word()),
+                false => "not ranked: no direction is known".to_owned(),
+            }
         ));
-        let mut lines = match &entries {
+        let mut lines = match entries {
             Some(entries) => {
                 let values = values(tables, index)?;
                 ranked(entries, &others, |group| {

@@ -10,6 +10,7 @@ use crate::manifest::{Entry, Manifest};
 use crate::progress::print_line;
 use crate::run::attempt::Attempt;
 use crate::run::inputs::{InputNotes, Taken};
+use crate::run::joined;
 use crate::run::journal::Header;
 use crate::run::maps::Maps;
 use crate::run::outputs::Outputs;
@@ -114,11 +115,18 @@ impl Started {
         manifest.expect_other_than(&run_dir.file(&plan.manifest))?;
         expect_no_maps_unless_kept(run_dir, config)?;
         let frozen = plan.freeze(run_dir, config.allow_mixed)?;
+        joined::expect_new_names(&config.joins, columns, manifest.carried())?;
         let copy = run_dir.keep_manifest(&frozen.plan.manifest, manifest.path())?;
         manifest.read_copy(copy)?;
         let manifest = manifest;
-        let weights = &config.job.weights;
-        let header = header(&frozen, shard, on, owner, weights, (notes, plan.outputs()));
+        let mut note = |line: &str| {
+            if config.speaks() {
+                print_line(line);
+            }
+        };
+        let joined = joined::keep(run_dir, &config.joins, &manifest, &mut note)?;
+        let outputs = Outputs { joined, ..plan.outputs() };
+        let header = header(&frozen, shard, on, owner, &config.job.weights, (notes, outputs));
         let mut attempt = Attempt::begin(run_dir, header)?;
 
         // After the claim, so that no process adds to the journals that are read here.

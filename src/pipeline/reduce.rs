@@ -83,7 +83,7 @@ impl<'a> Reducer<'a> {
             Origin::Model { reduction, .. } => {
                 matches!(reduction, Reduction::Mean | Reduction::Statistics)
             }
-            Origin::Pixels(_) => true,
+            Origin::Pixels(_) | Origin::Joined { .. } => true,
         };
         let all: anyhow::Result<Vec<Reducing<'_>>> = if self.columns.iter().flatten().all(is_there)
         {
@@ -213,7 +213,7 @@ impl<'a> Reducer<'a> {
         };
         let value = |(column, measured): (&Option<Column>, _)| match column.as_ref()?.from {
             Origin::Model { index, reduction } => Some(reduced(index, reduction)),
-            Origin::Pixels(_) => measured,
+            Origin::Pixels(_) | Origin::Joined { .. } => measured,
         };
         Ok(self.columns.iter().zip(measured).map(value).collect())
     }

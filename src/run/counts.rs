@@ -25,6 +25,8 @@ pub struct Counts {
     pub rescored: usize,
     /// Rows with an infinite value.
     pub infinite: usize,
+    /// Rows without a value in a column that others computed; counted at the end of a run.
+    pub unjoined: usize,
     /// Files that two reads found with different contents; counted at the end of a run.
     pub changed: Changed,
     /// For each column the sum of its values, and how many there are.
@@ -47,6 +49,12 @@ impl Counts {
         self.scored + self.failed
     }
 
+    /// Whether no pair failed and no value is missing.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed == 0 && self.unjoined == 0
+    }
+
     /// How many pairs failed, by the code of their reason.
     #[must_use]
     pub fn failure_codes(&self) -> BTreeMap<String, usize> {
@@ -62,6 +70,7 @@ impl Counts {
         let others = [
             (Code::Fp16Overflow, self.rescored),
             (Code::Infinite, self.infinite),
+            (Code::NotJoined, self.unjoined),
             (Code::Changed, self.changed.pairs),
         ];
         let others = others.map(|(code, count)| (code.as_str(), count));

@@ -30,6 +30,8 @@ pub mod names {
     pub const MANIFEST: &str = "manifest";
     /// The folder of spatial maps.
     pub const MAPS: &str = "maps";
+    /// The values of columns that others computed, by row.
+    pub const JOINED: &str = "joined.csv";
 }
 
 /// A run directory.

@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use super::counts::Counts;
 use super::inputs::{InputNotes, Taken};
+use super::joined::NotedColumn;
 use super::journal::{EndReason, Header};
 use super::plan::Plan;
 use super::records::Journal;
 use super::{RunDir, names};
-use crate::column::Fingerprint;
+use crate::column::{Column, Fingerprint};
 use crate::eval::Loss;
 
 /// Name and version of the format.
@@ -77,6 +78,9 @@ pub struct Provenance {
     /// What was taken from other runs, as often as rows were.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reused: Vec<Taken>,
+    /// The columns that others computed, and the files that they came from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<NotedColumn>,
     /// Every process that worked on the run, by shard and in order.
     pub attempts: Vec<AttemptFacts>,
     /// Processes of which nothing is known, because the first lines of their journals are damaged.
@@ -116,13 +120,12 @@ pub struct AttemptFacts {
 impl RunFacts {
     /// The facts of a run whose rows all have an outcome, as `counts` counts them.
     #[must_use]
-    pub fn new(plan: &Plan, journals: &[Journal], counts: &Counts) -> RunFacts {
-        let signature =
-            |column: &crate::column::Column| (column.name.clone(), column.fingerprint.signature());
+    pub fn new(plan: &Plan, columns: &[Column], journals: &[Journal], counts: &Counts) -> RunFacts {
+        let signature = |column: &Column| (column.name.clone(), column.fingerprint.signature());
         RunFacts {
             schema: SCHEMA,
-            fingerprint: RunFingerprint::new(plan, journals),
-            signatures: plan.columns.iter().map(signature).collect(),
+            fingerprint: RunFingerprint::new(plan, columns, journals),
+            signatures: columns.iter().map(signature).collect(),
             provenance: Provenance::new(plan.pairs, journals, counts),
         }
     }
@@ -141,10 +144,10 @@ impl RunFacts {
 
 impl RunFingerprint {
     /// The plan's, with every numerics class that had a part in the run.
-    pub(super) fn new(plan: &Plan, journals: &[Journal]) -> RunFingerprint {
+    pub(super) fn new(plan: &Plan, columns: &[Column], journals: &[Journal]) -> RunFingerprint {
         let classes: BTreeSet<&str> =
             headers(journals).map(|header| header.numerics_class.as_str()).collect();
-        let columns = plan.columns.iter();
+        let columns = columns.iter();
         RunFingerprint {
             manifest_sha256: plan.manifest_sha256.clone(),
             numerics_class: match classes.len() {
@@ -181,6 +184,7 @@ impl Provenance {
             warnings: counts.warnings(),
             inputs: last.map(|last| last.inputs.clone()).unwrap_or_default(),
             reused: reused(journals),
+            joined: last.map(joined).unwrap_or_default(),
             attempts: journals.iter().filter_map(AttemptFacts::new).collect(),
             attempts_unknown: journals.len() - headers(journals).count(),
         }
@@ -204,6 +208,11 @@ impl AttemptFacts {
             lost: end.as_ref().map(|end| end.lost.clone()).unwrap_or_default(),
         })
     }
+}
+
+fn joined(header: &Header) -> Vec<NotedColumn> {
+    let noted = header.outputs.as_ref().and_then(|outputs| outputs.joined.as_ref());
+    noted.map(|noted| noted.columns.clone()).unwrap_or_default()
 }
 
 /// What was taken, a line for each run.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::RunDir;
 use super::facts::RunFingerprint;
+use super::joined::Joined;
 use super::journal::Record;
 use super::outputs::Outputs;
 use super::plan::{Frozen, Plan};
@@ -23,6 +24,8 @@ pub struct Stored {
     pub manifest: Manifest,
     /// The rows that have an outcome.
     pub records: Records,
+    /// The columns of pairs.csv: those of the plan, then those that others computed.
+    pub columns: Vec<Column>,
 }
 
 impl Stored {
@@ -44,7 +47,14 @@ impl Stored {
         let frozen = Plan::of(run_dir)?;
         let manifest = manifest(run_dir, &frozen.plan)?;
         let records = Records::open(run_dir, &frozen, &manifest, of)?;
-        Ok(Stored { frozen, manifest, records })
+        let columns = frozen.plan.columns.clone();
+        let mut stored = Stored { frozen, manifest, records, columns };
+        if let Some(noted) = stored.outputs().joined {
+            let joined = Joined::open(run_dir, &noted, stored.manifest.len())?;
+            stored.records.join(stored.columns.len(), joined.clone());
+            stored.columns.extend(joined.columns);
+        }
+        Ok(stored)
     }
 
     /// What the last process was asked to make of the rows.
@@ -119,7 +129,7 @@ impl Finished {
     /// The metric columns.
     #[must_use]
     pub fn columns(&self) -> &[Column] {
-        &self.0.frozen.plan.columns
+        &self.0.columns
     }
 
     /// The plan.
@@ -150,7 +160,7 @@ impl Finished {
     /// of each column.
     #[must_use]
     pub fn fingerprint(&self) -> RunFingerprint {
-        RunFingerprint::new(self.plan(), self.0.records.journals())
+        RunFingerprint::new(self.plan(), self.columns(), self.0.records.journals())
     }
 
     /// The rows, in the order of the manifest.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::joined::Noted;
+
 /// Tables and maps that a process was asked for. They decide no number.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Outputs {
@@ -11,6 +13,9 @@ pub struct Outputs {
     pub per_layer: bool,
     /// Columns that summary.csv is grouped by.
     pub group_by: Vec<String>,
+    /// Columns that others computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Noted>,
 }
 
 /// Which maps a run keeps of each column that has maps; see

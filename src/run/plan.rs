@@ -98,7 +98,7 @@ impl Plan {
     #[must_use]
     pub fn outputs(&self) -> Outputs {
         let Plan { maps, per_layer, ref group_by, .. } = *self;
-        Outputs { maps, per_layer, group_by: group_by.clone() }
+        Outputs { maps, per_layer, group_by: group_by.clone(), joined: None }
     }
 
     /// The plan of the run in `run_dir`, which has one.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 
 use super::inputs::Taken;
+use super::joined::Joined;
 use super::journal::{self, End, Entry, Header, JournalName, Reader, Record};
 use super::plan::Frozen;
 use super::{RunDir, names};
@@ -66,6 +67,8 @@ pub struct Records {
     pub torn: usize,
     /// Good lines that are of another run or pair, or do not fit the columns.
     pub foreign: usize,
+    /// Values that others computed, and the number of columns before theirs.
+    joined: Option<(usize, Joined)>,
 }
 
 impl Records {
@@ -80,14 +83,25 @@ impl Records {
         of: Option<Shard>,
     ) -> anyhow::Result<Records> {
         let places = vec![ABSENT; manifest.len()];
-        let mut records =
-            Records { journals: Vec::new(), places, repeated: 0, torn: 0, foreign: 0 };
+        let mut records = Records {
+            journals: Vec::new(),
+            places,
+            repeated: 0,
+            torn: 0,
+            foreign: 0,
+            joined: None,
+        };
         for name in run_dir.journal_names()? {
             if of.is_none_or(|shard| shard == name.shard) {
                 records.add(run_dir, frozen, manifest, name)?;
             }
         }
         Ok(records)
+    }
+
+    /// Lets records end with the values of `joined`, which follow `columns` others.
+    pub(super) fn join(&mut self, columns: usize, joined: Joined) {
+        self.joined = Some((columns, joined));
     }
 
     /// The journals, by shard and attempt.
@@ -314,7 +328,15 @@ impl RecordReader<'_> {
     pub fn read(&mut self, row: Row) -> anyhow::Result<Option<Record>> {
         match self.records.places[row as usize] {
             ABSENT => Ok(None),
-            place => self.read_at(place, row).map(Some),
+            place => {
+                let mut record = self.read_at(place, row)?;
+                if let Some((columns, joined)) = &self.records.joined {
+                    // A pair that failed may have none.
+                    record.values.resize(*columns, None);
+                    record.values.extend(joined.of(row));
+                }
+                Ok(Some(record))
+            }
         }
     }
 

@@ -175,6 +175,10 @@ impl Tables<'_> {
             if let Some(record) = &record {
                 counts.add(record, || Ok(entry.id.clone()))?;
                 reads.add(&entry, &record.stamps);
+                let mut values = self.columns.iter().zip(&record.values);
+                counts.unjoined += usize::from(
+                    values.any(|(column, value)| column.is_joined() && value.is_none()),
+                );
             }
             csv.write_record(self.pair_cells(entry, record.as_ref()))?;
         }

@@ -66,7 +66,9 @@ impl Tables<'_> {
             let item = xxh3_64(entry.item.as_bytes());
             let value = |column: usize| {
                 let total = |side: usize| sides[side].as_ref()?.total(column);
-                Some(score(self.columns[column].better, total(0)?, total(1)?, judgement))
+                let column = &self.columns[column];
+                column.is_ranked().then_some(())?;
+                Some(score(column.better, total(0)?, total(1)?, judgement))
             };
             let cells = self.group_by.iter().map(|column| column.written(&entry));
             groups.add(cells.collect(), item, &value);

@@ -22,6 +22,7 @@ mod growing;
 mod hints;
 mod images;
 mod inputs;
+mod joined;
 mod library;
 mod maps;
 mod memory;

@@ -91,7 +91,7 @@ impl Pass<'_> {
             .flatten()
             .filter_map(|column| match &mut column.from {
                 Origin::Model { index, .. } => Some(index),
-                Origin::Pixels(_) => None,
+                Origin::Pixels(_) | Origin::Joined { .. } => None,
             })
             .collect();
         let mut models: Vec<usize> = numbers.iter().map(|number| **number).collect();
