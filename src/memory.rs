@@ -56,6 +56,24 @@ impl Available {
     /// Decoded images may take at most 1/8 of it.
     const DECODED_PARTS: u64 = 8;
 
+    /// Where no limit is known.
+    #[must_use]
+    pub fn unlimited() -> Available {
+        Available { bytes: u64::MAX, limit: "no limit".to_owned() }
+    }
+
+    /// Whether a pair that needs so many bytes fits where `free` of these are left, or why not.
+    ///
+    /// # Errors
+    /// A sentence with both figures and what sets the limit.
+    pub fn admit(&self, needed: u64, free: u64) -> Result<(), String> {
+        if needed <= free {
+            return Ok(());
+        }
+        let [needed, free] = [needed, free].map(|bytes| format!("{:.2} GB", bytes as f64 / 1e9));
+        Err(format!("a pair takes {needed} of memory; {free} are left by {}", self.limit))
+    }
+
     /// Bytes that decoded images may take while they wait to be scored.
     #[must_use]
     pub fn decoded_bytes(&self) -> u64 {
@@ -108,7 +126,7 @@ fn available_below(
     address_space: Option<u64>,
 ) -> Available {
     let read = |path: &Path| fs_err::read_to_string(path).unwrap_or_default();
-    let mut least = Available { bytes: u64::MAX, limit: "no limit".to_owned() };
+    let mut least = Available::unlimited();
     let mut limit = |bytes: u64, name: &dyn Fn() -> String| {
         if bytes < least.bytes {
             least = Available { bytes, limit: name() };

@@ -92,6 +92,7 @@ impl Compute {
             conv: self.conv,
             libraries: self.libraries.clone(),
             pairs_max: self.batch.map(NonZeroUsize::get),
+            memory: Some(self.memory.clone()),
             notify,
         }
     }

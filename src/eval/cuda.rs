@@ -43,10 +43,12 @@ use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rates, resident_rates};
 use self::thread::refusal;
 use super::{
-    ConvChoice, Description, Evaluator, Gpus, HostMemory, Loss, Model, Precision, Scored, Wait,
+    Admission, ConvChoice, Description, Evaluator, Gpus, HostMemory, Loss, Model, Precision,
+    Scored, Wait,
 };
 use crate::batch::{Batch, BatchShape, Group, Grouping, Staging};
 use crate::error::Refusal;
+use crate::memory::Available;
 
 /// Batches of different sizes that may be open at once in the pipeline.
 const OPEN_BATCHES: usize = 4;
@@ -58,6 +60,8 @@ const MICRO_BATCHES_MAX: usize = 4;
 const FREE_PARTS: u64 = 64;
 /// Nor do they take more of the host than this, unless one micro-batch does.
 const STAGING_BYTES_MAX: u64 = 64 << 20;
+/// Batches in flight take at most this part of the host memory that may be taken: decoding takes, too.
+const HOST_PARTS: u64 = 2;
 
 /// An engine that was chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +97,8 @@ pub struct Config {
     /// At most so many pairs in a batch; if absent, the size of the images and the free memory
     /// decide.
     pub pairs_max: Option<usize>,
+    /// Host memory that may be taken, of which batches in flight take at most half; unlimited if absent.
+    pub memory: Option<Available>,
     /// Called with a sentence when a GPU is dropped and others continue.
     pub notify: fn(&str),
 }
@@ -111,6 +117,7 @@ struct Settings {
 pub struct CudaEvaluator {
     settings: Settings,
     pairs_max: Option<usize>,
+    memory: Available,
     driver: String,
     queue: Arc<Queue>,
     messages: Receiver<Message>,
@@ -155,6 +162,7 @@ impl CudaEvaluator {
         let mut evaluator = CudaEvaluator {
             settings,
             pairs_max: config.pairs_max,
+            memory: config.memory.clone().unwrap_or_else(Available::unlimited),
             driver: probe.driver_version().unwrap_or_default(),
             queue,
             messages,
@@ -201,7 +209,8 @@ impl CudaEvaluator {
         let micro = micro_images(shape.size);
         let free = self.alive.iter().map(|(opened, _)| opened.free_bytes).min().unwrap_or(0);
         let micro_bytes = (micro * shape.image_bytes()) as u64;
-        let bytes = STAGING_BYTES_MAX.min(free / FREE_PARTS);
+        let host = self.memory.bytes / HOST_PARTS / self.acquired_max as u64;
+        let bytes = STAGING_BYTES_MAX.min(free / FREE_PARTS).min(host);
         let count = (bytes / micro_bytes.max(1)) as usize;
         let chosen = count.clamp(1, MICRO_BATCHES_MAX) * micro / 2;
         self.pairs_max.unwrap_or(chosen).max(1)
@@ -227,7 +236,9 @@ impl CudaEvaluator {
         if self.alive.is_empty() && self.in_flight == 0 {
             return Err(self.no_gpu());
         }
-        if self.alive.is_empty() || self.acquired == self.acquired_max {
+        let taken = (self.acquired as u64 + 1).saturating_mul(bytes as u64);
+        let is_full = self.acquired > 0 && taken > self.memory.bytes / HOST_PARTS;
+        if self.alive.is_empty() || self.acquired == self.acquired_max || is_full {
             return Ok(None);
         }
         self.acquired += 1;
@@ -330,6 +341,13 @@ impl Evaluator for CudaEvaluator {
         let images = self.capacity(shape, group).images;
         let staging = (self.acquired_max * images * shape.image_bytes()) as u64;
         HostMemory { staging, images, ..HostMemory::default() }
+    }
+
+    fn admission(&self) -> Admission {
+        let memory = self.memory.clone();
+        Arc::new(move |shape| {
+            memory.admit(2 * shape.image_bytes() as u64, memory.bytes / HOST_PARTS)
+        })
     }
 
     fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {

@@ -184,7 +184,7 @@ fn conforms(
 
 fn cuda(conv: ConvChoice, precision: Precision) -> cuda::Config {
     let (gpus, libraries) = (Gpus::First, Vec::new());
-    cuda::Config { gpus, precision, conv, libraries, pairs_max: None, notify: |_| () }
+    cuda::Config { gpus, precision, conv, libraries, pairs_max: None, memory: None, notify: |_| () }
 }
 
 fn cuda_conforms(conv: ConvChoice) {

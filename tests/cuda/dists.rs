@@ -14,7 +14,7 @@ use crate::support::{model, trunk};
 fn open(models: Vec<Model>, conv: ConvChoice, precision: Precision) -> CudaEvaluator {
     let (gpus, libraries) = (Gpus::First, Vec::new());
     let notify = |_: &str| ();
-    let config = Config { gpus, precision, conv, libraries, pairs_max: None, notify };
+    let config = Config { gpus, precision, conv, libraries, pairs_max: None, memory: None, notify };
     CudaEvaluator::open(models, &config).unwrap()
 }
 

@@ -223,3 +223,22 @@ fn any_call_may_fail_once() {
         }
     }
 }
+
+#[test]
+fn less_host_memory_changes_no_value_and_a_pair_beyond_it_is_a_row() {
+    if !is_simulated() {
+        return;
+    }
+    let job = Job::noise(4, 2);
+    let machine = Machine::new();
+    let table = job.eval(&machine, &["--device", "cuda"]).table();
+    // Pairs have at most 9,672 bytes, and half of the memory is for what else is decoded.
+    for memory in ["20K", "60K", "1M"] {
+        let evaluated = job.eval(&machine, &["--device", "cuda", "--memory", memory]);
+        assert_eq!(evaluated.table(), table, "--memory {memory}");
+    }
+    let evaluated = job.eval(&machine, &["--device", "cuda", "--memory", "10K"]);
+    let printed = evaluated.ran.expect(3).stderr();
+    assert!(printed.contains("E_TOO_LARGE 8"), "{printed}");
+    assert!(printed.contains("a pair takes 0.00 GB of memory"), "{printed}");
+}

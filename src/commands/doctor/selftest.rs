@@ -248,6 +248,7 @@ impl Subject<'_> {
             conv,
             libraries: self.args.cuda.cuda_libs.clone(),
             pairs_max: None,
+            memory: None,
             notify: print_line,
         })
     }

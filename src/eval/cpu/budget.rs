@@ -135,11 +135,7 @@ impl Budget {
         let capacity = Group { grouping: Grouping::Reference, images: 2, pairs: 1 };
         let staging = self.batch_bytes(shape, 2, 1);
         let needed = self.fixed_bytes(shape) + self.activation_bytes(shape, capacity) + staging;
-        let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
-        (needed > self.bytes()).then(|| {
-            let (needed, free) = (gigabytes(needed), gigabytes(self.bytes()));
-            format!("a pair takes {needed} of memory; {free} are left by {}", self.available.limit)
-        })
+        self.available.admit(needed, self.bytes()).err()
     }
 
     /// Bytes of the pixels of batches and of the maps that are given back.
