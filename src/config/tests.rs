@@ -104,6 +104,7 @@ const NOT_CHANGING: &[&str] = &[
     "threads",
     "shard",
     "reuse",
+    "join",
     "verify_inputs",
     "allow_mixed_numerics",
     "on_error",
