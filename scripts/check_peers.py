@@ -180,7 +180,8 @@ def companions():
         ("pyiqa", "ssim, ycbcr", diffusion, "ssim_y_rounded_clamped", of_pyiqa(SSIM(**ycbcr))),
         ("dists-pytorch", "DISTS", dists, "dists", of_dists),
         ("torchmetrics", "DISTS", dists, "dists",
-         lambda: lambda a, b: torchmetrics.deep_image_structure_and_texture_similarity(b, a)),
+         # In float32 alone.
+         lambda: lambda a, b: torchmetrics.deep_image_structure_and_texture_similarity(b.float(), a.float())),
     ]
 
 

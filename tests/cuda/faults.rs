@@ -232,13 +232,21 @@ fn less_host_memory_changes_no_value_and_a_pair_beyond_it_is_a_row() {
     let job = Job::noise(4, 2);
     let machine = Machine::new();
     let table = job.eval(&machine, &["--device", "cuda"]).table();
-    // Pairs have at most 9,672 bytes, and half of the memory is for what else is decoded.
-    for memory in ["20K", "60K", "1M"] {
+    for memory in ["300M", "1G"] {
         let evaluated = job.eval(&machine, &["--device", "cuda", "--memory", memory]);
         assert_eq!(evaluated.table(), table, "--memory {memory}");
     }
-    let evaluated = job.eval(&machine, &["--device", "cuda", "--memory", "10K"]);
+    // Two images of 432 MB each, which are refused before they are decoded.
+    let large =
+        Job::of(&[("large".to_owned(), job.folder().join("l.ppm"), job.folder().join("m.ppm"))]);
+    for name in ["l.ppm", "m.ppm"] {
+        let mut file = std::fs::File::create(job.folder().join(name)).unwrap();
+        let header = b"P6 12000 12000 255\n";
+        std::io::Write::write_all(&mut file, header).unwrap();
+        file.set_len(header.len() as u64 + 12_000 * 12_000 * 3).unwrap();
+    }
+    let evaluated = large.eval(&machine, &["--device", "cuda", "--memory", "1G"]);
     let printed = evaluated.ran.expect(3).stderr();
-    assert!(printed.contains("E_TOO_LARGE 8"), "{printed}");
-    assert!(printed.contains("a pair takes 0.00 GB of memory"), "{printed}");
+    assert!(printed.contains("E_TOO_LARGE 1"), "{printed}");
+    assert!(printed.contains("a pair takes 0.86 GB of memory"), "{printed}");
 }
