@@ -62,8 +62,8 @@ pub enum Origin {
     Pixels(fidelity::Metric),
     /// Others computed it: the values are joined by id.
     Joined {
-        /// Whether it is known which direction is better. Otherwise values are summarised, and neither
-        /// ranked nor gated.
+        /// Whether it is known which direction is better. Otherwise values are summarised, and
+        /// neither ranked nor gated.
         is_ranked: bool,
     },
 }

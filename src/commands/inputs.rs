@@ -14,7 +14,7 @@ use crate::error::Refusal;
 use crate::regular;
 use crate::run::cells::TextCells;
 use crate::run::finished::Stored;
-use crate::run::joined::NotedColumn;
+use crate::run::outputs::NotedColumn;
 use crate::run::plan::Plan;
 use crate::run::tables::Tables;
 use crate::run::{RunDir, names};

@@ -52,14 +52,15 @@ pub(super) fn report_differences(counts: &Counts) {
     if *files > 0 {
         let (code, first) = (Code::Changed, shown(first));
         print_line(&format!(
-            "warning: {code} in {pairs} pairs: {files} files changed while the run read them, \
-             first {first}"
+            "warning: {code} in {}: {} changed while the run read them, first {first}",
+            counted(*pairs, "pair"),
+            counted(*files, "file")
         ));
     }
     for (difference, count) in Difference::ALL.into_iter().zip(counts.differing) {
         if count > 0 {
             let (code, text) = (difference.code(), difference.code().meaning());
-            print_line(&format!("warning: {code} in {count} pairs: {text}"));
+            print_line(&format!("warning: {code} in {}: {text}", counted(count, "pair")));
         }
     }
     for (code, count) in [(Code::Infinite, counts.infinite), (Code::NotJoined, counts.unjoined)] {

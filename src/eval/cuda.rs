@@ -60,7 +60,7 @@ const MICRO_BATCHES_MAX: usize = 4;
 const FREE_PARTS: u64 = 64;
 /// Nor do they take more of the host than this, unless one micro-batch does.
 const STAGING_BYTES_MAX: u64 = 64 << 20;
-/// Batches in flight take at most this part of the host memory that may be taken: decoding takes, too.
+/// Batches in flight take at most this part of the host memory; decoded images take some, too.
 const HOST_PARTS: u64 = 2;
 
 /// An engine that was chosen.
@@ -97,7 +97,7 @@ pub struct Config {
     /// At most so many pairs in a batch; if absent, the size of the images and the free memory
     /// decide.
     pub pairs_max: Option<usize>,
-    /// Host memory that may be taken, of which batches in flight take at most half; unlimited if absent.
+    /// Host memory, of which batches in flight take at most half; unlimited if absent.
     pub memory: Option<Available>,
     /// Called with a sentence when a GPU is dropped and others continue.
     pub notify: fn(&str),

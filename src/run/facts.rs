@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::counts::Counts;
 use super::inputs::{InputNotes, Taken};
-use super::joined::NotedColumn;
 use super::journal::{EndReason, Header};
+use super::outputs::NotedColumn;
 use super::plan::Plan;
 use super::records::Journal;
 use super::{RunDir, names};

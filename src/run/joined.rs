@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::outputs::{Noted, NotedColumn, foreign};
 use super::{RunDir, names};
 use crate::batch::Row;
-use crate::column::{Better, Column, Fingerprint, Origin, Value};
+use crate::column::{Better, Column, Value};
 use crate::decimal::counted;
 use crate::error::Refusal;
 use crate::hash::sha256_hex;
@@ -39,49 +39,6 @@ pub struct Join {
     values: Vec<f64>,
     /// Hash of an id -> its row.
     rows: HashMap<u64, usize>,
-}
-
-/// What is noted of the columns that were joined.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Noted {
-    /// Name, direction and file of each.
-    pub columns: Vec<NotedColumn>,
-    /// SHA-256 of the copy of their values in the run directory.
-    pub sha256: String,
-}
-
-/// One column that was joined.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct NotedColumn {
-    /// Its name.
-    pub name: String,
-    /// Which direction is better, if it is known.
-    pub better: Option<Better>,
-    /// The file that it came from, as it was typed.
-    pub file: String,
-    /// SHA-256 of that file.
-    pub file_sha256: String,
-}
-
-impl NotedColumn {
-    /// As one of a run.
-    #[must_use]
-    pub fn column(&self) -> Column {
-        column(&self.name, self.better)
-    }
-}
-
-/// A joined column as one of a run.
-fn column(name: &str, better: Option<Better>) -> Column {
-    let direction = better.map_or("unknown", Better::word);
-    let fingerprint = Fingerprint::new("foreign").with("column", name).with("protocol", "unknown");
-    Column {
-        name: name.to_owned(),
-        parts: 0,
-        better: better.unwrap_or(Better::Lower),
-        from: Origin::Joined { is_ranked: better.is_some() },
-        fingerprint: fingerprint.with("better", direction),
-    }
 }
 
 impl Join {
@@ -135,7 +92,7 @@ impl Join {
 
     /// Its columns as those of a run.
     pub fn columns(&self) -> impl Iterator<Item = Column> {
-        self.columns.iter().map(|(name, better)| column(name, *better))
+        self.columns.iter().map(|(name, better)| foreign(name, *better))
     }
 
     /// The values of the pair `id`; `None` if the file does not have it.

@@ -147,7 +147,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("manifest", &["batch", "error", "hash", "regular", "suggest"]),
     ("selftest", &["batch", "eval", "eval/cpu", "image", "net", "oracle"]),
     ("oracle", &["eval", "image", "net"]),
-    ("eval/cuda", &["batch", "error", "eval", "image", "net"]),
+    ("eval/cuda", &["batch", "error", "eval", "image", "memory", "net"]),
     ("eval/cpu", &["batch", "eval", "image", "isa", "memory", "net", "random"]),
     ("eval", &["batch", "code", "image", "net", "pair"]),
     ("pair", &["batch", "code", "image"]),

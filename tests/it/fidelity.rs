@@ -121,7 +121,7 @@ fn pixels_are_scored_in_shards_and_merged_to_the_same_bytes() {
         run(folder.path(), &args, 0)
     };
     let text = eval("whole", &["--device", "cuda", "--threads", "2"]);
-    assert!(text.contains("W_INFINITE in 1 pairs"), "{text}");
+    assert!(text.contains("W_INFINITE in 1 pair"), "{text}");
     assert!(text.contains("signature of psnr_y: psnr_y|luma:bt601|round:no|peak:255|"), "{text}");
     let header = &csv(&folder.path().join("whole/pairs.csv"))[0];
     assert_eq!(header[7..11], ["ssim_rgb", "psnr_y", "ssim_y", "psnr_rgb"]);

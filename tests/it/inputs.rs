@@ -299,7 +299,7 @@ fn differences_are_counted_and_reported_once() {
                 444_q92_64x48_rgb.jpg,444_q92_64x48_rgb.jpg,2\n";
     fs_err::write(folder.path().join("m.csv"), rows).unwrap();
     let output = lpips(folder.path(), &["eval", "m.csv", "-o", "run", "--alpha", "white"]);
-    expect_exit(&output, 0, &["warning: W_ALPHA in 1 pairs: only one of ref and dist has alpha"]);
+    expect_exit(&output, 0, &["warning: W_ALPHA in 1 pair: only one of ref and dist has alpha"]);
     let run = fs_err::read_to_string(folder.path().join("run/run.json")).unwrap();
     let run: serde_json::Value = serde_json::from_str(&run).unwrap();
     assert_eq!(run["provenance"]["warnings"], serde_json::json!({ "W_ALPHA": 1 }));

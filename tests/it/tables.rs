@@ -44,7 +44,7 @@ fn a_file_that_two_reads_of_a_run_saw_differently_is_reported() {
     fs_err::copy(set.path().join("d1.pgm"), set.path().join("d0.pgm")).unwrap();
     run(set.path(), &["eval", "m.csv", "-o", "run", "--shard", "1/2"], 0);
     let text = run(set.path(), &["merge", "run"], 0);
-    let expected = "warning: W_CHANGED in 6 pairs: 1 files changed while the run read them, first \
+    let expected = "warning: W_CHANGED in 6 pairs: 1 file changed while the run read them, first \
                     `d0.pgm`";
     assert!(text.contains(expected), "{text}");
     let json = fs_err::read_to_string(set.path().join("run/run.json")).unwrap();
