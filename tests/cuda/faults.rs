@@ -240,7 +240,7 @@ fn less_host_memory_changes_no_value_and_a_pair_beyond_it_is_a_row() {
     let large =
         Job::of(&[("large".to_owned(), job.folder().join("l.ppm"), job.folder().join("m.ppm"))]);
     for name in ["l.ppm", "m.ppm"] {
-        let mut file = std::fs::File::create(job.folder().join(name)).unwrap();
+        let mut file = fs_err::File::create(job.folder().join(name)).unwrap();
         let header = b"P6 12000 12000 255\n";
         std::io::Write::write_all(&mut file, header).unwrap();
         file.set_len(header.len() as u64 + 12_000 * 12_000 * 3).unwrap();
