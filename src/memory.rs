@@ -89,6 +89,25 @@ pub fn available(setting: Setting, environment: &dyn Fn(&str) -> Option<String>)
     available_below(Path::new("/"), setting, environment, getrlimit(Resource::As).current)
 }
 
+/// Lets all threads allocate from one arena where the address space is limited: glibc reserves
+/// 64 MiB and more for each further one, until nothing is left for what is too large for an
+/// arena. To be called before threads are started.
+pub fn share_arenas() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    if getrlimit(Resource::As).current.is_some() {
+        const M_ARENA_MAX: std::ffi::c_int = -8;
+        #[expect(unsafe_code, reason = "a function of glibc that no crate of this program wraps")]
+        // SAFETY: the declaration is that of malloc.h; the call takes two numbers and changes a
+        // setting of the allocator under its own lock.
+        unsafe {
+            unsafe extern "C" {
+                fn mallopt(parameter: std::ffi::c_int, value: std::ffi::c_int) -> std::ffi::c_int;
+            }
+            mallopt(M_ARENA_MAX, 1);
+        }
+    }
+}
+
 /// Bytes of this process that are in memory now.
 #[must_use]
 pub fn resident() -> u64 {
