@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-pub use self::bars::{Download, Drawing, Examination};
+pub use self::bars::{Count, Download};
 use crate::run::counts::Counts;
 
 /// Seconds between two lines where stderr is not a terminal.

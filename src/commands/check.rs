@@ -17,7 +17,7 @@ use crate::config::Preflight;
 use crate::device;
 use crate::error::Exit;
 use crate::manifest::Manifest;
-use crate::progress::{Examination, print_line};
+use crate::progress::{Count, print_line};
 use crate::spool::Spool;
 use crate::stdout;
 
@@ -53,7 +53,7 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         decodes,
         threads: compute.threads,
     };
-    let bar = Examination::new(manifest.len());
+    let bar = Count::new("checking", manifest.len(), "pairs");
     report.examine(&question, &|pairs| bar.add(pairs))?;
     bar.finish();
 

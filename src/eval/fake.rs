@@ -18,6 +18,28 @@ pub struct FakeEvaluator {
     pub batches: Vec<(usize, usize)>,
     /// The submission that fails, counted from 1.
     pub fail_at: Option<usize>,
+    /// Called with every batch that is submitted.
+    pub on_submit: OnSubmit,
+}
+
+/// What a test does when a batch is submitted.
+#[derive(Default)]
+pub struct OnSubmit(Option<Box<Action>>);
+
+type Action = dyn FnMut(&Batch) + Send;
+
+impl OnSubmit {
+    /// Calls `act`.
+    #[must_use]
+    pub fn new(act: impl FnMut(&Batch) + Send + 'static) -> OnSubmit {
+        OnSubmit(Some(Box::new(act)))
+    }
+}
+
+impl std::fmt::Debug for OnSubmit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "an action" } else { "nothing" })
+    }
 }
 
 impl FakeEvaluator {
@@ -32,6 +54,7 @@ impl FakeEvaluator {
             factors: vec![1.0],
             batches: Vec::new(),
             fail_at: None,
+            on_submit: OnSubmit::default(),
         }
     }
 }
@@ -64,6 +87,9 @@ impl Evaluator for FakeEvaluator {
 
     fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
         self.batches.push((batch.image_count(), batch.pairs().len()));
+        if let OnSubmit(Some(act)) = &mut self.on_submit {
+            act(&batch);
+        }
         anyhow::ensure!(self.fail_at != Some(self.batches.len()), "the device is gone");
         let first = |image: usize| f64::from(batch.image(image)[0]);
         let scores = batch

@@ -9,7 +9,7 @@ use super::*;
 use crate::batch::Pair;
 use crate::code::Code;
 use crate::column::Value;
-use crate::eval::fake::FakeEvaluator;
+use crate::eval::fake::{FakeEvaluator, OnSubmit};
 use crate::manifest::Location;
 use crate::progress::{Style, Verbosity};
 use crate::run::RunDir;

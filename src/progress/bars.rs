@@ -33,52 +33,25 @@ impl Download {
     }
 }
 
-/// The progress of a check: a bar on a terminal, nothing elsewhere.
+/// The progress of work that is counted: a bar on a terminal, nothing elsewhere.
 #[derive(Debug)]
-pub struct Examination(ProgressBar);
+pub struct Count(ProgressBar);
 
-impl Examination {
-    /// Shows a bar for `pairs` pairs.
+impl Count {
+    /// Shows a bar for `total` of `things`; `doing` says what is done with them.
     #[must_use]
-    pub fn new(pairs: usize) -> Examination {
-        let bar = ProgressBar::new(pairs as u64);
-        let template = "checking {wide_bar} {pos}/{len} pairs, {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
+    pub fn new(doing: &str, total: usize, things: &str) -> Count {
+        let bar = ProgressBar::new(total as u64);
+        let template = format!("{doing} {{wide_bar}} {{pos}}/{{len}} {things}, {{eta}} left");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
-        Examination(bar)
+        Count(bar)
     }
 
-    /// Shows that so many more pairs are examined.
-    pub fn add(&self, pairs: usize) {
-        self.0.inc(pairs as u64);
-    }
-
-    /// Removes the bar.
-    pub fn finish(&self) {
-        self.0.finish_and_clear();
-    }
-}
-
-/// The progress of a page: a bar on a terminal, nothing elsewhere.
-#[derive(Debug)]
-pub struct Drawing(ProgressBar);
-
-impl Drawing {
-    /// Shows a bar for so many items.
-    #[must_use]
-    pub fn new(items: usize) -> Drawing {
-        let bar = ProgressBar::new(items as u64);
-        let template = "drawing {wide_bar} {pos}/{len} items, {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        Drawing(bar)
-    }
-
-    /// Shows that so many more items are drawn.
-    pub fn add(&self, items: usize) {
-        self.0.inc(items as u64);
+    /// Shows that so many more are done.
+    pub fn add(&self, done: usize) {
+        self.0.inc(done as u64);
     }
 
     /// Removes the bar.

@@ -1,12 +1,13 @@
 //! Runs opened for reading, as merge, report and compare do. Nothing is created or changed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::RunDir;
 use super::facts::RunFingerprint;
 use super::joined::Joined;
-use super::journal::Record;
-use super::outputs::Outputs;
+use super::journal::{Header, Record};
+use super::outputs::{Noted, Outputs};
 use super::plan::{Frozen, Plan};
 use super::records::{RecordReader, Records};
 use crate::batch::Row;
@@ -49,7 +50,7 @@ impl Stored {
         let records = Records::open(run_dir, &frozen, &manifest, of)?;
         let columns = frozen.plan.columns.clone();
         let mut stored = Stored { frozen, manifest, records, columns };
-        if let Some(noted) = stored.outputs().joined {
+        if let Some(noted) = stored.joined()? {
             let joined = Joined::open(run_dir, &noted, stored.manifest.len())?;
             stored.records.join(stored.columns.len(), joined.clone());
             stored.columns.extend(joined.columns);
@@ -65,6 +66,24 @@ impl Stored {
         let last = last_first.find_map(|journal| journal.header.as_ref());
         let asked = last.and_then(|last| last.outputs.clone());
         asked.unwrap_or_else(|| self.frozen.plan.outputs())
+    }
+
+    /// The columns that the last processes of all shards were given.
+    fn joined(&self) -> Result<Option<Noted>, Refusal> {
+        let mut last: BTreeMap<u32, Option<&Noted>> = BTreeMap::new();
+        for journal in self.records.journals() {
+            if let Some(Header { outputs: Some(outputs), shard, .. }) = &journal.header {
+                last.insert(shard.index, outputs.joined.as_ref());
+            }
+        }
+        let mut given = last.into_values();
+        let first = given.next().flatten();
+        if given.all(|other| other == first) {
+            return Ok(first.cloned());
+        }
+        Err(Refusal::inputs("shards of this run were given different columns by `--join`").hint(
+            "run the command of every shard again with the same `--join`; no pair is scored again",
+        ))
     }
 
     /// Number of rows without an outcome.

@@ -52,13 +52,21 @@ impl Join {
         let (path, named) = split(text);
         let shown = path.display();
         let bytes = regular::read(path, BYTES_MAX)
-            .map_err(|error| Refusal::inputs(format!("cannot read `{shown}`: {error}")))?;
+            .map_err(|error| Refusal::inputs(format!("cannot read `{shown}`: {error}")))
+            .map_err(|refusal| {
+                refusal.hint("`--join` takes a CSV file, then `:` and its columns")
+            })?;
+        let unreadable = |error: csv::Error| {
+            Refusal::inputs(format!("`{shown}` is no table: {error}"))
+                .hint("write it as CSV in UTF-8 with as many cells in every row as in the header")
+        };
         let mut csv = csv::Reader::from_reader(bytes.as_slice());
-        let header: Vec<String> = csv.headers()?.iter().map(str::to_owned).collect();
+        let header = csv.headers().map_err(unreadable)?;
+        let header: Vec<String> = header.iter().map(str::to_owned).collect();
         let id = header.iter().position(|name| name == "id").ok_or_else(|| {
             let columns = header.join(", ");
             Refusal::inputs(format!("`{shown}` has no column `id`; it has {columns}"))
-                .hint("name the column that holds the ids of pairs.csv `id`")
+                .hint("rename the column that holds the ids of pairs.csv to `id`")
         })?;
         let columns = columns(path, &header, named)?;
         let mut join = Join {
@@ -69,7 +77,7 @@ impl Join {
             rows: HashMap::new(),
         };
         for record in csv.records() {
-            let record = record?;
+            let record = record.map_err(unreadable)?;
             let line = record.position().map_or(0, csv::Position::line);
             let ids = join.rows.len();
             if join.rows.insert(xxh3_64(record[id].as_bytes()), ids).is_some() {
@@ -228,7 +236,7 @@ pub fn keep(
             .into());
         }
         if unused > 0 {
-            note(&format!("note: {} of `{shown}` have no pair", counted(unused, "id")));
+            note(&format!("note: `{shown}` has {} without a pair", counted(unused, "id")));
         }
     }
     let bytes = csv.into_inner().map_err(|error| error.into_error())?;

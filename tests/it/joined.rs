@@ -74,6 +74,17 @@ fn shards_merge_with_joined_columns_and_runs_are_compared_by_them() {
         let scored = eval(at, "new", &["--join", "new.csv:niqe=lower", "--shard", shard]);
         assert_eq!(scored.status.code(), Some(0), "{}", stderr(&scored));
     }
+    // A shard that was given other columns, or none, is named before anything is merged.
+    assert_eq!(eval(at, "new", &["--shard", "1/2"]).status.code(), Some(0));
+    let merged = lpips(at, &["merge", "new"]);
+    assert_eq!(merged.status.code(), Some(6), "{}", stderr(&merged));
+    assert!(
+        stderr(&merged).contains("hint: run the command of every shard"),
+        "{}",
+        stderr(&merged)
+    );
+    let again = eval(at, "new", &["--join", "new.csv:niqe=lower", "--shard", "1/2"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     let merged = lpips(at, &["merge", "new", "--fail-if", "niqe: mean > 5"]);
     assert_eq!(merged.status.code(), Some(4), "{}", stderr(&merged));
     let compared = lpips(at, &["compare", "old", "new", "--metric", "niqe", "--json", "-"]);
@@ -98,7 +109,7 @@ fn a_missing_id_is_a_missing_value() {
     let printed = stderr(&joined);
     assert_eq!(joined.status.code(), Some(3), "{printed}");
     assert!(printed.contains("warning: W_NOT_JOINED in 2 pairs"), "{printed}");
-    assert!(printed.contains("note: 1 id of `other.csv` have no pair"), "{printed}");
+    assert!(printed.contains("note: `other.csv` has 1 id without a pair"), "{printed}");
     assert!(read(at, "run", "summary.csv").contains("\nniqe,3,1,2,no,3"), "{printed}");
     let gated = eval(at, "run", &["--join", "other.csv:niqe=lower", "--fail-if", "niqe: mean > 9"]);
     assert_eq!(gated.status.code(), Some(4), "{}", stderr(&gated));
@@ -115,6 +126,7 @@ fn what_cannot_be_joined_is_refused_with_its_remedy() {
         ("text.csv", "id,niqe\na,bad\n"),
         ("other.csv", "id,niqe\nx,3\n"),
         ("clash.csv", "id,psnr_y\na,3\n"),
+        ("uneven.csv", "id,niqe\na,3,4\n"),
     ] {
         write(at, name, text);
     }
@@ -124,6 +136,7 @@ fn what_cannot_be_joined_is_refused_with_its_remedy() {
         ("twice.csv", 6, "line 3: the id `a` is there twice"),
         ("text.csv", 6, "line 2: `niqe` is `bad`, no number"),
         ("other.csv", 6, "expected ids such as `a`"),
+        ("uneven.csv", 6, "`uneven.csv` is no table"),
         ("clash.csv", 2, "pairs.csv has a column `psnr_y` already"),
         ("good.csv:nique=lower", 2, "did you mean `niqe`?"),
         ("good.csv:niqe=up", 2, "`niqe=lower` or `niqe=higher`"),
@@ -132,6 +145,7 @@ fn what_cannot_be_joined_is_refused_with_its_remedy() {
         let printed = stderr(&refused);
         assert_eq!(refused.status.code(), Some(exit), "{join}: {printed}");
         assert!(printed.contains(expected), "{join}: {printed}");
+        assert!(printed.contains("hint: "), "{join}: {printed}");
     }
     let gated = eval(at, "run", &["--join", "good.csv", "--fail-if", "niqe: mean > 9"]);
     assert_eq!(gated.status.code(), Some(2), "{}", stderr(&gated));

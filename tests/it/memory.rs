@@ -45,6 +45,8 @@ fn a_pair_that_does_not_fit_is_a_row_and_the_others_are_scored() {
     assert_eq!(output.status.code(), Some(6), "{report}");
     let expected = "E_TOO_LARGE (1): the memory does not hold a pair of 1500x1500: a pair takes";
     assert!(report.contains(expected) && report.contains("left by `--memory`"), "{report}");
+    assert!(report.contains("2 of 3 pairs can be scored"), "{report}");
+    assert!(!report.contains("no problems"), "{report}");
 
     // The memory decides only what fits: the scores are the same bits.
     let output = lpips(folder.path(), &[&args[..], &["large", "--memory", "4G"]].concat());

@@ -55,7 +55,9 @@ pub(super) fn text(report: &Report, estimate: Option<&Estimate>) -> String {
         }
     }
     let images: u64 = report.work.values().map(|work| work.images).sum();
-    text.push_str(&format!("{} of {} pairs can be scored", report.scorable, report.pairs));
+    let too_large = estimate.as_ref().and_then(|estimate| estimate.too_large.as_ref());
+    let scorable = report.scorable - too_large.map_or(0, |too_large| too_large.pairs as usize);
+    text.push_str(&format!("{scorable} of {} pairs can be scored", report.pairs));
     let sizes: Vec<Size> = report.work.keys().map(|shape| shape.size).collect();
     match (sizes.first(), sizes.last()) {
         (Some(first), Some(last)) if first == last => {
@@ -67,6 +69,7 @@ pub(super) fn text(report: &Report, estimate: Option<&Estimate>) -> String {
         _ => {}
     }
     let [errors, warnings] = [Severity::Error, Severity::Warning].map(|s| report.findings.count(s));
+    let errors = errors + usize::from(too_large.is_some());
     text.push_str(&match (errors, warnings) {
         (0, 0) => "; no problems found".to_owned(),
         (0, warnings) => format!("; {warnings} kinds of warnings, no error"),

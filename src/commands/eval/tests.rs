@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex};
 use clap::Parser as _;
 
 use super::*;
-use crate::batch::{Batch, BatchShape, Group};
 use crate::cli::{Cli, Command};
 use crate::column::Column;
 use crate::config::Job;
-use crate::eval::fake::FakeEvaluator;
-use crate::eval::{Description, Evaluator, HostMemory, Model, NoModels, Scored, Wait};
+use crate::eval::fake::{FakeEvaluator, OnSubmit};
+use crate::eval::{Evaluator, Model, NoModels};
 use crate::fidelity::{Channels, Kind, Metric};
 use crate::manifest::Location;
 use crate::run::disk::Disk;
@@ -107,7 +106,7 @@ impl Small {
         let open = |models: &[usize]| -> anyhow::Result<Box<dyn Evaluator>> {
             Ok(match models {
                 [] => Box::new(NoModels),
-                models => Box::new(Counted::new(models, Arc::clone(&scores))),
+                models => Box::new(counting(models, Arc::clone(&scores))),
             })
         };
         let mut evaluators = Evaluators::new(self.config.job.models.len(), Box::new(open))?;
@@ -158,47 +157,14 @@ impl Small {
 type Scores = BTreeMap<Vec<usize>, usize>;
 
 /// A fake evaluator of some models, which counts.
-struct Counted {
-    fake: FakeEvaluator,
-    models: Vec<usize>,
-    scores: Arc<Mutex<Scores>>,
-}
-
-impl Counted {
-    fn new(models: &[usize], scores: Arc<Mutex<Scores>>) -> Counted {
-        let factors = models.iter().map(|&model| (model + 1) as f64).collect();
-        let mut fake = FakeEvaluator::new(2, 2);
-        fake.factors = factors;
-        Counted { fake, models: models.to_vec(), scores }
-    }
-}
-
-impl Evaluator for Counted {
-    fn describe(&self) -> Description {
-        self.fake.describe()
-    }
-
-    fn host_memory(&self, shape: BatchShape, group: Group) -> HostMemory {
-        self.fake.host_memory(shape, group)
-    }
-
-    fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
-        self.fake.acquire(shape, group)
-    }
-
-    fn passes(&self) -> u64 {
-        self.fake.passes()
-    }
-
-    fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
-        let mut scores = self.scores.lock().unwrap();
-        *scores.entry(self.models.clone()).or_default() += batch.pairs().len();
-        self.fake.submit(batch)
-    }
-
-    fn collect(&mut self, wait: Wait) -> anyhow::Result<Option<Scored>> {
-        self.fake.collect(wait)
-    }
+fn counting(models: &[usize], scores: Arc<Mutex<Scores>>) -> FakeEvaluator {
+    let mut fake = FakeEvaluator::new(2, 2);
+    fake.factors = models.iter().map(|&model| (model + 1) as f64).collect();
+    let models = models.to_vec();
+    fake.on_submit = OnSubmit::new(move |batch| {
+        *scores.lock().unwrap().entry(models.clone()).or_default() += batch.pairs().len();
+    });
+    fake
 }
 
 #[test]

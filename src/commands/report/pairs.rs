@@ -14,7 +14,7 @@ use crate::cli::ReportArgs;
 use crate::compare::ranking::Ranking;
 use crate::error::Refusal;
 use crate::image::{self, Rules};
-use crate::progress::{Drawing, print_line};
+use crate::progress::{Count, print_line};
 use crate::report::page::{self, Card, Page, Shot};
 use crate::report::picture::{Corner, Picture, Rgb, hottest, shrunk_map};
 use crate::report::select::{Pick, Series, select, series};
@@ -91,7 +91,7 @@ pub(super) fn page(
     let mut budget = (args.budget * 1e6) as usize;
     let empty = Page { board, series: &series, cards: &[], left_out: 0, picture_notes: &[] };
     budget = budget.saturating_sub(page::page(&empty)?.len() + 4096);
-    let progress = Drawing::new(picks.len());
+    let progress = Count::new("drawing", picks.len(), "items");
     let mut cards: Vec<String> = Vec::new();
     'drawing: for chunk in picks.chunks(CHUNK) {
         for mut card in artist.draw(chunk, &mut maps, &mut unread)? {

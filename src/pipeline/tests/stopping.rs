@@ -7,50 +7,23 @@ use super::*;
 use crate::batch::{Batch, BatchShape, Group};
 use crate::eval::{Admission, Description, HostMemory, Scored, Wait};
 
-/// Requests a stop when a batch is submitted.
-#[derive(Debug)]
-struct StopsAt {
-    fake: FakeEvaluator,
-    batch: usize,
-    stop: Stop,
-}
-
-impl Evaluator for StopsAt {
-    fn describe(&self) -> Description {
-        self.fake.describe()
-    }
-    fn host_memory(&self, shape: BatchShape, group: Group) -> HostMemory {
-        self.fake.host_memory(shape, group)
-    }
-    fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
-        self.fake.acquire(shape, group)
-    }
-    fn passes(&self) -> u64 {
-        self.fake.passes()
-    }
-    fn submit(&mut self, batch: Batch) -> anyhow::Result<()> {
-        self.fake.submit(batch)?;
-        if self.fake.batches.len() == self.batch {
-            self.stop.request();
-        }
-        Ok(())
-    }
-    fn collect(&mut self, wait: Wait) -> anyhow::Result<Option<Scored>> {
-        self.fake.collect(wait)
-    }
-}
-
 #[test]
 fn after_a_signal_no_batch_is_started_and_what_is_scored_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = grid(folder.path());
     for (batch, threads) in [(1, 1), (1, 4), (3, 2), (5, 1)] {
         let stop = Stop::default();
-        let fake = FakeEvaluator::new(2, 3);
-        let mut fake = StopsAt { fake, batch, stop: stop.clone() };
+        let mut fake = FakeEvaluator::new(2, 3);
+        let (mut submitted, requested) = (0, stop.clone());
+        fake.on_submit = OnSubmit::new(move |_| {
+            submitted += 1;
+            if submitted == batch {
+                requested.request();
+            }
+        });
         let outcome = run_until(folder.path(), &manifest, threads, &mut fake, &stop);
-        let pairs: usize = fake.fake.batches.iter().map(|batch| batch.1).sum();
-        assert_eq!(fake.fake.batches.len(), batch);
+        let pairs: usize = fake.batches.iter().map(|batch| batch.1).sum();
+        assert_eq!(fake.batches.len(), batch);
         assert_eq!(outcome.result.unwrap().scored, pairs);
         assert_eq!(outcome.records.len(), pairs);
     }
