@@ -22,6 +22,11 @@ use crate::spool::Spool;
 pub fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
     let ReportArgs { html, markdown: md, latex, csv, json, .. } = args;
     outputs::check(&[html, md, latex, csv, json])?;
+    if html.as_deref() == Some(Path::new("-")) {
+        return Err(Refusal::usage("`--html` writes a file")
+            .hint("name it, such as `--html report.html`")
+            .into());
+    }
     let roots = pairs::roots(&args.root)?;
     super::threads::start(None)?;
     // Tables of runs that are not finished.
@@ -46,11 +51,6 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
         write(outputs::pretty(&report::json(board))?, path)?;
     }
     if let Some(path) = html {
-        if path == Path::new("-") {
-            return Err(Refusal::usage("`--html` writes a file")
-                .hint("name it, such as `--html report.html`")
-                .into());
-        }
         write(pairs::page(&gathered, args, &roots)?.into_bytes(), path)?;
     }
     if [html, md, latex, csv, json].iter().all(|output| output.is_none()) {

@@ -93,6 +93,10 @@ fn shards_merge_with_joined_columns_and_runs_are_compared_by_them() {
     assert_eq!(report["rows"][0]["metric"], "niqe");
     assert_eq!(report["rows"][0]["worse"], 3);
     assert!(report["signatures"].to_string().contains("protocol:unknown"), "{report}");
+    let reported = lpips(at, &["report", "old", "new", "--metric", "niqe", "--csv", "-"]);
+    let table = String::from_utf8(reported.stdout.clone()).unwrap();
+    assert_eq!(reported.status.code(), Some(0), "{}", stderr(&reported));
+    assert!(table.contains("niqe"), "{table}");
     // What the run keeps is what was joined.
     write(at, "new/joined.csv", "id,niqe\na,1\nb,1\nc,1\n");
     let merged = lpips(at, &["merge", "new"]);
