@@ -38,6 +38,22 @@ pub struct Reuse {
     maps: Option<Kept>,
 }
 
+/// Rows of which every column was found, for the journal.
+#[derive(Default)]
+struct Whole {
+    taken: Vec<Taken>,
+    records: Vec<Record>,
+}
+
+impl Whole {
+    fn append(self, attempt: &mut Attempt) -> anyhow::Result<()> {
+        match self.records.is_empty() {
+            true => Ok(()),
+            false => attempt.append(&self.taken, &self.records),
+        }
+    }
+}
+
 /// What other runs have of a pair.
 struct Found {
     /// The first row that gave something, with the values of all of them.
@@ -105,15 +121,16 @@ impl Reuse {
         }
         let mut all = Tally::new(self);
         let left = std::mem::take(&mut remaining.rows);
+        // Rows that were looked up are written while the next ones are.
+        let mut whole = Whole::default();
         for chunk in left.chunks(CHUNK_ROWS) {
-            // File servers have a high latency and serve many requests at a time.
-            let share = chunk.len().div_ceil(rayon::current_num_threads());
-            let parts = chunk.par_chunks(share);
-            let found: anyhow::Result<Vec<Vec<Option<Found>>>> =
-                parts.map(|rows| self.look_up(rows, manifest, verify, files_of)).collect();
-            let mut records = Vec::new();
+            let (found, appended) = rayon::join(
+                || self.look_up_all(chunk, manifest, verify, files_of),
+                || std::mem::take(&mut whole).append(attempt),
+            );
+            appended?;
             let mut taken = Tally::new(self);
-            for (&row, found) in chunk.iter().zip(found?.into_iter().flatten()) {
+            for (&row, found) in chunk.iter().zip(found?) {
                 let Some(found) = found else {
                     remaining.rows.push(row);
                     continue;
@@ -127,16 +144,31 @@ impl Reuse {
                 } else {
                     taken.add(&found, &is_computed);
                     let pair = Some(attempt.pair_hash(manifest.identity(row)));
-                    records.push(Record { row, pair, ..found.record });
+                    whole.records.push(Record { row, pair, ..found.record });
                 }
             }
-            if !records.is_empty() {
-                attempt.append(&taken.finish(), &records)?;
-            }
-            remaining.reused += records.len();
+            whole.taken = taken.finish();
+            remaining.reused += whole.records.len();
         }
+        whole.append(attempt)?;
         remaining.kept += remaining.reused;
         Ok(all.finish())
+    }
+
+    /// What there is of each of these rows, by all threads.
+    fn look_up_all(
+        &self,
+        rows: &[Row],
+        manifest: &Manifest,
+        verify: Verify,
+        files_of: FilesOf<'_>,
+    ) -> anyhow::Result<Vec<Option<Found>>> {
+        // File servers have a high latency and serve many requests at a time.
+        let share = rows.len().div_ceil(rayon::current_num_threads());
+        let parts = rows.par_chunks(share);
+        let found: anyhow::Result<Vec<Vec<Option<Found>>>> =
+            parts.map(|rows| self.look_up(rows, manifest, verify, files_of)).collect();
+        Ok(found?.into_iter().flatten().collect())
     }
 
     /// What there is of each of these rows.
