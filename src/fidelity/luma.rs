@@ -23,15 +23,15 @@ pub enum Matrix {
     Yiq,
 }
 
-impl Luma {
-    /// That of a pixel, by the operations of the formula in their order: one pixel in about a
-    /// thousand lies halfway between two integers, and rounding errors decide where it goes.
+impl Matrix {
+    /// The luma of a pixel before it is rounded, by the operations of the formula in their order:
+    /// one pixel in about a thousand lies halfway between two integers, and rounding errors decide
+    /// where it goes.
     #[inline(always)]
-    pub(super) fn of(self, [red, green, blue]: [f64; 3]) -> f64 {
-        let value = match self.matrix {
+    pub(super) fn luma(self, [red, green, blue]: [f64; 3]) -> f64 {
+        match self {
             Matrix::Bt601 => (65.481 * red + 128.553 * green + 24.966 * blue) / 255.0 + 16.0,
             Matrix::Yiq => 0.299 * red + 0.587 * green + 0.114 * blue,
-        };
-        if self.rounded { value.round_ties_even() } else { value }
+        }
     }
 }

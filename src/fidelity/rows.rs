@@ -35,17 +35,6 @@ struct Scale {
     white: Option<f64>,
 }
 
-impl Scale {
-    #[inline(always)]
-    fn of(self, sample: f32) -> f64 {
-        let unit = (f64::from(sample) + self.offset) * self.gain;
-        match self.white {
-            Some(white) => (unit * white).round_ties_even() * 255.0 / white,
-            None => unit * 255.0,
-        }
-    }
-}
-
 impl<'a> Rows<'a> {
     /// `border` is less than half of each side.
     pub(super) fn new(image: &'a Image, border: usize, range: Range) -> Rows<'a> {
@@ -65,19 +54,58 @@ impl<'a> Rows<'a> {
         let at = 3 * ((y + self.border) * self.image.size.width + x + self.border);
         let samples = at..at + 3 * to.len();
         match &self.image.pixels {
-            Pixels::U8(all) => pixels(&all[samples], plane, to, f64::from),
-            Pixels::F32(all) => pixels(&all[samples], plane, to, |sample| self.scale.of(sample)),
+            Pixels::U8(all) => pixels(&all[samples], Whole, plane, to),
+            Pixels::F32(all) => pixels(&all[samples], self.scale, plane, to),
+        }
+    }
+}
+
+/// A sample as float64 of 0 to 255. (A closure would be compiled for the baseline.)
+trait Value<T>: Copy {
+    fn of(self, sample: T) -> f64;
+}
+
+/// Bytes are what they say.
+#[derive(Clone, Copy)]
+struct Whole;
+
+impl Value<u8> for Whole {
+    #[inline(always)]
+    fn of(self, sample: u8) -> f64 {
+        f64::from(sample)
+    }
+}
+
+impl Value<f32> for Scale {
+    #[inline(always)]
+    fn of(self, sample: f32) -> f64 {
+        let unit = (f64::from(sample) + self.offset) * self.gain;
+        match self.white {
+            Some(white) => (unit * white).round_ties_even() * 255.0 / white,
+            None => unit * 255.0,
         }
     }
 }
 
 #[inline(always)]
-fn pixels<T: Copy>(samples: &[T], plane: Plane, to: &mut [f64], value: impl Fn(T) -> f64) {
+fn pixels<T: Copy>(samples: &[T], value: impl Value<T>, plane: Plane, to: &mut [f64]) {
     let pixels = to.iter_mut().zip(samples.as_chunks::<3>().0);
     match plane {
-        Plane::Channel(channel) => pixels.for_each(|(to, pixel)| *to = value(pixel[channel])),
-        Plane::Luma(luma) => pixels.for_each(|(to, pixel)| {
-            *to = luma.of([value(pixel[0]), value(pixel[1]), value(pixel[2])]);
-        }),
+        Plane::Channel(channel) => {
+            for (to, pixel) in pixels {
+                *to = value.of(pixel[channel]);
+            }
+        }
+        Plane::Luma(Luma { matrix, rounded }) => {
+            for (to, &[red, green, blue]) in pixels {
+                *to = matrix.luma([value.of(red), value.of(green), value.of(blue)]);
+            }
+            // Apart: without an instruction for it, rounding is a call that prevents vectors.
+            if rounded {
+                for to in to {
+                    *to = to.round_ties_even();
+                }
+            }
+        }
     }
 }
