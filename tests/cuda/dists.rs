@@ -8,7 +8,8 @@ use lpips::net::Net;
 use lpips::net::weights::{Dists, Trunk, Version};
 use lpips::oracle;
 
-use crate::machine::where_cuda_is;
+use crate::job::Job;
+use crate::machine::{Machine, is_simulated, where_cuda_is};
 use crate::support::{model, trunk};
 
 fn open(models: Vec<Model>, conv: ConvChoice, precision: Precision) -> CudaEvaluator {
@@ -64,4 +65,23 @@ fn conforms() {
 #[test]
 fn dists_conforms_beside_lpips_and_alone() {
     where_cuda_is("dists::dists_conforms_beside_lpips_and_alone", conforms);
+}
+
+#[test]
+fn a_trunk_of_two_metrics_is_uploaded_once() {
+    if !is_simulated() || trunk(Net::Vgg).is_none() {
+        return;
+    }
+    let weights = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
+    let weights = weights.to_str().unwrap();
+    let allocations = |metrics: &str| {
+        let options = ["--device", "cuda", "--net", "vgg", "--weights-dir", weights];
+        let options = [&options[..], &["--metrics", metrics]].concat();
+        let evaluated = Job::noise(1, 1).eval(&Machine::new(), &options);
+        evaluated.table();
+        evaluated.ran.calls("cuMemAlloc_v2")
+    };
+    let (lpips, both) = (allocations("lpips"), allocations("lpips,dists"));
+    // DISTS brings a table for each tap. Weights and biases of VGG16 would be 26 more.
+    assert!(both > lpips && both < lpips + 26, "{lpips} and {both} allocations");
 }

@@ -42,9 +42,7 @@ impl Nets {
         precision: Precision,
         stream: &Stream,
     ) -> Result<Nets, Fault> {
-        let parameters =
-            models.iter().map(|model| Parameters::upload(model, engine, precision, stream));
-        let parameters = parameters.collect::<Result<_, _>>()?;
+        let parameters = Parameters::upload_all(models, engine, precision, stream)?;
         Ok(Nets { precision, parameters, sizes: HashMap::new() })
     }
 

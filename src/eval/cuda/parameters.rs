@@ -1,5 +1,6 @@
 //! The parameters of a model on one GPU.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::conv::{Engine, Filter, Geometry, to_bytes};
@@ -19,7 +20,8 @@ pub(super) struct Parameters {
     pub(super) format: Format,
     /// Channels of the trunk's input in memory, padding included.
     pub(super) input_channels: usize,
-    pub(super) convs: Vec<Filter>,
+    /// Shared by models with the same trunk.
+    pub(super) convs: Rc<[Filter]>,
     pub(super) taps: Taps,
     pub(super) scaling: Scaling,
     pub(super) wanted: Wanted,
@@ -59,29 +61,40 @@ impl Taps {
 }
 
 impl Parameters {
-    /// Uploads the parameters, and waits until that is done.
-    pub(super) fn upload(
+    /// Uploads the parameters of every model, and waits until that is done. A trunk of several
+    /// models is uploaded once.
+    pub(super) fn upload_all(
+        models: &[Model],
+        engine: &dyn Engine,
+        precision: Precision,
+        stream: &Stream,
+    ) -> Result<Vec<Parameters>, Fault> {
+        let mut all: Vec<Parameters> = Vec::with_capacity(models.len());
+        for model in models {
+            let mut others = models.iter().zip(&all);
+            let convs = match others.find(|(other, _)| other.trunk.is(&model.trunk)) {
+                Some((_, same)) => Rc::clone(&same.convs),
+                None => filters(model, engine, precision, stream)?,
+            };
+            all.push(Parameters::new(model, convs, engine, precision, stream)?);
+        }
+        Ok(all)
+    }
+
+    fn new(
         model: &Model,
+        convs: Rc<[Filter]>,
         engine: &dyn Engine,
         precision: Precision,
         stream: &Stream,
     ) -> Result<Parameters, Fault> {
-        let input_channels = engine.input_channels(precision);
         let (shift, scale) = model.version.scaling().unwrap_or(([0.0; 3], [1.0; 3]));
-        let filter = |(index, conv): (usize, &Arc<weights::Conv>)| {
-            let c_in = if index == 0 { input_channels } else { conv.spec.c_in };
-            let packed = engine.pack(conv, c_in, precision);
-            Ok(Filter {
-                weight: resident(&packed.weight, stream)?,
-                bias: resident(&packed.bias, stream)?,
-            })
-        };
         Ok(Parameters {
             net: model.spec(),
             precision,
             format: engine.format(precision),
-            input_channels,
-            convs: model.trunk.convs.iter().enumerate().map(filter).collect::<Result<_, _>>()?,
+            input_channels: engine.input_channels(precision),
+            convs,
             taps: Taps::upload(model, stream)?,
             scaling: Scaling { gain: model.input.gain, bias: model.input.bias, shift, scale },
             wanted: model.wanted(),
@@ -112,6 +125,24 @@ impl Parameters {
             window,
         }
     }
+}
+
+/// Uploads the filters of a trunk.
+fn filters(
+    model: &Model,
+    engine: &dyn Engine,
+    precision: Precision,
+    stream: &Stream,
+) -> Result<Rc<[Filter]>, Fault> {
+    let filter = |(index, conv): (usize, &Arc<weights::Conv>)| {
+        let c_in = if index == 0 { engine.input_channels(precision) } else { conv.spec.c_in };
+        let packed = engine.pack(conv, c_in, precision);
+        Ok(Filter {
+            weight: resident(&packed.weight, stream)?,
+            bias: resident(&packed.bias, stream)?,
+        })
+    };
+    model.trunk.convs.iter().enumerate().map(filter).collect()
 }
 
 /// Copies bytes to the device, and waits until that is done.
