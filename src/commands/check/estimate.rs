@@ -96,11 +96,13 @@ pub(super) fn estimate(
 /// The peak of memory while images of one shape are decoded and scored.
 fn peak(scorer: HostMemory, shape: BatchShape, group: Group, job: Job<'_>) -> u64 {
     let held = if group.grouping == Grouping::Item { group.images } else { 0 };
+    let image_bytes = (shape.image_bytes() as u64).max(1);
+    // What is admitted: whole images, and at least one beside another that is being decoded.
+    let most = (job.decoded_bytes_max / image_bytes).max(3);
     // While an image is decoded it takes twice its memory.
     let decoded = |images: usize| {
         let queued = (DECODED_PER_THREAD * job.threads).min(images) + job.threads.min(images);
-        let most = job.decoded_bytes_max.saturating_add(2 * shape.image_bytes() as u64);
-        ((queued + held) as u64 * shape.image_bytes() as u64).min(most)
+        ((queued + held) as u64).min(most) * image_bytes
     };
     // The first batch is scored after its images were decoded and dropped.
     let later = group.images.saturating_sub(scorer.images);
