@@ -32,9 +32,9 @@ use crate::shard::ShardArg;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 complete; 1 internal error; 2 usage; 3 finished, but pairs failed or are missing; 4 \
-a gate failed or could not be decided; 5 environment (weights, disk); 6 inputs (manifest, folders, \
-run directory, failed check, --on-error stop); 130 stopped by SIGINT and 143 by SIGTERM, SIGUSR1 \
-or SIGUSR2: the same command resumes.";
+a gate failed or could not be decided; 5 environment (GPU, weights, disk); 6 inputs (manifest, \
+folders, run directory, failed check, --on-error stop); 130 stopped by SIGINT and 143 by SIGTERM, \
+SIGUSR1 or SIGUSR2: the same command resumes.";
 
 /// Exact LPIPS for whole data sets of image pairs.
 #[derive(Debug, Parser)]
@@ -103,7 +103,7 @@ Examples:
   lpips eval pairs.csv -o results --net alex,vgg --group-by method
   lpips eval --ref hr --dist edsr --dist SwinIR=out/swin --dist-suffix _x4 -o results
   lpips eval --ref 'hr/{dataset}/{item}.png' --dist 'out/{method}/{dataset}/{item}.png' -o results
-  grep x4 pairs.csv | lpips eval - -o results
+  { head -n 1 pairs.csv; grep x4 pairs.csv; } | lpips eval - -o results
   lpips eval pairs.csv -o - > scores.csv
   lpips eval --pair hr/0801.png x4/0801.png
   lpips eval pairs.csv -o results --shard auto/16
@@ -184,7 +184,7 @@ pub struct InputArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["reference", "distorted", "pair"])]
     pub all_pairs: Option<PathBuf>,
 
-    /// Two files; without -o the scores are printed to stdout, as CSV
+    /// Two files; without -o, `eval` prints their scores to stdout, as CSV
     #[arg(
         long,
         num_args = 2,
@@ -309,6 +309,10 @@ pub struct CheckArgs {
     #[allow(missing_docs, reason = "as above")]
     #[command(flatten)]
     pub device: DeviceArgs,
+
+    /// Read columns that others computed, and report the pairs that they lack
+    #[arg(long, value_name = "FILE.csv[:NAME=lower|higher,...]")]
+    pub join: Vec<String>,
 
     /// Print the report as JSON
     #[arg(long)]

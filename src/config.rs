@@ -155,7 +155,7 @@ impl Config {
             group_by: unique(&args.group_by),
             shard: args.shard,
             reuse: args.reuse,
-            joins: args.join.iter().map(|text| Join::read(text)).collect::<Result<_, _>>()?,
+            joins: joins(&args.join)?,
             verify: if args.verify_inputs { Verify::Content } else { Verify::Times },
             allow_mixed: args.allow_mixed_numerics,
             on_error: args.on_error,
@@ -190,6 +190,8 @@ pub struct Preflight {
     pub rules: image::Rules,
     /// Where masks are.
     pub masks: Option<Masks>,
+    /// Columns that others computed.
+    pub joins: Vec<Join>,
     /// The device and its settings.
     pub compute: Compute,
 }
@@ -200,7 +202,7 @@ impl Preflight {
     /// # Errors
     /// As [`Config::resolve`], except for weights: the inputs can be examined without them.
     pub fn resolve(args: CheckArgs) -> anyhow::Result<Preflight> {
-        let CheckArgs { inputs, metric, pixels, device, .. } = args;
+        let CheckArgs { inputs, metric, pixels, device, join, .. } = args;
         let extras = Extras { masked: metric.mask.is_some(), ..Extras::default() };
         let requests = Requests::resolve(&metric, &pixels)?;
         let (metric, mask) = self::metric(metric);
@@ -215,9 +217,14 @@ impl Preflight {
             models,
             rules,
             masks: masks(mask, &rules)?,
+            joins: joins(&join)?,
             compute,
         })
     }
+}
+
+fn joins(texts: &[String]) -> anyhow::Result<Vec<Join>> {
+    texts.iter().map(|text| Join::read(text)).collect()
 }
 
 /// The metric, and the folder of masks.

@@ -12,12 +12,13 @@ use self::estimate::Job;
 use super::threads;
 use crate::check::{Question, Report};
 use crate::cli::CheckArgs;
-use crate::code::Severity;
+use crate::code::{Code, Severity};
 use crate::config::Preflight;
 use crate::device;
 use crate::error::Exit;
 use crate::manifest::Manifest;
 use crate::progress::{Count, print_line};
+use crate::run::joined;
 use crate::spool::Spool;
 use crate::stdout;
 
@@ -28,7 +29,7 @@ use crate::stdout;
 /// weights are missing or the device cannot be used.
 pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
     let (json, decodes, write_manifest) = (args.json, args.decode, args.write_manifest.clone());
-    let Preflight { source, specs, fidelity, models, rules, masks, compute } =
+    let Preflight { source, specs, fidelity, models, rules, masks, joins, compute } =
         Preflight::resolve(args)?;
     threads::start(Some(compute.threads))?;
     let spool = Spool::create()?;
@@ -39,6 +40,10 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
         print_line(&format!("manifest `{name}`: {}", manifest.dialect().join("; ")));
     }
     let mut report = Report::of_manifest(&faults, located.pairing.as_ref());
+    joined::expect_new_names(&joins, &[], manifest.carried())?;
+    joined::find_missing(&joins, &manifest, &mut |id, message| {
+        report.findings.add(Code::NotJoined, id, message);
+    })?;
     if let Some(path) = &write_manifest {
         saving::save(path, &manifest, report.findings.count(Severity::Error) == 0)?;
     }

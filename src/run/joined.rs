@@ -191,6 +191,35 @@ pub fn expect_new_names(
     Ok(())
 }
 
+/// Calls `report` with the id of each pair that lacks a value, and what lacks it.
+///
+/// # Errors
+/// When the manifest cannot be read again.
+pub fn find_missing(
+    joins: &[Join],
+    manifest: &Manifest,
+    report: &mut dyn FnMut(&str, String),
+) -> anyhow::Result<()> {
+    if joins.is_empty() {
+        return Ok(());
+    }
+    let mut rows = manifest.rows()?;
+    for row in 0..manifest.len() as Row {
+        let id = rows.read(row)?.id;
+        for join in joins {
+            let shown = join.path.display();
+            let Some(values) = join.find(&id) else {
+                report(&id, format!("`{shown}` has no row of it"));
+                continue;
+            };
+            for ((name, _), _) in join.columns.iter().zip(values).filter(|(_, of)| of.is_nan()) {
+                report(&id, format!("`{shown}` has no value of `{name}`"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Writes the values of every pair to the run directory, in the order of the manifest. Every
 /// process of a run writes the same bytes. `note` gets a line for ids that no pair has.
 ///

@@ -154,3 +154,23 @@ fn what_cannot_be_joined_is_refused_with_its_remedy() {
     let gated = eval(at, "run", &["--join", "good.csv", "--fail-if", "niqe: mean > 9"]);
     assert_eq!(gated.status.code(), Some(2), "{}", stderr(&gated));
 }
+
+#[test]
+fn a_check_reports_the_pairs_that_a_joined_file_lacks() {
+    let set = set(&["a", "b", "c"]);
+    let at = set.path();
+    write(at, "other.csv", "id,niqe\na,4.5\nb,\n");
+    let check = |join: &str| {
+        lpips(at, &["check", "m.csv", "--metrics", "psnr_y", "--join", join, "--json"])
+    };
+    let output = check("other.csv:niqe=lower");
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for expected in ["W_NOT_JOINED", "has no value of `niqe`", "has no row of it"] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+    write(at, "taken.csv", "id,width\na,4.5\n");
+    let output = check("taken.csv");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("pairs.csv has a column `width` already"));
+}

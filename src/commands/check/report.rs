@@ -72,8 +72,10 @@ pub(super) fn text(report: &Report, estimate: Option<&Estimate>) -> String {
     let errors = errors + usize::from(too_large.is_some());
     text.push_str(&match (errors, warnings) {
         (0, 0) => "; no problems found".to_owned(),
-        (0, warnings) => format!("; {warnings} kinds of warnings, no error"),
-        (errors, warnings) => format!("; {errors} kinds of errors, {warnings} of warnings"),
+        (0, warnings) => format!("; {} of warnings, no error", counted(warnings, "kind")),
+        (errors, warnings) => {
+            format!("; {} of errors, {warnings} of warnings", counted(errors, "kind"))
+        }
     });
     if let Some(Estimate { device, seconds, memory_bytes, too_large }) = estimate {
         let gigabytes = *memory_bytes as f64 / 1e9;
