@@ -20,12 +20,13 @@ pub struct CompletionsArgs {
 pub(super) const MAN_EXAMPLES: &str = "\
 Examples:
   lpips man | man -l -
-  lpips man eval > lpips-eval.1";
+  lpips man eval > lpips-eval.1
+  lpips man weights fetch";
 
 /// Arguments of `lpips man`.
 #[derive(Debug, Args)]
 #[command(after_help = MAN_EXAMPLES)]
 pub struct ManArgs {
-    /// The command; the program itself if there is none
-    pub command: Option<String>,
+    /// The command, such as `eval` or `weights fetch`; the program itself if there is none
+    pub command: Vec<String>,
 }

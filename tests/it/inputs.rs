@@ -321,6 +321,14 @@ fn shells_and_people_get_what_they_ask_for() {
     }
     assert!(out(&["man"]).contains(".TH lpips"));
     assert!(out(&["man", "eval"]).contains("on\\-error"));
+    let fetch = out(&["man", "weights", "fetch"]);
+    assert!(fetch.contains(".TH lpips-weights-fetch"), "{fetch}");
+    assert!(fetch.contains(&format!("fetch {}", env!("CARGO_PKG_VERSION"))), "{fetch}");
+    // A second value of a list is completed.
+    for shell in ["bash", "zsh", "fish"] {
+        let script = out(&["completions", shell]).replace('\\', "");
+        assert!(script.contains("alex,vgg"), "{shell}");
+    }
     let version = out(&["--version"]);
     assert!(version.contains("commit ") && version.contains(lpips::net::weights::ALEX_SHA256));
     let help = out(&["eval", "--help"]);
@@ -328,4 +336,6 @@ fn shells_and_people_get_what_they_ask_for() {
     assert!(!help.contains('\u{1b}'), "no colour without a terminal");
     let output = lpips(Path::new("."), &["man", "evl"]);
     expect_exit(&output, 2, &["there is no command `evl`", "did you mean `eval`?"]);
+    let output = lpips(Path::new("."), &["man", "eval", "fast"]);
+    expect_exit(&output, 2, &["there is no command `fast`", "`eval` has no commands of its own"]);
 }
