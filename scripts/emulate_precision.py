@@ -5,6 +5,8 @@ An emulation, not a measurement: it rounds what a GPU would round, and adds up i
 order the CPU likes. What it leaves out is how tensor cores add (their sums drop bits that float32
 keeps), so a GPU may be somewhat worse. `scripts/gpu_check` measures the real thing.
 
+Nets are those of LPIPS, and `dists`.
+
     tf32         weights and inputs of every convolution rounded to 10 mantissa bits, ties away from zero
     tf32 (cut)   the same with the low 13 bits cut off, as tensor cores do where nothing rounds before
     fp16, bf16   weights, the normalised image and every activation stored in that type
@@ -12,7 +14,7 @@ keeps), so a GPU may be somewhat worse. `scripts/gpu_check` measures the real th
 Sums, biases and everything behind a tap are float32 in all of them. The pairs are fresh random crops
 of tests/data/sr, and each crop against itself with one sample in a thousand one level off.
 
-Needs PyTorch; vgg takes about five minutes on one core. Prints Markdown.
+Needs PyTorch; vgg and dists take about five minutes each on one core. Prints Markdown.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch  # noqa: E402
-from gpucheck import module, photos  # noqa: E402
+from gpucheck import dists, module, photos  # noqa: E402
 from gpucheck.accuracy import relative, summary  # noqa: E402
 from gpucheck.png import Image  # noqa: E402
 from gpucheck.report import number, table  # noqa: E402
@@ -61,9 +63,14 @@ EMULATED: dict[str, tuple[Rounding, bool]] = {
 }
 
 
-def emulator(net: str, folder: Path, rounding: Rounding, stored: bool) -> module.Lpips:
+def load(net: str, folder: Path) -> module.Lpips | dists.Dists:
+    """The module of a net in float32."""
+    return dists.load(folder) if net == "dists" else module.load(net, folder, formula=False)
+
+
+def emulator(net: str, folder: Path, rounding: Rounding, stored: bool) -> module.Lpips | dists.Dists:
     """The float32 module whose convolutions see rounded numbers."""
-    built = module.load(net, folder, formula=False)
+    built = load(net, folder)
     for conv in built.slices.modules():
         if isinstance(conv, torch.nn.Conv2d):
             conv.weight.data = rounding(conv.weight.data)
@@ -82,8 +89,8 @@ def pixels(image: Image) -> torch.Tensor:
 
 def deviations(net: str, pairs: list[photos.CropPair], folder: Path) -> dict[str, dict[bool, list[float]]]:
     """Relative deviations of totals, by emulation and by whether the pair is near-identical."""
-    oracle = module.load(net, folder, formula=False).double()
-    modules = {"fp32": module.load(net, folder, formula=False)}
+    oracle = load(net, folder).double()
+    modules = {"fp32": load(net, folder)}
     for name, (rounding, stored) in EMULATED.items():
         modules[name] = emulator(net, folder, rounding, stored)
     found: dict[str, dict[bool, list[float]]] = {name: {False: [], True: []} for name in modules}
@@ -106,7 +113,7 @@ def main() -> None:
         "--pairs", type=int, default=120, help="crops, and a sixth as many near-identical pairs"
     )
     parser.add_argument("--sides", default="64,96", help="smallest and largest side of a crop")
-    parser.add_argument("--nets", default="alex,vgg")
+    parser.add_argument("--nets", default="alex,vgg,dists")
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--weights-dir", type=Path, default=ROOT / "weights")

@@ -55,7 +55,7 @@ class Lpips(nn.Module):
             if baseline:
                 values = torch.ones(channels)
             else:
-                values = _tensor(lins, f"v{version}.{net}.lin{layer}.weight")
+                values = tensor(lins, f"v{version}.{net}.lin{layer}.weight")
             lin.weight.data = values.view(1, channels, 1, 1)
             self.lins.append(nn.Sequential(nn.Dropout(), lin))
         self.eval().requires_grad_(False)
@@ -100,15 +100,16 @@ def load(net: str, folder: Path, formula: bool, version: str = "0.1") -> Lpips:
     return Lpips(net, trunk, weights.read(folder / "lin.safetensors"), version)
 
 
-def _tensor(tensors: weights.Tensors, name: str) -> torch.Tensor:
+def tensor(tensors: weights.Tensors, name: str) -> torch.Tensor:
+    """A tensor of a weights file."""
     shape, values = tensors[name]
     return torch.frombuffer(values, dtype=torch.float32).clone().view(shape)
 
 
 def _conv(conv: Conv, c_in: int, trunk: weights.Tensors) -> nn.Conv2d:
     module = nn.Conv2d(c_in, conv.c_out, conv.kernel, conv.stride, conv.pad)
-    module.weight.data = _tensor(trunk, f"{conv.name}.weight")
-    module.bias.data = _tensor(trunk, f"{conv.name}.bias")  # type: ignore[union-attr]
+    module.weight.data = tensor(trunk, f"{conv.name}.weight")
+    module.bias.data = tensor(trunk, f"{conv.name}.bias")  # type: ignore[union-attr]
     return module
 
 
