@@ -12,6 +12,7 @@ mod ci;
 mod cli;
 mod compare;
 mod dists;
+mod docs;
 mod doctor;
 mod environment;
 mod exports;
