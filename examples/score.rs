@@ -7,7 +7,7 @@ fn main() -> Result<(), Error> {
     let mut lpips = Lpips::open(&Options::default())?;
 
     let samples: Vec<u8> = (0..64 * 64 * 3).map(|index| (index % 251) as u8).collect();
-    let darker = samples.iter().map(|sample| sample / 2).collect();
+    let darker: Vec<u8> = samples.iter().map(|sample| sample / 2).collect();
     let (reference, distorted) = (lpips.bytes(64, 64, samples)?, lpips.bytes(64, 64, darker)?);
     println!("in memory: {:.4}", lpips.score(&reference, &distorted)?.total);
 

@@ -4,7 +4,7 @@
 //! evaluator's own memory (pinned on a GPU), and the numbers of the manifest's rows, which no
 //! evaluator reads. K methods against one reference are K + 1 images and K pairs.
 
-use crate::image::{Depth, Image, Pixels, Size};
+use crate::image::{AsPixels, Depth, PixelSlice, Size};
 
 /// What all images of a batch have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -186,17 +186,17 @@ impl Batch {
     ///
     /// # Panics
     /// When there is no room, or the image has another size, or more depth than the batch.
-    pub fn push_image(&mut self, image: &Image) -> usize {
-        assert_eq!(image.size, self.shape.size, "an image of another size");
+    pub fn push_image(&mut self, image: &impl AsPixels) -> usize {
+        assert_eq!(image.size(), self.shape.size, "an image of another size");
         let index = self.image_count;
         let len = self.shape.image_bytes();
         let dst = &mut self.staging.bytes_mut()[index * len..][..len];
-        match (&image.pixels, self.shape.depth) {
-            (Pixels::U8(samples), Depth::U8) => dst.copy_from_slice(samples),
-            (Pixels::F32(samples), Depth::F32) => {
+        match (image.pixels(), self.shape.depth) {
+            (PixelSlice::U8(samples), Depth::U8) => dst.copy_from_slice(samples),
+            (PixelSlice::F32(samples), Depth::F32) => {
                 dst.copy_from_slice(bytemuck::cast_slice(samples));
             }
-            (Pixels::U8(samples), Depth::F32) => {
+            (PixelSlice::U8(samples), Depth::F32) => {
                 let dst: &mut [f32] = bytemuck::cast_slice_mut(dst);
                 for (value, &sample) in dst.iter_mut().zip(samples) {
                     // Evaluators divide bytes by 255 in the same way, so that a pair's bits do not
@@ -204,7 +204,7 @@ impl Batch {
                     *value = f32::from(sample) / 255.0;
                 }
             }
-            (Pixels::F32(_), Depth::U8) => panic!("a float image in a batch of bytes"),
+            (PixelSlice::F32(_), Depth::U8) => panic!("a float image in a batch of bytes"),
         }
         self.image_count += 1;
         index
@@ -231,6 +231,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::{Image, Pixels};
 
     fn image(value: u8) -> Image {
         Image::new(Size { width: 2, height: 1 }, Pixels::U8(vec![value; 6]))

@@ -183,7 +183,7 @@ impl std::fmt::Display for Precision {
     }
 }
 
-/// One value per position of a tap.
+/// One value per position of a tap, or per pixel.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Map {
     /// Rows.

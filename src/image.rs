@@ -17,6 +17,7 @@ mod header;
 mod jpeg;
 mod lzw;
 mod npy;
+mod pixels;
 mod png;
 mod pnm;
 mod range;
@@ -40,18 +41,10 @@ use crate::code::Code;
 pub use self::crop::SizePolicy;
 pub use self::fault::ImageError;
 pub use self::header::{Header, Traits};
+pub use self::pixels::{AsPixels, PixelSlice, Pixels};
 pub use self::range::Range;
 pub use self::size::{Depth, Size};
 pub use self::stamp::{Stamp, Verify};
-
-/// Samples of an image: (row, column, RGB).
-#[derive(Clone, PartialEq, Debug)]
-pub enum Pixels {
-    /// 0 to 255.
-    U8(Vec<u8>),
-    /// 0 to 1, or -1 to 1; see [`Rules::range`].
-    F32(Vec<f32>),
-}
 
 /// A decoded image.
 #[derive(Clone, PartialEq, Debug)]
@@ -156,9 +149,19 @@ impl Image {
     /// How a batch must store it.
     #[must_use]
     pub fn depth(&self) -> Depth {
-        match self.pixels {
-            Pixels::U8(_) => Depth::U8,
-            Pixels::F32(_) => Depth::F32,
+        self.pixels().depth()
+    }
+}
+
+impl AsPixels for Image {
+    fn size(&self) -> Size {
+        self.size
+    }
+
+    fn pixels(&self) -> PixelSlice<'_> {
+        match &self.pixels {
+            Pixels::U8(samples) => PixelSlice::U8(samples),
+            Pixels::F32(samples) => PixelSlice::F32(samples),
         }
     }
 }

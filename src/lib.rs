@@ -47,7 +47,7 @@ mod part_file;
 mod scorer;
 
 pub use self::code::{Code, Severity};
-pub use self::eval::{Device, Gpus, Precision};
+pub use self::eval::{Device, Gpus, Map, Precision};
 pub use self::image::Range;
 pub use self::metric::Preset;
 pub use self::net::Net;

@@ -25,8 +25,8 @@ use crate::column::Fingerprint;
 use crate::config::{Choice, Extras, Requests};
 use crate::device;
 use crate::error::Refusal;
-use crate::eval::{Distance, Evaluator, PairScore, score_pairs};
-use crate::image::{Rules, Size};
+use crate::eval::{Distance, Evaluator, Map, PairScore, score_pairs};
+use crate::image::{AsPixels as _, Rules, Size};
 use crate::metric::{self, Reduction, Requested};
 use crate::pair;
 
@@ -38,9 +38,8 @@ pub struct Score {
     pub total: f64,
     /// The distance of each layer, the first layer first.
     pub layers: Vec<f64>,
-    /// Where the images differ: one value per pixel, (row, column), width x height values; only
-    /// with [`Options::spatial`].
-    pub map: Option<Vec<f32>>,
+    /// Where the images differ, a value per pixel; only with [`Options::spatial`].
+    pub map: Option<Map>,
     /// Whether fp16 overflowed and this is the value in fp32.
     pub rescored: bool,
 }
@@ -131,12 +130,17 @@ impl Lpips {
         self.fingerprint.signature()
     }
 
-    /// An image of bytes, (row, column, RGB), 0 to 255.
+    /// An image of bytes, (row, column, RGB), 0 to 255: see [`Image::bytes`].
     ///
     /// # Errors
     /// [`Error::Usage`] when there are not `3 * width * height` samples.
-    pub fn bytes(&self, width: usize, height: usize, samples: Vec<u8>) -> Result<Image, Error> {
-        Image::bytes(Size { width, height }, samples, self.rules.range)
+    pub fn bytes(
+        &self,
+        width: usize,
+        height: usize,
+        samples: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<Image, Error> {
+        Image::bytes(width, height, samples, self.rules.range)
     }
 
     /// An image of floats, (row, column, RGB), in [`Options::range`].
@@ -144,8 +148,13 @@ impl Lpips {
     /// # Errors
     /// - [`Error::Usage`] when there are not `3 * width * height` samples.
     /// - [`Error::Pair`] when a sample is outside of the range.
-    pub fn floats(&self, width: usize, height: usize, samples: Vec<f32>) -> Result<Image, Error> {
-        Image::floats(Size { width, height }, samples, self.rules.range)
+    pub fn floats(
+        &self,
+        width: usize,
+        height: usize,
+        samples: impl AsRef<[f32]> + Send + Sync + 'static,
+    ) -> Result<Image, Error> {
+        Image::floats(width, height, samples, self.rules.range)
     }
 
     /// An image of a file, decoded as `lpips eval` decodes it.
@@ -302,7 +311,10 @@ impl Lpips {
             .map_err(|reason| Error::pair(reason.code(), reason.to_string()))?;
         let layers = metric::reduce(&distance, self.reduction, None)
             .map_err(|reason| Error::pair(reason.code(), reason.to_string()))?;
-        let map = self.spatial.then(|| metric::spatial(&distance.maps, size));
+        let map = self.spatial.then(|| {
+            let values = metric::spatial(&distance.maps, size);
+            Map { height: size.height, width: size.width, values }
+        });
         let (total, rescored) = (layers.iter().sum(), distance.rescored);
         Ok(Score { total, layers, map, rescored })
     }

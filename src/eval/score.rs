@@ -1,18 +1,17 @@
 //! Scores pairs of decoded images: the loop that keeps several batches in flight.
 
-use std::borrow::Borrow;
 use std::iter::Peekable;
 
 use anyhow::Context as _;
 
 use super::{Evaluator, PairScore, Scored, Wait};
 use crate::batch::{Batch, BatchShape, Group, Pair, Row};
-use crate::image::Image;
+use crate::image::AsPixels;
 use crate::pair;
 
 /// The outcome of each pair, in the order of `pairs`, which are (reference, distorted) of equal
-/// size. Pairs of one shape that follow each other share batches, and in a batch an image that
-/// several of them name by reference is one image. A pair is taken when a batch has room for it,
+/// size. Pairs of one shape that follow each other share batches, and in a batch the images of one
+/// memory are one image. A pair is taken when a batch has room for it,
 /// so an iterator may decode while the evaluator computes.
 ///
 /// # Errors
@@ -20,7 +19,7 @@ use crate::pair;
 ///
 /// # Panics
 /// When the two images of a pair differ in size.
-pub fn score_pairs<I: Borrow<Image>>(
+pub fn score_pairs<I: AsPixels>(
     evaluator: &mut dyn Evaluator,
     pairs: impl IntoIterator<Item = (I, I)>,
 ) -> anyhow::Result<Vec<PairScore>> {
@@ -45,14 +44,14 @@ pub fn score_pairs<I: Borrow<Image>>(
     all.collect()
 }
 
-fn shape<I: Borrow<Image>>((reference, distorted): &(I, I)) -> BatchShape {
-    let (reference, distorted) = (reference.borrow(), distorted.borrow());
-    pair::shape(reference.size, reference.depth(), distorted.depth())
+fn shape<I: AsPixels>((reference, distorted): &(I, I)) -> BatchShape {
+    let depths = (reference.pixels().depth(), distorted.pixels().depth());
+    pair::shape(reference.size(), depths.0, depths.1)
 }
 
 /// Moves the next pairs that have the shape of the batch and fit into it, at least one. Returns how
 /// many; `first` is the number of the first.
-fn fill<I: Borrow<Image>>(
+fn fill<I: AsPixels>(
     batch: &mut Batch,
     pairs: &mut Peekable<impl Iterator<Item = (I, I)>>,
     first: usize,
@@ -76,13 +75,13 @@ struct Images<'a, I> {
     known: Vec<I>,
 }
 
-impl<I: Borrow<Image>> Images<'_, I> {
+impl<I: AsPixels> Images<'_, I> {
     fn index(&mut self, image: I) -> usize {
-        let is_same = |known: &I| std::ptr::eq(known.borrow(), image.borrow());
+        let is_same = |known: &I| known.pixels().is(image.pixels());
         if let Some(index) = self.known.iter().position(is_same) {
             return index;
         }
-        let index = self.batch.push_image(image.borrow());
+        let index = self.batch.push_image(&image);
         self.known.push(image);
         index
     }

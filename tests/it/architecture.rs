@@ -12,7 +12,7 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 /// What each part of `src` may depend on, beside itself: parts further down in this table. A part
 /// is a top-level module or, under `eval`, a backend. Everything that is not listed is forbidden.
 const MAY_NAME: &[(&str, &[&str])] = &[
-    ("main", &["cli", "commands", "error", "progress", "signals"]),
+    ("main", &["commands"]),
     (
         "commands",
         &[

@@ -82,10 +82,10 @@ impl Maps {
                     return none();
                 }
             };
-            let size = crate::image::header(reference).ok().map(|header| header.size);
-            let map = score.zip(size).and_then(|(score, size)| {
-                let values = score.map.filter(|map| map.len() == size.width * size.height)?;
-                Some((score.total, Map { values, size, layers: score.layers }))
+            let map = score.and_then(|score| {
+                let map = score.map?;
+                let size = Size { width: map.width, height: map.height };
+                Some((score.total, Map { values: map.values, size, layers: score.layers }))
             });
             maps.push(match map {
                 Some((found, map)) if (found - total).abs() <= AGREEMENT * total.abs() + 1e-6 => {

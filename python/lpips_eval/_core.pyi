@@ -1,0 +1,19 @@
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+__version__: str
+
+class Scorer:
+    def __new__(cls, keywords: dict[str, Any]) -> Scorer: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def signature(self) -> str: ...
+    def score_all(
+        self, pairs: Iterator[tuple[Any, Any]], range: tuple[float, float] | None
+    ) -> list[Any]: ...
+    def score_files(
+        self, pairs: Sequence[tuple[str, str]], range: tuple[float, float] | None
+    ) -> list[Any]: ...
+
+def command(arguments: list[str]) -> int: ...

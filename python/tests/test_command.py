@@ -1,0 +1,52 @@
+"""The command that comes with the package."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import lpips_eval
+from conftest import SR, run_command
+
+
+def test_it_is_the_version_of_the_package():
+    done = run_command("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"lpips {lpips_eval.__version__} ")
+
+
+def test_it_is_on_the_path_of_the_environment():
+    # Not resolved: the interpreter of an environment is a link.
+    command = Path(sys.executable).parent / "lpips"
+    assert subprocess.run([command, "--version"], capture_output=True).returncode == 0
+
+
+def test_exit_codes_and_streams(tmp_path):
+    wrong = run_command("evaal")
+    assert wrong.returncode == 2 and "eval" in wrong.stderr and not wrong.stdout
+    line = ["eval", "--pair", SR / "hr/astronaut.png", SR / "bicubic/astronaut.png", "--device", "cpu"]
+    row = run_command(*line, cwd=tmp_path)
+    assert row.returncode == 0 and row.stdout.startswith("id,item,method,ref,dist")
+    assert len(row.stdout.splitlines()) == 2
+    assert run_command("eval", SR / "manifest.csv", "-o", "/proc/run").returncode == 5
+
+
+def test_a_name_that_is_not_utf8_is_refused():
+    done = run_command("eval", os.fsdecode(b"\xff.csv"), "-o", "run")
+    assert done.returncode == 2 and "UTF-8" in done.stderr
+
+
+def test_ctrl_c_keeps_finished_rows(tmp_path):
+    """As the binary does: exit code 130, no traceback, and the same command resumes."""
+    line = [sys.executable, "-m", "lpips_eval", "eval", "-", "-o", tmp_path / "run", "--device", "cpu"]
+    with subprocess.Popen(
+        line + ["--progress", "jsonl"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        # The manifest never ends, so that the run waits for it.
+        process.stdin.write("ref,dist\n")
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate()[1]
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in stderr
