@@ -33,7 +33,7 @@ def test_exit_codes_and_streams(tmp_path):
 
 
 def test_a_name_that_is_not_utf8_is_refused():
-    done = run_command("eval", os.fsdecode(b"\xff.csv"), "-o", "run")
+    done = run_command("eval", "--ref", "hr", "--dist", os.fsdecode(b"\xff"), "-o", "run")
     assert done.returncode == 2 and "UTF-8" in done.stderr
 
 

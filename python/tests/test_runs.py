@@ -49,7 +49,7 @@ def test_rows_and_folders(run, scored, tmp_path):
     ]
     by_rows = lpips_eval.evaluate(iter(manifest), output=tmp_path / "rows", device="cpu")
     assert by_rows.pairs["lpips_alex"] == run.pairs["lpips_alex"]
-    two = [(row["ref"], row["dist"]) for row in manifest[:2]]
+    two = list({row["ref"]: (row["ref"], row["dist"]) for row in manifest}.values())[:2]
     assert len(lpips_eval.evaluate(two, output=tmp_path / "two", device="cpu").pairs["id"]) == 2
     folders = {name: SR / name for name in ["bicubic", "lanczos"]}
     by_folders = lpips_eval.evaluate(output=tmp_path / "folders", ref=SR / "hr", dist=folders, device="cpu")
@@ -57,10 +57,10 @@ def test_rows_and_folders(run, scored, tmp_path):
 
 
 def test_failed_pairs_warn(tmp_path, files):
-    ref, dist = files[0]
+    (ref, dist), (other, _) = files[0], files[-1]
     with pytest.warns(lpips_eval.RunWarning):
         run = lpips_eval.evaluate(
-            [(ref, dist), (ref, tmp_path / "gone.png")], output=tmp_path / "run", device="cpu"
+            [(ref, dist), (other, tmp_path / "gone.png")], output=tmp_path / "run", device="cpu"
         )
     assert run.exit_code == 3 and not run.is_complete
     assert run.pairs["status"] == ["ok", "failed"] and run.pairs["lpips_alex"][1] is None
