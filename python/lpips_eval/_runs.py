@@ -123,7 +123,12 @@ def evaluate(
         rows = _manifest(pairs)
     arguments += ["--output", os.fspath(output), *_options({"progress": "off", **options})]
     code, _ = _command(arguments, rows)
-    return Run(output, code)
+    run = Run(output, code)
+    if code == PAIRS_FAILED:
+        errors = [error for error in run.pairs["error"] if error]
+        count = len(run.pairs["status"])
+        warnings.warn(f"{len(errors)} of {count} pairs failed: {errors[0]}", RunWarning, stacklevel=2)
+    return run
 
 
 def compare(*runs: str | os.PathLike[str] | Run, **options: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Data sets are scored and compared as by the command, and tables reach pandas and polars."""
 
 import json
-import warnings
 
 import pytest
 
@@ -58,7 +57,7 @@ def test_rows_and_folders(run, scored, tmp_path):
 
 def test_failed_pairs_warn(tmp_path, files):
     (ref, dist), (other, _) = files[0], files[-1]
-    with pytest.warns(lpips_eval.RunWarning):
+    with pytest.warns(lpips_eval.RunWarning, match="1 of 2 pairs failed: .*gone.png"):
         run = lpips_eval.evaluate(
             [(ref, dist), (other, tmp_path / "gone.png")], output=tmp_path / "run", device="cpu"
         )
