@@ -27,15 +27,11 @@ pub(crate) fn open(
     }
     match &compute.device {
         Device::Cpu => on_cpu(models, compute),
-        Device::Cuda(Gpus::First) => on_cuda(models, compute, &first(compute), lost),
         Device::Cuda(gpus) => on_cuda(models, compute, gpus, lost),
         Device::Auto => {
-            let reason = match usable(compute) {
-                Ok(()) => match on_cuda(models.clone(), compute, &first(compute), lost) {
-                    Ok(evaluator) => return Ok(evaluator),
-                    Err(reason) => reason,
-                },
-                Err(refusal) => refusal.into(),
+            let reason = match on_cuda(models.clone(), compute, &Gpus::First, lost) {
+                Ok(evaluator) => return Ok(evaluator),
+                Err(reason) => reason,
             };
             if let Some(option) = compute.cuda_option() {
                 let text = format!("`{option}` needs CUDA");
@@ -50,17 +46,9 @@ pub(crate) fn open(
     }
 }
 
-/// Whether CUDA would work, as far as can be found without opening a GPU.
-fn usable(compute: &Compute) -> Result<(), Refusal> {
-    let probe = Probe::new(&compute.libraries);
-    probe.choose(&Gpus::First)?;
-    probe.engine(compute.conv).map(drop)
-}
-
 /// The GPU of a process that names none: its own among those that several processes of a job see.
-fn first(compute: &Compute) -> Gpus {
-    let visible = Probe::new(&compute.libraries).gpus.len();
-    match scheduler::local_gpu(&scheduler::environment, visible) {
+fn first(probe: &Probe) -> Gpus {
+    match scheduler::local_gpu(&scheduler::environment, probe.gpus.len()) {
         Some(gpu) => Gpus::These(vec![gpu]),
         None => Gpus::First,
     }
@@ -80,5 +68,7 @@ fn on_cuda(
     gpus: &Gpus,
     lost: fn(&str),
 ) -> anyhow::Result<Box<dyn Evaluator>> {
-    Ok(Box::new(CudaEvaluator::open(models, &compute.cuda(gpus.clone(), lost))?))
+    let probe = Probe::new(&compute.libraries);
+    let gpus = if *gpus == Gpus::First { first(&probe) } else { gpus.clone() };
+    Ok(Box::new(CudaEvaluator::open(models, &probe, &compute.cuda(gpus, lost))?))
 }

@@ -4,6 +4,8 @@
 //! program is needed. What it promises is what docs/numerics.md promises. This module uses
 //! evaluators through their trait, and does not depend on devices.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -12,6 +14,7 @@ use serde::Serialize;
 use crate::batch::{BatchShape, Group, Pair};
 use crate::eval::{Distance, Evaluator, Model, PairScore, Precision, Wait, score_pairs};
 use crate::image::{Depth, Image, Pixels, Size};
+use crate::net::Layer;
 use crate::oracle;
 
 /// Sizes of the built-in images: small, one even and one odd, so that float64 takes seconds.
@@ -21,6 +24,10 @@ const IMAGES: usize = 4;
 /// Pairs of the crowd that a pair is scored in, by size. A GPU scores micro-batches of at most 512
 /// images; the second crowd has more, of the smaller images, so that it is cheap.
 const CROWDS: [usize; SIZES.len()] = [24, 300];
+
+/// What features are multiplied by to overflow in half precision, whose largest number is 65504. A
+/// power of two: float32 computes the same bits with and without it.
+const OVERFLOWING: f32 = (1 << 20) as f32;
 
 /// Relative deviations from float64 beyond an absolute allowance: the worst of all pairs, or the
 /// most that is promised.
@@ -170,6 +177,32 @@ impl Expected {
         scores.into_iter().map(first).collect()
     }
 
+    /// Compares an evaluator in half precision of the same model with [`overflowing`] weights:
+    /// every overflow must be noticed, and such pairs are scored in float32.
+    ///
+    /// # Errors
+    /// When the evaluator cannot continue.
+    pub fn compare_overflowing(
+        &self,
+        evaluator: &mut dyn Evaluator,
+    ) -> anyhow::Result<(Deviation, Option<String>)> {
+        let bound = bound(Precision::Fp32);
+        let mut outcome = Outcome { deviation: Deviation::default(), invariant: true, fault: None };
+        let cases: Vec<usize> = (0..self.cases.len()).collect();
+        let found = self.score(evaluator, &cases)?;
+        let unnoticed = found.iter().filter(|distance| !distance.rescored).count();
+        if unnoticed > 0 {
+            outcome.fault = Some(format!(
+                "{unnoticed} of {} pairs overflow in half precision, and nothing notices it",
+                found.len()
+            ));
+        }
+        for (case, found) in self.cases.iter().zip(&found) {
+            outcome.judge(case, found, bound);
+        }
+        Ok((outcome.deviation, outcome.fault))
+    }
+
     /// Compares an evaluator of this one model.
     ///
     /// # Errors
@@ -204,6 +237,37 @@ impl Expected {
         }
         Ok(outcome)
     }
+}
+
+/// The model with one convolution's features multiplied by a large number, and the weights of those
+/// that read them divided by it. A ReLU keeps positive factors, so the distances are the same; but
+/// the features overflow in half precision. No tap sees them, except in a net whose convolutions
+/// all are tapped: there the factor cancels when the tap normalises.
+#[must_use]
+pub fn overflowing(model: &Model) -> Model {
+    let (writer, readers) = hidden(model.spec().layers);
+    let mut model = model.clone();
+    let first = Arc::make_mut(&mut model.trunk.convs[writer]);
+    first.weight.iter_mut().chain(&mut first.bias).for_each(|value| *value *= OVERFLOWING);
+    for reader in readers {
+        let next = Arc::make_mut(&mut model.trunk.convs[reader]);
+        next.weight.iter_mut().for_each(|value| *value /= OVERFLOWING);
+    }
+    model
+}
+
+/// Indices of the first convolution that only convolutions read, and of those; else of the first.
+fn hidden(layers: &[Layer]) -> (usize, Range<usize>) {
+    let mut index = 0;
+    for (at, layer) in layers.iter().enumerate() {
+        match (layer, layers.get(at + 1)) {
+            (Layer::Conv { .. }, Some(Layer::Conv { .. })) => return (index, index + 1..index + 2),
+            (Layer::Fire { .. }, _) => return (index, index + 1..index + 3),
+            (Layer::Conv { .. }, _) => index += 1,
+            _ => {}
+        }
+    }
+    (0, 1..2)
 }
 
 /// Sizes of the built-in images, and images of the crowds of their pairs.
@@ -293,8 +357,6 @@ pub fn rate(evaluator: &mut dyn Evaluator, size: Size, round_s: f64) -> anyhow::
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::eval::cpu::{Config, CpuEvaluator};
     use crate::net::Net;
@@ -318,6 +380,23 @@ mod tests {
         let outcome = expected.compare(&mut on_cpu(model()), Precision::Fp32).unwrap();
         assert_eq!(outcome.fault, None);
         assert!(outcome.invariant && outcome.deviation.total > 0.0);
+    }
+
+    #[test]
+    fn features_that_no_tap_sees_overflow_and_change_no_distance() {
+        let hidden_of = |net: Net| hidden(net.spec().layers);
+        assert_eq!(hidden_of(Net::Vgg), (0, 1..2));
+        assert_eq!(hidden_of(Net::Squeeze), (1, 2..4));
+        assert_eq!(hidden_of(Net::Alex), (0, 1..2));
+        let expected = Expected::of(&model()).unwrap();
+        let scored = |model: Model| expected.score(&mut on_cpu(model), &[0, 1, 2, 3]).unwrap();
+        let (plain, scaled) = (scored(model()), scored(overflowing(&model())));
+        for (plain, scaled) in plain.iter().zip(&scaled) {
+            assert_eq!(bits(plain), bits(scaled));
+        }
+        // The CPU has no half precision that could overflow.
+        let (_, fault) = expected.compare_overflowing(&mut on_cpu(overflowing(&model()))).unwrap();
+        assert!(fault.unwrap().contains("8 of 8 pairs overflow"));
     }
 
     #[test]

@@ -19,13 +19,15 @@ use crate::stdout;
 /// When the device that was asked for cannot be used, or stdout cannot be written.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let probe = Probe::new(&args.cuda.cuda_libs);
-    let usable = match &args.device {
-        Device::Cuda(gpus) => {
-            probe.choose(gpus).and_then(|_| probe.engine(args.cuda.conv).map(drop))
-        }
-        Device::Auto | Device::Cpu => Ok(()),
+    let chosen = match &args.device {
+        Device::Cuda(gpus) => probe.choose(gpus),
+        Device::Auto | Device::Cpu => Ok(probe.gpus.clone()),
     };
-    let report = Report::new(&probe);
+    let report = Report::new(&probe, chosen.as_ref().unwrap_or(&probe.gpus));
+    let usable = chosen.and_then(|gpus| match &args.device {
+        Device::Cuda(_) => probe.engine(args.cuda.conv, &gpus).map(drop),
+        Device::Auto | Device::Cpu => Ok(()),
+    });
     let rows = match (&usable, args.selftest) {
         (Ok(()), true) => selftest::run(args, &probe)?,
         _ => Vec::new(),

@@ -90,7 +90,6 @@ impl Compute {
             gpus,
             precision: self.precision,
             conv: self.conv,
-            libraries: self.libraries.clone(),
             pairs_max: self.batch.map(NonZeroUsize::get),
             memory: Some(self.memory.clone()),
             notify,

@@ -31,17 +31,15 @@ mod thread;
 mod walk;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use self::driver::{Context, Fault, Gpu, Pinned};
 pub use self::memory::micro_images;
-use self::probe::Probe;
+use self::probe::{Chosen, Probe};
 use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rates, resident_rates};
-use self::thread::refusal;
 use super::{
     Admission, ConvChoice, Description, Evaluator, Gpus, HostMemory, Loss, Model, Precision,
     Scored, Wait,
@@ -92,8 +90,6 @@ pub struct Config {
     pub precision: Precision,
     /// What convolves.
     pub conv: ConvChoice,
-    /// Folders to look for libraries in before all others.
-    pub libraries: Vec<PathBuf>,
     /// At most so many pairs in a batch; if absent, the size of the images and the free memory
     /// decide.
     pub pairs_max: Option<usize>,
@@ -107,9 +103,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 struct Settings {
     precision: Precision,
-    engine: ConvEngine,
-    /// With its version, such as `cudnn-9.1.0`.
-    engine_name: String,
+    engine: Chosen,
 }
 
 /// Scores batches on GPUs.
@@ -138,16 +132,19 @@ pub struct CudaEvaluator {
 }
 
 impl CudaEvaluator {
-    /// Finds the libraries, opens the GPUs, compiles the kernels, uploads the weights.
+    /// Opens the library that convolves and the GPUs, compiles the kernels, uploads the weights.
     ///
     /// # Errors
     /// A [`Refusal`] that says what is missing and what helps.
-    pub fn open(models: Vec<Model>, config: &Config) -> anyhow::Result<CudaEvaluator> {
-        let probe = Probe::new(&config.libraries);
+    pub fn open(
+        models: Vec<Model>,
+        probe: &Probe,
+        config: &Config,
+    ) -> anyhow::Result<CudaEvaluator> {
         let gpus = probe.choose(&config.gpus)?;
-        let (engine, engine_name) = probe.engine(config.conv)?;
+        let engine = probe.engine(config.conv, &gpus)?;
         probe::refuse_environment(config.precision)?;
-        let settings = Settings { precision: config.precision, engine, engine_name };
+        let settings = Settings { precision: config.precision, engine };
         let (queue, models) = (Arc::new(Queue::default()), Arc::new(models));
         let (sender, messages) = channel();
         let mut threads = Vec::new();
@@ -188,12 +185,12 @@ impl CudaEvaluator {
             match self.messages.recv() {
                 Ok(Message::Ready(opened)) => {
                     let context = Context::new(opened.gpu.ordinal)
-                        .map_err(|fault| refusal(opened.gpu.ordinal, &fault))?;
+                        .map_err(|fault| self.refusal(opened.gpu.ordinal, &fault))?;
                     self.alive.push((opened, context));
                 }
                 Ok(Message::Lost(ordinal, fault)) => {
                     if !may_lack_some {
-                        return Err(refusal(ordinal, &fault).into());
+                        return Err(self.refusal(ordinal, &fault).into());
                     }
                     self.drop_gpu(ordinal, &fault, true);
                 }
@@ -281,7 +278,7 @@ impl CudaEvaluator {
     }
 
     fn drop_gpu(&mut self, ordinal: usize, fault: &Fault, others_continue: bool) {
-        let refusal = refusal(ordinal, fault);
+        let refusal = self.refusal(ordinal, fault);
         if others_continue {
             (self.notify)(&format!("warning: {refusal}; continuing without it"));
         }
@@ -289,6 +286,10 @@ impl CudaEvaluator {
         let (error, after_pairs) = (fault.to_string(), self.pairs_done);
         self.losses.push(Loss { device, error, after_pairs });
         self.lost.get_or_insert(refusal);
+    }
+
+    fn refusal(&self, ordinal: usize, fault: &Fault) -> Refusal {
+        thread::refusal(ordinal, fault, self.settings.engine.engine)
     }
 
     /// Why no GPU is left.
@@ -310,15 +311,6 @@ impl Drop for CudaEvaluator {
     }
 }
 
-impl Staging for Pinned {
-    fn bytes(&self) -> &[u8] {
-        Pinned::bytes(self)
-    }
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        Pinned::bytes_mut(self)
-    }
-}
-
 impl Evaluator for CudaEvaluator {
     fn describe(&self) -> Description {
         let Some((Opened { gpu: first, .. }, _)) = self.alive.first() else {
@@ -326,13 +318,14 @@ impl Evaluator for CudaEvaluator {
         };
         let ordinals = self.alive.iter().map(|(opened, _)| opened.gpu.ordinal.to_string());
         let ordinals = ordinals.collect::<Vec<_>>().join(",");
-        let (name, (major, minor)) = (&first.name, first.capability);
-        let Settings { precision, engine_name, .. } = &self.settings;
+        let Gpu { name, capability: (major, minor), processors, .. } = first;
+        let Settings { precision, engine } = &self.settings;
         Description {
-            device: format!("CUDA {ordinals}: {name}, driver {}, {engine_name}", self.driver),
+            device: format!("CUDA {ordinals}: {name}, driver {}, {}", self.driver, engine.name),
             numerics_class: format!(
-                "cuda-sm{major}{minor}-{}-{engine_name}-{precision}",
-                name.replace(' ', "_")
+                "cuda-sm{major}{minor}-{}-x{processors}-{}-{precision}",
+                name.replace(' ', "_"),
+                engine.identity
             ),
         }
     }

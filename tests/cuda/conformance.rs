@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use lpips::eval::cpu::{self, CpuEvaluator};
+use lpips::eval::cuda::probe::Probe;
 use lpips::eval::cuda::{self, CudaEvaluator};
 use lpips::eval::{
     Affine, ConvChoice, Distance, Epsilon, Evaluator, Gpus, Lpips, Map, Metric, Model, PairScore,
@@ -183,8 +184,8 @@ fn conforms(
 }
 
 fn cuda(conv: ConvChoice, precision: Precision) -> cuda::Config {
-    let (gpus, libraries) = (Gpus::First, Vec::new());
-    cuda::Config { gpus, precision, conv, libraries, pairs_max: None, memory: None, notify: |_| () }
+    let gpus = Gpus::First;
+    cuda::Config { gpus, precision, conv, pairs_max: None, memory: None, notify: |_| () }
 }
 
 fn cuda_conforms(conv: ConvChoice) {
@@ -194,7 +195,8 @@ fn cuda_conforms(conv: ConvChoice) {
         false => &[Precision::Fp32, Precision::Fp16],
     };
     conforms(precisions, &format!("{conv:?}"), |models, precision| {
-        Box::new(CudaEvaluator::open(models, &cuda(conv, precision)).unwrap())
+        let probe = Probe::new(&[]);
+        Box::new(CudaEvaluator::open(models, &probe, &cuda(conv, precision)).unwrap())
     });
 }
 
@@ -218,7 +220,8 @@ fn overflows() {
             })
             .collect();
         let open = |precision| {
-            CudaEvaluator::open(vec![model.clone()], &cuda(ConvChoice::Auto, precision)).unwrap()
+            let config = cuda(ConvChoice::Auto, precision);
+            CudaEvaluator::open(vec![model.clone()], &Probe::new(&[]), &config).unwrap()
         };
         let half = score(&mut open(Precision::Fp16), &images).concat();
         let single = score(&mut open(Precision::Fp32), &images).concat();

@@ -1,6 +1,7 @@
 //! DISTS on CUDA: golden values, beside LPIPS with the same trunk, and bits in any company. On the
 //! stand-ins, or on this machine's GPU with LPIPS_REQUIRE_CUDA=1.
 
+use lpips::eval::cuda::probe::Probe;
 use lpips::eval::cuda::{Config, CudaEvaluator};
 use lpips::eval::{Affine, ConvChoice, Gpus, Model, PairScore, Precision, score_pairs};
 use lpips::image::{Image, Pixels, Size};
@@ -13,10 +14,10 @@ use crate::machine::{Machine, is_simulated, where_cuda_is};
 use crate::support::{model, trunk};
 
 fn open(models: Vec<Model>, conv: ConvChoice, precision: Precision) -> CudaEvaluator {
-    let (gpus, libraries) = (Gpus::First, Vec::new());
+    let gpus = Gpus::First;
     let notify = |_: &str| ();
-    let config = Config { gpus, precision, conv, libraries, pairs_max: None, memory: None, notify };
-    CudaEvaluator::open(models, &config).unwrap()
+    let config = Config { gpus, precision, conv, pairs_max: None, memory: None, notify };
+    CudaEvaluator::open(models, &Probe::new(&[]), &config).unwrap()
 }
 
 fn image(size: Size, seed: usize) -> Image {

@@ -85,6 +85,44 @@ fn less_memory_changes_no_value() {
     assert!((1..9).contains(&done), "{done} of 9 sizes suffice");
 }
 
+#[test]
+fn a_pair_that_needs_more_than_is_free_is_a_row_and_the_gpu_scores_the_others() {
+    if !is_simulated() {
+        return;
+    }
+    let job = Job::noise(3, 1);
+    let folder = job.folder();
+    let small = |name: &str| folder.join(name);
+    let pair = |id: &str, reference: &str, distorted: &str| {
+        (id.to_owned(), small(reference), small(distorted))
+    };
+    // Two black images, which need less than the whole memory, and more than is left of it.
+    for name in ["large.ppm", "too.ppm"] {
+        let mut file = fs_err::File::create(folder.join(name)).unwrap();
+        let header = b"P6 3000 3000 255\n";
+        std::io::Write::write_all(&mut file, header).unwrap();
+        file.set_len(header.len() as u64 + 3000 * 3000 * 3).unwrap();
+    }
+    let before = pair("before", "0.ppm", "0_0.ppm");
+    let after = [pair("after", "1.ppm", "1_0.ppm"), pair("last", "2.ppm", "2_0.ppm")];
+    let all = [vec![before, pair("large", "large.ppm", "too.ppm")], after.to_vec()].concat();
+    let fitting: Vec<_> = all.iter().filter(|(id, ..)| id != "large").cloned().collect();
+    let expected = Job::of(&fitting).eval(&Machine::new(), &CUDA).values();
+    let all = Job::of(&all);
+    // What the pair takes, and not the weights beside it.
+    let machine = Machine::new().set("FAKE_CUDA_MEMORY", 616 << 20);
+    let evaluated = all.eval(&machine, &CUDA);
+    let printed = evaluated.ran.expect(3).stderr();
+    assert!(printed.contains("E_TOO_LARGE 1"), "{printed}");
+    let reason = &evaluated.column("error")["large"];
+    let has_figures = reason.contains("of GPU memory, ") && reason.contains(" are free on");
+    assert!(has_figures, "{reason}");
+    let found = evaluated.values();
+    for (id, row) in &expected {
+        assert_eq!(found[id], *row, "{id}");
+    }
+}
+
 /// cuDNN has its own name for a context that is broken.
 fn is_reported(stderr: &str) -> bool {
     stderr.contains("ILLEGAL_ADDRESS") || stderr.contains("EXECUTION_FAILED")
@@ -177,6 +215,39 @@ fn auto_says_why_a_gpu_that_was_found_cannot_be_opened_and_takes_the_cpu() {
         let printed = job.eval(&machine, &CUDA).ran.expect(5).stderr();
         assert!(printed.contains(word) && printed.contains("hint: "), "{function}: {printed}");
     }
+}
+
+#[test]
+fn what_the_installation_lacks_is_a_fault_with_its_remedy_and_no_reason_for_another_algorithm() {
+    if !is_simulated() {
+        return;
+    }
+    let job = Job::noise(1, 1);
+    let (asked, ran) =
+        ("cudnnGetConvolutionForwardWorkspaceSize", "cudnnConvolutionBiasActivationForward");
+    let faults = [
+        (asked, 3005, "INCOMPATIBLE_CUDA_DRIVER", "install a newer driver"),
+        (asked, 3006, "INCOMPATIBLE_CUDART", "install a newer driver"),
+        (ran, 3007, "ARCH_MISMATCH", "install a version of cuDNN that supports this GPU"),
+        (ran, 3008, "RUNTIME_PREREQUISITE_MISSING", "nvidia-cuda-nvrtc"),
+        (asked, 3009, "SUBLIBRARY_UNAVAILABLE", "--force-reinstall"),
+        ("cudnnCreate", 1002, "SUBLIBRARY_VERSION_MISMATCH", "--force-reinstall"),
+        ("cuModuleLoadDataEx", 221, "JIT_COMPILER_NOT_FOUND", "libnvidia-ptxjitcompiler"),
+        ("cuModuleLoadDataEx", 223, "JIT_COMPILATION_DISABLED", "unset CUDA_DISABLE_PTX_JIT"),
+    ];
+    for (function, code, word, remedy) in faults {
+        let machine = Machine::new().fail(function, 1, code);
+        let printed = job.eval(&machine, &CUDA).ran.expect(5).stderr();
+        assert!(printed.contains(word), "{code}: {printed}");
+        let (_, hint) = printed.split_once("hint: ").unwrap();
+        assert!(hint.contains(remedy), "{code}: {printed}");
+    }
+    // A refusal of the one engine does not lead back to it.
+    let machine = Machine::new().fail("cublasGemmStridedBatchedEx", 1, 15);
+    let printed = job.eval(&machine, &[&CUDA[..], &["--conv", "cublas"]].concat());
+    let printed = printed.ran.expect(5).stderr();
+    let (_, hint) = printed.split_once("hint: ").unwrap();
+    assert!(hint.contains("--conv cudnn") && !hint.contains("--conv cublas"), "{printed}");
 }
 
 #[test]

@@ -129,14 +129,15 @@ impl Evaluated {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// The metric columns of every row, by id.
+    /// The metric columns of every row, by id, where they have values.
     pub(crate) fn values(&self) -> BTreeMap<String, Values> {
         let pairs = self.pairs();
         let mut reader = csv::Reader::from_reader(pairs.as_bytes());
         let header = reader.headers().unwrap().clone();
         let is_metric = |name: &str| name.starts_with("lpips_") || name.starts_with("baseline_");
         let row = |row: csv::StringRecord| {
-            let cells = header.iter().zip(row.iter()).filter(|(name, _)| is_metric(name));
+            let cells = header.iter().zip(row.iter());
+            let cells = cells.filter(|(name, cell)| is_metric(name) && !cell.is_empty());
             let values = cells.map(|(name, cell)| (name.to_owned(), cell.parse().unwrap()));
             (row[0].to_owned(), values.collect())
         };

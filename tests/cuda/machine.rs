@@ -48,6 +48,9 @@ pub(crate) fn where_cuda_is(name: &str, body: impl FnOnce()) {
 pub(crate) const CUDNN_PARTS: [&str; 7] =
     ["graph", "ops", "cnn", "adv", "heuristic", "engines_precompiled", "engines_runtime_compiled"];
 
+/// A part of newer versions, which it opens where the loader finds one.
+pub(crate) const CUDNN_LATER_PART: &str = "libcudnn_engines_tensor_ir.so.9";
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -65,11 +68,16 @@ fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn files_with(folder: &Path, extension: &str) -> Vec<PathBuf> {
+fn files_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    let mut files: Vec<PathBuf> = entries.collect();
     files.sort();
+    files
+}
+
+fn files_with(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files = files_in(folder);
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
     files
 }
 
@@ -163,9 +171,9 @@ fn link_all(units: &[Unit], kernels: &[PathBuf], folder: &Path) {
         let mut command = linker(folder, library);
         succeed(command.arg(object(name)).arg("-L").arg(folder).arg("-l:libcuda.so.1"));
     }
-    for part in CUDNN_PARTS {
-        let library = format!("libcudnn_{part}.so.9");
-        succeed(linker(folder, &library).arg(object("cudnn_part")));
+    let parts = CUDNN_PARTS.map(|part| format!("libcudnn_{part}.so.9"));
+    for library in parts.iter().map(String::as_str).chain([CUDNN_LATER_PART]) {
+        succeed(linker(folder, library).arg(object("cudnn_part")));
     }
     succeed(&mut linker(folder, "libcublasLt.so.12"));
 }
@@ -191,20 +199,22 @@ fn link_driver(units: &[Unit], kernels: &[PathBuf], folder: &Path, hidden: &str)
 pub(crate) struct Machine {
     folder: tempfile::TempDir,
     settings: Vec<(&'static str, String)>,
+    program: PathBuf,
 }
 
 impl Machine {
     /// One GPU of compute capability 9.0 with 8 GiB, driver 13.0, cuDNN and cuBLAS.
     pub(crate) fn new() -> Machine {
         let folder = tempfile::tempdir().unwrap();
-        if is_real() {
-            return Machine { folder, settings: Vec::new() };
+        let program = env!("CARGO_BIN_EXE_lpips").into();
+        let machine = Machine { folder, settings: Vec::new(), program };
+        if !is_real() {
+            for library in fs_err::read_dir(&stand_ins().folder).unwrap() {
+                let library = library.unwrap();
+                symlink(library.path(), machine.libraries().join(library.file_name())).unwrap();
+            }
         }
-        for library in fs_err::read_dir(&stand_ins().folder).unwrap() {
-            let library = library.unwrap();
-            symlink(library.path(), folder.path().join(library.file_name())).unwrap();
-        }
-        Machine { folder, settings: Vec::new() }
+        machine
     }
 
     /// The folder of its libraries.
@@ -254,6 +264,14 @@ impl Machine {
         machine
     }
 
+    /// Another build of the library that cuBLAS and cuDNN use.
+    pub(crate) fn other_cublas_lt(self) -> Machine {
+        let machine = self.without("libcublasLt.so.12");
+        let mut command = linker(machine.libraries(), "libcublasLt.so.12");
+        succeed(command.arg("-Wl,--defsym,another_build=1"));
+        machine
+    }
+
     /// A driver that lacks a function.
     pub(crate) fn without_symbol(self, symbol: &str) -> Machine {
         let machine = self.without("libcuda.so.1").without("symbols");
@@ -262,9 +280,31 @@ impl Machine {
         machine
     }
 
+    /// Libraries other than the driver's are Python packages below `site`.
+    pub(crate) fn with_packages(self, site: &Path) -> Machine {
+        let names =
+            files_in(self.libraries()).into_iter().map(|path| path.file_name().unwrap().to_owned());
+        for name in names.filter(|name| name != "libcuda.so.1") {
+            let text = name.to_str().unwrap();
+            let package = if text.starts_with("libcudnn") { "cudnn" } else { "cublas" };
+            let lib = site.join("nvidia").join(package).join("lib");
+            fs_err::create_dir_all(&lib).unwrap();
+            fs_err::rename(self.libraries().join(&name), lib.join(&name)).unwrap();
+        }
+        self
+    }
+
+    /// The program is installed at `path`.
+    pub(crate) fn installed_at(mut self, path: &Path) -> Machine {
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::hard_link(&self.program, path).unwrap();
+        self.program = path.to_owned();
+        self
+    }
+
     /// Runs the program in `folder`.
     pub(crate) fn lpips(&self, folder: &Path, args: &[&str]) -> Ran {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lpips"));
+        let mut command = Command::new(&self.program);
         self.run(command.current_dir(folder).args(args).env_remove("LPIPS_WEIGHTS_DIR"))
     }
 
@@ -290,6 +330,7 @@ impl Machine {
         }
         // No NVIDIA library of this machine's Python, if it has any.
         command.env_remove("VIRTUAL_ENV").env_remove("CONDA_PREFIX").env("PATH", "");
+        command.env("HOME", self.libraries()).env_remove("PYTHONUSERBASE");
         command.env("LD_LIBRARY_PATH", self.libraries());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
     }

@@ -157,6 +157,22 @@ fn drivers_from_cuda_12_0_on_work() {
 }
 
 #[test]
+fn half_precision_takes_whole_vectors_on_gpus_before_ampere() {
+    if !is_simulated() {
+        return;
+    }
+    let job = Job::noise(1, 1);
+    let options = [&CUDA[..], &["--precision", "fp16", "--conv", "cudnn"]].concat();
+    for (capability, channels) in [(70, 8), (75, 8), (80, 4)] {
+        let machine = Machine::new().set("FAKE_CUDA_CAPABILITY", capability);
+        let evaluated = job.eval(&machine, &options);
+        let calls = evaluated.ran.expect(0).convolved();
+        let first = format!("x{channels}x47x33 to 64 channels");
+        assert!(calls.iter().any(|call| call.contains(&first)), "{capability}: {calls:?}");
+    }
+}
+
+#[test]
 fn gpus_that_are_not_there_are_named() {
     if !is_simulated() {
         return;

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use std::sync::Arc;
 
+use lpips::eval::Model;
 use lpips::net::Net;
-use lpips::net::weights::Trunk;
+use lpips::net::weights::{Trunk, Version};
+use lpips::selftest::overflowing;
 
 use crate::job::{Evaluated, Job};
 use crate::machine::{Machine, is_simulated};
@@ -156,9 +158,10 @@ fn what_cudnn_does_not_write_in_place_is_copied_there() {
         let copied = job.eval(&Machine::new().set("FAKE_CUDNN_PARTS", 0), &options);
         assert_eq!(copied.table(), in_place.table(), "{precision}");
         // In rehearsal one image becomes 512 by doubling. Two halves of each of eight fire modules,
-        // in rehearsal and when scored.
+        // in rehearsal (in fp16 once more, with NaN) and when scored.
         let copies = [in_place, copied].map(|one| one.ran.calls("cuMemcpy2DAsync_v2"));
-        assert_eq!(copies, [9, 9 + 2 * 16], "{precision}");
+        let walks = if precision == "fp16" { 3 } else { 2 };
+        assert_eq!(copies, [9, 9 + walks * 16], "{precision}");
     }
 }
 
@@ -270,6 +273,30 @@ fn pairs_that_overflow_in_fp16_are_scored_in_fp32() {
         overflowed += usize::from(!mark.is_empty());
     }
     assert!((1..marks.len()).contains(&overflowed), "{overflowed} of {} overflow", marks.len());
+}
+
+#[test]
+fn an_overflow_that_no_tap_sees_is_noticed_where_the_library_loses_nan() {
+    if !is_simulated() {
+        return;
+    }
+    // Features that only convolutions read become infinite, and what they lead to NaN.
+    let scaled = overflowing(&Model::published(Trunk::formula(Net::Squeeze), Version::V0_1, None));
+    let weights = tempfile::tempdir().unwrap();
+    let trunk = write_trunk(weights.path(), &scaled.trunk);
+    let job = golden(&["contrast_odd", "tiny_31_wide"]);
+    let options = ["--device", "cuda", "--net", "squeeze", "--trunk", &trunk];
+    let eval = |machine: Machine, precision: &str| {
+        let evaluated = job.eval(&machine, &[&options[..], &["--precision", precision]].concat());
+        evaluated.ran.expect(0);
+        evaluated
+    };
+    let exact = eval(Machine::new(), "fp32").values();
+    for machine in [Machine::new(), Machine::new().plant("drops_nan")] {
+        let half = eval(machine, "fp16");
+        assert!(half.column("error_code").values().all(|mark| mark == "W_FP16_OVERFLOW"));
+        assert_eq!(half.values(), exact);
+    }
 }
 
 /// Brings some activations of some of the pairs above 65504, the largest half, and not of all.

@@ -10,7 +10,7 @@ using namespace fake;
 namespace {
 
 enum { OK = 0, NOT_INITIALIZED_STATUS = 1, INVALID = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
-enum { DEFAULT_MATH = 0, TF32_MATH = 3 };
+enum { DEFAULT_MATH = 0, TF32_MATH = 3, DISALLOW_REDUCED_PRECISION_REDUCTION = 16 };
 enum { NO_TRANSPOSE = 0, TRANSPOSE = 1 };
 enum { R_32F = 0, R_16F = 2 };
 enum { COMPUTE_32F = 68, COMPUTE_32F_FAST_TF32 = 77 };
@@ -19,6 +19,7 @@ struct Handle {
     Device* device;
     Stream* stream;
     int math = DEFAULT_MATH;
+    bool reduces_in_half = true;
     Address workspace = 0;
     size_t workspace_bytes = 0;
 };
@@ -100,7 +101,7 @@ int cublasCreate_v2(void** handle) {
     Call call("cublasCreate_v2", false);
     if (call.refused) return call.refused;
     if (!current() || current()->sticky) return NOT_INITIALIZED_STATUS;
-    *handle = new Handle{current(), current()->null_stream, DEFAULT_MATH, 0, 0};
+    *handle = new Handle{current(), current()->null_stream};
     return OK;
 }
 
@@ -128,7 +129,8 @@ int cublasSetStream_v2(void* handle, void* stream) {
 
 int cublasSetMathMode(void* handle, int mode) {
     CUBLAS_CALL(cublasSetMathMode, handle);
-    self->math = mode & 15;  // above them: flags about reductions in half precision
+    self->math = mode & 15;
+    self->reduces_in_half = !(mode & DISALLOW_REDUCED_PRECISION_REDUCTION);
     return OK;
 }
 
@@ -152,6 +154,8 @@ int cublasGemmStridedBatchedEx(void* handle, int trans_a, int trans_b, int m, in
     bool plain = trans_a == TRANSPOSE && trans_b == NO_TRANSPOSE && a_stride == 0 &&
                  *static_cast<const float*>(alpha) == 1.0f && *static_cast<const float*>(beta) == 0.0f;
     if (!types || !known || !plain) return NOT_SUPPORTED;
+    if (element == Element::F16 && self->reduces_in_half)
+        report("%s: sums that are split are added in half, unless the math mode forbids it", call_name().c_str());
     bool sized = m > 0 && n > 0 && k > 0 && batch > 0 && lda >= k && ldb >= k && ldc >= m;
     if (!sized || b_stride < 0 || c_stride < 0) return INVALID;
     bool tf32 = element == Element::F32 && (compute == COMPUTE_32F_FAST_TF32 || self->math == TF32_MATH);

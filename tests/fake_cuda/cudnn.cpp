@@ -17,6 +17,7 @@ namespace {
 enum Status : int {
     OK = 0,
     NOT_INITIALIZED_STATUS = 1001,
+    SUBLIBRARY_VERSION_MISMATCH = 1002,
     BAD_PARAM = 2000,
     NOT_SUPPORTED = 3000,
     EXECUTION_FAILED = 5000,
@@ -78,6 +79,17 @@ void demand_companions() {
     }
 }
 
+// A part of newer versions is opened by name, and must lie beside the others.
+int versions_of_parts() {
+    void* part = dlopen("libcudnn_engines_tensor_ir.so.9", RTLD_NOW | RTLD_LOCAL);
+    if (!part) return OK;
+    Dl_info self, other;
+    dladdr(reinterpret_cast<void*>(versions_of_parts), &self);
+    dladdr(dlsym(part, "cudnnGraphVersionCheck"), &other);
+    auto folder = [](const char* file) { return std::string(file, size_t(strrchr(file, '/') - file)); };
+    return folder(self.dli_fname) == folder(other.dli_fname) ? OK : SUBLIBRARY_VERSION_MISMATCH;
+}
+
 #define CUDNN_CALL(name)                          \
     Call call(#name, false);                      \
     if (call.refused) return call.refused
@@ -101,8 +113,9 @@ int agreement(const Tensor& x, const Filter& w, const Convolution& conv, const T
                    y.w == out_length(x.w, w.w, conv.stride_w, conv.pad_w);
     if (!extents) return BAD_PARAM;
     if (y.is_part() && atoi(setting("FAKE_CUDNN_PARTS", "1")) == 0) return NOT_SUPPORTED;
-    // Tensor cores read 16 bytes at a time; the kernels for a first layer read 8.
-    if (x.type == HALF && x.is_nhwc() && (x.c % 4 || y.c % 8)) return NOT_SUPPORTED;
+    // Tensor cores read 16 bytes at a time; the kernels for a first layer read 8, since Ampere.
+    bool is_older = atoi(setting("FAKE_CUDA_CAPABILITY", "90")) < 80;
+    if (x.type == HALF && x.is_nhwc() && (x.c % (is_older ? 8 : 4) || y.c % 8)) return NOT_SUPPORTED;
     return OK;
 }
 
@@ -263,6 +276,7 @@ int cudnnCreate(void** handle) {
     demand_companions();
     CUDNN_CALL(cudnnCreate);
     if (!current() || current()->sticky) return NOT_INITIALIZED_STATUS;
+    if (int refused = versions_of_parts()) return refused;
     *handle = new Handle{current(), current()->null_stream};
     return OK;
 }
@@ -401,6 +415,7 @@ int cudnnConvolutionBiasActivationForward(void* handle, const void* alpha1, void
     long images = called_with(self->device, job.x.n);
     // Products whose sums are cut to employ all processors, as real ones are found to be.
     std::string plant;
+    if (planted("drops_nan", plant)) job.propagates_nan = false;
     job.has_favourites = algorithm == PRECOMP_GEMM && planted("favours_place", plant) && images >= std::stol(plant);
     job.called_with = uint64_t(images) + 1000u * unsigned(algorithm);
     trace("convolution %ldx%ldx%ldx%ld to %ld channels, algorithm %d, math %d", images, job.x.c, job.x.h, job.x.w,

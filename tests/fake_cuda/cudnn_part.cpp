@@ -12,6 +12,9 @@ int check(const char* part) {
 }
 }  // namespace
 
+// As newer versions do, it names a part that it opens where there is one.
+extern const char LATER_PART[] = "libcudnn_engines_tensor_ir.so";
+
 extern "C" {
 int cudnnGraphVersionCheck() { return check("graph"); }
 int cudnnOpsVersionCheck() { return check("ops"); }

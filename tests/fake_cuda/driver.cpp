@@ -241,7 +241,7 @@ int cuDeviceTotalMem_v2(size_t* bytes, int index) {
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     FAKE_CALL(cuDeviceGetAttribute, false);
     switch (attribute) {
-        case 16: return *value = 108, SUCCESS;  // multiprocessors
+        case 16: return *value = atoi(setting("FAKE_CUDA_PROCESSORS", "108")), SUCCESS;  // multiprocessors
         case 75: return *value = compute_capability() / 10, SUCCESS;
         case 76: return *value = compute_capability() % 10, SUCCESS;
         default: report("%s: attribute %d is not one that the stand-in knows", call_name().c_str(), attribute);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::eval::cuda::probe::{Library, Probe, Problem};
+use crate::eval::cuda::probe::{self, Library, Probe, Problem};
 use crate::isa::Isa;
 
 /// Everything that was found.
@@ -57,18 +57,21 @@ enum Listed {
 }
 
 impl Listed {
-    fn new(name: &'static str, found: &Result<Library, Problem>) -> Listed {
-        match found.clone() {
-            Ok(Library { version, path }) => Listed::Found { name, version, path },
+    fn new(name: &'static str, found: Result<&Library, &Problem>) -> Listed {
+        match found {
+            Ok(Library { version, path, .. }) => {
+                Listed::Found { name, version: version.clone(), path: path.clone() }
+            }
             Err(Problem { reason, remedy }) => {
-                Listed::Missing { name, missing: reason, hint: remedy }
+                Listed::Missing { name, missing: reason.clone(), hint: remedy.clone() }
             }
         }
     }
 }
 
 impl Report {
-    pub(super) fn new(probe: &Probe) -> Report {
+    /// Libraries are those for `gpus`.
+    pub(super) fn new(probe: &Probe, gpus: &[probe::Gpu]) -> Report {
         let driver = probe.driver.as_ref().ok().map(|library| Driver {
             version: kernel_module_version(),
             cuda: library.version.clone(),
@@ -82,9 +85,9 @@ impl Report {
             memory_free: probe.memory(gpu).map(|(free, _)| free),
         });
         let libraries = vec![
-            Listed::new("cuda", &probe.driver),
-            Listed::new("cudnn", &probe.cudnn),
-            Listed::new("cublas", &probe.cublas),
+            Listed::new("cuda", probe.driver.as_ref()),
+            Listed::new("cudnn", probe.cudnn(gpus)),
+            Listed::new("cublas", probe.cublas(gpus)),
         ];
         Report {
             program: Program { version: env!("CARGO_PKG_VERSION"), commit: env!("LPIPS_COMMIT") },

@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use crate::cli::DoctorArgs;
 use crate::eval::cpu::{self, CpuEvaluator};
-use crate::eval::cuda::probe::{Library, Probe, Problem};
+use crate::eval::cuda::probe::Probe;
 use crate::eval::cuda::{self, CudaEvaluator, Rates};
 use crate::eval::{ConvChoice, Device, Evaluator, Gpus, Model, Precision};
 use crate::image::Size;
 use crate::net::Net;
 use crate::net::weights::{Lin, SearchPath, Trunk, Version};
 use crate::progress::print_line;
-use crate::selftest::{Deviation, Expected, Outcome, bound, rate};
+use crate::selftest::{Deviation, Expected, Outcome, bound, overflowing, rate};
 
 /// Sides of the images that speed is measured with, unless others are asked for.
 const GPU_SIDES: &[usize] = &[256, 1024];
@@ -74,7 +74,8 @@ pub(super) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     described: Option<String>,
     net: Net,
-    /// `published`, or `formula` where weights are absent.
+    /// `published`, or `formula` where weights are absent; `overflows` where either is scaled so
+    /// that features overflow in half precision.
     trunk: &'static str,
     precision: Precision,
     engine: Engine,
@@ -106,7 +107,8 @@ pub(super) fn run(args: &DoctorArgs, probe: &Probe) -> anyhow::Result<Vec<Row>> 
         Device::Cpu => None,
         Device::Cuda(gpus) => Some(gpus.clone()),
         Device::Auto => {
-            let works = probe.choose(&Gpus::First).is_ok() && probe.engine(args.cuda.conv).is_ok();
+            let usable = probe.choose(&Gpus::First);
+            let works = usable.is_ok_and(|gpus| probe.engine(args.cuda.conv, &gpus).is_ok());
             works.then_some(Gpus::First)
         }
     };
@@ -120,9 +122,10 @@ pub(super) fn run(args: &DoctorArgs, probe: &Probe) -> anyhow::Result<Vec<Row>> 
         let model = Model::published(trunk, Version::V0_1, Some(lin));
         print_line(&format!("{net}: computing the expected values in float64"));
         let expected = Expected::of(&model)?;
-        for (engine, precision, lacking) in combinations(args, gpus.is_some(), probe) {
-            let subject = Subject { args, model: &model, gpus: &gpus, engine, precision };
+        for (engine, precision, lacking) in combinations(args, gpus.as_ref(), probe)? {
+            let subject = Subject { args, probe, model: &model, gpus: &gpus, engine, precision };
             let row = subject.empty_row(kind);
+            let lacks_nothing = lacking.is_none();
             rows.push(match lacking {
                 Some(reason) => Row { status: Status::Skipped, reason: Some(reason), ..row },
                 None => {
@@ -130,6 +133,10 @@ pub(super) fn run(args: &DoctorArgs, probe: &Probe) -> anyhow::Result<Vec<Row>> 
                     subject.fill(row, &expected)
                 }
             });
+            if precision == Precision::Fp16 && lacks_nothing {
+                print_line(&format!("{net}: {precision}, {}, overflows", engine.name()));
+                rows.push(subject.overflow_row(&expected));
+            }
         }
     }
     Ok(rows)
@@ -138,34 +145,31 @@ pub(super) fn run(args: &DoctorArgs, probe: &Probe) -> anyhow::Result<Vec<Row>> 
 /// Engines of the device with what they lack, and precisions, less those that were not asked for.
 fn combinations(
     args: &DoctorArgs,
-    is_gpu: bool,
+    gpus: Option<&Gpus>,
     probe: &Probe,
-) -> Vec<(Engine, Precision, Option<String>)> {
-    if !is_gpu {
-        return vec![(Engine::Cpu, Precision::Fp32, None)];
-    }
-    let lack = |found: &Result<Library, Problem>| found.as_ref().err().map(|it| it.reason.clone());
-    let engines = [
-        (Engine::Cudnn, ConvChoice::Cudnn, lack(&probe.cudnn)),
-        (Engine::Cublas, ConvChoice::Cublas, lack(&probe.cublas)),
-    ];
+) -> anyhow::Result<Vec<(Engine, Precision, Option<String>)>> {
+    let Some(gpus) = gpus else { return Ok(vec![(Engine::Cpu, Precision::Fp32, None)]) };
+    let gpus = probe.choose(gpus)?;
+    let engines = [(Engine::Cudnn, ConvChoice::Cudnn), (Engine::Cublas, ConvChoice::Cublas)];
     let mut combinations = Vec::new();
-    for (engine, choice, lacking) in engines {
+    for (engine, choice) in engines {
         if args.cuda.conv != ConvChoice::Auto && args.cuda.conv != choice {
             continue;
         }
+        let lacking = probe.engine(choice, &gpus).err().map(|refusal| refusal.to_string());
         for precision in [Precision::Fp32, Precision::Tf32, Precision::Fp16] {
             if args.precision.is_empty() || args.precision.contains(&precision) {
                 combinations.push((engine, precision, lacking.clone()));
             }
         }
     }
-    combinations
+    Ok(combinations)
 }
 
 /// One combination to be tested.
 struct Subject<'a> {
     args: &'a DoctorArgs,
+    probe: &'a Probe,
     model: &'a Model,
     gpus: &'a Option<Gpus>,
     engine: Engine,
@@ -212,6 +216,21 @@ impl Subject<'_> {
         row
     }
 
+    /// With weights that make features overflow.
+    fn overflow_row(&self, expected: &Expected) -> Row {
+        let row = Row { bound: bound(Precision::Fp32), ..self.empty_row("overflows") };
+        let compared = self.open(overflowing(self.model)).and_then(|mut evaluator| {
+            let described = evaluator.describe().device;
+            Ok((described, expected.compare_overflowing(&mut *evaluator)?))
+        });
+        let (described, deviation, reason) = match compared {
+            Ok((described, (deviation, fault))) => (Some(described), Some(deviation), fault),
+            Err(error) => (None, None, Some(format!("{error:#}"))),
+        };
+        let status = if reason.is_some() { Status::Failed } else { Status::Ok };
+        Row { described, deviation, reason, status, ..row }
+    }
+
     fn device(&self) -> String {
         match self.gpus {
             None => "cpu".to_owned(),
@@ -226,13 +245,16 @@ impl Subject<'_> {
 
     /// With the evaluator's name of its device.
     fn outcome(&self, expected: &Expected) -> anyhow::Result<(String, Outcome)> {
-        let models = vec![self.model.clone()];
-        let mut evaluator: Box<dyn Evaluator> = match self.cuda() {
-            None => Box::new(CpuEvaluator::new(models, cpu_config())?),
-            Some(config) => Box::new(CudaEvaluator::open(models, &config)?),
-        };
+        let mut evaluator = self.open(self.model.clone())?;
         let described = evaluator.describe().device;
         Ok((described, expected.compare(&mut *evaluator, self.precision)?))
+    }
+
+    fn open(&self, model: Model) -> anyhow::Result<Box<dyn Evaluator>> {
+        Ok(match self.cuda() {
+            None => Box::new(CpuEvaluator::new(vec![model], cpu_config())?),
+            Some(config) => Box::new(CudaEvaluator::open(vec![model], self.probe, &config)?),
+        })
     }
 
     /// How GPUs are used; `None` on the CPU.
@@ -246,7 +268,6 @@ impl Subject<'_> {
             gpus: self.gpus.clone()?,
             precision: self.precision,
             conv,
-            libraries: self.args.cuda.cuda_libs.clone(),
             pairs_max: None,
             memory: None,
             notify: print_line,
@@ -268,7 +289,7 @@ impl Subject<'_> {
                         pairs_per_second,
                         tap_bytes_per_second,
                         copy_bytes_per_second,
-                    } = cuda::resident_rates(self.model, &config, size, ROUND_S)?;
+                    } = cuda::resident_rates(self.model, self.probe, &config, size, ROUND_S)?;
                     rates.push(Throughput {
                         width: side,
                         height: side,

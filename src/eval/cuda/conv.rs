@@ -46,8 +46,8 @@ pub(super) trait Conv {
     /// Queues convolution, bias and ReLU.
     fn run(&self, call: Call<'_>) -> Result<(), Fault>;
 
-    /// Switches to the next algorithm, because the current one treats images differently by their
-    /// position in the batch. Returns false if there is no other.
+    /// Switches to the next algorithm, because the current one cannot be used. Returns false if
+    /// there is no other.
     fn switch_to_next(&self) -> Result<bool, Fault>;
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Geometry {
 pub(super) struct Call<'a> {
     pub(super) stream: &'a Stream,
     pub(super) kernels: &'a Kernels,
-    pub(super) filter: &'a Filter,
+    pub(super) filter: FilterPtr,
     pub(super) src: DevicePtr,
     /// The whole buffer, not the part that is written.
     pub(super) dst: DevicePtr,
@@ -79,6 +79,19 @@ pub(super) struct Call<'a> {
 pub(super) struct Filter {
     pub(super) weight: DeviceBuffer,
     pub(super) bias: DeviceBuffer,
+}
+
+/// Addresses of parameters on the device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FilterPtr {
+    pub(super) weight: DevicePtr,
+    pub(super) bias: DevicePtr,
+}
+
+impl Filter {
+    pub(super) fn ptr(&self) -> FilterPtr {
+        FilterPtr { weight: self.weight.ptr(), bias: self.bias.ptr() }
+    }
 }
 
 /// Parameters as bytes, ready for upload.

@@ -5,6 +5,8 @@
 //! slot's last event is reached, the host reads the results and the slot becomes free. So uploads
 //! run ahead of computation by as many micro-batches as there are slots.
 
+mod shortage;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use super::conv::{Cublas, Cudnn, Engine};
 use super::driver::{Context, Fault, FaultKind, Gpu, Stream};
 use super::kernels::Kernels;
 use super::memory::{Activations, Needs, Slot};
-use super::nets::{Nets, PreparedSize, shown};
+use super::nets::{Nets, PreparedSize};
 use super::open_batch::{OpenBatch, ScoringPass};
 use super::queue::{Message, Opened, Queue};
 use super::walk::{MicroBatch, Resources};
@@ -68,8 +70,8 @@ impl Device {
         let context = Context::new(gpu.ordinal)?;
         let (copy, compute) = (Stream::new()?, Stream::new()?);
         let kernels = Kernels::compile()?;
-        let engine: Box<dyn Engine> = match settings.engine {
-            ConvEngine::Cudnn => Box::new(Cudnn::new(&compute)?),
+        let engine: Box<dyn Engine> = match settings.engine.engine {
+            ConvEngine::Cudnn => Box::new(Cudnn::new(&compute, gpu.capability)?),
             ConvEngine::Cublas => Box::new(Cublas::new(&compute)?),
         };
         let nets = Nets::upload(&models, &*engine, settings.precision, &compute)?;
@@ -116,8 +118,9 @@ impl Device {
         self.batches_taken += 1;
         let count = batch.pairs().len();
         let scores = vec![PairScore::new(); count];
-        let open =
-            OpenBatch { number, batch, scores, to_rescore: Vec::new(), pending: 0, passes: 0 };
+        let nets = self.models.iter().map(|model| model.spec().name).collect();
+        let to_rescore = Vec::new();
+        let open = OpenBatch { number, batch, nets, scores, to_rescore, pending: 0, passes: 0 };
         self.open.push_back(open);
         self.queue_pairs(number, (0..count).collect(), ScoringPass::First)
     }
@@ -153,8 +156,14 @@ impl Device {
     ) -> Result<(), Fault> {
         let batch = &self.open_batch(number).batch;
         let (shape, grouping) = (batch.shape(), batch.grouping());
-        let prepared =
-            self.with_less_memory(shape, |device| device.prepare(shape, grouping, pass))?;
+        let prepared = self.with_less_memory(|device| device.prepare(shape, grouping, pass))?;
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(too_large) => {
+                self.open_batch_mut(number).give_up(&pairs, pass, &too_large);
+                return Ok(());
+            }
+        };
         if prepared.nets.iter().all(Result::is_err) {
             // Nothing to compute.
             for pair in pairs {
@@ -169,44 +178,17 @@ impl Device {
         let mut done = 0;
         while !rest.is_empty() {
             let chunk = take_chunk(&mut rest, prepared.capacity.images, prepared.capacity.pairs);
-            let pairs = pairs[done..][..chunk.pairs.len()].to_vec();
-            done += pairs.len();
-            self.with_less_memory(shape, |device| {
-                device.queue_micro_batch(number, &chunk, pairs.clone(), pass, &prepared)
+            let chosen = pairs[done..][..chunk.pairs.len()].to_vec();
+            let queued = self.with_less_memory(|device| {
+                device.queue_micro_batch(number, &chunk, chosen.clone(), pass, &prepared)
             })?;
+            if let Err(too_large) = queued {
+                self.open_batch_mut(number).give_up(&pairs[done..], pass, &too_large);
+                return Ok(());
+            }
+            done += chosen.len();
         }
         Ok(())
-    }
-
-    /// Runs `attempt`. Each time that memory is short, runs it again with one slot less.
-    fn with_less_memory<T>(
-        &mut self,
-        shape: BatchShape,
-        attempt: impl Fn(&mut Device) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        loop {
-            match attempt(self) {
-                Err(fault) if fault.kind == FaultKind::OutOfMemory => {
-                    self.finish_all()?;
-                    if self.slots_max == 1 {
-                        return Err(self.out_of_memory(shape, &fault));
-                    }
-                    self.slots_max -= 1;
-                    self.slots.clear();
-                }
-                other => return other,
-            }
-        }
-    }
-
-    fn out_of_memory(&self, shape: BatchShape, fault: &Fault) -> Fault {
-        let needed = shown(self.requested.total());
-        let free = self.context.memory().map_or_else(|_| "?".to_owned(), |(free, _)| shown(free));
-        let call = format!(
-            "images of {} need {needed} of GPU memory, {free} are free on CUDA {}",
-            shape.size, self.gpu.ordinal
-        );
-        Fault::new(call, fault.to_string(), FaultKind::OutOfMemory)
     }
 
     /// Prepares everything for images of `shape`: nets, activations, at least one slot.

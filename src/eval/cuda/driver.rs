@@ -31,6 +31,8 @@ pub(super) struct Fault {
     pub(super) reason: String,
     /// The consequence for the device.
     pub(super) kind: FaultKind,
+    /// What helps against this reason, where that is known.
+    pub(super) remedy: Option<&'static str>,
 }
 
 /// What a [`Fault`] means.
@@ -50,7 +52,11 @@ impl Fault {
         reason: impl Into<String>,
         kind: FaultKind,
     ) -> Fault {
-        Fault { call: call.into(), reason: reason.into(), kind }
+        Fault { call: call.into(), reason: reason.into(), kind, remedy: None }
+    }
+
+    pub(super) fn with_remedy(self, remedy: Option<&'static str>) -> Fault {
+        Fault { remedy, ..self }
     }
 
     /// Prefixes the call with its place.
@@ -68,8 +74,33 @@ pub(super) fn check(call: &str, result: Result<(), DriverError>) -> Result<(), F
             CUresult::CUDA_ERROR_OUT_OF_MEMORY => FaultKind::OutOfMemory,
             _ => FaultKind::Fatal,
         };
-        Fault::new(call, format!("{code:?}"), kind)
+        Fault::new(call, format!("{code:?}"), kind).with_remedy(remedy(code))
     })
+}
+
+/// What helps where the driver itself or its installation is the reason.
+fn remedy(code: CUresult) -> Option<&'static str> {
+    match code {
+        CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND => Some(
+            "install the compiler that belongs to the driver, libnvidia-ptxjitcompiler; in a \
+             container, give it the driver's `compute` capability",
+        ),
+        CUresult::CUDA_ERROR_JIT_COMPILATION_DISABLED => {
+            Some("unset CUDA_DISABLE_PTX_JIT and CUDA_DISABLE_JIT")
+        }
+        CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE => Some(
+            "another process uses the GPU alone: wait for it, or set the compute mode with \
+             `nvidia-smi -c DEFAULT`",
+        ),
+        CUresult::CUDA_ERROR_SYSTEM_NOT_READY => {
+            Some("start the service that connects the GPUs, nvidia-fabricmanager")
+        }
+        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => Some(
+            "the driver in use is not the one that is installed: reboot, or in a container use \
+             the libraries of the host's driver",
+        ),
+        _ => None,
+    }
 }
 
 fn checked<T>(call: &str, result: Result<T, DriverError>) -> Result<T, Fault> {
@@ -119,6 +150,8 @@ pub struct Gpu {
     pub name: String,
     /// Compute capability, such as (9, 0).
     pub capability: (i32, i32),
+    /// Number of its multiprocessors.
+    pub processors: i32,
     /// Bytes of memory.
     pub total_bytes: u64,
 }
@@ -129,6 +162,7 @@ impl Gpu {
         use sys::CUdevice_attribute::{
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+            CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS,
         };
         let device = checked("cuDeviceGet", result::device::get(ordinal as i32))?;
         let name = checked("cuDeviceGetName", result::device::get_name(device))?;
@@ -136,9 +170,26 @@ impl Gpu {
         let attribute = |which| unsafe { result::device::get_attribute(device, which) };
         let major = checked("cuDeviceGetAttribute", attribute(MAJOR))?;
         let minor = checked("cuDeviceGetAttribute", attribute(MINOR))?;
+        let processors = checked("cuDeviceGetAttribute", attribute(PROCESSORS))?;
         // SAFETY: as above.
         let total = checked("cuDeviceTotalMem", unsafe { result::device::total_mem(device) })?;
-        Ok(Gpu { ordinal, name, capability: (major, minor), total_bytes: total as u64 })
+        let capability = (major, minor);
+        Ok(Gpu { ordinal, name, capability, processors, total_bytes: total as u64 })
+    }
+
+    /// Whether both compute the same bits: they have the same name, and the same number of
+    /// multiprocessors, by which libraries divide their work.
+    pub(super) fn is_like(&self, other: &Gpu) -> bool {
+        let model = |gpu: &Gpu| (gpu.name.clone(), gpu.capability, gpu.processors);
+        model(self) == model(other)
+    }
+
+    /// Its name, and what distinguishes it from one of the same name.
+    pub(super) fn model(&self, other: &Gpu) -> String {
+        match self.name == other.name {
+            true => format!("{} with {} multiprocessors", self.name, self.processors),
+            false => self.name.clone(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::driver::{Context, DeviceBuffer, Event, Fault, Pinned, Stream};
-use crate::batch::{Batch, Grouping};
+use crate::batch::{Batch, Grouping, Staging};
 use crate::eval::chunk::Chunk;
 use crate::image::Size;
 use crate::net::plan::BUFFERS;
@@ -204,6 +204,15 @@ impl Slot {
         }
         // SAFETY: guaranteed by the caller.
         unsafe { stream.upload(self.indices.ptr(), &self.indices_host.bytes()[..bytes]) }
+    }
+}
+
+impl Staging for Pinned {
+    fn bytes(&self) -> &[u8] {
+        Pinned::bytes(self)
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        Pinned::bytes_mut(self)
     }
 }
 

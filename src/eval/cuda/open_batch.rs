@@ -16,6 +16,8 @@ pub(super) enum ScoringPass {
 pub(super) struct OpenBatch {
     pub(super) number: u64,
     pub(super) batch: Batch,
+    /// Names of the nets, in the order of the scores of a pair.
+    pub(super) nets: Vec<&'static str>,
     pub(super) scores: Vec<PairScore>,
     /// Pairs that overflowed and are scored again.
     pub(super) to_rescore: Vec<usize>,
@@ -34,8 +36,6 @@ impl OpenBatch {
         pass: ScoringPass,
         can_overflow: bool,
     ) {
-        let is_overflow =
-            |score: &Result<Distance, Unscored>| matches!(score, Err(Unscored::NotFinite { .. }));
         match pass {
             ScoringPass::First => {
                 if can_overflow && found.iter().any(is_overflow) {
@@ -53,4 +53,20 @@ impl OpenBatch {
             }
         }
     }
+
+    /// Records that the GPU has no memory for pairs: in the first pass no net scores them, in the
+    /// second one those that overflowed do not.
+    pub(super) fn give_up(&mut self, pairs: &[usize], pass: ScoringPass, reason: &str) {
+        let size = self.batch.shape().size;
+        let too_large =
+            |&net: &&'static str| Err(Unscored::TooLarge { net, size, reason: reason.to_owned() });
+        let found: PairScore = self.nets.iter().map(too_large).collect();
+        for &pair in pairs {
+            self.record(pair, found.clone(), pass, false);
+        }
+    }
+}
+
+fn is_overflow(score: &Result<Distance, Unscored>) -> bool {
+    matches!(score, Err(Unscored::NotFinite { .. }))
 }

@@ -2,29 +2,38 @@
 //!
 //! Never panics and never ends the process, whatever is missing: a library is opened before cudarc
 //! needs it, and every symbol is looked up before it is called. cuDNN, which can end the process,
-//! is probed by a module of its own (`cudnn`).
+//! is probed by a module of its own (`cudnn`). A library that convolves is opened when it is first
+//! asked for, since some take longer to open than all else that is done at start.
 #![expect(unsafe_code, reason = "opens shared libraries and looks symbols up")]
 
 mod cublas;
 mod cudnn;
+mod environments;
+mod files;
+mod identity;
+mod loader;
 mod places;
 pub mod symbols;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use cudarc::driver;
-use libloading::Library as Handle;
-
+use self::loader::{address, preload, require};
 use self::places::Places;
-use super::driver::{Context, Gpu, device_count, driver_version};
+pub use super::driver::Gpu;
+use super::driver::{Context, device_count, driver_version};
 use super::{ConvChoice, ConvEngine, Gpus};
 use crate::error::Refusal;
 use crate::eval::Precision;
+use cudarc::driver;
 
 /// The oldest CUDA whose drivers load our kernels.
 const DRIVER_MIN: i32 = 12_000;
 /// The oldest architecture that our kernels are compiled for.
 const CAPABILITY_MIN: (i32, i32) = (7, 0);
+/// The first architecture that follows Volta, and the newest CUDA whose libraries support Volta.
+const AFTER_VOLTA: (i32, i32) = (7, 5);
+const VOLTA_MAX: i32 = 12;
 
 /// Environment variable that names folders of libraries, separated by colons.
 pub const LIBRARIES_VARIABLE: &str = "LPIPS_CUDA_LIBS";
@@ -55,19 +64,55 @@ pub struct Library {
     pub version: String,
     /// The file that is in use.
     pub path: PathBuf,
+    /// Files of libraries that it opens itself, and on which its bits depend.
+    uses: Vec<PathBuf>,
 }
 
-/// The libraries and GPUs that were found.
+impl Library {
+    /// Its name and version, and the builds of the libraries that it uses.
+    fn identity(&self, name: &str) -> String {
+        let used = self.uses.iter().map(|path| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let stem = file.split(".so").next().unwrap_or_default();
+            let build = identity::build(path).unwrap_or_default();
+            format!("-{}-{build}", stem.trim_start_matches("lib"))
+        });
+        format!("{name}-{}{}", self.version, used.collect::<String>())
+    }
+}
+
+/// An engine that can be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chosen {
+    /// Which one.
+    pub engine: ConvEngine,
+    /// Its name with the version, such as `cudnn-9.1.0`.
+    pub name: String,
+    /// That, and what else of it decides bits.
+    pub identity: String,
+}
+
+/// The newest CUDA whose libraries can be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Newest {
+    major: i32,
+    /// The reason, as a sentence without its end.
+    because: String,
+    /// Whether a GPU of Volta is to be used, which newer libraries do not support.
+    is_for_volta: bool,
+}
+
+/// The driver and the GPUs that were found. Libraries that convolve are opened when they are asked
+/// for.
 #[derive(Clone, Debug)]
 pub struct Probe {
     /// The driver; its version is the newest CUDA that it supports.
     pub driver: Result<Library, Problem>,
     /// The GPUs that this process sees, if the driver works.
     pub gpus: Vec<Gpu>,
-    /// cuDNN 9.
-    pub cudnn: Result<Library, Problem>,
-    /// cuBLAS of CUDA 12 or 13.
-    pub cublas: Result<Library, Problem>,
+    places: Places,
+    cudnn: OnceLock<Result<Library, Problem>>,
+    cublas: OnceLock<Result<Library, Problem>>,
 }
 
 impl Probe {
@@ -93,13 +138,41 @@ impl Probe {
             Ok(gpus) => (driver, gpus),
             Err(problem) => (Err(problem), Vec::new()),
         };
-        // cuDNN uses libraries that were opened before it: cuBLAS, and the compiler for some
-        // kernels.
-        let newest = driver.as_ref().map_or(i32::MAX, |library| major(&library.version));
-        let cublas = cublas::find(&places, newest);
-        places.compiler(newest).iter().for_each(|file| drop(preload(file)));
-        let cudnn = cudnn::find(&places, newest);
-        Probe { driver, gpus, cudnn, cublas }
+        Probe { driver, gpus, places, cudnn: OnceLock::new(), cublas: OnceLock::new() }
+    }
+
+    /// cuDNN 9 for these GPUs, which is opened at the first call.
+    ///
+    /// # Errors
+    /// A [`Problem`] when it cannot be used.
+    pub fn cudnn(&self, gpus: &[Gpu]) -> Result<&Library, &Problem> {
+        let find = || cudnn::find(&self.places, &self.newest(gpus));
+        self.cudnn.get_or_init(find).as_ref()
+    }
+
+    /// cuBLAS of CUDA 12 or 13, as above.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn cublas(&self, gpus: &[Gpu]) -> Result<&Library, &Problem> {
+        let find = || cublas::find(&self.places, &self.newest(gpus));
+        self.cublas.get_or_init(find).as_ref()
+    }
+
+    fn newest(&self, gpus: &[Gpu]) -> Newest {
+        let of_driver = self.driver.as_ref().map_or(i32::MAX, |library| major(&library.version));
+        let volta = gpus.iter().find(|gpu| gpu.capability < AFTER_VOLTA);
+        let is_for_volta = volta.is_some();
+        match volta {
+            Some(Gpu { ordinal, name, .. }) if of_driver > VOLTA_MAX => {
+                let because = format!("GPU {ordinal}, a {name}, needs CUDA {VOLTA_MAX}");
+                Newest { major: VOLTA_MAX, because, is_for_volta }
+            }
+            _ => {
+                let because = format!("the driver supports at most CUDA {of_driver}");
+                Newest { major: of_driver, because, is_for_volta }
+            }
+        }
     }
 
     /// The newest CUDA that the driver supports, such as `12.4`.
@@ -126,13 +199,16 @@ impl Probe {
         let Some(first) = chosen.first() else {
             return Err(self.gpu(0).err().unwrap_or_else(|| no_device("none was named").refusal()));
         };
-        if let Some(other) = chosen.iter().find(|gpu| gpu.name != first.name) {
-            let alike = chosen.iter().filter(|gpu| gpu.name == first.name);
+        if let Some(other) = chosen.iter().find(|gpu| !gpu.is_like(first)) {
+            let alike = chosen.iter().filter(|gpu| gpu.is_like(first));
             let alike: Vec<String> = alike.map(|gpu| gpu.ordinal.to_string()).collect();
             return Err(Refusal::environment(format!(
                 "GPU {} is a {}, GPU {} a {}: bits differ between models, and a run has one \
                  numerics class",
-                first.ordinal, first.name, other.ordinal, other.name
+                first.ordinal,
+                first.model(other),
+                other.ordinal,
+                other.model(first)
             ))
             .hint(format!("use those of one model: `--device cuda:{}`", alike.join(","))));
         }
@@ -164,24 +240,24 @@ impl Probe {
         Ok(gpu)
     }
 
-    /// The convolution engine, and its name with the version.
+    /// The convolution engine for these GPUs.
     ///
     /// # Errors
-    /// A [`Refusal`] when the library was not found.
-    pub fn engine(&self, wanted: ConvChoice) -> Result<(ConvEngine, String), Refusal> {
-        let named = |engine: ConvEngine, library: &Library| {
-            (engine, format!("{}-{}", engine.name(), library.version))
+    /// A [`Refusal`] when no library for it can be used.
+    pub fn engine(&self, wanted: ConvChoice, gpus: &[Gpu]) -> Result<Chosen, Refusal> {
+        let named = |engine: ConvEngine, library: &Library| Chosen {
+            engine,
+            name: format!("{}-{}", engine.name(), library.version),
+            identity: library.identity(engine.name()),
         };
-        match (wanted, &self.cudnn, &self.cublas) {
-            (ConvChoice::Auto | ConvChoice::Cudnn, Ok(cudnn), _) => {
-                Ok(named(ConvEngine::Cudnn, cudnn))
-            }
-            (ConvChoice::Auto | ConvChoice::Cublas, _, Ok(cublas)) => {
-                Ok(named(ConvEngine::Cublas, cublas))
-            }
-            (ConvChoice::Cudnn | ConvChoice::Auto, Err(problem), _)
-            | (ConvChoice::Cublas, _, Err(problem)) => Err(problem.refusal()),
-        }
+        let cudnn = || self.cudnn(gpus).map(|library| named(ConvEngine::Cudnn, library));
+        let cublas = || self.cublas(gpus).map(|library| named(ConvEngine::Cublas, library));
+        let found = match wanted {
+            ConvChoice::Cudnn => cudnn(),
+            ConvChoice::Cublas => cublas(),
+            ConvChoice::Auto => cudnn().or_else(|problem| cublas().map_err(|_| problem)),
+        };
+        found.map_err(Problem::refusal)
     }
 
     /// Free and total bytes of a GPU. This creates its context.
@@ -225,71 +301,6 @@ pub fn refuse_environment(precision: Precision) -> Result<(), Refusal> {
     }
 }
 
-/// Opens a file for the life of the process.
-fn preload(path: &Path) -> Result<(), Problem> {
-    // SAFETY: the initialisers of NVIDIA's libraries have no preconditions. If the user names a
-    // folder with other files of that name, they are trusted.
-    match unsafe { Handle::new(path) } {
-        Ok(library) => {
-            std::mem::forget(library);
-            Ok(())
-        }
-        Err(error) => {
-            let error = anyhow::Error::from(error);
-            let reason = format!("`{}` cannot be opened: {error:#}", path.display());
-            Err(Problem::new(reason, "reinstall it, or name another folder with `--cuda-libs`"))
-        }
-    }
-}
-
-/// The file that the loader finds under a plain name such as `libcudnn.so`, which development
-/// packages install. cudarc tries that name first, and a file that was opened by its path does not
-/// match it. So this file is used whatever else there is, and the parts that are opened must belong
-/// to it. Opens it for the life of the process.
-fn plainly_named(name: &str, symbol: &str) -> Option<PathBuf> {
-    // SAFETY: as in `preload`.
-    let library = unsafe { Handle::new(name) }.ok()?;
-    let path = places::mapped(address(&library, symbol));
-    std::mem::forget(library);
-    path
-}
-
-/// The loader uses `taken` for a library, not `opened`.
-fn not_opened(taken: &Path, opened: &Path, plain_name: &str) -> Problem {
-    let folder = opened.parent().unwrap_or(Path::new("")).display();
-    let file = opened.file_name().unwrap_or_default().display();
-    Problem::new(
-        format!("the loader uses `{}`, but `{}` was chosen", taken.display(), opened.display()),
-        format!(
-            "omit `--cuda-libs` and {LIBRARIES_VARIABLE} to use the first; to use the other, run \
-             `ln -s {file} {folder}/{plain_name}` and start with LD_LIBRARY_PATH={folder}"
-        ),
-    )
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| fs_err::canonicalize(path).ok();
-    real(one).is_some_and(|one| Some(one) == real(other))
-}
-
-/// Checks that the library has every symbol.
-fn require(library: &Handle, names: &[&str], path: &Path) -> Result<(), Problem> {
-    let missing = names.iter().find(|name| address(library, name).is_none());
-    match missing {
-        None => Ok(()),
-        Some(name) => {
-            let reason = format!("`{}` has no `{name}`", path.display());
-            Err(Problem::new(reason, "install a newer version"))
-        }
-    }
-}
-
-fn address(library: &Handle, name: &str) -> Option<usize> {
-    // SAFETY: the symbol is only looked up, as an address; it is not called through this type.
-    let symbol = unsafe { library.get::<unsafe extern "C" fn()>(name.as_bytes()) };
-    symbol.ok().map(|symbol| *symbol as usize)
-}
-
 fn find_driver(places: &Places) -> Result<Library, Problem> {
     if let Some(path) = places.driver() {
         preload(&path)?;
@@ -304,7 +315,7 @@ fn find_driver(places: &Places) -> Result<Library, Problem> {
     }
     // SAFETY: it is present.
     let library = unsafe { driver::sys::culib() };
-    let path = places::mapped(address(library, "cuInit")).unwrap_or_else(|| "libcuda.so.1".into());
+    let path = files::mapped(address(library, "cuInit")).unwrap_or_else(|| "libcuda.so.1".into());
     require(library, symbols::DRIVER, &path)?;
     let version = driver_version().map_err(|fault| Problem::new(fault.to_string(), BROKEN))?;
     let text = format!("{}.{}", version / 1000, version % 1000 / 10);
@@ -314,7 +325,7 @@ fn find_driver(places: &Places) -> Result<Library, Problem> {
             "install version 525 (CUDA 12.0) or newer, or use `--device cpu`",
         ));
     }
-    Ok(Library { version: text, path })
+    Ok(Library { version: text, path, uses: Vec::new() })
 }
 
 /// The first number of a version; 0 where there is none.
@@ -322,17 +333,21 @@ fn major(version: &str) -> i32 {
     version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
 }
 
-/// A library that is too new for a driver of CUDA `newest`.
-fn too_new(path: &Path, cuda: i32, newest: i32) -> Problem {
-    let path = path.display();
-    Problem::new(
-        format!("`{path}` is for CUDA {cuda}, but the driver supports at most CUDA {newest}"),
-        format!(
-            "install the library for CUDA {newest} (pip: the package that ends with -cu{newest}), \
-             name its folder with `--cuda-libs` and take this one out of LD_LIBRARY_PATH, which \
-             comes first; or install a newer driver"
-        ),
-    )
+impl Newest {
+    /// The problem of a library for CUDA `cuda`, which is newer.
+    fn too_new(&self, path: &Path, cuda: i32) -> Problem {
+        let Newest { major, because, is_for_volta } = self;
+        let path = path.display();
+        let or_driver = if *is_for_volta { "" } else { "; or install a newer driver" };
+        Problem::new(
+            format!("`{path}` is for CUDA {cuda}, but {because}"),
+            format!(
+                "install the library for CUDA {major} (pip: the package that ends with \
+                 -cu{major}), name its folder with `--cuda-libs` and take this one out of \
+                 LD_LIBRARY_PATH, which comes first{or_driver}"
+            ),
+        )
+    }
 }
 
 #[cfg(test)]
@@ -340,13 +355,15 @@ mod tests {
     use super::*;
 
     fn gpu(ordinal: usize, name: &str, capability: (i32, i32)) -> Gpu {
-        Gpu { ordinal, name: name.to_owned(), capability, total_bytes: 1 << 30 }
+        Gpu { ordinal, name: name.to_owned(), capability, processors: 108, total_bytes: 1 << 30 }
     }
 
     fn probe(gpus: Vec<Gpu>) -> Probe {
-        let library = Library { version: "12.4".to_owned(), path: "libcuda.so.1".into() };
-        let missing = || Err(Problem::new("not there", "install it"));
-        Probe { driver: Ok(library), gpus, cudnn: missing(), cublas: missing() }
+        let library =
+            Library { version: "12.4".to_owned(), path: "libcuda.so.1".into(), uses: Vec::new() };
+        let missing = || OnceLock::from(Err(Problem::new("not there", "install it")));
+        let places = Places::new(&[]);
+        Probe { driver: Ok(library), gpus, places, cudnn: missing(), cublas: missing() }
     }
 
     fn ordinals(chosen: Result<Vec<Gpu>, Refusal>) -> Vec<usize> {
@@ -380,15 +397,20 @@ mod tests {
 
     #[test]
     fn a_named_engine_does_not_fall_back() {
+        let found = |version: &str| {
+            let path = "libx.so".into();
+            OnceLock::from(Ok(Library { version: version.to_owned(), path, uses: Vec::new() }))
+        };
         let mut one = probe(Vec::new());
-        assert!(one.engine(ConvChoice::Auto).is_err());
-        one.cublas = Ok(Library { version: "12.4.5".to_owned(), path: "b".into() });
-        let cublas = Ok((ConvEngine::Cublas, "cublas-12.4.5".to_owned()));
-        assert_eq!(one.engine(ConvChoice::Auto), cublas);
-        assert!(one.engine(ConvChoice::Cudnn).is_err());
-        one.cudnn = Ok(Library { version: "9.1.0".to_owned(), path: "d".into() });
-        let cudnn = Ok((ConvEngine::Cudnn, "cudnn-9.1.0".to_owned()));
-        assert_eq!(one.engine(ConvChoice::Auto), cudnn);
-        assert_eq!(one.engine(ConvChoice::Cublas), cublas);
+        let names = |one: &Probe| {
+            [ConvChoice::Auto, ConvChoice::Cudnn, ConvChoice::Cublas]
+                .map(|wanted| one.engine(wanted, &[]).ok().map(|chosen| chosen.name))
+        };
+        assert_eq!(names(&one), [None, None, None]);
+        one.cublas = found("12.4.5");
+        let [cudnn, cublas] = ["cudnn-9.1.0", "cublas-12.4.5"].map(|name| Some(name.to_owned()));
+        assert_eq!(names(&one), [cublas.clone(), None, cublas.clone()]);
+        one.cudnn = found("9.1.0");
+        assert_eq!(names(&one), [cudnn.clone(), cudnn, cublas]);
     }
 }

@@ -35,19 +35,19 @@ pub struct Rates {
 /// A [`Refusal`](crate::error::Refusal) when the GPU cannot be used.
 pub fn resident_rates(
     model: &Model,
+    probe: &Probe,
     config: &Config,
     size: Size,
     round_s: f64,
 ) -> anyhow::Result<Rates> {
-    let probe = Probe::new(&config.libraries);
     let gpus = probe.choose(&config.gpus)?;
-    let (engine, engine_name) = probe.engine(config.conv)?;
-    let settings = Settings { precision: config.precision, engine, engine_name };
+    let engine = probe.engine(config.conv, &gpus)?;
+    let settings = Settings { precision: config.precision, engine };
     let gpu = gpus[0].clone();
     let ordinal = gpu.ordinal;
     let measured = Device::open(gpu, Arc::new(vec![model.clone()]), &settings)
         .and_then(|(mut device, _)| device.resident_rates(size, round_s));
-    measured.map_err(|fault| refusal(ordinal, &fault).into())
+    measured.map_err(|fault| refusal(ordinal, &fault, settings.engine.engine).into())
 }
 
 impl Device {

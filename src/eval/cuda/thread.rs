@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::Settings;
 use super::device::Device;
 use super::driver::{Fault, FaultKind, Gpu};
 use super::queue::{Message, Queue};
+use super::{ConvEngine, Settings};
 use crate::error::Refusal;
 use crate::eval::Model;
 
@@ -58,17 +58,21 @@ impl Drop for LostByPanic<'_> {
 }
 
 /// Why a GPU cannot be used, with a remedy.
-pub(super) fn refusal(ordinal: usize, fault: &Fault) -> Refusal {
-    let hint = match fault.kind {
+pub(super) fn refusal(ordinal: usize, fault: &Fault, engine: ConvEngine) -> Refusal {
+    let by_kind = match fault.kind {
         FaultKind::OutOfMemory => {
             "see what else uses the GPU with `nvidia-smi`, name another one with `--device \
              cuda:N`, or use `--precision fp16`"
         }
-        FaultKind::Unsupported => "try the other engine with `--conv cublas`",
+        FaultKind::Unsupported => match engine {
+            ConvEngine::Cudnn => "use the other engine with `--conv cublas`",
+            ConvEngine::Cublas => "use the other engine with `--conv cudnn`, or `--device cpu`",
+        },
         FaultKind::Fatal => {
             "run `lpips doctor --selftest --device cuda`; `nvidia-smi` and `dmesg` report \
              faults of the GPU"
         }
     };
+    let hint = fault.remedy.unwrap_or(by_kind);
     Refusal::environment(format!("CUDA {ordinal} cannot be used: {fault}")).hint(hint)
 }

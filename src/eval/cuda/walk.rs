@@ -3,7 +3,7 @@
 mod dists;
 mod rehearsal;
 
-use super::conv::{Call, Conv, Engine};
+use super::conv::{Call, Conv, Engine, FilterPtr};
 use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
 use super::kernels::{Extents, Format, Kernels, PairFeatures, Window};
 use super::memory::{Activations, Capacity, Needs, aligned};
@@ -189,7 +189,9 @@ impl Prepared {
             match *step {
                 Step::Conv(ConvStep { weight, src, dst, .. }) => {
                     let conv = convs.next().expect("a convolution for each of the plan's");
-                    self.convolve(&**conv, parameters, weight, resources, (src, dst))?;
+                    let filter = parameters.convs[weight].ptr();
+                    let ran = self.convolve(&**conv, parameters, filter, resources, (src, dst));
+                    ran.map_err(|fault| fault.at(&parameters.conv_name(weight)))?;
                 }
                 Step::MaxPool { kernel, stride, src, dst } => {
                     self.pool(format, resources, (src, dst), Window { kernel, stride, pad: 0 })?;
@@ -237,7 +239,7 @@ impl Prepared {
         &self,
         conv: &dyn Conv,
         parameters: &Parameters,
-        weight: usize,
+        filter: FilterPtr,
         resources: Resources<'_>,
         (src, dst): (View, View),
     ) -> Result<(), Fault> {
@@ -247,15 +249,14 @@ impl Prepared {
         let src_bytes = element * c_in * src.shape.h * src.shape.w;
         let dst_bytes = element * dst.c_slot * dst.shape.h * dst.shape.w;
         for first in (0..self.images).step_by(self.images_per_conv) {
-            let ran = conv.run(Call {
+            conv.run(Call {
                 stream,
                 kernels,
-                filter: &parameters.convs[weight],
+                filter,
                 src: address(activations, src).offset(first * src_bytes),
                 dst: address(activations, dst).offset(first * dst_bytes),
                 workspace: activations.workspace.ptr(),
-            });
-            ran.map_err(|fault| fault.at(&parameters.conv_name(weight)))?;
+            })?;
         }
         Ok(())
     }

@@ -34,7 +34,9 @@ fn check(call: &str, result: Result<(), CublasError>) -> Result<(), Fault> {
             cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED => FaultKind::Unsupported,
             _ => FaultKind::Fatal,
         };
-        Fault::new(call, format!("{status:?}"), kind)
+        let remedy = (status == cublasStatus_t::CUBLAS_STATUS_ARCH_MISMATCH)
+            .then_some("install a version of cuBLAS that supports this GPU");
+        Fault::new(call, format!("{status:?}"), kind).with_remedy(remedy)
     })
 }
 
@@ -72,8 +74,11 @@ impl Cublas {
         // SAFETY: the workspace lives as long as the handle.
         let set = unsafe { sys::cublasSetWorkspace_v2(raw, pointer, HANDLE_BYTES) };
         check("cublasSetWorkspace", set.result())?;
-        // SAFETY: the handle is alive. Only the compute type of a call enables TF32.
-        let set = unsafe { sys::cublasSetMathMode(raw, sys::cublasMath_t::CUBLAS_DEFAULT_MATH) };
+        // The default mode, in which only the compute type of a call enables TF32; and sums that
+        // are split among processors are added in float32, not in half.
+        let mode = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+        // SAFETY: the handle is alive.
+        let set = unsafe { sys::cublasSetMathMode(raw, mode) };
         check("cublasSetMathMode", set.result())?;
         Ok(Cublas { handle: Rc::new(handle) })
     }
@@ -181,7 +186,7 @@ impl Conv for Product {
                 }
             }
         }
-        let bias = call.filter.bias.ptr();
+        let bias = call.filter.bias;
         let all = (from.images, positions);
         call.kernels.bias_relu(call.stream, self.format, call.dst, bias, all, out)
     }
@@ -229,7 +234,7 @@ impl Product {
                 rows as c_int,
                 row_len as c_int,
                 (&raw const one).cast::<c_void>(),
-                call.filter.weight.ptr().as_ptr(),
+                call.filter.weight.as_ptr(),
                 kind,
                 row_len as c_int,
                 0,

@@ -4,6 +4,7 @@
 //! cores (tf32, fp16) need NHWC. `variants` lists the algorithms to try, in order, with the number
 //! of images per call. This module runs the first one that the library accepts. Where the library
 //! cannot write a part of a buffer's channels, the output goes to scratch memory and is copied.
+//! Where its ReLU loses NaN, ours follows instead.
 #![expect(unsafe_code, reason = "calls of cuDNN")]
 
 mod descriptors;
@@ -18,8 +19,8 @@ use cudarc::cudnn::{result, sys};
 use self::descriptors::{
     Activation, Convolution, FilterShape, Handle, Tensor, check, data_type, four, layout,
 };
-use self::variants::{Problem, Target, Variant};
-use super::super::driver::{DevicePtr, Fault, FaultKind, Stream};
+use self::variants::{Problem, Relu, Target, Variant};
+use super::super::driver::{DeviceBuffer, DevicePtr, Fault, FaultKind, Stream};
 use super::super::kernels::Format;
 use super::{Call, Conv, Engine, Geometry, Packed, channels_last, rounded_up, to_bytes};
 use crate::eval::Precision;
@@ -28,6 +29,10 @@ use crate::net::weights;
 /// Least scratch memory of a convolution, so that other variants fit if the library refuses the
 /// first.
 const WORKSPACE_BYTES: usize = 64 << 20;
+/// Biases of zero: as many as the widest convolution has channels.
+const ZEROS: usize = 512;
+/// Compute capability of the first GPUs of Ampere.
+const AMPERE: (i32, i32) = (8, 0);
 /// Parts of the workspace start at multiples of this.
 const ALIGNMENT: usize = 256;
 
@@ -35,6 +40,8 @@ const ALIGNMENT: usize = 256;
 #[derive(Debug)]
 pub(in crate::eval::cuda) struct Cudnn {
     shared: Rc<Shared>,
+    /// Channels of a trunk's input in half precision.
+    half_channels: usize,
 }
 
 /// What all convolutions share.
@@ -42,28 +49,30 @@ pub(in crate::eval::cuda) struct Cudnn {
 struct Shared {
     handle: Handle,
     relu: Activation,
+    identity: Activation,
+    /// Biases for our own ReLU, all zeros; f32.
+    zeros: DeviceBuffer,
 }
 
 impl Cudnn {
-    /// Makes a handle that works on `stream`, in the current context. The library must have been
-    /// found complete: a missing part would end the process.
-    pub(in crate::eval::cuda) fn new(stream: &Stream) -> Result<Cudnn, Fault> {
+    /// Makes a handle that works on `stream`, in the current context of a GPU of this compute
+    /// capability. The library must have been found complete: a missing part would end the process.
+    pub(in crate::eval::cuda) fn new(
+        stream: &Stream,
+        capability: (i32, i32),
+    ) -> Result<Cudnn, Fault> {
         let handle = Handle::new()?;
         // SAFETY: both are alive; cudarc has two names for one type of CUDA.
         check("cudnnSetStream", unsafe { result::set_stream(handle.0, stream.handle().cast()) })?;
-        let relu = Activation::new()?;
-        // NaN must propagate, or an overflow in fp16 would disappear in the next layer.
-        // SAFETY: the descriptor is alive.
-        let set = unsafe {
-            result::set_activation_descriptor(
-                relu.0,
-                sys::cudnnActivationMode_t::CUDNN_ACTIVATION_RELU,
-                sys::cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN,
-                0.0,
-            )
-        };
-        check("cudnnSetActivationDescriptor", set)?;
-        Ok(Cudnn { shared: Rc::new(Shared { handle, relu }) })
+        let relu = Activation::of(sys::cudnnActivationMode_t::CUDNN_ACTIVATION_RELU)?;
+        let identity = Activation::of(sys::cudnnActivationMode_t::CUDNN_ACTIVATION_IDENTITY)?;
+        let zeros = DeviceBuffer::new(ZEROS * size_of::<f32>())?;
+        // SAFETY: the buffer is kept until that is done, even if queueing failed.
+        unsafe { stream.zero(zeros.ptr(), zeros.len_bytes()) }.and(stream.synchronize())?;
+        // Kernels for four channels came with Ampere; those of Volta and Turing take whole vectors.
+        let half_channels = if capability < AMPERE { 8 } else { 4 };
+        let shared = Shared { handle, relu, identity, zeros };
+        Ok(Cudnn { shared: Rc::new(shared), half_channels })
     }
 }
 
@@ -80,7 +89,7 @@ impl Engine for Cudnn {
     fn input_channels(&self, precision: Precision) -> usize {
         match precision {
             Precision::Fp32 | Precision::Tf32 => 3,
-            Precision::Fp16 => 4,
+            Precision::Fp16 => self.half_channels,
         }
     }
 
@@ -173,7 +182,14 @@ impl Fused {
                 }
             }
         }
-        Ok(())
+        match variant.relu {
+            Relu::Fused => Ok(()),
+            Relu::Ours => {
+                let (format, all) = (self.problem.format, (from.images, h_out * w_out));
+                let zeros = self.problem.shared.zeros.ptr();
+                call.kernels.bias_relu(call.stream, format, call.dst, zeros, all, out)
+            }
+        }
     }
 
     fn forward(
@@ -188,6 +204,10 @@ impl Fused {
             0 => std::ptr::null_mut(),
             _ => call.workspace.as_mut_ptr(),
         };
+        let activation = match variant.relu {
+            Relu::Fused => &self.problem.shared.relu,
+            Relu::Ours => &self.problem.shared.identity,
+        };
         // SAFETY: the walk's buffers hold all images of the geometry, the workspace what
         // `workspace_bytes` says; descriptors and the two scalars are read before the call returns.
         // `z` is the output itself, multiplied by zero.
@@ -198,7 +218,7 @@ impl Fused {
                 variant.from.0,
                 src.as_ptr(),
                 self.problem.filter.0,
-                call.filter.weight.ptr().as_ptr(),
+                call.filter.weight.as_ptr(),
                 self.problem.convolution.0,
                 variant.algorithm,
                 workspace,
@@ -207,8 +227,8 @@ impl Fused {
                 variant.output.0,
                 target.as_ptr(),
                 self.bias.0,
-                call.filter.bias.ptr().as_ptr(),
-                self.problem.shared.relu.0,
+                call.filter.bias.as_ptr(),
+                activation.0,
                 variant.output.0,
                 target.as_mut_ptr(),
             )

@@ -5,33 +5,32 @@ use std::ffi::c_int;
 
 use cudarc::cublas::sys;
 
-use super::places::{self, Places};
-use super::{
-    Library, Problem, address, is_same_file, major, not_opened, plainly_named, preload, require,
-    symbols, too_new,
-};
+use super::files;
+use super::loader::{address, is_same_file, not_opened, plainly_named, preload, require};
+use super::places::Places;
+use super::{Library, Newest, Problem, major, symbols};
 
 /// cuBLAS of CUDA 12 or 13, for CUDA `newest` or older.
-pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
+pub(super) fn find(places: &Places, newest: &Newest) -> Result<Library, Problem> {
     const REMEDY: &str = "install cuBLAS of CUDA 12 or 13 (pip: nvidia-cublas-cu12), or name its \
                           folder with `--cuda-libs`";
     let plain = plainly_named("libcublas.so", "cublasCreate_v2");
     let chosen = match plain {
-        Some(_) => places.named().cublas(newest),
-        None => places.cublas(newest),
+        Some(_) => places.named().cublas(newest.major),
+        None => places.cublas(newest.major),
     };
     chosen.iter().flatten().try_for_each(|file| preload(file))?;
     // SAFETY: this only checks whether the library can be opened.
     if !unsafe { sys::is_culib_present() } {
         if let Some([.., newer]) = places.cublas(i32::MAX).as_deref() {
             let named = newer.extension().unwrap_or_default().to_string_lossy();
-            return Err(too_new(newer, major(&named), newest));
+            return Err(newest.too_new(newer, major(&named)));
         }
         return Err(Problem::new("cuBLAS was not found (libcublas.so.12 or .13)", REMEDY));
     }
     // SAFETY: it is present.
     let library = unsafe { sys::culib() };
-    let path = places::mapped(address(library, "cublasCreate_v2"));
+    let path = files::mapped(address(library, "cublasCreate_v2"));
     let path = path.unwrap_or_else(|| "libcublas.so".into());
     let chosen = chosen.as_ref().and_then(|files| files.last());
     if let Some(chosen) = chosen.filter(|chosen| !is_same_file(chosen, &path)) {
@@ -47,9 +46,10 @@ pub(super) fn find(places: &Places, newest: i32) -> Result<Library, Problem> {
     use sys::libraryPropertyType_t::{MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL};
     let version = [MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL].map(part);
     match version {
-        [Ok(major), ..] if major > newest => Err(too_new(&path, major, newest)),
+        [Ok(major), ..] if major > newest.major => Err(newest.too_new(&path, major)),
         [Ok(major), Ok(minor), Ok(patch)] if major >= 12 => {
-            Ok(Library { version: format!("{major}.{minor}.{patch}"), path })
+            let uses = files::mapped_library("libcublasLt.so").into_iter().collect();
+            Ok(Library { version: format!("{major}.{minor}.{patch}"), path, uses })
         }
         [Ok(major), ..] => {
             let reason = format!("`{}` is cuBLAS {major}: too old", path.display());

@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use super::LIBRARIES_VARIABLE;
+use super::environments::{Surroundings, packages, targets};
+use super::files::children;
 
-/// Parts that cuDNN 9 opens itself. It ends the process if one is missing.
+/// Parts that every cuDNN 9 has and opens itself. It ends the process if one is missing.
 const CUDNN_PARTS: [&str; 7] = [
     "libcudnn_graph.so.9",
     "libcudnn_ops.so.9",
@@ -29,18 +31,14 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(explicit: &[PathBuf]) -> Places {
-        let listed = |name: &str| -> Vec<PathBuf> {
-            let value = std::env::var_os(name).unwrap_or_default();
-            std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect()
-        };
         let mut explicit = explicit.to_vec();
         explicit.extend(listed(LIBRARIES_VARIABLE));
         // A user may name the root of a Python environment's packages, too.
         let within = explicit.iter().flat_map(|path| packages(path)).collect::<Vec<_>>();
         explicit.extend(within);
         let mut all = explicit.clone();
-        all.extend(listed("LD_LIBRARY_PATH"));
-        all.extend(environments().iter().flat_map(|root| of_environment(root)));
+        all.extend(loader_path());
+        all.extend(Surroundings::new().folders());
         all.extend(toolkits());
         let system = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"];
         all.extend(system.map(PathBuf::from));
@@ -71,6 +69,19 @@ impl Places {
         self.all.iter().find_map(of_folder)
     }
 
+    /// The library of cuBLAS that a cuDNN in `folder` opens by name, as the loader finds it: on its
+    /// path, beside cuDNN, in the Python packages beside cuDNN's, or elsewhere.
+    pub(super) fn cublas_lt_of_cudnn(&self, folder: &Path, newest: i32) -> Option<PathBuf> {
+        let beside = ["", "../../cublas/lib", "../../cu13/lib"].map(|path| folder.join(path));
+        let folders: Vec<PathBuf> =
+            loader_path().into_iter().chain(beside).chain(self.all.clone()).collect();
+        majors(newest).find_map(|major| {
+            let mut files =
+                folders.iter().map(|folder| folder.join(format!("libcublasLt.so.{major}")));
+            files.find(|file| file.is_file())
+        })
+    }
+
     /// CUDA's run-time compiler, which cuDNN opens by name, and the library that the compiler
     /// opens.
     pub(super) fn compiler(&self, newest: i32) -> Vec<PathBuf> {
@@ -98,6 +109,17 @@ impl Places {
     }
 }
 
+/// The folders in an environment variable, which has colons between them.
+fn listed(variable: &str) -> Vec<PathBuf> {
+    let value = std::env::var_os(variable).unwrap_or_default();
+    std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
+/// Folders that the loader searches before all others.
+fn loader_path() -> Vec<PathBuf> {
+    listed("LD_LIBRARY_PATH")
+}
+
 /// Versions of CUDA whose libraries are looked for, newest first.
 fn majors(newest: i32) -> impl Iterator<Item = i32> {
     [13, 12].into_iter().filter(move |&major| major <= newest)
@@ -114,15 +136,25 @@ impl Cudnn {
         self.main.parent().unwrap_or(Path::new(""))
     }
 
-    pub(super) fn parts(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
-        CUDNN_PARTS.into_iter().map(|name| (name, self.folder().join(name)))
+    /// Its parts: those that every version has, each after those that it uses, then all others of
+    /// the folder.
+    pub(super) fn parts(&self) -> Vec<(String, PathBuf)> {
+        let folder = self.folder();
+        let name_of = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+        let is_later = |name: &String| {
+            let is_part = name.starts_with("libcudnn_") && name.ends_with(".so.9");
+            is_part && !CUDNN_PARTS.contains(&name.as_str())
+        };
+        let later = children(folder).into_iter().filter_map(name_of).filter(is_later);
+        let names = CUDNN_PARTS.map(str::to_owned).into_iter().chain(later);
+        names.map(|name| (name.clone(), folder.join(name))).collect()
     }
 
     /// The problem that the names of the files reveal, if any. Where files are links, the names of
     /// their targets contain versions.
     pub(super) fn flaw(&self) -> Option<String> {
         let expected = version_in_name(&self.main);
-        self.parts().find_map(|(name, part)| {
+        self.parts().into_iter().find_map(|(name, part)| {
             if !part.is_file() {
                 return Some(format!("there is no `{name}`"));
             }
@@ -142,59 +174,6 @@ pub(super) fn version_in_name(path: &Path) -> Option<String> {
     name.split_once(".so.").map(|(_, version)| version.to_owned())
 }
 
-/// The file that the code at `address` was mapped from.
-pub(super) fn mapped(address: Option<usize>) -> Option<PathBuf> {
-    let address = address?;
-    let maps = fs_err::read_to_string("/proc/self/maps").ok()?;
-    maps.lines().find_map(|line| {
-        let (range, rest) = line.split_once(' ')?;
-        let (start, end) = range.split_once('-')?;
-        let start = usize::from_str_radix(start, 16).ok()?;
-        let end = usize::from_str_radix(end, 16).ok()?;
-        let path = rest.find('/').map(|at| PathBuf::from(&rest[at..]));
-        if (start..end).contains(&address) { path } else { None }
-    })
-}
-
-/// Roots of Python environments, the active ones first.
-fn environments() -> Vec<PathBuf> {
-    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(std::env::var_os);
-    let mut roots: Vec<PathBuf> = active.map(PathBuf::from).collect();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    for folder in std::env::split_paths(&path) {
-        let python = folder.join("python3");
-        if let Ok(python) = fs_err::canonicalize(&python) {
-            // Both the folder and the target of the link: an environment links to its Python.
-            roots.extend(folder.parent().map(Path::to_owned));
-            roots.extend(python.parent().and_then(Path::parent).map(Path::to_owned));
-            break;
-        }
-    }
-    roots
-}
-
-/// Folders of libraries of an environment: its own, and those of NVIDIA's packages.
-fn of_environment(root: &Path) -> Vec<PathBuf> {
-    let lib = root.join("lib");
-    let mut folders = vec![lib.clone()];
-    let mut pythons = children(&lib);
-    pythons.retain(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python3"))
-    });
-    for python in pythons {
-        for name in ["site-packages", "dist-packages"] {
-            folders.extend(packages(&python.join(name)));
-        }
-    }
-    folders
-}
-
-/// `nvidia/*/lib` below a folder of Python packages.
-fn packages(site: &Path) -> Vec<PathBuf> {
-    let all = children(&site.join("nvidia")).into_iter().map(|package| package.join("lib"));
-    all.filter(|lib| lib.is_dir()).collect()
-}
-
 fn toolkits() -> Vec<PathBuf> {
     let mut roots = children(Path::new("/usr/local"));
     roots.retain(|path| {
@@ -204,19 +183,14 @@ fn toolkits() -> Vec<PathBuf> {
     roots.sort_by_key(|path| path.as_os_str().len());
     roots.extend(["CUDA_HOME", "CUDA_PATH"].iter().filter_map(std::env::var_os).map(PathBuf::from));
     let within = |root: &PathBuf| {
-        ["lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib"]
-            .map(|folder| root.join(folder))
+        let folders = ["lib64", "lib"].map(|folder| root.join(folder));
+        folders
+            .into_iter()
+            .filter(|folder| folder.is_dir())
+            .chain(targets(root))
+            .collect::<Vec<_>>()
     };
-    roots.iter().flat_map(within).filter(|path| path.is_dir()).collect()
-}
-
-/// The entries of a folder, sorted by name; none if it cannot be read.
-fn children(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs_err::read_dir(folder) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> =
-        entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
-    paths.sort();
-    paths
+    roots.iter().flat_map(within).collect()
 }
 
 #[cfg(test)]
@@ -251,6 +225,24 @@ mod tests {
         assert_eq!((whole.flaw(), whole.folder()), (None, second.as_path()));
     }
 
+    #[test]
+    fn parts_of_newer_versions_follow_those_that_every_version_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("libcudnn.so.9");
+        for name in CUDNN_PARTS.into_iter().chain([
+            "libcudnn.so.9",
+            "libcudnn_engines_tensor_ir.so.9",
+            "libcudnn_ext.so.9",
+            "libcudnn_graph.so.8",
+        ]) {
+            touch(&folder.path().join(name));
+        }
+        let names: Vec<String> = Cudnn { main }.parts().into_iter().map(|(name, _)| name).collect();
+        let (first, later) = names.split_at(CUDNN_PARTS.len());
+        assert_eq!(first, CUDNN_PARTS);
+        assert_eq!(later, ["libcudnn_engines_tensor_ir.so.9", "libcudnn_ext.so.9"]);
+    }
+
     #[cfg(unix)]
     #[test]
     fn parts_of_another_version_are_detected_by_their_names() {
@@ -278,12 +270,5 @@ mod tests {
         let files = only(folder.path()).cublas(13).unwrap();
         assert_eq!(files, [lib.join("libcublasLt.so.13"), lib.join("libcublas.so.13")]);
         assert_eq!(only(folder.path()).cublas(12), None, "for a driver of CUDA 12");
-    }
-
-    #[test]
-    fn an_address_leads_to_the_file_it_was_mapped_from() {
-        let here = an_address_leads_to_the_file_it_was_mapped_from as *const () as usize;
-        assert_eq!(mapped(Some(here)), std::env::current_exe().ok());
-        assert_eq!(mapped(Some(1)), None);
     }
 }

@@ -1,17 +1,25 @@
-//! Finds convolutions that treat images by their place in the micro-batch, before any is scored.
+//! Finds convolutions that cannot be used as the library offers them, before any pair is scored:
+//! those that treat images by their place in the micro-batch, and those that lose NaN.
 //!
 //! A pair must get the same bits whatever else is in the batch. A library may promise to be
 //! deterministic and still cut the sums of one tile, and not those of another, to employ all
 //! processors: of equal images in one batch some then get other bits. So a micro-batch of one
 //! image, repeated, goes through the trunk once for every size of images; where a convolution's
 //! outputs differ, it turns to another algorithm, and is tried again.
+//!
+//! In half precision an overflow must reach a tap, as an infinity or as NaN. Our own kernels keep
+//! both. A library may promise to keep NaN and lose it in the ReLU of some algorithm, so a
+//! convolution whose biases are NaN must give NaN.
 #![expect(unsafe_code, reason = "copies within the device")]
 
+use half::f16;
+
 use super::{Prepared, Resources, address};
-use crate::eval::cuda::conv::{Conv, to_bytes};
+use crate::eval::Precision;
+use crate::eval::cuda::conv::{Conv, FilterPtr, to_bytes};
 use crate::eval::cuda::driver::{Fault, FaultKind};
 use crate::eval::cuda::kernels::Window;
-use crate::eval::cuda::parameters::Parameters;
+use crate::eval::cuda::parameters::{Parameters, resident};
 use crate::net::plan::{ConvStep, Step, View};
 
 impl Prepared {
@@ -33,11 +41,11 @@ impl Prepared {
             match *step {
                 Step::Conv(ConvStep { weight, src, dst, .. }) => {
                     let conv = &**convs.next().expect("a convolution for each of the plan's");
-                    while !self.treats_alike(conv, parameters, weight, resources, (src, dst))? {
+                    let place = parameters.conv_name(weight);
+                    let flaw = || self.flaw(conv, parameters, weight, resources, (src, dst));
+                    while let Some(reason) = flaw().map_err(|fault| fault.at(&place))? {
                         if !conv.switch_to_next()? {
-                            let call = parameters.conv_name(weight);
-                            let reason = "equal images of a batch get different bits";
-                            return Err(Fault::new(call, reason, FaultKind::Unsupported));
+                            return Err(Fault::new(place, reason, FaultKind::Unsupported));
                         }
                     }
                 }
@@ -86,6 +94,56 @@ impl Prepared {
         Ok(())
     }
 
+    /// Why a convolution cannot be used as it is now. If it can, its outputs are there.
+    fn flaw(
+        &self,
+        conv: &dyn Conv,
+        parameters: &Parameters,
+        weight: usize,
+        resources: Resources<'_>,
+        views: (View, View),
+    ) -> Result<Option<&'static str>, Fault> {
+        let is_half = parameters.precision == Precision::Fp16;
+        if is_half && !self.keeps_nan(conv, parameters, weight, resources, views)? {
+            return Ok(Some("its ReLU loses NaN, and so an overflow would pass unnoticed"));
+        }
+        let is_alike = self.treats_alike(conv, parameters, weight, resources, views)?;
+        Ok((!is_alike).then_some("equal images of a batch get different bits"))
+    }
+
+    /// Whether NaN before the ReLU is NaN behind it. Sums of infinities of both signs are NaN: a
+    /// feature that overflows in half precision leads to them in the next convolution, and to
+    /// plausible numbers if they are lost. The NaN comes from the biases here.
+    fn keeps_nan(
+        &self,
+        conv: &dyn Conv,
+        parameters: &Parameters,
+        weight: usize,
+        resources: Resources<'_>,
+        (src, dst): (View, View),
+    ) -> Result<bool, Fault> {
+        let Resources { stream, activations, .. } = resources;
+        // NaN in single and in half precision, whichever the engine reads.
+        let biases = resident(&vec![u8::MAX; size_of::<f32>() * dst.shape.c], stream)?;
+        let filter = FilterPtr { bias: biases.ptr(), ..parameters.convs[weight].ptr() };
+        let element = size_of::<f16>();
+        let position_bytes = element * dst.c_slot;
+        let last = self.images * dst.shape.h * dst.shape.w - 1;
+        let mut found = vec![0u16; 2 * dst.shape.c];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut found);
+        let (first_bytes, last_bytes) = bytes.split_at_mut(element * dst.shape.c);
+        let target = address(activations, dst).offset(element * dst.c_first);
+        let ran = self.convolve(conv, parameters, filter, resources, (src, dst));
+        // SAFETY: the buffer holds all images of a micro-batch; the copies are waited for, even if
+        // queueing failed.
+        let queued = ran.and_then(|()| unsafe {
+            stream.download(first_bytes, target)?;
+            stream.download(last_bytes, target.offset(last * position_bytes))
+        });
+        queued.and(stream.synchronize())?;
+        Ok(found.into_iter().all(|bits| f16::from_bits(bits).is_nan()))
+    }
+
     /// Whether a convolution of equal images gives equal outputs, bit by bit.
     fn treats_alike(
         &self,
@@ -104,7 +162,8 @@ impl Prepared {
             // SAFETY: the buffer holds all images of a micro-batch.
             unsafe { stream.zero(target, self.images * image_bytes)? };
         }
-        self.convolve(conv, parameters, weight, resources, (src, dst))?;
+        let filter = parameters.convs[weight].ptr();
+        self.convolve(conv, parameters, filter, resources, (src, dst))?;
         // The buffer for the sums of taps is not in use yet.
         let flag = activations.partial.ptr();
         let words = image_bytes / size_of::<u32>();

@@ -13,13 +13,49 @@ use super::super::Geometry;
 use crate::eval::Precision;
 
 fn fault(call: &str, CudnnError(status): CudnnError) -> Fault {
-    // cuDNN 9 numbers its codes by category: 2xxx bad parameters, 3xxx not supported.
+    let remedy = remedy(status);
+    // cuDNN 9 numbers its codes by category: 2xxx bad parameters, 3xxx not supported. Where it is
+    // the installation that does not support something, another algorithm would give other bits
+    // than the same GPU gives elsewhere.
     let kind = match status as u32 {
+        _ if remedy.is_some() => FaultKind::Fatal,
         2000..4000 => FaultKind::Unsupported,
         4003..=4004 => FaultKind::OutOfMemory,
         _ => FaultKind::Fatal,
     };
-    Fault::new(call, format!("{status:?}"), kind)
+    Fault::new(call, format!("{status:?}"), kind).with_remedy(remedy)
+}
+
+/// What helps where the reason is the installation, not the request.
+fn remedy(status: sys::cudnnStatus_t) -> Option<&'static str> {
+    use sys::cudnnStatus_t::{
+        CUDNN_STATUS_NOT_SUPPORTED_ARCH_MISMATCH as ARCHITECTURE,
+        CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDA_DRIVER as DRIVER,
+        CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDART as CUDA,
+        CUDNN_STATUS_NOT_SUPPORTED_RUNTIME_PREREQUISITE_MISSING as PREREQUISITE,
+        CUDNN_STATUS_NOT_SUPPORTED_SUBLIBRARY_UNAVAILABLE as NO_PART,
+        CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED as UNREADABLE_PART,
+        CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH as OTHER_PART,
+    };
+    match status {
+        DRIVER | CUDA => Some(
+            "install a newer driver, or the cuDNN for the CUDA that this one supports (pip: \
+             nvidia-cudnn-cu12), or use `--conv cublas`",
+        ),
+        ARCHITECTURE => Some(
+            "install a version of cuDNN that supports this GPU (9.10 for CUDA 12 is the last one \
+             for Volta, and new GPUs need new versions), or use `--conv cublas`",
+        ),
+        PREREQUISITE => Some(
+            "install CUDA's run-time compiler, NVRTC, for the CUDA of cuDNN (pip: \
+             nvidia-cuda-nvrtc-cu12, or nvidia-cuda-nvrtc for CUDA 13), or use `--conv cublas`",
+        ),
+        NO_PART | UNREADABLE_PART | OTHER_PART => Some(
+            "install cuDNN again (pip: install --force-reinstall nvidia-cudnn-cu12 or -cu13), and \
+             take others out of LD_LIBRARY_PATH, or use `--conv cublas`",
+        ),
+        _ => None,
+    }
 }
 
 pub(super) fn check<T>(call: &str, result: Result<T, CudnnError>) -> Result<T, Fault> {
@@ -151,6 +187,19 @@ impl Tensor {
         };
         check("cudnnSetTensor4dDescriptorEx", set)?;
         Ok(tensor)
+    }
+}
+
+impl Activation {
+    /// NaN must propagate, or an overflow in fp16 would disappear in the next layer. Not every
+    /// algorithm heeds that.
+    pub(super) fn of(mode: sys::cudnnActivationMode_t) -> Result<Activation, Fault> {
+        let activation = Activation::new()?;
+        let nan = sys::cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN;
+        // SAFETY: the descriptor is alive.
+        let set = unsafe { result::set_activation_descriptor(activation.0, mode, nan, 0.0) };
+        check("cudnnSetActivationDescriptor", set)?;
+        Ok(activation)
     }
 }
 

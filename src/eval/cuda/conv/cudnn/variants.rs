@@ -7,7 +7,8 @@
 //! tensor cores. Then follow matrix products on fewer images at a time: a kernel may treat images
 //! differently by their position in the batch, for example when it splits the sums of the last
 //! tiles to use all processors, but a single image has no position to depend on. The slowest
-//! variant comes last.
+//! variant comes last, but for half precision: there the matrix products come once more without the
+//! library's ReLU, in case that it loses NaN, to which overflows lead.
 #![expect(unsafe_code, reason = "calls of cuDNN")]
 
 use std::ffi::c_int;
@@ -44,6 +45,15 @@ pub(super) enum Target {
     Scratch,
 }
 
+/// What follows convolution and bias.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Relu {
+    /// The library's, in the same call.
+    Fused,
+    /// Our own, in a launch of its own.
+    Ours,
+}
+
 /// A variant to try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Candidate {
@@ -51,6 +61,7 @@ pub(super) struct Candidate {
     images: usize,
     algorithm: Algorithm,
     target: Target,
+    relu: Relu,
 }
 
 /// A variant that the library supports.
@@ -59,6 +70,7 @@ pub(super) struct Variant {
     pub(super) images: usize,
     pub(super) algorithm: Algorithm,
     pub(super) target: Target,
+    pub(super) relu: Relu,
     /// Workspace of the algorithm.
     pub(super) bytes: usize,
     /// Inputs and outputs of one call.
@@ -94,7 +106,7 @@ fn divisors(images: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Problem {
-    /// All candidates in order of preference. The last one computes one image at a time.
+    /// All candidates in order of preference.
     pub(super) fn candidates(&self, precision: Precision) -> Result<Vec<Candidate>, Fault> {
         let Geometry { from, window, .. } = self.geometry;
         let mut order: Vec<(usize, Algorithm)> = Vec::new();
@@ -106,11 +118,17 @@ impl Problem {
         }
         order.extend(divisors(from.images).map(|images| (images, PRECOMPUTED)));
         order.extend([(from.images, IMPLICIT), (1, IMPLICIT)]);
+        let mut order: Vec<(usize, Algorithm, Relu)> =
+            order.into_iter().map(|(images, algorithm)| (images, algorithm, Relu::Fused)).collect();
+        if precision == Precision::Fp16 {
+            // The only algorithm that cuDNN documents without an activation.
+            order.extend(divisors(from.images).map(|images| (images, PRECOMPUTED, Relu::Ours)));
+        }
         let is_part = self.geometry.out.c != self.geometry.out.c_slot;
         let targets: &[Target] =
             if is_part { &[Target::Place, Target::Scratch] } else { &[Target::Place] };
-        let with_targets = |(images, algorithm)| {
-            targets.iter().map(move |&target| Candidate { images, algorithm, target })
+        let with_targets = |(images, algorithm, relu)| {
+            targets.iter().map(move |&target| Candidate { images, algorithm, target, relu })
         };
         Ok(order.into_iter().flat_map(with_targets).collect())
     }
@@ -134,7 +152,7 @@ impl Problem {
 
     /// The variant of a candidate, or `None` if the library does not support it.
     fn variant(&self, candidate: Candidate) -> Result<Option<Variant>, Fault> {
-        let Candidate { images, algorithm, target } = candidate;
+        let Candidate { images, algorithm, target, relu } = candidate;
         let Geometry { out, h_out, w_out, .. } = self.geometry;
         let (from, output) = self.tensors(images, target)?;
         // SAFETY: descriptors are alive.
@@ -154,6 +172,7 @@ impl Problem {
             images,
             algorithm,
             target,
+            relu,
             bytes,
             from,
             output,
