@@ -197,7 +197,7 @@ impl Progress {
         let (counts, columns) = (Counts::default(), Vec::new());
         let progress = Progress { expected, started, counts, columns, shown };
         if let Shown::Jsonl { .. } = progress.shown {
-            progress.tell_event("progress", &[]);
+            progress.print_event("progress", &[]);
         }
         progress
     }
@@ -242,7 +242,7 @@ impl Progress {
             }
             Shown::Jsonl { last } if last.elapsed() >= EVENT_EVERY => {
                 *last = Instant::now();
-                self.tell_event("progress", &[]);
+                self.print_event("progress", &[]);
             }
             Shown::Lines { .. } | Shown::Jsonl { .. } => {}
         }
@@ -257,22 +257,22 @@ impl Progress {
 
     /// Prints the event of a finished run with the files that it wrote. Returns false, and prints
     /// nothing, if the style is not [`Style::Jsonl`].
-    pub fn tell_finished(&self, files: &[String]) -> bool {
+    pub fn print_finished(&self, files: &[String]) -> bool {
         let is_machine = matches!(self.shown, Shown::Jsonl { .. });
         if is_machine {
-            self.tell_event("finished", files);
+            self.print_event("finished", files);
         }
         is_machine
     }
 
-    fn tell_event(&self, event: &'static str, files: &[String]) {
+    fn print_event(&self, event: &'static str, files: &[String]) {
         let of = event_of(event, &self.counts, self.expected, self.elapsed_s(), files);
         print_json(&Event { means: self.means(), ..of });
     }
 
     /// Prints the event of a run that ends early, if the style is [`Style::Jsonl`]. `main` prints
     /// the error itself.
-    pub fn tell_stopped(&self, error: &anyhow::Error) {
+    pub fn print_stopped(&self, error: &anyhow::Error) {
         if matches!(self.shown, Shown::Jsonl { .. }) {
             let event = event_of("stopped", &self.counts, self.expected, self.elapsed_s(), &[]);
             let error = Some(format!("{error:#}"));

@@ -127,7 +127,7 @@ fn score(
         }
     });
     ended.inspect_err(|error| {
-        progress.tell_stopped(error);
+        progress.print_stopped(error);
         // The run ends with this error, whether or not that line can be written.
         drop(attempt.end(EndReason::Failed, elapsed_s, evaluators.losses()));
     })?;
@@ -173,7 +173,7 @@ impl Session<'_> {
         if !run_dir.is_kept() {
             let written = tables.write_pairs(&mut stdout::data());
             let all = written.context("cannot write the scores to stdout")?;
-            if !progress.tell_finished(&[]) && config.speaks() {
+            if !progress.print_finished(&[]) && config.speaks() {
                 report_differences(&all);
                 if config.output == Output::Stdout {
                     print_line(&ranking(&tables, &tables.summarize()?)?);
@@ -188,7 +188,7 @@ impl Session<'_> {
         }
         let Results { counts: all, summary, agreements, files } =
             finish(run_dir, &frozen, config.maps, &tables)?;
-        if !progress.tell_finished(&files) && config.speaks() {
+        if !progress.print_finished(&files) && config.speaks() {
             report_skipped(&records);
             report_differences(&all);
             print_line(&ranking(&tables, &summary)?);
@@ -208,7 +208,7 @@ impl Session<'_> {
         if missing.count > 0 {
             return Ok(incomplete(&missing, run_dir, &records));
         }
-        if !progress.tell_finished(&[]) && config.speaks() {
+        if !progress.print_finished(&[]) && config.speaks() {
             report_differences(&counts);
             let all = Counts { scored: remaining.kept + counts.scored, ..counts.clone() };
             print_line(&format!("shard {shard}: {}", closing(&all, counts.done(), elapsed_s)));

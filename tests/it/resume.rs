@@ -386,3 +386,28 @@ fn merge_says_where_there_is_no_run() {
     assert!(stderr(&output).contains("`nowhere` holds no run"), "{}", stderr(&output));
     assert!(!folder.path().join("nowhere").exists());
 }
+
+/// The rate and the remaining time are those of the process that prints them.
+#[test]
+fn the_rate_after_resuming_is_that_of_this_process() {
+    let set = crate::maps::set(&["a", "b", "c"]);
+    let (missing, aside) = (set.path().join("d2.pgm"), set.path().join("aside"));
+    fs_err::rename(&missing, &aside).unwrap();
+    let eval = |code: i32| -> serde_json::Value {
+        let args = ["eval", "m.csv", "-o", "run", "--metrics", "psnr_y", "--progress", "jsonl"];
+        let output = lpips(set.path(), &args);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let events = stderr(&output);
+        let last = events.lines().rfind(|line| line.contains("\"event\":\"finished\"")).unwrap();
+        serde_json::from_str(last).unwrap()
+    };
+    let counts = |event: &serde_json::Value| {
+        ["expected", "done", "failed"].map(|name| event[name].as_u64().unwrap())
+    };
+    assert_eq!(counts(&eval(3)), [3, 3, 1]);
+    fs_err::rename(&aside, &missing).unwrap();
+    let resumed = eval(0);
+    assert_eq!(counts(&resumed), [1, 1, 0], "{resumed}");
+    let [rate, elapsed] = ["pairs_per_s", "elapsed_s"].map(|name| resumed[name].as_f64().unwrap());
+    assert!((rate * elapsed - 1.0).abs() < 1e-9, "{resumed}");
+}
