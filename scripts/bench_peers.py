@@ -53,7 +53,7 @@ AGREE = 2e-4
 # --- Contenders: child processes of this script ---------------------------------------------------
 
 
-def lpips_module(net: str, threads: int):
+def lpips_module(net: str, threads: int, **options):
     """The module of `lpips` 0.1.4 with the trunk from weights/."""
     import warnings
 
@@ -63,7 +63,7 @@ def lpips_module(net: str, threads: int):
     import torch
 
     torch.set_num_threads(threads)
-    module = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
+    module = lpips.LPIPS(net=net, pnet_rand=True, verbose=False, **options).eval()
     data = (ROOT / f"weights/{net}.safetensors").read_bytes()
     length = struct.unpack("<Q", data[:8])[0]
     tensors = json.loads(data[8 : 8 + length])
@@ -329,7 +329,7 @@ def write(output: Path, machine: dict, results: dict[str, list[dict]]) -> None:
     output.with_suffix(".md").write_text("\n".join(lines))
 
 
-def describe() -> dict:
+def describe(packages=("torch", "onnxruntime")) -> dict:
     """Without importing the peers: a child's peak memory counts what its parent held when it started."""
     names = [l for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
@@ -338,8 +338,7 @@ def describe() -> dict:
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "commit": commit.stdout.strip() or "unknown",
-        "torch": version("torch"),
-        "onnxruntime": version("onnxruntime"),
+        **{package: version(package) for package in packages},
     }
 
 

@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ._core import __version__
 from ._errors import (
     DeviceError,
@@ -25,8 +27,10 @@ from ._errors import (
     UsageError,
     WeightsError,
 )
-from ._runs import Run, RunError, RunWarning, compare, evaluate
 from ._scorer import Score, Scorer
+
+if TYPE_CHECKING:
+    from ._runs import Run, RunError, RunWarning, compare, evaluate
 
 __all__ = [
     "DeviceError",
@@ -49,3 +53,12 @@ __all__ = [
     "compare",
     "evaluate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when it is first used: the command, which starts here, does not need it.
+    if name in ("Run", "RunError", "RunWarning", "compare", "evaluate"):
+        from . import _runs
+
+        return getattr(_runs, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -57,3 +57,11 @@ def test_ctrl_c_keeps_finished_rows(tmp_path):
         stderr = process.communicate()[1]
     assert process.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in stderr
+
+
+def test_it_imports_little():
+    """What is imported is part of the start-up time of the command."""
+    code = "import sys, lpips_eval.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {"numpy", "torch", "PIL", "subprocess", "csv", "json", "dataclasses"}
+    assert not slow & set(done.stdout.split())
