@@ -2,7 +2,10 @@
 //
 // Formula   with a and b the features of the reference and of the distorted image at a position, less those
 //           at position 0 (a_0, b_0), the sums over the positions of a tile of a, b, a^2, b^2 and a b;
-//           partial[pair][tile][0..6][channel] holds these five, then a_0 and b_0.
+//           partial[pair][tile][0..6][channel] holds these five, then a_0 and b_0. Memory holds a map, or a
+//           band of rows of one: of its `positions`, `count` from `first` on are reduced, and the tiles from
+//           `first_tile` on are written. Tile 0 is written first: bands with other tiles take a_0 and b_0
+//           from there.
 // Shapes    features nchw (image, c_slot, position) f32, or nhwc (image, position, c_slot) f32 or f16, of
 //           which channels 0 .. c count; pair_indices u32 [pair][2]; partial f64.
 // Geometry  256 threads and a tile of 1024 positions a block. nhwc: 32 channels, one a lane, and eight
@@ -42,28 +45,39 @@ struct Moments {
 
 // The part of a block: a tile of a pair, and some channels.
 struct Part {
-    u32 pair, group, tile, tiles, end;
+    u32 pair, group, begin, end;
+    // Row 0 of the channels of this pair, in tile 0 and in this tile.
+    double *rows_of_first, *rows;
 
-    __device__ __forceinline__ Part(u32 groups, u32 positions) {
-        tiles = (positions + TILE - 1) / TILE;
-        const u32 of_pair = blockIdx.x / tiles;
-        tile = blockIdx.x - of_pair * tiles;
+    __device__ __forceinline__ Part(u32 groups, u32 first, u32 count, double* partial, u32 c, u32 tiles,
+                                    u32 first_tile) {
+        const u32 blocks = (count + TILE - 1) / TILE;
+        const u32 of_pair = blockIdx.x / blocks;
+        const u32 tile = blockIdx.x - of_pair * blocks;
         pair = of_pair / groups;
         group = of_pair - pair * groups;
-        end = min((tile + 1) * TILE, positions);
+        begin = first + tile * TILE;
+        end = first + min((tile + 1) * TILE, count);
+        const u64 size = static_cast<u64>(ROWS) * c;
+        rows_of_first = partial + static_cast<u64>(pair) * tiles * size;
+        rows = rows_of_first + (first_tile + tile) * size;
     }
 
-    // Row 0 of the channels of this pair and tile.
-    __device__ __forceinline__ double* rows(double* partial, u32 c) const {
-        return partial + (static_cast<u64>(pair) * tiles + tile) * ROWS * c;
+    // The features that are subtracted, of a channel: those at `first`, or what tile 0 says.
+    template <typename T>
+    __device__ __forceinline__ Moments start(T a, T b, u32 first_tile, u32 c, u32 channel) const {
+        if (first_tile == 0) return Moments(wide(a), wide(b));
+        const double* firsts = rows_of_first + static_cast<u64>(SUMS) * c + channel;
+        return Moments(firsts[0], firsts[c]);
     }
 };
 
 template <typename T>
 __device__ __forceinline__ void moments_nhwc(double* partial, const T* features, const u32* pair_indices,
-                                             u32 pairs, u32 c, u32 c_slot, u32 positions) {
+                                             u32 pairs, u32 c, u32 c_slot, u32 positions, u32 first,
+                                             u32 count, u32 tiles, u32 first_tile) {
     __shared__ double sums[WARPS][SUMS][WARP];
-    const Part part((c + WARP - 1) / WARP, positions);
+    const Part part((c + WARP - 1) / WARP, first, count, partial, c, tiles, first_tile);
     if (part.pair >= pairs) return;
     const u32 lane = threadIdx.x % WARP, row = threadIdx.x / WARP;
     const u32 channel = part.group * WARP + lane;
@@ -72,8 +86,9 @@ __device__ __forceinline__ void moments_nhwc(double* partial, const T* features,
     const u32 at = is_channel ? channel : 0;
     const T* a = features + pair_indices[2 * part.pair] * image + at;
     const T* b = features + pair_indices[2 * part.pair + 1] * image + at;
-    Moments moments(wide(__ldg(a)), wide(__ldg(b)));
-    for (u32 position = part.tile * TILE + row; position < part.end; position += WARPS) {
+    const u64 start = static_cast<u64>(first) * c_slot;
+    Moments moments = part.start(__ldg(a + start), __ldg(b + start), first_tile, c, at);
+    for (u32 position = part.begin + row; position < part.end; position += WARPS) {
         const u64 offset = static_cast<u64>(position) * c_slot;
         moments.add(wide(__ldg(a + offset)), wide(__ldg(b + offset)));
     }
@@ -87,24 +102,25 @@ __device__ __forceinline__ void moments_nhwc(double* partial, const T* features,
 #pragma unroll
         for (u32 i = 0; i < WARPS; ++i) value += sums[i][row][lane];
     }
-    part.rows(partial, c)[static_cast<u64>(row) * c + channel] = value;
+    part.rows[static_cast<u64>(row) * c + channel] = value;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     moments_nchw_f32(double* __restrict__ partial, const float* __restrict__ features,
-                     const u32* __restrict__ pair_indices, u32 pairs, u32 c, u32 c_slot, u32 positions) {
-    const Part part((c + WARPS - 1) / WARPS, positions);
+                     const u32* __restrict__ pair_indices, u32 pairs, u32 c, u32 c_slot, u32 positions,
+                     u32 first, u32 count, u32 tiles, u32 first_tile) {
+    const Part part((c + WARPS - 1) / WARPS, first, count, partial, c, tiles, first_tile);
     const u32 lane = threadIdx.x % WARP;
     const u32 channel = part.group * WARPS + threadIdx.x / WARP;
     if (part.pair >= pairs || channel >= c) return;
     const u64 image = static_cast<u64>(positions) * c_slot, plane = static_cast<u64>(channel) * positions;
     const float* a = features + pair_indices[2 * part.pair] * image + plane;
     const float* b = features + pair_indices[2 * part.pair + 1] * image + plane;
-    Moments moments(wide(__ldg(a)), wide(__ldg(b)));
-    for (u32 position = part.tile * TILE + lane; position < part.end; position += WARP) {
+    Moments moments = part.start(__ldg(a + first), __ldg(b + first), first_tile, c, channel);
+    for (u32 position = part.begin + lane; position < part.end; position += WARP) {
         moments.add(wide(__ldg(a + position)), wide(__ldg(b + position)));
     }
-    double* rows = part.rows(partial, c) + channel;
+    double* rows = part.rows + channel;
 #pragma unroll
     for (u32 i = 0; i < SUMS; ++i) {
         double sum = moments.sum[i];
@@ -119,12 +135,16 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     moments_nhwc_f32(double* __restrict__ partial, const float* __restrict__ features,
-                     const u32* __restrict__ pair_indices, u32 pairs, u32 c, u32 c_slot, u32 positions) {
-    moments_nhwc(partial, features, pair_indices, pairs, c, c_slot, positions);
+                     const u32* __restrict__ pair_indices, u32 pairs, u32 c, u32 c_slot, u32 positions,
+                     u32 first, u32 count, u32 tiles, u32 first_tile) {
+    moments_nhwc(partial, features, pair_indices, pairs, c, c_slot, positions, first, count, tiles,
+                 first_tile);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     moments_nhwc_f16(double* __restrict__ partial, const __half* __restrict__ features,
-                     const u32* __restrict__ pair_indices, u32 pairs, u32 c, u32 c_slot, u32 positions) {
-    moments_nhwc(partial, features, pair_indices, pairs, c, c_slot, positions);
+                     const u32* __restrict__ pair_indices, u32 pairs, u32 c, u32 c_slot, u32 positions,
+                     u32 first, u32 count, u32 tiles, u32 first_tile) {
+    moments_nhwc(partial, features, pair_indices, pairs, c, c_slot, positions, first, count, tiles,
+                 first_tile);
 }

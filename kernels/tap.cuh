@@ -1,7 +1,7 @@
 // What both layouts of the tap share: the two scalar formulas and the sum of a tile.
 #pragma once
 
-#include "vector.cuh"
+#include "region.cuh"
 
 // The norm's reciprocal. An infinite or NaN sum must not vanish: 1 / inf is 0, and inf * 0 is NaN for
 // the features that made it so.
@@ -19,13 +19,13 @@ static __device__ __forceinline__ float weighted_difference(float a, float b, fl
     return lin * (difference * difference);
 }
 
-// The sum of a tile's distances, in f64 and in one order, by the block's first warp alone.
-template <u32 TILE> __device__ __forceinline__ void sum_tile(double* partial, const float* distance) {
+// Writes the sum of a tile's distances, in f64 and in one order, by the block's first warp alone.
+template <u32 TILE> __device__ __forceinline__ void sum_tile(double* target, const float* distance) {
     if (threadIdx.x >= WARP) return;
     double sum = 0.0;
 #pragma unroll
     for (u32 at = 0; at < TILE; at += WARP) sum += distance[at + threadIdx.x];
 #pragma unroll
     for (u32 half = WARP / 2; half > 0; half /= 2) sum += __shfl_xor_sync(ALL_LANES, sum, half);
-    if (threadIdx.x == 0) partial[blockIdx.x] = sum;
+    if (threadIdx.x == 0) *target = sum;
 }

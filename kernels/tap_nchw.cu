@@ -3,7 +3,8 @@
 // Formula   D(position) = sum over channels of lin * (a / norm(a) - b / norm(b))^2,
 //           norm(f) = sqrt(sum over channels of f^2 + eps_inside) + eps_outside.
 // Shapes    features f32 (image, C, position); pair_indices u32 [pair][2] (reference, distorted);
-//           lin f32 [C]; partial f64 [pair][tile]; map f32 [pair][position], or null.
+//           lin f32 [C]; partial f64 [pair][tiles], of which the tiles from `first_tile` on are written;
+//           map f32 [pair][whole], or null. region.cuh says which positions count.
 // Geometry  WARPS warps and TILE positions of one pair a block. A warp holds C / WARPS channels of all
 //           positions of the tile in registers, a lane one position of every 32, so that a load is 128
 //           consecutive bytes: one pass for the norms, one for the differences, and one read of memory.
@@ -19,17 +20,20 @@
 template <u32 C, u32 WARPS, u32 TILE>
 __device__ __forceinline__ void tap_nchw(double* partial, float* map, const float* features,
                                          const u32* pair_indices, const float* lin, u32 pairs,
-                                         u32 positions, float eps_inside, float eps_outside) {
+                                         const Region& region, u32 tiles, u32 first_tile,
+                                         float eps_inside, float eps_outside) {
     constexpr u32 CHANNELS = C / WARPS;
     constexpr u32 PER_LANE = TILE / WARP;
     static_assert(C == CHANNELS * WARPS && TILE % WARP == 0, "warps hold whole channels");
     static_assert(TILE <= WARPS * WARP, "a thread a position joins the warps");
     __shared__ float sums[2][WARPS][TILE];
     __shared__ float inverse[2][TILE];
-    const u32 tiles = (positions + TILE - 1) / TILE;
-    const u32 pair = blockIdx.x / tiles;
+    const u32 blocks = region.blocks<TILE>();
+    const u32 pair = blockIdx.x / blocks;
     if (pair >= pairs) return;
-    const u32 first = (blockIdx.x - pair * tiles) * TILE;
+    const u32 tile = blockIdx.x - pair * blocks;
+    // Of the positions that count.
+    const u32 begin = tile * TILE;
     const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 
     // Pass 1: load, and sum the squares.
@@ -37,12 +41,12 @@ __device__ __forceinline__ void tap_nchw(double* partial, float* map, const floa
 #pragma unroll
     for (u32 side = 0; side < 2; ++side) {
         const u64 plane = static_cast<u64>(pair_indices[2 * pair + side]) * C + warp * CHANNELS;
-        const float* at = features + plane * positions + first + lane;
+        const float* at = features + plane * region.positions + region.first + begin + lane;
 #pragma unroll
-        for (u32 channel = 0; channel < CHANNELS; ++channel, at += positions) {
+        for (u32 channel = 0; channel < CHANNELS; ++channel, at += region.positions) {
 #pragma unroll
             for (u32 k = 0; k < PER_LANE; ++k) {
-                const bool inside = first + k * WARP + lane < positions;
+                const bool inside = begin + k * WARP + lane < region.count;
                 held[side][k][channel] = inside ? __ldcg(at + k * WARP) : 0.0f;
             }
         }
@@ -89,23 +93,22 @@ __device__ __forceinline__ void tap_nchw(double* partial, float* map, const floa
         float sum = 0.0f;
 #pragma unroll
         for (u32 w = 0; w < WARPS; ++w) sum += sums[0][w][threadIdx.x];
-        const u32 position = first + threadIdx.x;
-        const bool inside = position < positions;
+        const bool inside = begin + threadIdx.x < region.count;
         distance[threadIdx.x] = inside ? sum : 0.0f;
-        if (map != nullptr && inside) __stcs(map + static_cast<u64>(pair) * positions + position, sum);
+        if (map != nullptr && inside) __stcs(map + region.target(pair, begin + threadIdx.x), sum);
     }
     __syncthreads();
-    sum_tile<TILE>(partial, distance);
+    sum_tile<TILE>(partial + static_cast<u64>(pair) * tiles + first_tile + tile, distance);
 }
 
 #define TAP(NAME, C, WARPS, TILE)                                                                  \
     extern "C" __global__ void __launch_bounds__(WARPS * WARP)                                     \
         NAME(double* __restrict__ partial, float* __restrict__ map,                                \
              const float* __restrict__ features, const u32* __restrict__ pair_indices,             \
-             const float* __restrict__ lin, u32 pairs, u32 positions, float eps_inside,            \
-             float eps_outside) {                                                                  \
-        tap_nchw<C, WARPS, TILE>(partial, map, features, pair_indices, lin, pairs, positions,      \
-                                 eps_inside, eps_outside);                                         \
+             const float* __restrict__ lin, u32 pairs, REGION_PARAMETERS, u32 tiles,               \
+             u32 first_tile, float eps_inside, float eps_outside) {                                \
+        tap_nchw<C, WARPS, TILE>(partial, map, features, pair_indices, lin, pairs, REGION, tiles,  \
+                                 first_tile, eps_inside, eps_outside);                             \
     }
 
 TAP(tap_nchw_f32_c64, 64, 8, 128)

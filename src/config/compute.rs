@@ -92,6 +92,7 @@ impl Compute {
             conv: self.conv,
             pairs_max: self.batch.map(NonZeroUsize::get),
             memory: Some(self.memory.clone()),
+            limits: cuda::Limits::USUAL,
             notify,
         }
     }

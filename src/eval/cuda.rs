@@ -6,15 +6,16 @@
 //! ```
 //!
 //! [`probe`] finds the libraries and GPUs and never panics; `driver` owns the driver's handles;
-//! `memory` says what a shape needs; `conv` is convolution with two engines; `kernels` launches our
-//! own kernels, which [`signature`] describes; `walk` executes a plan; `device` is a GPU, and
-//! `thread` is its thread.
+//! `bands` divides large images; `memory` says what a shape needs; `conv` is convolution with two
+//! engines; `kernels` launches our own kernels, which [`signature`] describes; `walk` executes a
+//! plan; `device` is a GPU, and `thread` is its thread.
 //! No type of cudarc leaves this folder.
 //!
 //! Bits: a pair's result depends on its pixels, the size of the images, the precision, the engine
 //! and its version, and the model of the GPU. It does not depend on the batch, on neighbours, on
 //! the number of GPUs or on the memory that is free.
 
+mod bands;
 mod conv;
 mod device;
 mod driver;
@@ -36,7 +37,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use self::driver::{Context, Fault, Gpu, Pinned};
-pub use self::memory::micro_images;
+pub use self::memory::Limits;
 use self::probe::{Chosen, Probe};
 use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rates, resident_rates};
@@ -95,6 +96,8 @@ pub struct Config {
     pub pairs_max: Option<usize>,
     /// Host memory, of which batches in flight take at most half; unlimited if absent.
     pub memory: Option<Available>,
+    /// How large micro-batches may be: [`Limits::USUAL`], except in tests.
+    pub limits: Limits,
     /// Called with a sentence when a GPU is dropped and others continue.
     pub notify: fn(&str),
 }
@@ -103,6 +106,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 struct Settings {
     precision: Precision,
+    limits: Limits,
     engine: Chosen,
 }
 
@@ -144,7 +148,8 @@ impl CudaEvaluator {
         let gpus = probe.choose(&config.gpus)?;
         let engine = probe.engine(config.conv, &gpus)?;
         probe::refuse_environment(config.precision)?;
-        let settings = Settings { precision: config.precision, engine };
+        let Config { precision, limits, .. } = *config;
+        let settings = Settings { precision, limits, engine };
         let (queue, models) = (Arc::new(Queue::default()), Arc::new(models));
         let (sender, messages) = channel();
         let mut threads = Vec::new();
@@ -203,7 +208,7 @@ impl CudaEvaluator {
 
     /// Pairs of a batch of `shape`.
     fn pairs_per_batch(&self, shape: BatchShape) -> usize {
-        let micro = micro_images(shape.size);
+        let micro = self.settings.limits.micro_images(shape.size);
         let free = self.alive.iter().map(|(opened, _)| opened.free_bytes).min().unwrap_or(0);
         let micro_bytes = (micro * shape.image_bytes()) as u64;
         let host = self.memory.bytes / HOST_PARTS / self.acquired_max as u64;
@@ -218,7 +223,8 @@ impl CudaEvaluator {
     fn capacity(&self, shape: BatchShape, group: Group) -> Group {
         match group.grouping {
             Grouping::Item => {
-                let images = group.images.clamp(2, micro_images(shape.size));
+                let micro = self.settings.limits.micro_images(shape.size);
+                let images = group.images.clamp(2, micro);
                 Group { grouping: Grouping::Item, images, pairs: usize::MAX }
             }
             Grouping::Pair | Grouping::Reference => {
@@ -319,7 +325,7 @@ impl Evaluator for CudaEvaluator {
         let ordinals = self.alive.iter().map(|(opened, _)| opened.gpu.ordinal.to_string());
         let ordinals = ordinals.collect::<Vec<_>>().join(",");
         let Gpu { name, capability: (major, minor), processors, .. } = first;
-        let Settings { precision, engine } = &self.settings;
+        let Settings { precision, engine, .. } = &self.settings;
         Description {
             device: format!("CUDA {ordinals}: {name}, driver {}, {}", self.driver, engine.name),
             numerics_class: format!(

@@ -3,6 +3,8 @@
 //! Planning is pure, and fails only for an image that is too small. A plan describes one image; the
 //! batch is the outermost dimension of every buffer, and belongs to the evaluator.
 
+use std::ops::Range;
+
 use super::{INPUT_CHANNELS, Layer, NetSpec, Round};
 
 /// Extents of one image's activation.
@@ -53,7 +55,8 @@ pub struct View {
 }
 
 impl View {
-    fn whole(slot: Slot, shape: Shape) -> View {
+    /// A whole activation.
+    pub(crate) fn whole(slot: Slot, shape: Shape) -> View {
         View { slot, shape, c_first: 0, c_slot: shape.c }
     }
 }
@@ -90,6 +93,19 @@ pub enum Step {
         /// The activation.
         src: View,
     },
+}
+
+impl Step {
+    /// What it writes; of a tap, what it reads.
+    #[must_use]
+    pub fn dst(&self) -> View {
+        match *self {
+            Step::Conv(ConvStep { dst, .. })
+            | Step::MaxPool { dst, .. }
+            | Step::L2Pool { dst, .. }
+            | Step::Tap { src: dst, .. } => dst,
+        }
+    }
 }
 
 /// A square convolution with zero padding, then bias and ReLU.
@@ -162,11 +178,28 @@ impl Plan {
             return Err(too_small);
         }
         let input = Shape { c: INPUT_CHANNELS, h: height, w: width };
+        Plan::part(spec, 0..spec.layers.len(), input).ok_or(too_small)
+    }
+
+    /// Resolves the layers `layers` alone. `input` is the image, or what the layer before them
+    /// gives. Weights and taps have the indices that they have in the whole trunk; `taps` holds
+    /// those of the part. `None` when a layer has no output.
+    #[must_use]
+    pub fn part(spec: &NetSpec, layers: Range<usize>, input: Shape) -> Option<Plan> {
         let mut builder = Builder::new(input);
-        for layer in spec.layers {
-            builder.push(*layer).ok_or(too_small)?;
+        for layer in &spec.layers[..layers.start] {
+            match layer {
+                Layer::Conv { .. } => builder.convs += 1,
+                Layer::Fire { .. } => builder.convs += FIRE_CONVS,
+                Layer::Tap => builder.first_tap += 1,
+                Layer::MaxPool { .. } | Layer::L2Pool => {}
+            }
         }
-        Ok(Plan { input, steps: builder.steps, buffer_len: builder.buffer_len, taps: builder.taps })
+        for layer in &spec.layers[layers] {
+            builder.push(*layer)?;
+        }
+        let Builder { steps, buffer_len, taps, .. } = builder;
+        Some(Plan { input, steps, buffer_len, taps })
     }
 
     /// Multiplications and additions of all convolutions, for one image (2 per product).
@@ -182,13 +215,18 @@ impl Plan {
     }
 }
 
+/// Convolutions of a fire module.
+const FIRE_CONVS: usize = 3;
+
 /// Walks the table with the current activation in hand.
 struct Builder {
     steps: Vec<Step>,
     buffer_len: [usize; BUFFERS],
     taps: Vec<Shape>,
     current: View,
+    /// Convolutions so far, and taps before the first layer.
     convs: usize,
+    first_tap: usize,
 }
 
 impl Builder {
@@ -199,6 +237,7 @@ impl Builder {
             taps: Vec::new(),
             current: View::whole(Slot::Input, input),
             convs: 0,
+            first_tap: 0,
         }
     }
 
@@ -255,7 +294,7 @@ impl Builder {
                 self.current = whole;
             }
             Layer::Tap => {
-                self.steps.push(Step::Tap { layer: self.taps.len(), src });
+                self.steps.push(Step::Tap { layer: self.first_tap + self.taps.len(), src });
                 self.taps.push(src.shape);
             }
         }
@@ -330,6 +369,31 @@ mod tests {
                     let whole = dst.c_slot * dst.shape.h * dst.shape.w;
                     assert!(whole <= plan.buffer_len[index]);
                     assert!(dst.c_first + dst.shape.c <= dst.c_slot);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn two_parts_are_the_steps_of_the_whole() {
+        for spec in Net::ALL.map(Net::spec).into_iter().chain([&DISTS]) {
+            let whole = Plan::new(spec, 67, 64).unwrap();
+            let layers = spec.layers.len();
+            let is_pooling = |layer| matches!(layer, Layer::MaxPool { .. } | Layer::L2Pool);
+            for cut in (1..layers).filter(|cut| is_pooling(spec.layers[cut - 1])) {
+                let first = Plan::part(spec, 0..cut, whole.input).unwrap();
+                let between = first.steps.last().unwrap().dst().shape;
+                let second = Plan::part(spec, cut..layers, between).unwrap();
+                assert_eq!([first.taps, second.taps].concat(), whole.taps);
+                assert_eq!(first.steps, whole.steps[..first.steps.len()]);
+                for (step, expected) in second.steps.iter().zip(&whole.steps[first.steps.len()..]) {
+                    assert_eq!(step.dst().shape, expected.dst().shape);
+                    let index = |step: &Step| match *step {
+                        Step::Conv(ConvStep { weight: index, .. })
+                        | Step::Tap { layer: index, .. } => Some(index),
+                        Step::MaxPool { .. } | Step::L2Pool { .. } => None,
+                    };
+                    assert_eq!(index(step), index(expected));
                 }
             }
         }

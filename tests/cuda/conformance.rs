@@ -13,7 +13,7 @@ use lpips::eval::cpu::{self, CpuEvaluator};
 use lpips::eval::cuda::probe::Probe;
 use lpips::eval::cuda::{self, CudaEvaluator};
 use lpips::eval::{
-    Affine, ConvChoice, Distance, Epsilon, Evaluator, Gpus, Lpips, Map, Metric, Model, PairScore,
+    Affine, ConvChoice, Distance, Epsilon, Evaluator, Lpips, Map, Metric, Model, PairScore,
     Precision, Wanted, score_pairs,
 };
 use lpips::image::{Depth, Image, Pixels, Size};
@@ -23,7 +23,7 @@ use lpips::net::weights::Version;
 use lpips::oracle;
 use lpips::selftest::{Deviation, bound};
 
-use crate::machine::{is_real, where_cuda_is};
+use crate::machine::{cuda_config, is_real, where_cuda_is};
 use crate::support::{model, trunk, wanting};
 
 /// One line of the table.
@@ -184,8 +184,7 @@ fn conforms(
 }
 
 fn cuda(conv: ConvChoice, precision: Precision) -> cuda::Config {
-    let gpus = Gpus::First;
-    cuda::Config { gpus, precision, conv, pairs_max: None, memory: None, notify: |_| () }
+    cuda_config(conv, precision, cuda::Limits::USUAL)
 }
 
 fn cuda_conforms(conv: ConvChoice) {

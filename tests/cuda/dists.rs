@@ -2,21 +2,19 @@
 //! stand-ins, or on this machine's GPU with LPIPS_REQUIRE_CUDA=1.
 
 use lpips::eval::cuda::probe::Probe;
-use lpips::eval::cuda::{Config, CudaEvaluator};
-use lpips::eval::{Affine, ConvChoice, Gpus, Model, PairScore, Precision, score_pairs};
+use lpips::eval::cuda::{CudaEvaluator, Limits};
+use lpips::eval::{Affine, ConvChoice, Model, PairScore, Precision, score_pairs};
 use lpips::image::{Image, Pixels, Size};
 use lpips::net::Net;
 use lpips::net::weights::{Dists, Trunk, Version};
 use lpips::oracle;
 
 use crate::job::Job;
-use crate::machine::{Machine, is_simulated, where_cuda_is};
+use crate::machine::{Machine, cuda_config, is_simulated, where_cuda_is};
 use crate::support::{model, trunk};
 
 fn open(models: Vec<Model>, conv: ConvChoice, precision: Precision) -> CudaEvaluator {
-    let gpus = Gpus::First;
-    let notify = |_: &str| ();
-    let config = Config { gpus, precision, conv, pairs_max: None, memory: None, notify };
+    let config = cuda_config(conv, precision, Limits::USUAL);
     CudaEvaluator::open(models, &Probe::new(&[]), &config).unwrap()
 }
 

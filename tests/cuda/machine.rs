@@ -12,6 +12,8 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use lpips::eval::cuda::signature::MODULES;
+use lpips::eval::cuda::{Config, Limits};
+use lpips::eval::{ConvChoice, Gpus, Precision};
 
 use crate::host_cuda::{Checks, Sources};
 
@@ -42,6 +44,19 @@ pub(crate) fn where_cuda_is(name: &str, body: impl FnOnce()) {
     eprint!("{}", ran.expect(0).stderr());
     assert!(printed.contains("1 passed"), "there is no test {name}: {printed}");
     assert!(ran.calls("cuLaunchKernel") > 0, "{name} does not use CUDA");
+}
+
+/// One GPU of this machine.
+pub(crate) fn cuda_config(conv: ConvChoice, precision: Precision, limits: Limits) -> Config {
+    Config {
+        gpus: Gpus::First,
+        precision,
+        conv,
+        pairs_max: None,
+        memory: None,
+        limits,
+        notify: |_| (),
+    }
 }
 
 /// What cuDNN loads from its own folder; without one of them it ends the process.

@@ -12,6 +12,7 @@ mod support;
 
 mod all_pairs;
 mod allocations;
+mod bands;
 
 mod conformance;
 mod dists;

@@ -3,6 +3,8 @@
 use half::f16;
 use lpips::eval::cuda::signature::Element::{self, F16, F32, F64, U8, U32};
 
+use std::ops::Range;
+
 use super::case::{Case, Expected, Random, input, number, output, stored};
 use crate::host_cuda::Value;
 
@@ -32,6 +34,43 @@ pub(crate) const FEATURES: [(&str, Layout, Element); 3] = [
     ("nhwc_f32", Layout::Nhwc, F32),
     ("nhwc_f16", Layout::Nhwc, F16),
 ];
+
+/// The positions that a case reduces, as the arguments REGION.
+#[derive(Clone, Copy)]
+pub(crate) struct Region {
+    pub(crate) positions: usize,
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    pub(crate) whole: usize,
+    pub(crate) whole_first: usize,
+}
+
+impl Region {
+    pub(crate) fn all(positions: usize) -> Region {
+        Region { positions, first: 0, count: positions, whole: positions, whole_first: 0 }
+    }
+
+    /// Some positions in the middle, and as many of a larger map.
+    pub(crate) fn band(positions: usize) -> Region {
+        let (first, count) = (positions / 5, positions - positions / 3);
+        Region { positions, first, count, whole: 2 * positions, whole_first: positions / 2 }
+    }
+
+    pub(crate) fn counted(self) -> Range<usize> {
+        self.first..self.first + self.count
+    }
+
+    pub(crate) fn values(self) -> [Value; 5] {
+        [self.positions, self.first, self.count, self.whole, self.whole_first].map(number)
+    }
+
+    /// A pair's results as a whole map: those outside of the region are never written.
+    pub(crate) fn placed(self, own: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+        let mut whole = vec![(f64::NAN, 0.0); self.whole];
+        whole[self.whole_first..][..self.count].copy_from_slice(&own);
+        whole
+    }
+}
 
 /// Every (image, channel, position).
 fn everywhere(
@@ -294,7 +333,10 @@ fn im2col_case(
 pub(crate) fn channel_sum() -> Vec<Case> {
     let mut cases = Vec::new();
     for (suffix, layout, element) in FEATURES {
-        for (c, positions) in [(8, 1), (16, 70), (64, 33), (192, 257), (384, 9), (512, 35)] {
+        let all = [(8, 1), (16, 70), (64, 33), (192, 257), (384, 9), (512, 35)];
+        let all = all.map(|(c, positions)| (c, Region::all(positions)));
+        for (c, region) in all.into_iter().chain([(64, Region::band(301))]) {
+            let positions = region.positions;
             let mut random = Random::new(c as u64);
             let images = 3;
             let features: Vec<f64> =
@@ -308,19 +350,20 @@ pub(crate) fn channel_sum() -> Vec<Case> {
                 let sum: f64 = channels.map(value).sum();
                 (sum, 2e-6 * sum)
             };
-            let everything = pairs
-                .iter()
-                .flat_map(|&(reference, _)| (0..positions).map(move |p| (reference, p)));
-            let expected: Vec<(f64, f64)> = everything.map(sum).collect();
+            let map = |&(reference, _): &(usize, u8)| {
+                region.placed(region.counted().map(|position| sum((reference, position))).collect())
+            };
+            let expected: Vec<(f64, f64)> = pairs.iter().flat_map(map).collect();
             let indices: Vec<f64> =
                 pairs.iter().flat_map(|&(a, b)| [a as f64, f64::from(b)]).collect();
             let mut values = vec![output(F32, expected.len()), input(element, &features)];
             values.push(input(U32, &indices));
-            values.extend([pairs.len(), c, positions].map(number));
+            values.extend([pairs.len(), c].map(number));
+            values.extend(region.values());
             cases.push(Case::new(
                 &format!("channel_sum_{suffix}"),
-                &format!("{c} channels, {positions} positions"),
-                (pairs.len(), positions),
+                &format!("{c} channels, {} of {positions} positions", region.count),
+                (pairs.len(), region.count),
                 values,
                 vec![Expected::within(expected)],
             ));

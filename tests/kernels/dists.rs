@@ -5,7 +5,7 @@ use lpips::eval::cuda::signature::Element::{self, F16, F64, U32};
 use lpips::eval::cuda::signature::entry;
 
 use super::case::{Case, Expected, Random, input, number, output, stored};
-use super::cases::{FEATURES, Layout};
+use super::cases::{FEATURES, Layout, Region};
 
 /// Sums of a channel, then the features of both images at position 0.
 const ROWS: usize = 7;
@@ -78,37 +78,68 @@ pub(crate) fn moments() -> Vec<Case> {
         for (c, c_slot, positions) in
             [(3, 4, 70), (3, 8, 1), (64, 64, 33), (40, 40, 1030), (128, 128, 9), (3, 8, 3000)]
         {
-            cases.push(moments_case((suffix, layout, element), (c, c_slot), positions));
+            let what = (suffix, layout, element);
+            cases.push(moments_case(what, (c, c_slot), Region::all(positions), 0));
+        }
+        for first_tile in [0, 2] {
+            let band = Region::band(3100);
+            cases.push(moments_case((suffix, layout, element), (40, 40), band, first_tile));
         }
     }
     cases
 }
 
+/// Tiles before `first_tile` were written by earlier launches, those behind the region's will be.
 fn moments_case(
     (suffix, layout, element): (&str, Layout, Element),
     (c, c_slot): (usize, usize),
-    positions: usize,
+    region: Region,
+    first_tile: usize,
 ) -> Case {
     let name = format!("moments_{suffix}");
     let entry = entry(&name).unwrap();
-    let (tile, tiles) = (entry.items_per_block as usize, entry.tiles(positions as u64) as usize);
+    let tile = entry.items_per_block as usize;
+    let written = entry.tiles(region.count as u64) as usize;
+    let tiles = written + 2 * first_tile;
+    let positions = region.positions;
     let mut random = Random::new((c * positions) as u64);
     let features: Vec<f64> = (0..3 * c_slot * positions).map(|_| 30.0 + random.unit()).collect();
     let features = stored(element, &features);
     let pairs = [(0, 1), (2, 0), (1, 1)];
+    let mut before = Vec::new();
     let mut expected = Vec::new();
     for &(a, b) in &pairs {
         let value = |image: usize, channel: usize, position: usize| {
             features[layout.at((c_slot, positions), (image, channel, position))]
         };
-        for first in (0..tiles).map(|index| index * tile) {
+        // What is subtracted: of the first band its first features, else what tile 0 holds.
+        let firsts: Vec<(f64, f64)> = (0..c)
+            .map(|channel| match first_tile {
+                0 => (value(a, channel, region.first), value(b, channel, region.first)),
+                _ => (29.0 + random.unit(), 29.0 + random.unit()),
+            })
+            .collect();
+        let of_firsts = firsts.iter().map(|first| first.0).chain(firsts.iter().map(|it| it.1));
+        let of_firsts: Vec<f64> = of_firsts.collect();
+        for index in 0..tiles {
+            let unwritten = vec![f64::NAN; (ROWS - 2) * c];
+            let rows = match index {
+                0 => [unwritten, of_firsts.clone()].concat(),
+                _ => vec![f64::NAN; ROWS * c],
+            };
+            before.extend(&rows);
+            if !(first_tile..first_tile + written).contains(&index) {
+                expected.extend(rows.into_iter().map(|value| (value, 0.0)));
+                continue;
+            }
+            let start = region.first + (index - first_tile) * tile;
+            let end = (start + tile).min(region.counted().end);
             let sum = |channel: usize, term: &dyn Fn(f64, f64) -> f64| {
-                let firsts = (value(a, channel, 0), value(b, channel, 0));
                 let at = |position| {
                     let (a, b) = (value(a, channel, position), value(b, channel, position));
-                    term(a - firsts.0, b - firsts.1)
+                    term(a - firsts[channel].0, b - firsts[channel].1)
                 };
-                let terms: Vec<f64> = (first..(first + tile).min(positions)).map(at).collect();
+                let terms: Vec<f64> = (start..end).map(at).collect();
                 let loss: f64 = terms.iter().map(|term| term.abs()).sum();
                 (terms.iter().sum::<f64>(), 1e-13 * loss)
             };
@@ -117,20 +148,19 @@ fn moments_case(
             for term in terms {
                 expected.extend((0..c).map(|channel| sum(channel, term)));
             }
-            for image in [a, b] {
-                expected.extend((0..c).map(|channel| (value(image, channel, 0), 0.0)));
-            }
+            expected.extend(of_firsts.iter().map(|&first| (first, 0.0)));
         }
     }
     let indices: Vec<f64> = pairs.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect();
     let channels = if layout == Layout::Nchw { 8 } else { 32 };
-    let mut values = vec![output(F64, expected.len()), input(element, &features)];
+    let mut values = vec![input(F64, &before), input(element, &features)];
     values.push(input(U32, &indices));
-    values.extend([pairs.len(), c, c_slot, positions].map(number));
+    values.extend([pairs.len(), c, c_slot, positions, region.first, region.count].map(number));
+    values.extend([tiles, first_tile].map(number));
     Case::new(
         &name,
-        &format!("{c} of {c_slot} channels, {positions} positions"),
-        (pairs.len() * c.div_ceil(channels), positions),
+        &format!("{c} of {c_slot} channels, {} of {positions} positions", region.count),
+        (pairs.len() * c.div_ceil(channels), region.count),
         values,
         vec![Expected::within(expected)],
     )

@@ -169,7 +169,7 @@ fn planted_faults_are_caught() {
             place: (
                 "channel_sum.cu",
                 "        float sum = 0.0f;\n",
-                "        float sum = 0.0f;\n        if (position >= positions) return;\n",
+                "        float sum = 0.0f;\n        if (position >= region.count) return;\n",
             ),
             module: "channel_sum",
             cases: cases::channel_sum,
@@ -203,6 +203,18 @@ fn planted_faults_are_caught() {
                 "tap_nhwc_f16_c512, __half, 512, 32, 32",
                 "tap_nhwc_f16_c512, __half, 512, 32, 64",
             ),
+            module: "tap_nhwc",
+            cases: taps::nhwc,
+            symptom: "expected",
+        },
+        Fault {
+            place: ("moments.cu", "Moments(firsts[0], firsts[c])", "Moments(firsts[c], firsts[0])"),
+            module: "moments",
+            cases: dists::moments,
+            symptom: "expected",
+        },
+        Fault {
+            place: ("region.cuh", " + whole_first + at", " + first + at"),
             module: "tap_nhwc",
             cases: taps::nhwc,
             symptom: "expected",

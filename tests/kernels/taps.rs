@@ -8,7 +8,7 @@ use lpips::net::Net;
 use lpips::net::plan::Plan;
 
 use super::case::{Case, Expected, Random, input, number, output, stored};
-use super::cases::{FEATURES, Layout};
+use super::cases::{FEATURES, Layout, Region};
 use crate::host_cuda::{Runner, Value};
 
 /// Images: 0 to 2 differ much, 3 is a copy of 1, 4 is almost 0, 5 overflows at one position.
@@ -55,6 +55,10 @@ fn all(wanted: Layout) -> Vec<Case> {
                 cases.push(tap.case(&format!("tap_{suffix}_c{c}"), &PAIRS, eps, map));
             }
         }
+        for c in [64, 192, 512] {
+            let tap = Tap::new(layout, c, 331, |values| stored(element, values)).of_band();
+            cases.push(tap.case(&format!("tap_{suffix}_c{c}"), &PAIRS, (0.0, 1e-10), true));
+        }
     }
     cases
 }
@@ -63,6 +67,9 @@ struct Tap {
     layout: Layout,
     c: usize,
     positions: usize,
+    region: Region,
+    /// Partial sums of a pair, and the first that is written.
+    tiles: (usize, usize),
     features: Vec<f64>,
     lin: Vec<f64>,
 }
@@ -94,7 +101,16 @@ impl Tap {
         features[at(5, c - 1, OVERFLOW.1)] = f64::INFINITY;
         let lin: Vec<f64> = (0..c).map(|_| random.unit()).collect();
         let (features, lin) = (stored_features(&features), stored(F32, &lin));
-        Tap { layout, c, positions, features, lin }
+        let tile = entry(&format!("tap_nhwc_f32_c{c}")).unwrap().items_per_block as usize;
+        let (region, tiles) = (Region::all(positions), (positions.div_ceil(tile), 0));
+        Tap { layout, c, positions, region, tiles, features, lin }
+    }
+
+    /// The same, of which a band counts.
+    fn of_band(self) -> Tap {
+        let region = Region::band(self.positions);
+        let tile = entry(&format!("tap_nhwc_f32_c{}", self.c)).unwrap().items_per_block as usize;
+        Tap { region, tiles: (region.count.div_ceil(tile) + 3, 2), ..self }
     }
 
     fn feature(&self, image: usize, channel: usize, position: usize) -> f64 {
@@ -130,25 +146,27 @@ impl Tap {
         let entry = entry(name).unwrap();
         let indices: Vec<f64> = pairs.iter().flat_map(|&(a, b)| [a as f64, b as f64]).collect();
         let element = entry.args[2].1.element().unwrap();
-        let tiles = usize::try_from(entry.tiles(self.positions as u64)).unwrap();
-        vec![
-            output(F64, pairs.len() * tiles),
-            if map { output(F32, pairs.len() * self.positions) } else { Value::Null },
+        let mut values = vec![
+            output(F64, pairs.len() * self.tiles.0),
+            if map { output(F32, pairs.len() * self.region.whole) } else { Value::Null },
             input(element, &self.features),
             input(U32, &indices),
             input(F32, &self.lin),
             number(pairs.len()),
-            number(self.positions),
-            Value::F32(eps.0 as f32),
-            Value::F32(eps.1 as f32),
-        ]
+        ];
+        values.extend(self.region.values());
+        values.extend([self.tiles.0, self.tiles.1].map(number));
+        values.extend([eps.0, eps.1].map(|eps| Value::F32(eps as f32)));
+        values
     }
 
     fn case(&self, name: &str, pairs: &[(usize, usize)], eps: (f64, f64), map: bool) -> Case {
         let tile = entry(name).unwrap().items_per_block as usize;
         let (mut maps, mut partials) = (Vec::new(), Vec::new());
         for &(a, b) in pairs {
-            let own: Vec<(f64, f64)> = (0..self.positions)
+            let own: Vec<(f64, f64)> = self
+                .region
+                .counted()
                 .map(|position| {
                     if a == OVERFLOW.0 && position == OVERFLOW.1 {
                         return (f64::NAN, 0.0);
@@ -156,11 +174,12 @@ impl Tap {
                     self.distance((a, b), position, eps)
                 })
                 .collect();
-            for tile in own.chunks(tile) {
-                let add = |sums: (f64, f64), one: &(f64, f64)| (sums.0 + one.0, sums.1 + one.1);
-                partials.push(tile.iter().fold((0.0, 0.0), add));
-            }
-            maps.extend(own);
+            let add = |sums: (f64, f64), one: &(f64, f64)| (sums.0 + one.0, sums.1 + one.1);
+            let sums = own.chunks(tile).map(|tile| tile.iter().fold((0.0, 0.0), add));
+            let mut of_pair = vec![(f64::NAN, 0.0); self.tiles.0];
+            of_pair[self.tiles.1..].iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
+            partials.extend(of_pair);
+            maps.extend(self.region.placed(own));
         }
         let mut expected = vec![Expected::within(partials)];
         if map {
@@ -168,8 +187,11 @@ impl Tap {
         }
         Case::new(
             name,
-            &format!("{} positions, eps {eps:?}, map {map}", self.positions),
-            (pairs.len(), self.positions),
+            &format!(
+                "{} of {} positions, eps {eps:?}, map {map}",
+                self.region.count, self.positions
+            ),
+            (pairs.len(), self.region.count),
             self.values(name, pairs, eps, map),
             expected,
         )

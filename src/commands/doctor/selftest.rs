@@ -270,6 +270,7 @@ impl Subject<'_> {
             conv,
             pairs_max: None,
             memory: None,
+            limits: cuda::Limits::USUAL,
             notify: print_line,
         })
     }
@@ -385,12 +386,12 @@ impl std::fmt::Display for Throughput {
 
 #[cfg(test)]
 mod tests {
-    use crate::eval::cuda::micro_images;
+    use crate::eval::cuda::Limits;
     use crate::selftest::crowds;
 
     #[test]
     fn a_crowd_crosses_the_border_of_a_micro_batch() {
-        let crosses = crowds().map(|(size, images)| images > micro_images(size));
+        let crosses = crowds().map(|(size, images)| images > Limits::USUAL.micro_images(size));
         assert_eq!(crosses, [false, true]);
     }
 }

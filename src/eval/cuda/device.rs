@@ -15,7 +15,7 @@ use std::sync::mpsc::Sender;
 use super::conv::{Cublas, Cudnn, Engine};
 use super::driver::{Context, Fault, FaultKind, Gpu, Stream};
 use super::kernels::Kernels;
-use super::memory::{Activations, Needs, Slot};
+use super::memory::{Activations, Limits, Needs, Slot};
 use super::nets::{Nets, PreparedSize};
 use super::open_batch::{OpenBatch, ScoringPass};
 use super::queue::{Message, Opened, Queue};
@@ -53,6 +53,7 @@ pub(super) struct Device {
     pub(super) open: VecDeque<OpenBatch>,
     batches_taken: u64,
     slots_max: usize,
+    limits: Limits,
     /// The needs that the allocated memory meets, and those that were requested last.
     needs: Needs,
     requested: Needs,
@@ -74,7 +75,8 @@ impl Device {
             ConvEngine::Cudnn => Box::new(Cudnn::new(&compute, gpu.capability)?),
             ConvEngine::Cublas => Box::new(Cublas::new(&compute)?),
         };
-        let nets = Nets::upload(&models, &*engine, settings.precision, &compute)?;
+        let arithmetic = (settings.precision, settings.limits);
+        let nets = Nets::upload(&models, &*engine, arithmetic, &compute)?;
         let (free_bytes, _) = context.memory()?;
         let opened = Opened { gpu: gpu.clone(), free_bytes };
         let device = Device {
@@ -90,6 +92,7 @@ impl Device {
             open: VecDeque::new(),
             batches_taken: 0,
             slots_max: SLOTS_MAX,
+            limits: settings.limits,
             needs: Needs::default(),
             requested: Needs::default(),
             models,
@@ -200,7 +203,8 @@ impl Device {
     ) -> Result<Rc<PreparedSize>, Fault> {
         if pass == ScoringPass::Rescore && self.fp32_nets.is_none() {
             let (models, engine) = (&self.models, &*self.engine);
-            let nets = Nets::upload(models, engine, Precision::Fp32, &self.compute)?;
+            let arithmetic = (Precision::Fp32, self.limits);
+            let nets = Nets::upload(models, engine, arithmetic, &self.compute)?;
             self.fp32_nets = Some(nets);
         }
         let nets = match (pass, &mut self.fp32_nets) {

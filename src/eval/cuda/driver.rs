@@ -309,19 +309,20 @@ impl Stream {
         check("cuMemsetD8Async", zeroed)
     }
 
-    /// Queues a copy of `rows` rows of `row_bytes` bytes that follow each other in `source` and lie
-    /// `pitch` bytes apart in `target`.
+    /// Queues a copy of `rows` rows of `row_bytes` bytes from a source to a target on the device,
+    /// each with the bytes from one row to the next.
     ///
     /// # Safety
     /// All of them must be allocated, and stay so until it is done.
-    pub(super) unsafe fn scatter(
+    pub(super) unsafe fn copy_rows(
         &self,
-        target: DevicePtr,
-        pitch: usize,
-        source: DevicePtr,
+        (target, target_pitch): (DevicePtr, usize),
+        (source, source_pitch): (DevicePtr, usize),
         row_bytes: usize,
         rows: usize,
     ) -> Result<(), Fault> {
+        // The driver limits pitches, also that of a single row.
+        let pitch = |pitch: usize| if rows == 1 { row_bytes } else { pitch };
         let copy = sys::CUDA_MEMCPY2D {
             srcXInBytes: 0,
             srcY: 0,
@@ -329,14 +330,14 @@ impl Stream {
             srcHost: std::ptr::null(),
             srcDevice: source.0,
             srcArray: std::ptr::null_mut(),
-            srcPitch: row_bytes,
+            srcPitch: pitch(source_pitch),
             dstXInBytes: 0,
             dstY: 0,
             dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
             dstHost: std::ptr::null_mut(),
             dstDevice: target.0,
             dstArray: std::ptr::null_mut(),
-            dstPitch: pitch,
+            dstPitch: pitch(target_pitch),
             WidthInBytes: row_bytes,
             Height: rows,
         };

@@ -6,14 +6,15 @@
 
 mod dists;
 mod launch;
+mod taps;
 
 use std::collections::HashMap;
 
 pub(super) use self::dists::MOMENTS;
 use self::launch::{Value, extent, internal};
+pub(super) use self::taps::{PairFeatures, Region, Tiles};
 use super::driver::{DevicePtr, Fault, Function, Module, Stream};
 use super::signature::{ENTRIES, Element, Entry};
-use crate::eval::Epsilon;
 use crate::image::Depth;
 
 /// PTX of every module, as `scripts/build_kernels` made it.
@@ -106,17 +107,6 @@ pub(super) struct Window {
 pub(super) struct Rows {
     pub(super) first: usize,
     pub(super) count: usize,
-}
-
-/// The features of some pairs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PairFeatures {
-    pub(super) features: DevicePtr,
-    /// u32 [pair][reference, distorted].
-    pub(super) indices: DevicePtr,
-    pub(super) pairs: usize,
-    pub(super) c: usize,
-    pub(super) positions: usize,
 }
 
 /// All entries, ready to launch on the GPU of the current context.
@@ -259,84 +249,6 @@ impl Kernels {
         self.launch(stream, entry, 1, rows.count, &args)
     }
 
-    /// Writes partial sums of the map D of one layer and, if `map` is there, the map.
-    #[expect(clippy::too_many_arguments, reason = "the kernel has as many arguments")]
-    pub(super) fn tap(
-        &self,
-        stream: &Stream,
-        format: Format,
-        partial: DevicePtr,
-        map: Option<DevicePtr>,
-        of: PairFeatures,
-        lin: DevicePtr,
-        epsilon: Epsilon,
-    ) -> Result<(), Fault> {
-        let args = [
-            Value::Ptr(partial),
-            Value::Ptr(map.unwrap_or(DevicePtr(0))),
-            Value::Ptr(of.features),
-            Value::Ptr(of.indices),
-            Value::Ptr(lin),
-            extent(of.pairs)?,
-            extent(of.positions)?,
-            Value::F32(epsilon.inside),
-            Value::F32(epsilon.outside),
-        ];
-        self.launch(stream, &tap_entry(format, of.c), of.pairs, of.positions, &args)
-    }
-
-    /// The number of partial sums that [`Self::tap`] writes for one pair.
-    pub(super) fn tap_tiles(
-        &self,
-        format: Format,
-        c: usize,
-        positions: usize,
-    ) -> Result<usize, Fault> {
-        let (entry, _) = self.find(&tap_entry(format, c))?;
-        Ok(entry.tiles(positions as u64) as usize)
-    }
-
-    /// Writes the sum over channels of the reference's features.
-    pub(super) fn channel_sum(
-        &self,
-        stream: &Stream,
-        format: Format,
-        dst: DevicePtr,
-        of: PairFeatures,
-    ) -> Result<(), Fault> {
-        let args = [
-            Value::Ptr(dst),
-            Value::Ptr(of.features),
-            Value::Ptr(of.indices),
-            extent(of.pairs)?,
-            extent(of.c)?,
-            extent(of.positions)?,
-        ];
-        let entry = format!("channel_sum_{}", format.suffix());
-        self.launch(stream, &entry, of.pairs, of.positions, &args)
-    }
-
-    /// Writes the means of all layers to `out`, f64 (pair, layer).
-    pub(super) fn finish(
-        &self,
-        stream: &Stream,
-        out: DevicePtr,
-        partial: DevicePtr,
-        tiles: DevicePtr,
-        positions: DevicePtr,
-        (pairs, layers): (usize, usize),
-    ) -> Result<(), Fault> {
-        let args = [
-            Value::Ptr(out),
-            Value::Ptr(partial),
-            Value::Ptr(tiles),
-            Value::Ptr(positions),
-            extent(pairs)?,
-            extent(layers)?,
-        ];
-        self.launch(stream, "finish", pairs, layers, &args)
-    }
-
     /// Sets `flag` (u32) to 1 if any image of `data` has other bits than the first; otherwise
     /// `flag` is unchanged. An image has `words` words of 32 bits.
     pub(super) fn differ(
@@ -366,10 +278,6 @@ fn vector(format: Format) -> usize {
         Format::NhwcF32 => 4,
         Format::NhwcF16 => 8,
     }
-}
-
-fn tap_entry(format: Format, c: usize) -> String {
-    format!("tap_{}_c{c}", format.suffix())
 }
 
 #[cfg(test)]

@@ -14,19 +14,33 @@ use crate::eval::chunk::Chunk;
 use crate::image::Size;
 use crate::net::plan::BUFFERS;
 
-/// Pixels of a micro-batch: enough to keep a large GPU busy, and few enough that a single pair of
-/// an unusual size wastes little.
-const MICRO_PIXELS: usize = 2 << 20;
 /// Largest number of images of a micro-batch, however small they are.
 const MICRO_IMAGES_MAX: usize = 512;
 /// Device addresses within a buffer are multiples of this.
 const ALIGNMENT: usize = 256;
 
-/// The number of images of a micro-batch, for images of `size`. It is even, so that pairs fill it.
-#[must_use]
-pub fn micro_images(size: Size) -> usize {
-    let fitting = MICRO_PIXELS / (size.width * size.height).max(1);
-    (fitting / 2 * 2).clamp(2, MICRO_IMAGES_MAX)
+/// How large micro-batches may be. Tests make them small.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Pixels of a micro-batch, unless a pair has more.
+    pub micro_pixels: usize,
+    /// Bytes of activations. Images that take more are computed in bands of rows: in bands that
+    /// keep to the limit, or in the lowest if none does.
+    pub activation_bytes: usize,
+}
+
+impl Limits {
+    /// Enough pixels to keep a large GPU busy, and few enough that a single pair of an unusual size
+    /// wastes little. A pair of any height, and of up to about 20,000 columns, fits a GPU of 8 GB.
+    pub const USUAL: Limits = Limits { micro_pixels: 2 << 20, activation_bytes: 4 << 30 };
+
+    /// The number of images of a micro-batch, for images of `size`. It is even, so that pairs fill
+    /// it.
+    #[must_use]
+    pub fn micro_images(self, size: Size) -> usize {
+        let fitting = self.micro_pixels / (size.width * size.height).max(1);
+        (fitting / 2 * 2).clamp(2, MICRO_IMAGES_MAX)
+    }
 }
 
 /// Limit for the results of an item's pairs in each slot, in bytes, unless one pair for each image
@@ -41,9 +55,9 @@ pub(super) struct Capacity {
 }
 
 impl Capacity {
-    /// Every two images of an item may be a pair. `pair_bytes` is the size of one pair's results.
-    pub(super) fn new(size: Size, grouping: Grouping, pair_bytes: usize) -> Capacity {
-        let images = micro_images(size);
+    /// For micro-batches of `images`. Every two images of an item may be a pair. `pair_bytes` is
+    /// the size of one pair's results.
+    pub(super) fn new(images: usize, grouping: Grouping, pair_bytes: usize) -> Capacity {
         let fitting = ITEM_RESULT_BYTES / pair_bytes.max(1);
         let pairs = match grouping {
             Grouping::Pair | Grouping::Reference => images,
@@ -61,8 +75,10 @@ pub(super) fn aligned(bytes: usize) -> usize {
 /// The memory that micro-batches of one shape need, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Needs {
-    /// The trunk's input.
+    /// The input of a section.
     pub(super) input: usize,
+    /// The map that is kept between two sections.
+    pub(super) kept: usize,
     /// Activations.
     pub(super) buffers: [usize; BUFFERS],
     /// Scratch of convolutions.
@@ -86,6 +102,7 @@ impl Needs {
         }
         Needs {
             input: self.input.max(other.input),
+            kept: self.kept.max(other.kept),
             buffers,
             workspace: self.workspace.max(other.workspace),
             partial: self.partial.max(other.partial),
@@ -97,9 +114,9 @@ impl Needs {
 
     /// Device memory in total, with one slot.
     pub(super) fn total(self) -> u64 {
-        let Needs { input, buffers, workspace, partial, pixels, indices, results } = self;
-        let bytes = [input, workspace, partial, pixels, indices, results].iter().sum::<usize>();
-        (bytes + buffers.iter().sum::<usize>()) as u64
+        let Needs { input, kept, buffers, workspace, partial, pixels, indices, results } = self;
+        let of_walk = [input, kept, workspace, partial].iter().chain(&buffers).sum::<usize>();
+        (of_walk + pixels + indices + results) as u64
     }
 }
 
@@ -107,6 +124,7 @@ impl Needs {
 #[derive(Debug)]
 pub(super) struct Activations {
     pub(super) input: DeviceBuffer,
+    pub(super) kept: DeviceBuffer,
     pub(super) buffers: [DeviceBuffer; BUFFERS],
     pub(super) workspace: DeviceBuffer,
     pub(super) partial: DeviceBuffer,
@@ -115,6 +133,7 @@ pub(super) struct Activations {
 impl Activations {
     pub(super) const EMPTY: Activations = Activations {
         input: DeviceBuffer::EMPTY,
+        kept: DeviceBuffer::EMPTY,
         buffers: [const { DeviceBuffer::EMPTY }; BUFFERS],
         workspace: DeviceBuffer::EMPTY,
         partial: DeviceBuffer::EMPTY,
@@ -133,6 +152,7 @@ impl Activations {
         for (buffer, bytes) in self.buffers.iter_mut().zip(needs.buffers) {
             grow(buffer, bytes)?;
         }
+        grow(&mut self.kept, needs.kept)?;
         grow(&mut self.workspace, needs.workspace)?;
         grow(&mut self.partial, needs.partial)?;
         Ok(())
@@ -234,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_micro_batch_has_about_two_megapixels_and_at_least_a_pair() {
-        let images = |width, height| micro_images(Size { width, height });
+        let images = |width, height| Limits::USUAL.micro_images(Size { width, height });
         assert_eq!(images(256, 256), 32);
         assert_eq!(images(1024, 1024), 2);
         assert_eq!(images(4000, 3000), 2);
@@ -244,8 +264,7 @@ mod tests {
 
     #[test]
     fn an_item_has_room_for_all_pairs_whose_results_are_small() {
-        let size = Size { width: 256, height: 256 };
-        let pairs = |grouping, pair_bytes| Capacity::new(size, grouping, pair_bytes).pairs;
+        let pairs = |grouping, pair_bytes| Capacity::new(32, grouping, pair_bytes).pairs;
         assert_eq!(pairs(Grouping::Pair, 256), 32);
         assert_eq!(pairs(Grouping::Item, 256), 32 * 31 / 2);
         assert_eq!(pairs(Grouping::Item, 1 << 20), 64);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::conv::Engine;
 use super::driver::{Fault, Stream};
 use super::kernels::Kernels;
-use super::memory::{Capacity, Needs};
+use super::memory::{Capacity, Limits, Needs};
 use super::parameters::Parameters;
 use super::walk::{MicroBatch, Prepared, Resources};
 use crate::batch::Grouping;
@@ -21,6 +21,7 @@ const SIZES_MAX: usize = 64;
 pub(super) struct Nets {
     pub(super) precision: Precision,
     pub(super) parameters: Vec<Parameters>,
+    limits: Limits,
     sizes: HashMap<(Size, Grouping), Rc<PreparedSize>>,
 }
 
@@ -39,11 +40,11 @@ impl Nets {
     pub(super) fn upload(
         models: &[Model],
         engine: &dyn Engine,
-        precision: Precision,
+        (precision, limits): (Precision, Limits),
         stream: &Stream,
     ) -> Result<Nets, Fault> {
         let parameters = Parameters::upload_all(models, engine, precision, stream)?;
-        Ok(Nets { precision, parameters, sizes: HashMap::new() })
+        Ok(Nets { precision, parameters, limits, sizes: HashMap::new() })
     }
 
     /// What is prepared for images of `size`, in batches of this grouping. Pairs of a size that
@@ -62,13 +63,15 @@ impl Nets {
             self.sizes.clear();
         }
         let pair_bytes = self.parameters.iter().map(|parameters| parameters.pair_bytes(size)).sum();
-        let capacity = Capacity::new(size, grouping, pair_bytes);
+        let images = self.limits.micro_images(size);
+        let capacity = Capacity::new(images, grouping, pair_bytes);
         let indices = size_of::<u32>() * 2 * capacity.pairs;
         let mut needs = Needs { indices, ..Needs::default() };
         let mut nets = Vec::new();
         for parameters in &self.parameters {
             let start = needs.results;
-            let prepared = Prepared::new(parameters, engine, on, (size, capacity), start)?;
+            let (of_size, limit) = ((size, capacity), self.limits.activation_bytes);
+            let prepared = Prepared::new(parameters, engine, on, of_size, limit, start)?;
             let prepared = prepared.and_then(|prepared| {
                 let with = needs.max(prepared.needs);
                 if with.total() > total_bytes {

@@ -10,7 +10,7 @@ use super::signature::Element;
 use crate::eval::dists::layer_table;
 use crate::eval::{Epsilon, Metric, Model, Precision, Wanted};
 use crate::net::plan::{Shape, Slot, View};
-use crate::net::{NetSpec, weights};
+use crate::net::{INPUT_CHANNELS, NetSpec, weights};
 
 /// The parameters of a model on one GPU, in one precision.
 #[derive(Debug)]
@@ -106,11 +106,11 @@ impl Parameters {
         format!("{} {}", self.net.name, self.net.convs()[weight].name)
     }
 
-    /// Channels in memory: the trunk's input may have padding channels.
+    /// Channels in memory: the image may have padding channels.
     pub(super) fn channels(&self, src: View) -> usize {
         match src.slot {
-            Slot::Input => self.input_channels,
-            Slot::Buffer(_) => src.shape.c,
+            Slot::Input if src.shape.c == INPUT_CHANNELS => self.input_channels,
+            Slot::Input | Slot::Buffer(_) => src.shape.c,
         }
     }
 

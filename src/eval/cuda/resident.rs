@@ -42,7 +42,8 @@ pub fn resident_rates(
 ) -> anyhow::Result<Rates> {
     let gpus = probe.choose(&config.gpus)?;
     let engine = probe.engine(config.conv, &gpus)?;
-    let settings = Settings { precision: config.precision, engine };
+    let Config { precision, limits, .. } = *config;
+    let settings = Settings { precision, limits, engine };
     let gpu = gpus[0].clone();
     let ordinal = gpu.ordinal;
     let measured = Device::open(gpu, Arc::new(vec![model.clone()]), &settings)
@@ -132,7 +133,10 @@ impl Device {
         for _ in 0..times {
             // SAFETY: both buffers have that length and live as long as the device; the copy is
             // waited for.
-            unsafe { self.compute.scatter(buffers[0].ptr(), bytes, buffers[1].ptr(), bytes, 1)? };
+            unsafe {
+                let (target, source) = ((buffers[0].ptr(), bytes), (buffers[1].ptr(), bytes));
+                self.compute.copy_rows(target, source, bytes, 1)?;
+            }
         }
         self.compute.synchronize()?;
         Ok(bytes)

@@ -183,7 +183,7 @@ const fn im2col(element: Element) -> Args<13> {
     ]
 }
 
-const fn tap(element: Element) -> Args<9> {
+const fn tap(element: Element) -> Args<15> {
     [
         ("partial", Arg::Out(Element::F64)),
         ("map", Arg::OutOrNull(Element::F32)),
@@ -192,12 +192,18 @@ const fn tap(element: Element) -> Args<9> {
         ("lin", Arg::In(Element::F32)),
         ("pairs", Arg::U32),
         ("positions", Arg::U32),
+        ("first", Arg::U32),
+        ("count", Arg::U32),
+        ("whole", Arg::U32),
+        ("whole_first", Arg::U32),
+        ("tiles", Arg::U32),
+        ("first_tile", Arg::U32),
         ("eps_inside", Arg::F32),
         ("eps_outside", Arg::F32),
     ]
 }
 
-const fn channel_sum(element: Element) -> Args<6> {
+const fn channel_sum(element: Element) -> Args<10> {
     [
         ("dst", Arg::Out(Element::F32)),
         ("features", Arg::In(element)),
@@ -205,18 +211,26 @@ const fn channel_sum(element: Element) -> Args<6> {
         ("pairs", Arg::U32),
         ("c", Arg::U32),
         ("positions", Arg::U32),
+        ("first", Arg::U32),
+        ("count", Arg::U32),
+        ("whole", Arg::U32),
+        ("whole_first", Arg::U32),
     ]
 }
 
-const fn moments(element: Element) -> Args<7> {
+const fn moments(element: Element) -> Args<11> {
     [
-        ("partial", Arg::Out(Element::F64)),
+        ("partial", Arg::InOut(Element::F64)),
         ("features", Arg::In(element)),
         ("pair_indices", Arg::In(Element::U32)),
         ("pairs", Arg::U32),
         ("c", Arg::U32),
         ("c_slot", Arg::U32),
         ("positions", Arg::U32),
+        ("first", Arg::U32),
+        ("count", Arg::U32),
+        ("tiles", Arg::U32),
+        ("first_tile", Arg::U32),
     ]
 }
 

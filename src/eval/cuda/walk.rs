@@ -2,15 +2,20 @@
 
 mod dists;
 mod rehearsal;
+mod results;
+mod section;
 
-use super::conv::{Call, Conv, Engine, FilterPtr};
+use self::results::Layout;
+use self::section::PreparedSection;
+use super::bands::{Band, Bands, Footprint, Rows};
+use super::conv::Engine;
 use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
-use super::kernels::{Extents, Format, Kernels, PairFeatures, Window};
-use super::memory::{Activations, Capacity, Needs, aligned};
+use super::kernels::{Kernels, PairFeatures, Region, Tiles, Window};
+use super::memory::{Activations, Capacity, Needs};
 use super::parameters::{Parameters, Taps, resident};
-use crate::eval::{Distance, Map, Unscored, Wanted};
+use crate::eval::{Distance, Unscored};
 use crate::image::{Depth, Size};
-use crate::net::plan::{ConvStep, Plan, Shape, Slot, Step, View};
+use crate::net::plan::{ConvStep, Plan, Shape, Step, View};
 
 /// Largest number of elements of a tensor: the libraries use signed 32-bit integers.
 const ELEMENTS_MAX: usize = i32::MAX as usize;
@@ -26,49 +31,29 @@ impl Parameters {
             results + if matches!(self.taps, Taps::Channels(_)) { of_channels() } else { 0 }
         })
     }
-}
 
-/// Offsets of the results of one net within a slot's results, for a full micro-batch. All of them
-/// are aligned.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Layout {
-    /// f64 (pair, layer).
-    means: usize,
-    /// f32 (pair, position), per layer.
-    maps: Vec<usize>,
-    /// The layer, and f32 (pair, position).
-    reference_sum: Option<(usize, usize)>,
-    /// First byte after all of them.
-    end: usize,
-}
+    /// Bytes of one of the partial sums of a tap with `c` channels.
+    fn partial_bytes(&self, c: usize) -> usize {
+        match self.taps {
+            Taps::Features { .. } => size_of::<f64>(),
+            Taps::Channels(_) => dists::moments_bytes_of_tile(c),
+        }
+    }
 
-impl Layout {
-    fn new(start: usize, taps: &[Shape], pairs_max: usize, wanted: Wanted) -> Layout {
-        let mut end = start;
-        let mut take = |bytes: usize| {
-            let at = end;
-            end = aligned(end + bytes);
-            at
-        };
-        let map_bytes = |tap: &Shape| size_of::<f32>() * pairs_max * tap.h * tap.w;
-        let means = take(size_of::<f64>() * pairs_max * taps.len());
-        let mapped = if wanted.layers { taps } else { &[] };
-        let maps = mapped.iter().map(|tap| take(map_bytes(tap))).collect();
-        let reference_sum =
-            wanted.reference_sum.map(|layer| (layer, take(map_bytes(&taps[layer]))));
-        Layout { means, maps, reference_sum, end }
+    /// Partial sums of one pair, of some positions of a tap with `c` channels.
+    fn tiles(&self, kernels: &Kernels, c: usize, positions: usize) -> Result<usize, Fault> {
+        match self.taps {
+            Taps::Features { .. } => kernels.tap_tiles(self.format, c, positions),
+            Taps::Channels(_) => kernels.moments_tiles(self.format, positions),
+        }
     }
 }
 
 /// A net prepared for micro-batches of one size of images.
 pub(super) struct Prepared {
-    plan: Plan,
-    /// Images of a micro-batch.
-    images: usize,
-    /// Images of one convolution: fewer than all where 32 bits cannot count the elements.
-    images_per_conv: usize,
-    /// In the order of the plan's convolutions.
-    convs: Vec<Box<dyn Conv>>,
+    sections: Vec<PreparedSection>,
+    /// Shape of each tap of whole images, in layer order.
+    taps: Vec<Shape>,
     /// Partial sums of one pair, per layer; on the host, and as u32 on the device.
     tiles: Vec<usize>,
     tiles_device: DeviceBuffer,
@@ -100,69 +85,70 @@ pub(super) struct MicroBatch {
     pub(super) results: DevicePtr,
 }
 
+/// The tap of a band.
+#[derive(Clone, Copy)]
+struct BandTap {
+    layer: usize,
+    features: DevicePtr,
+    src: View,
+    rows: Rows,
+}
+
 impl Prepared {
-    /// Prepares `parameters` for micro-batches of this capacity. Results begin at byte `start`.
-    /// Returns `Ok(Err(..))` where pairs of this size get no score.
+    /// Prepares `parameters` for micro-batches of this capacity, whose activations should take at
+    /// most `activation_bytes`. Results begin at byte `start`. Returns `Ok(Err(..))` where pairs of
+    /// this size get no score.
     pub(super) fn new(
         parameters: &Parameters,
         engine: &dyn Engine,
         (kernels, stream): (&Kernels, &Stream),
         (size, Capacity { images, pairs }): (Size, Capacity),
+        activation_bytes: usize,
         start: usize,
     ) -> Result<Result<Prepared, Unscored>, Fault> {
-        let Parameters { net, format, input_channels, precision, wanted, .. } = *parameters;
-        let plan = match Plan::new(net, size.height, size.width) {
-            Ok(plan) => plan,
+        let Parameters { net, format, input_channels, wanted, .. } = *parameters;
+        let element = images * format.element().bytes();
+        let footprint = Footprint { element, input_channels, limit: activation_bytes };
+        let bands = match Bands::new(net, size, footprint) {
+            Ok(bands) => bands,
             Err(too_small) => return Ok(Err(too_small.into())),
         };
-        let input_len = input_channels * plan.input.h * plan.input.w;
-        let largest = plan.buffer_len.into_iter().max().unwrap_or(0).max(input_len);
-        if largest > ELEMENTS_MAX {
-            let reason = format!("{largest} elements of an activation are more than 2^31");
-            return Ok(Err(Unscored::TooLarge { net: net.name, size, reason }));
+        let (taps, kept_len) = (bands.taps(), bands.kept_len());
+        let mut needs = Needs { kept: element * kept_len, ..Needs::default() };
+        let mut sections = Vec::new();
+        for section in bands.sections {
+            let input_len = section.input_len(input_channels);
+            let largest = section.plan.buffer_len.into_iter().max().unwrap_or(0).max(input_len);
+            if images * largest > ELEMENTS_MAX {
+                let reason = format!("an activation of {images} x {largest} elements exceeds 2^31");
+                return Ok(Err(Unscored::TooLarge { net: net.name, size, reason }));
+            }
+            let section = PreparedSection::new(parameters, engine, section, images)?;
+            needs = needs.max(section.needs(parameters));
+            sections.push(section);
         }
-        let images_per_conv = if images * largest > ELEMENTS_MAX { 1 } else { images };
-        let mut convs = Vec::new();
-        for step in &plan.steps {
-            if let Step::Conv(ConvStep { kernel, stride, pad, src, dst, .. }) = *step {
-                let window = Window { kernel, stride, pad };
-                let geometry = parameters.geometry(images_per_conv, src, dst, window);
-                convs.push(engine.prepare(geometry, precision)?);
+        let mut tiles = Vec::new();
+        for PreparedSection { section, .. } in &sections {
+            for (index, tap) in section.plan.taps.iter().enumerate() {
+                let positions = section.bands.iter().map(|band| band.taps[index].count * tap.w);
+                let counts = positions.map(|positions| parameters.tiles(kernels, tap.c, positions));
+                tiles.push(counts.sum::<Result<usize, Fault>>()?);
             }
         }
-        let tiles = plan
-            .taps
-            .iter()
-            .map(|tap| match parameters.taps {
-                Taps::Features { .. } => kernels.tap_tiles(format, tap.c, tap.h * tap.w),
-                Taps::Channels(_) => kernels.moments_tiles(format, tap.h * tap.w),
-            })
-            .collect::<Result<Vec<usize>, Fault>>()?;
         let u32s = |values: &mut dyn Iterator<Item = usize>| {
             let bytes: Vec<u8> = values.flat_map(|value| (value as u32).to_ne_bytes()).collect();
             resident(&bytes, stream)
         };
-        let results = Layout::new(start, &plan.taps, pairs, wanted);
-        let element = format.element().bytes();
-        let needs = Needs {
-            input: element * images * input_len,
-            buffers: plan.buffer_len.map(|len| element * images * len),
-            workspace: convs.iter().map(|conv| conv.workspace_bytes()).max().unwrap_or(0),
-            partial: pairs
-                * match parameters.taps {
-                    Taps::Features { .. } => size_of::<f64>() * tiles.iter().sum::<usize>(),
-                    Taps::Channels(_) => dists::moments_bytes(&plan.taps),
-                },
-            results: results.end,
-            ..Needs::default()
-        };
+        let results = Layout::new(start, &taps, pairs, wanted);
+        needs.results = results.end;
+        let partial =
+            taps.iter().zip(&tiles).map(|(tap, tiles)| parameters.partial_bytes(tap.c) * tiles);
+        needs.partial = pairs * partial.sum::<usize>();
         Ok(Ok(Prepared {
             tiles_device: u32s(&mut tiles.iter().copied())?,
-            positions_device: u32s(&mut plan.taps.iter().map(|tap| tap.h * tap.w))?,
-            plan,
-            images,
-            images_per_conv,
-            convs,
+            positions_device: u32s(&mut taps.iter().map(|tap| tap.h * tap.w))?,
+            sections,
+            taps,
             tiles,
             results,
             needs,
@@ -176,40 +162,59 @@ impl Prepared {
         resources: Resources<'_>,
         micro: MicroBatch,
     ) -> Result<(), Fault> {
-        let Resources { stream, kernels, activations } = resources;
-        let Parameters { format, scaling, .. } = *parameters;
-        let Shape { h, w, .. } = self.plan.input;
-        let input = Extents { images: micro.images, c: parameters.input_channels, h, w };
-        let formats = (micro.depth, format);
-        let (target, pixels) = (activations.input.ptr(), micro.pixels);
-        kernels.normalise(stream, formats, target, pixels, input, scaling)?;
-        let mut convs = self.convs.iter();
-        let mut partial_at = 0;
-        for step in &self.plan.steps {
+        let mut tiles = vec![0; self.taps.len()];
+        for (index, section) in self.sections.iter().enumerate() {
+            for band in &section.section.bands {
+                match section.section.reads_image {
+                    true => section.normalise(parameters, resources, micro, band)?,
+                    false => section.read_kept(parameters.format, resources, band)?,
+                }
+                self.walk_steps(section, band, parameters, resources, micro, &mut tiles)?;
+                if index + 1 < self.sections.len() {
+                    section.write_kept(parameters.format, resources, band)?;
+                }
+            }
+        }
+        match &parameters.taps {
+            Taps::Features { .. } => self.finish(resources, micro),
+            Taps::Channels(tables) => self.finish_channels(parameters, resources, micro, tables),
+        }
+    }
+
+    /// Queues the steps of one band.
+    fn walk_steps(
+        &self,
+        section: &PreparedSection,
+        band: &Band,
+        parameters: &Parameters,
+        resources: Resources<'_>,
+        micro: MicroBatch,
+        tiles: &mut [usize],
+    ) -> Result<(), Fault> {
+        let format = parameters.format;
+        let (mut convs, mut taps) = (section.convs.iter(), band.taps.iter());
+        for step in &section.section.plan.steps {
             match *step {
                 Step::Conv(ConvStep { weight, src, dst, .. }) => {
                     let conv = convs.next().expect("a convolution for each of the plan's");
                     let filter = parameters.convs[weight].ptr();
-                    let ran = self.convolve(&**conv, parameters, filter, resources, (src, dst));
+                    let ran = section.convolve(&**conv, filter, resources, (src, dst));
                     ran.map_err(|fault| fault.at(&parameters.conv_name(weight)))?;
                 }
                 Step::MaxPool { kernel, stride, src, dst } => {
-                    self.pool(format, resources, (src, dst), Window { kernel, stride, pad: 0 })?;
+                    let window = Window { kernel, stride, pad: 0 };
+                    section.max_pool(format, resources, (src, dst), window)?;
                 }
-                Step::L2Pool { src, dst } => self.l2_pool(format, resources, (src, dst))?,
+                Step::L2Pool { src, dst } => section.l2_pool(format, resources, (src, dst))?,
                 Step::Tap { layer, src } => {
-                    self.tap(parameters, resources, micro, (layer, src), partial_at)?;
-                    partial_at += self.partial_bytes(parameters, micro.pairs, layer);
+                    let rows = *taps.next().expect("rows for each of the plan's taps");
+                    let features = section.address(resources.activations, src);
+                    let tap = BandTap { layer, features, src, rows };
+                    self.tap(parameters, resources, micro, tap, &mut tiles[layer])?;
                 }
             }
         }
-        if matches!(parameters.taps, Taps::Channels(_)) {
-            return Ok(());
-        }
-        let means = micro.results.offset(self.results.means);
-        let (tiles, positions) = (self.tiles_device.ptr(), self.positions_device.ptr());
-        let counts = (micro.pairs, self.tiles.len());
-        kernels.finish(stream, means, activations.partial.ptr(), tiles, positions, counts)
+        Ok(())
     }
 
     /// Queues the taps alone, on what the last walk left in the buffers.
@@ -219,11 +224,18 @@ impl Prepared {
         resources: Resources<'_>,
         micro: MicroBatch,
     ) -> Result<(), Fault> {
-        let mut partial_at = 0;
-        for step in &self.plan.steps {
-            if let Step::Tap { layer, src } = *step {
-                self.tap(parameters, resources, micro, (layer, src), partial_at)?;
-                partial_at += self.partial_bytes(parameters, micro.pairs, layer);
+        let mut tiles = vec![0; self.taps.len()];
+        for section in &self.sections {
+            let taps = section.section.plan.steps.iter().filter_map(|step| match *step {
+                Step::Tap { layer, src } => Some((layer, src)),
+                _ => None,
+            });
+            for (index, (layer, src)) in taps.enumerate() {
+                let features = section.address(resources.activations, src);
+                for band in &section.section.bands {
+                    let tap = BandTap { layer, features, src, rows: band.taps[index] };
+                    self.tap(parameters, resources, micro, tap, &mut tiles[layer])?;
+                }
             }
         }
         Ok(())
@@ -231,115 +243,78 @@ impl Prepared {
 
     /// Bytes of features that the taps of `pairs` pairs read.
     pub(super) fn tap_bytes(&self, parameters: &Parameters, pairs: usize) -> usize {
-        let elements: usize = self.plan.taps.iter().map(|tap| tap.c * tap.h * tap.w).sum();
+        let elements: usize = self.taps.iter().map(Shape::len).sum();
         2 * pairs * elements * parameters.format.element().bytes()
     }
 
-    fn convolve(
+    /// Where the partial sums of a layer are.
+    fn partial(
         &self,
-        conv: &dyn Conv,
         parameters: &Parameters,
-        filter: FilterPtr,
-        resources: Resources<'_>,
-        (src, dst): (View, View),
-    ) -> Result<(), Fault> {
-        let Resources { stream, kernels, activations } = resources;
-        let element = parameters.format.element().bytes();
-        let c_in = parameters.channels(src);
-        let src_bytes = element * c_in * src.shape.h * src.shape.w;
-        let dst_bytes = element * dst.c_slot * dst.shape.h * dst.shape.w;
-        for first in (0..self.images).step_by(self.images_per_conv) {
-            conv.run(Call {
-                stream,
-                kernels,
-                filter,
-                src: address(activations, src).offset(first * src_bytes),
-                dst: address(activations, dst).offset(first * dst_bytes),
-                workspace: activations.workspace.ptr(),
-            })?;
-        }
-        Ok(())
+        Resources { activations, .. }: Resources<'_>,
+        pairs: usize,
+        layer: usize,
+    ) -> DevicePtr {
+        let before = self.taps.iter().zip(&self.tiles).take(layer);
+        let bytes = before.map(|(tap, tiles)| pairs * parameters.partial_bytes(tap.c) * tiles);
+        activations.partial.ptr().offset(bytes.sum())
     }
 
-    fn pool(
-        &self,
-        format: Format,
-        resources: Resources<'_>,
-        (src, dst): (View, View),
-        window: Window,
-    ) -> Result<(), Fault> {
-        let Resources { stream, kernels, activations } = resources;
-        let Shape { c, h, w } = src.shape;
-        let from = Extents { images: self.images, c, h, w };
-        let out = (dst.shape.h, dst.shape.w);
-        let (dst, src) = (address(activations, dst), address(activations, src));
-        kernels.max_pool(stream, format, dst, src, from, out, window)
-    }
-
+    /// Queues the partial sums of a band's tap, and the rows of its maps. `done` is the number of
+    /// partial sums of a pair that earlier bands wrote.
     fn tap(
         &self,
         parameters: &Parameters,
         resources: Resources<'_>,
         micro: MicroBatch,
-        (layer, src): (usize, View),
-        partial_at: usize,
+        tap: BandTap,
+        done: &mut usize,
     ) -> Result<(), Fault> {
-        let Resources { stream, kernels, activations } = resources;
+        let BandTap { layer, features, src, rows } = tap;
+        if rows.count == 0 {
+            return Ok(());
+        }
+        let Resources { stream, kernels, .. } = resources;
         let Shape { c, h, w } = src.shape;
-        let features = PairFeatures {
-            features: address(activations, src),
-            indices: micro.indices,
-            pairs: micro.pairs,
-            c,
+        let region = Region {
             positions: h * w,
+            first: rows.first * w,
+            count: rows.count * w,
+            whole: self.taps[layer].h * w,
+            whole_first: rows.whole_first * w,
         };
-        let (format, partial) = (parameters.format, activations.partial.ptr().offset(partial_at));
-        let (lin, epsilon) = match &parameters.taps {
-            Taps::Features { lin, epsilon } => (lin[layer].ptr(), *epsilon),
-            Taps::Channels(tables) => {
-                let table = tables[layer].ptr();
-                let c_slot = parameters.channels(src);
-                return self.channels(resources, micro, (features, c_slot), (layer, table), format);
-            }
+        let of = PairFeatures { features, indices: micro.indices, pairs: micro.pairs, c, region };
+        let tiles = Tiles { all: self.tiles[layer], first: *done };
+        *done += parameters.tiles(kernels, c, region.count)?;
+        let partial = (self.partial(parameters, resources, micro.pairs, layer), tiles);
+        let format = parameters.format;
+        let Taps::Features { lin, epsilon } = &parameters.taps else {
+            return kernels.moments(stream, format, partial, of, parameters.channels(src));
         };
         let map = self.results.maps.get(layer).map(|&at| micro.results.offset(at));
-        kernels.tap(stream, format, partial, map, features, lin, epsilon)?;
+        kernels.tap(stream, format, partial, map, of, lin[layer].ptr(), *epsilon)?;
         match self.results.reference_sum {
-            Some((of, at)) if of == layer => {
-                kernels.channel_sum(stream, format, micro.results.offset(at), features)
+            Some((sum_of, at)) if sum_of == layer => {
+                kernels.channel_sum(stream, format, micro.results.offset(at), of)
             }
             _ => Ok(()),
         }
     }
 
+    /// Queues the means of all layers.
+    fn finish(
+        &self,
+        Resources { stream, kernels, activations }: Resources<'_>,
+        micro: MicroBatch,
+    ) -> Result<(), Fault> {
+        let means = micro.results.offset(self.results.means);
+        let (tiles, positions) = (self.tiles_device.ptr(), self.positions_device.ptr());
+        let counts = (micro.pairs, self.tiles.len());
+        kernels.finish(stream, means, activations.partial.ptr(), tiles, positions, counts)
+    }
+
     /// Reads the distance of one pair from `results`, a copy of the slot's results.
     pub(super) fn distance(&self, results: &[u8], pair: usize) -> Distance {
-        let layers = self.tiles.len();
-        let map = |layer: usize, at: usize| {
-            let Shape { h: height, w: width, .. } = self.plan.taps[layer];
-            let values = values(results, at, pair * height * width, height * width);
-            Map { height, width, values }
-        };
-        let maps = self.results.maps.iter().enumerate();
-        Distance {
-            layers: values(results, self.results.means, pair * layers, layers),
-            maps: maps.map(|(layer, &at)| map(layer, at)).collect(),
-            reference_sum: self.results.reference_sum.map(|(layer, at)| map(layer, at)),
-            ..Distance::default()
-        }
-    }
-}
-
-/// `count` values, beginning with index `first`, of the array that starts at byte `at`.
-fn values<T: bytemuck::Pod>(bytes: &[u8], at: usize, first: usize, count: usize) -> Vec<T> {
-    let start = at + first * size_of::<T>();
-    bytemuck::pod_collect_to_vec(&bytes[start..][..count * size_of::<T>()])
-}
-
-/// The buffer that a view is in. A plan reads the input or one of the three buffers.
-fn address(activations: &Activations, view: View) -> DevicePtr {
-    match view.slot {
-        Slot::Input => activations.input.ptr(),
-        Slot::Buffer(index) => activations.buffers[index].ptr(),
+        self.results.distance(&self.taps, results, pair)
     }
 }

@@ -252,7 +252,10 @@ impl Fused {
             Format::NhwcF32 | Format::NhwcF16 => (out.c, out.c_slot, images * positions),
         };
         // SAFETY: the previous call wrote the source; the target is a buffer of the walk.
-        unsafe { stream.scatter(place, pitch * element, scratch, row * element, rows) }
+        unsafe {
+            let (target, source) = ((place, pitch * element), (scratch, row * element));
+            stream.copy_rows(target, source, row * element, rows)
+        }
     }
 }
 

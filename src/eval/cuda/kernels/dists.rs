@@ -1,7 +1,8 @@
 //! The kernels of DISTS.
 
 use super::launch::{Value, extent};
-use super::{DevicePtr, Extents, Fault, Format, Kernels, PairFeatures, Stream, vector};
+use super::{DevicePtr, Extents, Fault, Format, Kernels, PairFeatures, Stream, Tiles, vector};
+use crate::net::plan::Shape;
 
 /// f64 numbers that [`Kernels::moments`] writes for a channel and a tile.
 pub(in crate::eval::cuda) const MOMENTS: usize = 7;
@@ -30,15 +31,16 @@ impl Kernels {
     }
 
     /// Writes sums of the moments of every channel, f64 (pair, tile, [`MOMENTS`], channel). The
-    /// features have `c_slot` channels in memory.
+    /// features have `c_slot` channels in memory. The launch that writes tile 0 comes first.
     pub(in crate::eval::cuda) fn moments(
         &self,
         stream: &Stream,
         format: Format,
-        partial: DevicePtr,
+        (partial, tiles): (DevicePtr, Tiles),
         of: PairFeatures,
         c_slot: usize,
     ) -> Result<(), Fault> {
+        let [positions, first, count, ..] = of.region.args()?;
         let args = [
             Value::Ptr(partial),
             Value::Ptr(of.features),
@@ -46,7 +48,11 @@ impl Kernels {
             extent(of.pairs)?,
             extent(of.c)?,
             extent(c_slot)?,
-            extent(of.positions)?,
+            positions,
+            first,
+            count,
+            extent(tiles.all)?,
+            extent(tiles.first)?,
         ];
         let channels = match format {
             Format::NchwF32 => 8,
@@ -54,7 +60,7 @@ impl Kernels {
         };
         let groups = of.pairs * of.c.div_ceil(channels);
         let entry = format!("moments_{}", format.suffix());
-        self.launch(stream, &entry, groups, of.positions, &args)
+        self.launch(stream, &entry, groups, of.region.count, &args)
     }
 
     /// The number of tiles that [`Self::moments`] writes for one pair.
@@ -67,30 +73,30 @@ impl Kernels {
         Ok(entry.tiles(positions as u64) as usize)
     }
 
-    /// Writes what `layer` of `layers` contributes to DISTS to `out`, f64 (pair, layer). `weights`
-    /// are f64 (channel, (alpha, beta, gain, bias)).
+    /// Writes what `layer` of `layers`, of shape `tap`, contributes to DISTS to `out`, f64 (pair,
+    /// layer). `weights` are f64 (channel, (alpha, beta, gain, bias)).
     #[expect(clippy::too_many_arguments, reason = "the kernel has as many arguments")]
     pub(in crate::eval::cuda) fn dists(
         &self,
         stream: &Stream,
         out: DevicePtr,
-        partial: DevicePtr,
+        (partial, tiles): (DevicePtr, usize),
         weights: DevicePtr,
-        of: PairFeatures,
-        tiles: usize,
+        pairs: usize,
+        tap: Shape,
         (layer, layers): (usize, usize),
     ) -> Result<(), Fault> {
         let args = [
             Value::Ptr(out),
             Value::Ptr(partial),
             Value::Ptr(weights),
-            extent(of.pairs)?,
+            extent(pairs)?,
             extent(tiles)?,
-            extent(of.c)?,
-            extent(of.positions)?,
+            extent(tap.c)?,
+            extent(tap.h * tap.w)?,
             extent(layers)?,
             extent(layer)?,
         ];
-        self.launch(stream, "dists", of.pairs, 1, &args)
+        self.launch(stream, "dists", pairs, 1, &args)
     }
 }

@@ -14,13 +14,14 @@
 
 use half::f16;
 
-use super::{Prepared, Resources, address};
+use super::section::PreparedSection;
+use super::{Prepared, Resources};
 use crate::eval::Precision;
 use crate::eval::cuda::conv::{Conv, FilterPtr, to_bytes};
 use crate::eval::cuda::driver::{Fault, FaultKind};
 use crate::eval::cuda::kernels::Window;
 use crate::eval::cuda::parameters::{Parameters, resident};
-use crate::net::plan::{ConvStep, Step, View};
+use crate::net::plan::{ConvStep, Slot, Step, View};
 
 impl Prepared {
     /// Rehearses with these buffers, and waits.
@@ -32,12 +33,19 @@ impl Prepared {
         parameters: &Parameters,
         resources: Resources<'_>,
     ) -> Result<(), Fault> {
+        self.sections.iter().try_for_each(|section| section.rehearse(parameters, resources))
+    }
+}
+
+impl PreparedSection {
+    /// Rehearses one band, which may be any.
+    fn rehearse(&self, parameters: &Parameters, resources: Resources<'_>) -> Result<(), Fault> {
         if self.images < 2 {
             return Ok(());
         }
         self.repeat_an_image(parameters, resources)?;
         let mut convs = self.convs.iter();
-        for step in &self.plan.steps {
+        for step in &self.section.plan.steps {
             match *step {
                 Step::Conv(ConvStep { weight, src, dst, .. }) => {
                     let conv = &**convs.next().expect("a convolution for each of the plan's");
@@ -51,7 +59,7 @@ impl Prepared {
                 }
                 Step::MaxPool { kernel, stride, src, dst } => {
                     let window = Window { kernel, stride, pad: 0 };
-                    self.pool(parameters.format, resources, (src, dst), window)?;
+                    self.max_pool(parameters.format, resources, (src, dst), window)?;
                 }
                 Step::L2Pool { src, dst } => {
                     self.l2_pool(parameters.format, resources, (src, dst))?;
@@ -62,14 +70,15 @@ impl Prepared {
         Ok(())
     }
 
-    /// Fills the trunk's input with one image of noise, in the range of normalised pixels.
+    /// Fills the section's input with one image of noise, in the range of normalised pixels.
     fn repeat_an_image(
         &self,
         parameters: &Parameters,
         resources: Resources<'_>,
     ) -> Result<(), Fault> {
         let Resources { stream, activations, .. } = resources;
-        let count = parameters.input_channels * self.plan.input.h * self.plan.input.w;
+        let input = View::whole(Slot::Input, self.section.plan.input);
+        let count = parameters.channels(input) * input.shape.h * input.shape.w;
         let mut state = 1u32;
         let noise: Vec<f32> = (0..count)
             .map(|_| {
@@ -79,7 +88,7 @@ impl Prepared {
             })
             .collect();
         let image = to_bytes(&noise, parameters.format.element());
-        let input = activations.input.ptr();
+        let input = self.address(activations, input);
         // SAFETY: the buffer holds all images of a micro-batch; the source outlives the copy, which
         // is waited for.
         unsafe { stream.upload(input, &image) }.and(stream.synchronize())?;
@@ -88,7 +97,10 @@ impl Prepared {
             let count = done.min(self.images - done);
             let bytes = count * image.len();
             // SAFETY: as above; what is read was written before on this stream.
-            unsafe { stream.scatter(input.offset(done * image.len()), bytes, input, bytes, 1)? };
+            unsafe {
+                let target = input.offset(done * image.len());
+                stream.copy_rows((target, bytes), (input, bytes), bytes, 1)?;
+            }
             done += count;
         }
         Ok(())
@@ -132,8 +144,8 @@ impl Prepared {
         let mut found = vec![0u16; 2 * dst.shape.c];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut found);
         let (first_bytes, last_bytes) = bytes.split_at_mut(element * dst.shape.c);
-        let target = address(activations, dst).offset(element * dst.c_first);
-        let ran = self.convolve(conv, parameters, filter, resources, (src, dst));
+        let target = self.address(activations, dst).offset(element * dst.c_first);
+        let ran = self.convolve(conv, filter, resources, (src, dst));
         // SAFETY: the buffer holds all images of a micro-batch; the copies are waited for, even if
         // queueing failed.
         let queued = ran.and_then(|()| unsafe {
@@ -156,14 +168,14 @@ impl Prepared {
         let Resources { stream, kernels, activations } = resources;
         let image_bytes =
             parameters.format.element().bytes() * dst.c_slot * dst.shape.h * dst.shape.w;
-        let target = address(activations, dst);
+        let target = self.address(activations, dst);
         if dst.c_first == 0 && dst.shape.c != dst.c_slot {
             // Later steps fill the other parts of the buffer; until then they must not differ.
             // SAFETY: the buffer holds all images of a micro-batch.
             unsafe { stream.zero(target, self.images * image_bytes)? };
         }
         let filter = parameters.convs[weight].ptr();
-        self.convolve(conv, parameters, filter, resources, (src, dst))?;
+        self.convolve(conv, filter, resources, (src, dst))?;
         // The buffer for the sums of taps is not in use yet.
         let flag = activations.partial.ptr();
         let words = image_bytes / size_of::<u32>();

@@ -1,0 +1,142 @@
+//! The kernels that reduce maps of features: taps, channel sums, and the means of layers.
+
+use super::launch::{Value, extent};
+use super::{DevicePtr, Fault, Format, Kernels, Stream};
+use crate::eval::Epsilon;
+
+/// The positions of a map in memory that a kernel reduces. Memory may hold a band of rows of a
+/// larger map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::eval::cuda) struct Region {
+    /// Positions of an image in memory.
+    pub(in crate::eval::cuda) positions: usize,
+    /// The first of them that is reduced.
+    pub(in crate::eval::cuda) first: usize,
+    pub(in crate::eval::cuda) count: usize,
+    /// Positions of the larger map.
+    pub(in crate::eval::cuda) whole: usize,
+    /// The place of the first position there.
+    pub(in crate::eval::cuda) whole_first: usize,
+}
+
+impl Region {
+    pub(super) fn args(self) -> Result<[Value; 5], Fault> {
+        let Region { positions, first, count, whole, whole_first } = self;
+        let [positions, first, count] = [extent(positions)?, extent(first)?, extent(count)?];
+        Ok([positions, first, count, extent(whole)?, extent(whole_first)?])
+    }
+}
+
+/// The partial sums of a pair: how many there are, and the first that a launch writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::eval::cuda) struct Tiles {
+    pub(in crate::eval::cuda) all: usize,
+    pub(in crate::eval::cuda) first: usize,
+}
+
+/// The features of some pairs.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::eval::cuda) struct PairFeatures {
+    pub(in crate::eval::cuda) features: DevicePtr,
+    /// u32 [pair][reference, distorted].
+    pub(in crate::eval::cuda) indices: DevicePtr,
+    pub(in crate::eval::cuda) pairs: usize,
+    pub(in crate::eval::cuda) c: usize,
+    pub(in crate::eval::cuda) region: Region,
+}
+
+impl Kernels {
+    /// Writes partial sums of the map D of one layer and, if `map` is there, the map.
+    #[expect(clippy::too_many_arguments, reason = "the kernel has as many arguments")]
+    pub(in crate::eval::cuda) fn tap(
+        &self,
+        stream: &Stream,
+        format: Format,
+        (partial, tiles): (DevicePtr, Tiles),
+        map: Option<DevicePtr>,
+        of: PairFeatures,
+        lin: DevicePtr,
+        epsilon: Epsilon,
+    ) -> Result<(), Fault> {
+        let [positions, first, count, whole, whole_first] = of.region.args()?;
+        let args = [
+            Value::Ptr(partial),
+            Value::Ptr(map.unwrap_or(DevicePtr(0))),
+            Value::Ptr(of.features),
+            Value::Ptr(of.indices),
+            Value::Ptr(lin),
+            extent(of.pairs)?,
+            positions,
+            first,
+            count,
+            whole,
+            whole_first,
+            extent(tiles.all)?,
+            extent(tiles.first)?,
+            Value::F32(epsilon.inside),
+            Value::F32(epsilon.outside),
+        ];
+        self.launch(stream, &tap_entry(format, of.c), of.pairs, of.region.count, &args)
+    }
+
+    /// The number of partial sums that [`Self::tap`] writes for one pair.
+    pub(in crate::eval::cuda) fn tap_tiles(
+        &self,
+        format: Format,
+        c: usize,
+        positions: usize,
+    ) -> Result<usize, Fault> {
+        let (entry, _) = self.find(&tap_entry(format, c))?;
+        Ok(entry.tiles(positions as u64) as usize)
+    }
+
+    /// Writes the sum over channels of the reference's features.
+    pub(in crate::eval::cuda) fn channel_sum(
+        &self,
+        stream: &Stream,
+        format: Format,
+        dst: DevicePtr,
+        of: PairFeatures,
+    ) -> Result<(), Fault> {
+        let [positions, first, count, whole, whole_first] = of.region.args()?;
+        let args = [
+            Value::Ptr(dst),
+            Value::Ptr(of.features),
+            Value::Ptr(of.indices),
+            extent(of.pairs)?,
+            extent(of.c)?,
+            positions,
+            first,
+            count,
+            whole,
+            whole_first,
+        ];
+        let entry = format!("channel_sum_{}", format.suffix());
+        self.launch(stream, &entry, of.pairs, of.region.count, &args)
+    }
+
+    /// Writes the means of all layers to `out`, f64 (pair, layer).
+    pub(in crate::eval::cuda) fn finish(
+        &self,
+        stream: &Stream,
+        out: DevicePtr,
+        partial: DevicePtr,
+        tiles: DevicePtr,
+        positions: DevicePtr,
+        (pairs, layers): (usize, usize),
+    ) -> Result<(), Fault> {
+        let args = [
+            Value::Ptr(out),
+            Value::Ptr(partial),
+            Value::Ptr(tiles),
+            Value::Ptr(positions),
+            extent(pairs)?,
+            extent(layers)?,
+        ];
+        self.launch(stream, "finish", pairs, layers, &args)
+    }
+}
+
+fn tap_entry(format: Format, c: usize) -> String {
+    format!("tap_{}_c{c}", format.suffix())
+}
