@@ -124,7 +124,10 @@ fn squeeze_in_bands_is_squeeze() {
 #[test]
 fn vgg_in_bands_is_vgg() {
     where_cuda_is("bands::vgg_in_bands_is_vgg", || {
-        agrees(&with_maps(Net::Vgg), &[LOWEST, SOME], &[(Cudnn, Fp32), (Cudnn, Fp16)]);
+        // Stand-ins take their time for it.
+        let vgg = with_maps(Net::Vgg);
+        agrees(&vgg, &[LOWEST], &[(Cudnn, Fp32)]);
+        agrees(&vgg, &[SOME], &[(Cudnn, Fp16)]);
     });
 }
 
@@ -133,7 +136,8 @@ fn dists_in_bands_is_dists() {
     where_cuda_is("bands::dists_in_bands_is_dists", || {
         let trunk = trunk(Net::Vgg).unwrap_or_else(|| Trunk::formula(Net::Vgg));
         let dists = Model::dists(trunk, Affine::UNIT, Dists::load().unwrap());
-        agrees(&dists, &[LOWEST], &[(Cudnn, Fp32), (Cublas, Fp16)]);
+        agrees(&dists, &[LOWEST], &[(Cudnn, Fp32)]);
+        agrees(&dists, &[SOME], &[(Cublas, Fp16)]);
     });
 }
 
