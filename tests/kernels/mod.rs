@@ -214,6 +214,22 @@ fn planted_faults_are_caught() {
             symptom: "expected",
         },
         Fault {
+            place: ("dists.cu", "        __syncthreads();\n", ""),
+            module: "dists",
+            cases: dists::dists,
+            symptom: "expected",
+        },
+        Fault {
+            place: (
+                "l2_pool.cu",
+                "column == 0 || column > width",
+                "column == 0 || column >= width",
+            ),
+            module: "l2_pool",
+            cases: dists::l2_pool,
+            symptom: "expected",
+        },
+        Fault {
             place: ("region.cuh", " + whole_first + at", " + first + at"),
             module: "tap_nhwc",
             cases: taps::nhwc,
