@@ -19,7 +19,7 @@ use crate::scheduler;
 pub(crate) fn open(
     models: Vec<Model>,
     compute: &Compute,
-    note: fn(&str),
+    note: &mut dyn FnMut(&str),
     lost: fn(&str),
 ) -> anyhow::Result<Box<dyn Evaluator>> {
     if models.is_empty() {

@@ -1,8 +1,9 @@
 //! The flow of a run: rows -> decoded images -> batches -> scores -> journal.
 //!
 //! This thread gives the images of the feed, in the order of their first use, to decoding threads.
-//! It takes them back in the same order, forms pairs, fills the evaluator's batches and writes what
-//! comes back.
+//! It takes them back in the same order, forms pairs and fills the evaluator's batches. Another
+//! thread reduces what comes back and writes it, so that neither a device nor a decoder waits for a
+//! disk.
 //!
 //! Stopping: after a signal, what is scored is written, and everything else is dropped: the batches
 //! in flight and the images that are being decoded. Nothing waits for the threads that still work.
@@ -18,6 +19,9 @@ mod gate;
 mod measure;
 mod reduce;
 
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use self::assemble::Assembler;
@@ -43,6 +47,9 @@ use crate::signals::Stop;
 
 /// Images for each decoding thread that are decoded, or being decoded, and not taken yet.
 pub const DECODED_PER_THREAD: usize = 4;
+
+/// Outcomes that wait to be written: few, since those of maps are large.
+const OUTCOMES_MAX: usize = 1;
 
 /// How long a signal may go unnoticed while this thread waits for others.
 const SIGNAL_CHECKED_EVERY: Duration = Duration::from_millis(20);
@@ -134,15 +141,34 @@ pub fn run(
     let Flow { manifest, rules, decoded_bytes_max, .. } = *flow;
     let feed = Feed::new(manifest, rules, rows, flow.grouping, decoded_bytes_max)?;
     let mut decoders = Decoders::start(flow, feed, &admission)?;
-    let mut reducer = Reducer::new(flow);
-    let mut assembler = Assembler::new(evaluator, flow);
+    let assembler = Assembler::new(evaluator, flow);
+    thread::scope(|scope| {
+        let (outcomes, finished) = sync_channel(OUTCOMES_MAX);
+        let writer = scope.spawn(|| sink.write_all(flow, finished));
+        let scored = score(&mut decoders, assembler, &outcomes);
+        drop(outcomes);
+        // Where both have failed, the writer did so first: it only ends early by an error.
+        writer.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        scored
+    })
+}
+
+/// Scores the images of `decoders`, and hands over whatever is finished, even if it fails later.
+fn score(
+    decoders: &mut Decoders<'_>,
+    mut assembler: Assembler<'_>,
+    outcomes: &SyncSender<Outcomes>,
+) -> anyhow::Result<()> {
+    let hand_over = |found: Outcomes| match found.is_empty() || outcomes.send(found).is_ok() {
+        true => Ok(()),
+        false => Err(anyhow::anyhow!("the thread that writes has ended")),
+    };
     // Why the images end early. What came before is scored and written even then.
     let failed = loop {
         match decoders.next() {
             Ok(Some(decoded)) => {
                 let pushed = assembler.push(decoded);
-                // What is finished is written first, even if the run ends here.
-                sink.write(flow, &mut reducer, assembler.take_outcomes())?;
+                hand_over(assembler.take_outcomes())?;
                 pushed?;
             }
             Ok(None) => break Ok(()),
@@ -151,7 +177,7 @@ pub fn run(
     };
     loop {
         let finished = assembler.finish_some();
-        sink.write(flow, &mut reducer, assembler.take_outcomes())?;
+        hand_over(assembler.take_outcomes())?;
         if finished? {
             return failed;
         }
@@ -173,7 +199,19 @@ struct PairFacts {
     values: Values,
 }
 
+impl Outcomes {
+    fn is_empty(&self) -> bool {
+        self.scored.is_empty() && self.failed.is_empty()
+    }
+}
+
 impl Sink<'_> {
+    /// Writes outcomes until there are no more.
+    fn write_all(&mut self, flow: &Flow<'_>, finished: Receiver<Outcomes>) -> anyhow::Result<()> {
+        let mut reducer = Reducer::new(flow);
+        finished.iter().try_for_each(|outcomes| self.write(flow, &mut reducer, outcomes))
+    }
+
     fn write(
         &mut self,
         flow: &Flow<'_>,

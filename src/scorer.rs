@@ -104,7 +104,7 @@ impl Lpips {
         let loaded = choice.load(&metric, &rules, compute.precision).map_err(Error::weights)?;
         let quiet = |_: &str| ();
         let evaluator =
-            device::open(loaded.models, &compute, quiet, quiet).map_err(Error::device)?;
+            device::open(loaded.models, &compute, &mut { quiet }, quiet).map_err(Error::device)?;
         let column = loaded.columns.into_iter().next().context("there is no column");
         Ok(Lpips {
             device: evaluator.describe().device,

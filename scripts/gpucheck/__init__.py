@@ -8,6 +8,7 @@
     machine      what this is measured on: GPU, driver, libraries, hashes
     program      the `lpips` binary: eval, doctor
     selftest     parts `doctor` and `selftest`
+    starting     parts `start` and `sizes`: before the first pair, and of every new size
     sanitizer    part `sanitizer`: compute-sanitizer on a small run
     accuracy     parts `deviation` and `invariance`
     rates        parts `floors`, `resident` and `files`: this program against PyTorch

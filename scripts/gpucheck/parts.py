@@ -54,6 +54,8 @@ PARTS = {
     for part in (
         Part("doctor", 60, "`lpips doctor`: devices, drivers, libraries", "selftest"),
         Part("selftest", 300, "`lpips doctor --selftest`: all nets, precisions and engines", "selftest"),
+        Part("start", 90, "seconds of a process that scores two pairs", "starting"),
+        Part("sizes", 120, "pairs of many sizes, and their order", "starting"),
         Part("floors", 60, "measured rates of matrix products and copies", "rates"),
         Part("resident", 420, "pairs/s of PyTorch on data in GPU memory", "rates"),
         Part("deviation", 240, "fp32, tf32, fp16 against float64 on fresh crops", "accuracy"),

@@ -34,6 +34,7 @@ def markdown(document: dict[str, Any]) -> str:
         _files(parts),
         _deviations(parts),
         _selftest(parts),
+        _starting(parts),
         _sanitizer(parts),
         _floors(parts),
         _variants(parts),
@@ -271,6 +272,23 @@ def _selftest(parts: dict[str, Any]) -> str:
     devices = sorted({row["described"] for row in found if "described" in row})
     lines = "".join(f"- {device}\n" for device in devices)
     return f"## Self-test of the binary\n\n{lines}\n" + table(columns, rows) if rows else ""
+
+
+def _starting(parts: dict[str, Any]) -> str:
+    start, sizes = parts.get("start", {}).get("rows", []), parts.get("sizes", {}).get("rows", [])
+    text = ""
+    if start:
+        rows = [
+            [row["net"], row["precision"], row["engine"], number(row["first"], 3), number(row["later"], 3)]
+            for row in start
+        ]
+        columns = ["net", "precision", "engine", "first, s", "later, s"]
+        text += "## The whole process, for two pairs\n\n" + table(columns, rows) + "\n"
+    if sizes:
+        rows = [[row["net"], row["precision"], row["engine"], number(row["rate"], 3)] for row in sizes]
+        columns = ["nets", "precision", "engine", "pairs/s"]
+        text += f"## {parts['sizes']['pairs']} pairs, each of a size of its own\n\n" + table(columns, rows)
+    return text
 
 
 def _taps(rate: dict[str, Any]) -> str:

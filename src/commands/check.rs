@@ -64,8 +64,8 @@ pub fn run(args: CheckArgs) -> anyhow::Result<Exit> {
 
     // The inputs are reported even if weights are missing or the device cannot be used.
     let estimate = models.and_then(|models| {
-        let note = if json { |_: &str| () } else { print_line };
-        let mut evaluator = device::open(models, &compute, note, print_line)?;
+        let mut note = if json { |_: &str| () } else { print_line };
+        let mut evaluator = device::open(models, &compute, &mut note, print_line)?;
         let job = Job {
             rules: &rules,
             specs: &specs,

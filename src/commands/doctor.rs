@@ -23,7 +23,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
         Device::Cuda(gpus) => probe.choose(gpus),
         Device::Auto | Device::Cpu => Ok(probe.gpus.clone()),
     };
-    let report = Report::new(&probe, chosen.as_ref().unwrap_or(&probe.gpus));
+    let report = Report::new(&probe, chosen.as_ref().unwrap_or(&probe.gpus), args.cuda.conv);
     let usable = chosen.and_then(|gpus| match &args.device {
         Device::Cuda(_) => probe.engine(args.cuda.conv, &gpus).map(drop),
         Device::Auto | Device::Cpu => Ok(()),

@@ -2,6 +2,10 @@
 
 mod passes;
 
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
 use anyhow::Context as _;
 
 use self::passes::{Evaluators, Scoring};
@@ -56,21 +60,33 @@ pub fn run(args: EvalArgs) -> anyhow::Result<Exit> {
     let gates = OwnGates::new(conditions, &columns)?;
     threads::start(Some(config.job.compute.threads))?;
     let models = std::mem::take(&mut config.job.models);
-    let mut note = if config.speaks() { print_line } else { |_: &str| () };
+    let notes = Mutex::new(Vec::new());
     let open = |numbers: &[usize]| {
         let models = numbers.iter().map(|&number| models[number].clone()).collect();
-        // Once is enough.
-        let note = std::mem::replace(&mut note, |_: &str| ());
-        device::open(models, &config.job.compute, note, print_line)
+        let mut note = |line: &str| {
+            notes.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned());
+        };
+        device::open(models, &config.job.compute, &mut note, print_line)
     };
-    let mut evaluators = Evaluators::new(models.len(), Box::new(open))?;
+    let spool = Spool::create()?;
+    // A large manifest and a GPU take about as long as each other.
+    let (evaluators, manifest) = thread::scope(|scope| {
+        let opening = scope.spawn(|| Evaluators::new(models.len(), Box::new(open)));
+        let manifest = open_manifest(&config, spool.path());
+        (opening.join().unwrap_or_else(|panic| resume_unwind(panic)), manifest)
+    });
+    let mut evaluators = evaluators?;
+    // Those of later passes would repeat them.
+    let notes = std::mem::take(&mut *notes.lock().unwrap_or_else(PoisonError::into_inner));
+    if config.speaks() {
+        notes.iter().for_each(|note| print_line(note));
+    }
     let run_dir = match &config.output {
         Output::Folder(path) => RunDir::open(path)?,
         Output::Stdout | Output::OnePair => RunDir::temporary()?,
     };
-    let spool = Spool::create()?;
     let this = Owner::this_process(&scheduler::environment);
-    let started = open_manifest(&config, spool.path()).and_then(|(manifest, notes)| {
+    let started = manifest.and_then(|(manifest, notes)| {
         gates.check_groups(&manifest)?;
         Started::start(&config, (manifest, notes), &run_dir, &evaluators.describe(), this)
     });

@@ -23,10 +23,12 @@ mod kernels;
 mod memory;
 mod nets;
 mod open_batch;
+mod packs;
 mod parameters;
 pub mod probe;
 mod queue;
 mod resident;
+mod settings;
 pub mod signature;
 mod thread;
 mod walk;
@@ -36,14 +38,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread::JoinHandle;
 
+use self::conv::Packing;
 use self::driver::{Context, Fault, Gpu, Pinned};
 pub use self::memory::Limits;
-use self::probe::{Chosen, Probe};
+use self::packs::Packs;
+use self::probe::Probe;
 use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rates, resident_rates};
+pub use self::settings::Config;
+use self::settings::Settings;
 use super::{
-    Admission, ConvChoice, Description, Evaluator, Gpus, HostMemory, Loss, Model, Precision,
-    Scored, Wait,
+    Admission, ConvChoice, Description, Evaluator, Gpus, HostMemory, Loss, Model, Scored, Wait,
 };
 use crate::batch::{Batch, BatchShape, Group, Grouping, Staging};
 use crate::error::Refusal;
@@ -80,34 +85,6 @@ impl ConvEngine {
             ConvEngine::Cublas => "cublas",
         }
     }
-}
-
-/// How CUDA is used.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// On which GPUs.
-    pub gpus: Gpus,
-    /// Arithmetic of the trunks.
-    pub precision: Precision,
-    /// What convolves.
-    pub conv: ConvChoice,
-    /// At most so many pairs in a batch; if absent, the size of the images and the free memory
-    /// decide.
-    pub pairs_max: Option<usize>,
-    /// Host memory, of which batches in flight take at most half; unlimited if absent.
-    pub memory: Option<Available>,
-    /// How large micro-batches may be: [`Limits::USUAL`], except in tests.
-    pub limits: Limits,
-    /// Called with a sentence when a GPU is dropped and others continue.
-    pub notify: fn(&str),
-}
-
-/// The settings of every GPU's thread.
-#[derive(Clone, Debug)]
-struct Settings {
-    precision: Precision,
-    limits: Limits,
-    engine: Chosen,
 }
 
 /// Scores batches on GPUs.
@@ -150,14 +127,17 @@ impl CudaEvaluator {
         probe::refuse_environment(config.precision)?;
         let Config { precision, limits, .. } = *config;
         let settings = Settings { precision, limits, engine };
-        let (queue, models) = (Arc::new(Queue::default()), Arc::new(models));
+        let queue = Arc::new(Queue::default());
+        let packing = Packing::new(settings.engine.engine, precision, gpus[0].capability);
+        let packs = Arc::new(Packs::new(Arc::new(models), packing, precision));
+        Packs::begin(&packs);
         let (sender, messages) = channel();
         let mut threads = Vec::new();
         for gpu in &gpus {
-            let (gpu, models, settings) = (gpu.clone(), Arc::clone(&models), settings.clone());
+            let (gpu, packs, settings) = (gpu.clone(), Arc::clone(&packs), settings.clone());
             let (queue, sender) = (Arc::clone(&queue), sender.clone());
             let name = format!("cuda-{}", gpu.ordinal);
-            let serve = move || thread::serve(gpu, models, &settings, &queue, &sender);
+            let serve = move || thread::serve(gpu, packs, &settings, &queue, &sender);
             threads.push(std::thread::Builder::new().name(name).spawn(serve)?);
         }
         drop(sender);

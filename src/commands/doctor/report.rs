@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::eval::ConvChoice;
 use crate::eval::cuda::probe::{self, Library, Probe, Problem};
 use crate::isa::Isa;
 
@@ -70,8 +71,8 @@ impl Listed {
 }
 
 impl Report {
-    /// Libraries are those for `gpus`.
-    pub(super) fn new(probe: &Probe, gpus: &[probe::Gpu]) -> Report {
+    /// Libraries are those for `gpus`, and of those that convolve the ones that are wanted.
+    pub(super) fn new(probe: &Probe, gpus: &[probe::Gpu], wanted: ConvChoice) -> Report {
         let driver = probe.driver.as_ref().ok().map(|library| Driver {
             version: kernel_module_version(),
             cuda: library.version.clone(),
@@ -84,11 +85,13 @@ impl Report {
             memory_total: gpu.total_bytes,
             memory_free: probe.memory(gpu).map(|(free, _)| free),
         });
-        let libraries = vec![
-            Listed::new("cuda", probe.driver.as_ref()),
-            Listed::new("cudnn", probe.cudnn(gpus)),
-            Listed::new("cublas", probe.cublas(gpus)),
-        ];
+        let mut libraries = vec![Listed::new("cuda", probe.driver.as_ref())];
+        if wanted != ConvChoice::Cublas {
+            libraries.push(Listed::new("cudnn", probe.cudnn(gpus)));
+        }
+        if wanted != ConvChoice::Cudnn {
+            libraries.push(Listed::new("cublas", probe.cublas(gpus)));
+        }
         Report {
             program: Program { version: env!("CARGO_PKG_VERSION"), commit: env!("LPIPS_COMMIT") },
             cpu: Cpu {

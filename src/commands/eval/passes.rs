@@ -16,7 +16,7 @@ use crate::run::reuse::Reuse;
 use crate::signals::Stop;
 
 /// Opens an evaluator of the models with these numbers.
-pub(super) type Open<'a> = dyn FnMut(&[usize]) -> anyhow::Result<Box<dyn Evaluator>> + 'a;
+pub(super) type Open<'a> = dyn FnMut(&[usize]) -> anyhow::Result<Box<dyn Evaluator>> + Send + 'a;
 
 /// One evaluator at a time, of some of the models of a run.
 pub(super) struct Evaluators<'a> {

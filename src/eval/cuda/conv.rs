@@ -12,24 +12,66 @@ mod cudnn;
 pub(super) use self::cublas::Cublas;
 pub(super) use self::cudnn::Cudnn;
 
+use std::sync::Arc;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
+use rayon::prelude::*;
+
+use super::ConvEngine;
 use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
 use super::kernels::{Channels, Extents, Format, Kernels, Window};
 use super::signature::Element;
 use crate::eval::Precision;
 use crate::net::weights;
 
+/// How an engine reads activations and parameters in one precision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Packing {
+    /// The layout of activations and of weights.
+    pub(super) format: Format,
+    /// Channels of the trunk's input: three of the pixels, and padding channels of zeros.
+    pub(super) input_channels: usize,
+    /// The weights of an output are padded with zeros to a multiple of so many elements.
+    row_unit: usize,
+    /// The type of biases.
+    bias: Element,
+}
+
+impl Packing {
+    /// That of an engine on GPUs of this compute capability.
+    pub(super) fn new(engine: ConvEngine, precision: Precision, capability: (i32, i32)) -> Packing {
+        match engine {
+            ConvEngine::Cudnn => cudnn::packing(precision, capability),
+            ConvEngine::Cublas => cublas::packing(precision),
+        }
+    }
+
+    /// The parameters of a net's convolutions, by all threads of the pool.
+    pub(super) fn pack_all(self, convs: &[Arc<weights::Conv>]) -> Vec<Packed> {
+        let pack = |(index, conv): (usize, &Arc<weights::Conv>)| {
+            let c_in = if index == 0 { self.input_channels } else { conv.spec.c_in };
+            self.pack(conv, c_in)
+        };
+        convs.par_iter().enumerate().map(pack).collect()
+    }
+
+    /// Parameters for an input of `c_in` channels. Channels beyond those of the weights are zeros.
+    fn pack(self, conv: &weights::Conv, c_in: usize) -> Packed {
+        let (element, area) = (self.format.element(), conv.spec.kernel * conv.spec.kernel);
+        let weight = match self.format {
+            Format::NchwF32 => to_bytes(&conv.weight, element),
+            Format::NhwcF32 | Format::NhwcF16 => {
+                let row_len = rounded_up(area * c_in, self.row_unit);
+                to_bytes(&channels_last(conv, c_in, row_len), element)
+            }
+        };
+        Packed { weight, bias: to_bytes(&conv.bias, self.bias) }
+    }
+}
+
 /// Prepares convolutions on one GPU.
 pub(super) trait Engine {
-    /// The layout of activations.
-    fn format(&self, precision: Precision) -> Format;
-
-    /// Channels of the trunk's input: three of the pixels, and padding channels of zeros.
-    fn input_channels(&self, precision: Precision) -> usize;
-
-    /// Parameters in the layout that the engine reads, for an input of `c_in` channels. Channels
-    /// beyond those of the weights are zeros.
-    fn pack(&self, conv: &weights::Conv, c_in: usize, precision: Precision) -> Packed;
-
     /// A convolution of one shape.
     ///
     /// # Errors
@@ -107,13 +149,14 @@ fn channels_last(conv: &weights::Conv, c_in: usize, row_len: usize) -> Vec<f32> 
     let [c_out, c, kernel, _] = conv.spec.weight_shape();
     let area = kernel * kernel;
     let mut packed = vec![0.0; c_out * row_len];
-    for (output, row) in packed.chunks_exact_mut(row_len).enumerate() {
-        for input in 0..c {
-            for at in 0..area {
-                row[at * c_in + input] = conv.weight[(output * c + input) * area + at];
+    let outputs = packed.par_chunks_exact_mut(row_len).zip(conv.weight.par_chunks_exact(c * area));
+    outputs.for_each(|(row, weights)| {
+        for (input, window) in weights.chunks_exact(area).enumerate() {
+            for (at, &weight) in window.iter().enumerate() {
+                row[at * c_in + input] = weight;
             }
         }
-    }
+    });
     packed
 }
 
@@ -121,7 +164,9 @@ fn channels_last(conv: &weights::Conv, c_in: usize, row_len: usize) -> Vec<f32> 
 pub(super) fn to_bytes(values: &[f32], element: Element) -> Vec<u8> {
     match element {
         Element::F16 => {
-            values.iter().flat_map(|&value| half::f16::from_f32(value).to_ne_bytes()).collect()
+            let mut halves = vec![f16::ZERO; values.len()];
+            halves.convert_from_f32_slice(values);
+            bytemuck::cast_slice(halves.reinterpret_cast()).to_vec()
         }
         _ => bytemuck::cast_slice(values).to_vec(),
     }

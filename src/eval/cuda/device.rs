@@ -12,12 +12,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::conv::{Cublas, Cudnn, Engine};
+use super::conv::{Cublas, Cudnn, Engine, Packing};
 use super::driver::{Context, Fault, FaultKind, Gpu, Stream};
 use super::kernels::Kernels;
 use super::memory::{Activations, Limits, Needs, Slot};
 use super::nets::{Nets, PreparedSize};
 use super::open_batch::{OpenBatch, ScoringPass};
+use super::packs::Packs;
 use super::queue::{Message, Opened, Queue};
 use super::walk::{MicroBatch, Resources};
 use super::{ConvEngine, Settings};
@@ -58,6 +59,7 @@ pub(super) struct Device {
     needs: Needs,
     requested: Needs,
     models: Arc<Vec<Model>>,
+    engine_kind: ConvEngine,
     gpu: Gpu,
     pub(super) context: Arc<Context>,
 }
@@ -65,18 +67,17 @@ pub(super) struct Device {
 impl Device {
     pub(super) fn open(
         gpu: Gpu,
-        models: Arc<Vec<Model>>,
+        packs: &Packs,
         settings: &Settings,
     ) -> Result<(Device, Opened), Fault> {
         let context = Context::new(gpu.ordinal)?;
         let (copy, compute) = (Stream::new()?, Stream::new()?);
-        let kernels = Kernels::compile()?;
+        let kernels = Kernels::new()?;
         let engine: Box<dyn Engine> = match settings.engine.engine {
-            ConvEngine::Cudnn => Box::new(Cudnn::new(&compute, gpu.capability)?),
+            ConvEngine::Cudnn => Box::new(Cudnn::new(&compute)?),
             ConvEngine::Cublas => Box::new(Cublas::new(&compute)?),
         };
-        let arithmetic = (settings.precision, settings.limits);
-        let nets = Nets::upload(&models, &*engine, arithmetic, &compute)?;
+        let nets = Nets::upload(packs, settings.limits, &compute)?;
         let (free_bytes, _) = context.memory()?;
         let opened = Opened { gpu: gpu.clone(), free_bytes };
         let device = Device {
@@ -95,7 +96,8 @@ impl Device {
             limits: settings.limits,
             needs: Needs::default(),
             requested: Needs::default(),
-            models,
+            models: Arc::clone(&packs.models),
+            engine_kind: settings.engine.engine,
             gpu,
             context,
         };
@@ -202,10 +204,9 @@ impl Device {
         pass: ScoringPass,
     ) -> Result<Rc<PreparedSize>, Fault> {
         if pass == ScoringPass::Rescore && self.fp32_nets.is_none() {
-            let (models, engine) = (&self.models, &*self.engine);
-            let arithmetic = (Precision::Fp32, self.limits);
-            let nets = Nets::upload(models, engine, arithmetic, &self.compute)?;
-            self.fp32_nets = Some(nets);
+            let packing = Packing::new(self.engine_kind, Precision::Fp32, self.gpu.capability);
+            let packs = Packs::new(Arc::clone(&self.models), packing, Precision::Fp32);
+            self.fp32_nets = Some(Nets::upload(&packs, self.limits, &self.compute)?);
         }
         let nets = match (pass, &mut self.fp32_nets) {
             (ScoringPass::Rescore, Some(fp32_nets)) => fp32_nets,

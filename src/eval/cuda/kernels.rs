@@ -1,5 +1,5 @@
-//! This program's kernels on one GPU. They are compiled at start; each is launched by a method that
-//! checks its arguments.
+//! This program's kernels on one GPU. A module is loaded when one of its kernels is first needed:
+//! no net needs all. Each kernel is launched by a method that checks its arguments.
 //!
 //! [`super::signature`] is the table of entries; `kernels/README.md` states what each computes. A
 //! launch compares its arguments with the table one by one, and computes its grid from the table.
@@ -8,6 +8,7 @@ mod dists;
 mod launch;
 mod taps;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 pub(super) use self::dists::MOMENTS;
@@ -109,27 +110,34 @@ pub(super) struct Rows {
     pub(super) count: usize,
 }
 
-/// All entries, ready to launch on the GPU of the current context.
-#[derive(Debug)]
+/// Kernels on the GPU of the current context.
+#[derive(Debug, Default)]
 pub(super) struct Kernels {
-    functions: HashMap<&'static str, (&'static Entry, Function)>,
+    /// Those of the modules that were loaded.
+    functions: RefCell<HashMap<&'static str, (&'static Entry, Function)>>,
     /// Unloaded last, because functions point into them.
-    _modules: Vec<Module>,
+    modules: RefCell<Vec<Module>>,
 }
 
 impl Kernels {
-    /// Lets the driver compile every module. (The driver caches the result on disk.)
-    pub(super) fn compile() -> Result<Kernels, Fault> {
-        let mut functions = HashMap::new();
-        let mut modules = Vec::new();
-        for (name, ptx) in PTX {
-            let module = Module::compile(name, ptx)?;
-            for entry in ENTRIES.iter().filter(|entry| entry.module == name) {
-                functions.insert(entry.name, (entry, module.function(entry.name)?));
-            }
-            modules.push(module);
+    /// Loads the module that every net begins with. Where the driver cannot compile, this fails.
+    pub(super) fn new() -> Result<Kernels, Fault> {
+        let kernels = Kernels::default();
+        kernels.load("normalise")?;
+        Ok(kernels)
+    }
+
+    /// Lets the driver compile a module. (The driver caches the result on disk.)
+    fn load(&self, name: &str) -> Result<(), Fault> {
+        let known = PTX.iter().find(|(module, _)| *module == name);
+        let (_, ptx) = known.ok_or_else(|| internal(format!("module `{name}`"), "is unknown"))?;
+        let module = Module::compile(name, ptx)?;
+        for entry in ENTRIES.iter().filter(|entry| entry.module == name) {
+            let function = module.function(entry.name)?;
+            self.functions.borrow_mut().insert(entry.name, (entry, function));
         }
-        Ok(Kernels { functions, _modules: modules })
+        self.modules.borrow_mut().push(module);
+        Ok(())
     }
 
     /// `src` (image, row, column, RGB) becomes the trunk's input `dst` of `format`.

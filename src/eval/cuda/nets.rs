@@ -8,10 +8,11 @@ use super::conv::Engine;
 use super::driver::{Fault, Stream};
 use super::kernels::Kernels;
 use super::memory::{Capacity, Limits, Needs};
+use super::packs::Packs;
 use super::parameters::Parameters;
 use super::walk::{MicroBatch, Prepared, Resources};
 use crate::batch::Grouping;
-use crate::eval::{Model, Precision, Unscored};
+use crate::eval::{Precision, Unscored};
 use crate::image::Size;
 
 /// Largest number of image sizes whose preparation is kept.
@@ -37,14 +38,9 @@ pub(super) struct PreparedSize {
 }
 
 impl Nets {
-    pub(super) fn upload(
-        models: &[Model],
-        engine: &dyn Engine,
-        (precision, limits): (Precision, Limits),
-        stream: &Stream,
-    ) -> Result<Nets, Fault> {
-        let parameters = Parameters::upload_all(models, engine, precision, stream)?;
-        Ok(Nets { precision, parameters, limits, sizes: HashMap::new() })
+    pub(super) fn upload(packs: &Packs, limits: Limits, stream: &Stream) -> Result<Nets, Fault> {
+        let parameters = Parameters::upload_all(packs, stream)?;
+        Ok(Nets { precision: packs.precision, parameters, limits, sizes: HashMap::new() })
     }
 
     /// What is prepared for images of `size`, in batches of this grouping. Pairs of a size that

@@ -3,14 +3,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::conv::{Engine, Filter, Geometry, to_bytes};
+use super::conv::{Filter, Geometry, Packed, Packing, to_bytes};
 use super::driver::{DeviceBuffer, Fault, Stream};
 use super::kernels::{Channels, Extents, Format, Scaling, Window};
+use super::packs::Packs;
 use super::signature::Element;
 use crate::eval::dists::layer_table;
 use crate::eval::{Epsilon, Metric, Model, Precision, Wanted};
+use crate::net::INPUT_CHANNELS;
+use crate::net::NetSpec;
 use crate::net::plan::{Shape, Slot, View};
-use crate::net::{INPUT_CHANNELS, NetSpec, weights};
 
 /// The parameters of a model on one GPU, in one precision.
 #[derive(Debug)]
@@ -63,20 +65,16 @@ impl Taps {
 impl Parameters {
     /// Uploads the parameters of every model, and waits until that is done. A trunk of several
     /// models is uploaded once.
-    pub(super) fn upload_all(
-        models: &[Model],
-        engine: &dyn Engine,
-        precision: Precision,
-        stream: &Stream,
-    ) -> Result<Vec<Parameters>, Fault> {
-        let mut all: Vec<Parameters> = Vec::with_capacity(models.len());
-        for model in models {
-            let mut others = models.iter().zip(&all);
-            let convs = match others.find(|(other, _)| other.trunk.is(&model.trunk)) {
+    pub(super) fn upload_all(packs: &Packs, stream: &Stream) -> Result<Vec<Parameters>, Fault> {
+        let packed = packs.packed();
+        let mut all: Vec<Parameters> = Vec::with_capacity(packed.len());
+        for (model, own) in packs.models.iter().zip(packed) {
+            let mut others = packed.iter().zip(&all);
+            let convs = match others.find(|(other, _)| Arc::ptr_eq(other, own)) {
                 Some((_, same)) => Rc::clone(&same.convs),
-                None => filters(model, engine, precision, stream)?,
+                None => filters(own, stream)?,
             };
-            all.push(Parameters::new(model, convs, engine, precision, stream)?);
+            all.push(Parameters::new(model, convs, packs, stream)?);
         }
         Ok(all)
     }
@@ -84,16 +82,16 @@ impl Parameters {
     fn new(
         model: &Model,
         convs: Rc<[Filter]>,
-        engine: &dyn Engine,
-        precision: Precision,
+        packs: &Packs,
         stream: &Stream,
     ) -> Result<Parameters, Fault> {
         let (shift, scale) = model.version.scaling().unwrap_or(([0.0; 3], [1.0; 3]));
+        let Packing { format, input_channels, .. } = packs.packing;
         Ok(Parameters {
             net: model.spec(),
-            precision,
-            format: engine.format(precision),
-            input_channels: engine.input_channels(precision),
+            precision: packs.precision,
+            format,
+            input_channels,
             convs,
             taps: Taps::upload(model, stream)?,
             scaling: Scaling { gain: model.input.gain, bias: model.input.bias, shift, scale },
@@ -128,21 +126,12 @@ impl Parameters {
 }
 
 /// Uploads the filters of a trunk.
-fn filters(
-    model: &Model,
-    engine: &dyn Engine,
-    precision: Precision,
-    stream: &Stream,
-) -> Result<Rc<[Filter]>, Fault> {
-    let filter = |(index, conv): (usize, &Arc<weights::Conv>)| {
-        let c_in = if index == 0 { engine.input_channels(precision) } else { conv.spec.c_in };
-        let packed = engine.pack(conv, c_in, precision);
-        Ok(Filter {
-            weight: resident(&packed.weight, stream)?,
-            bias: resident(&packed.bias, stream)?,
-        })
+fn filters(packed: &[Packed], stream: &Stream) -> Result<Rc<[Filter]>, Fault> {
+    let filter = |packed: &Packed| {
+        let weight = resident(&packed.weight, stream)?;
+        Ok(Filter { weight, bias: resident(&packed.bias, stream)? })
     };
-    model.trunk.convs.iter().enumerate().map(filter).collect()
+    packed.iter().map(filter).collect()
 }
 
 /// Copies bytes to the device, and waits until that is done.

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::conv::Packing;
 use super::device::{Device, micro_batch_of};
 use super::driver::Fault;
 use super::nets::PreparedSize;
 use super::open_batch::ScoringPass;
+use super::packs::Packs;
 use super::probe::Probe;
 use super::thread::refusal;
 use super::{Config, Settings};
@@ -46,7 +48,9 @@ pub fn resident_rates(
     let settings = Settings { precision, limits, engine };
     let gpu = gpus[0].clone();
     let ordinal = gpu.ordinal;
-    let measured = Device::open(gpu, Arc::new(vec![model.clone()]), &settings)
+    let packing = Packing::new(settings.engine.engine, settings.precision, gpu.capability);
+    let packs = Packs::new(Arc::new(vec![model.clone()]), packing, settings.precision);
+    let measured = Device::open(gpu, &packs, &settings)
         .and_then(|(mut device, _)| device.resident_rates(size, round_s));
     measured.map_err(|fault| refusal(ordinal, &fault, settings.engine.engine).into())
 }

@@ -8,15 +8,15 @@ use std::sync::mpsc::Sender;
 
 use super::device::Device;
 use super::driver::{Fault, FaultKind, Gpu};
+use super::packs::Packs;
 use super::queue::{Message, Queue};
 use super::{ConvEngine, Settings};
 use crate::error::Refusal;
-use crate::eval::Model;
 
 /// The life of a GPU's thread.
 pub(super) fn serve(
     gpu: Gpu,
-    models: Arc<Vec<Model>>,
+    packs: Arc<Packs>,
     settings: &Settings,
     queue: &Queue,
     sender: &Sender<Message>,
@@ -25,9 +25,10 @@ pub(super) fn serve(
     // The receiver lives as long as the threads do, unless the program ends.
     let send = |message| drop(sender.send(message));
     let lost = LostByPanic { ordinal, sender };
-    match Device::open(gpu, models, settings) {
+    match Device::open(gpu, &packs, settings) {
         Err(fault) => send(Message::Lost(ordinal, fault)),
         Ok((mut device, opened)) => {
+            drop(packs);
             send(Message::Ready(opened));
             if let Err(fault) = device.work(queue, sender) {
                 // Nothing may still read the memory of the batches when other GPUs take them. A

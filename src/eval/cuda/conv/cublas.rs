@@ -14,9 +14,9 @@ use cudarc::cublas::sys::{self, cublasStatus_t};
 
 use super::super::driver::{DeviceBuffer, DevicePtr, Fault, FaultKind, Stream};
 use super::super::kernels::{Format, Rows};
-use super::{Call, Conv, Engine, Geometry, Packed, channels_last, rounded_up, to_bytes};
+use super::{Call, Conv, Engine, Geometry, Packing, rounded_up};
 use crate::eval::Precision;
-use crate::net::weights;
+use crate::eval::cuda::signature::Element;
 
 /// Scratch memory of cuBLAS itself. Its size is fixed, so that the choice of algorithm does not
 /// depend on earlier calls.
@@ -84,33 +84,18 @@ impl Cublas {
     }
 }
 
+/// The input has whole vectors of 16 bytes.
+pub(super) fn packing(precision: Precision) -> Packing {
+    let (format, input_channels) = match precision {
+        Precision::Fp32 | Precision::Tf32 => (Format::NhwcF32, 4),
+        Precision::Fp16 => (Format::NhwcF16, 8),
+    };
+    Packing { format, input_channels, row_unit: ROW_UNIT, bias: Element::F32 }
+}
+
 impl Engine for Cublas {
-    fn format(&self, precision: Precision) -> Format {
-        match precision {
-            Precision::Fp32 | Precision::Tf32 => Format::NhwcF32,
-            Precision::Fp16 => Format::NhwcF16,
-        }
-    }
-
-    /// Whole vectors of 16 bytes.
-    fn input_channels(&self, precision: Precision) -> usize {
-        match precision {
-            Precision::Fp32 | Precision::Tf32 => 4,
-            Precision::Fp16 => 8,
-        }
-    }
-
-    fn pack(&self, conv: &weights::Conv, c_in: usize, precision: Precision) -> Packed {
-        let row_len = rounded_up(conv.spec.kernel * conv.spec.kernel * c_in, ROW_UNIT);
-        let weight = channels_last(conv, c_in, row_len);
-        Packed {
-            weight: to_bytes(&weight, self.format(precision).element()),
-            bias: bytemuck::cast_slice(&conv.bias).to_vec(),
-        }
-    }
-
     fn prepare(&self, geometry: Geometry, precision: Precision) -> Result<Box<dyn Conv>, Fault> {
-        let format = self.format(precision);
+        let format = packing(precision).format;
         let rows = Chunks::new(&geometry, format);
         Ok(Box::new(Product { handle: Rc::clone(&self.handle), geometry, precision, format, rows }))
     }

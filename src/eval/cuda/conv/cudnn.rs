@@ -22,9 +22,8 @@ use self::descriptors::{
 use self::variants::{Problem, Relu, Target, Variant};
 use super::super::driver::{DeviceBuffer, DevicePtr, Fault, FaultKind, Stream};
 use super::super::kernels::Format;
-use super::{Call, Conv, Engine, Geometry, Packed, channels_last, rounded_up, to_bytes};
+use super::{Call, Conv, Engine, Geometry, Packing, rounded_up};
 use crate::eval::Precision;
-use crate::net::weights;
 
 /// Least scratch memory of a convolution, so that other variants fit if the library refuses the
 /// first.
@@ -40,8 +39,6 @@ const ALIGNMENT: usize = 256;
 #[derive(Debug)]
 pub(in crate::eval::cuda) struct Cudnn {
     shared: Rc<Shared>,
-    /// Channels of a trunk's input in half precision.
-    half_channels: usize,
 }
 
 /// What all convolutions share.
@@ -55,12 +52,9 @@ struct Shared {
 }
 
 impl Cudnn {
-    /// Makes a handle that works on `stream`, in the current context of a GPU of this compute
-    /// capability. The library must have been found complete: a missing part would end the process.
-    pub(in crate::eval::cuda) fn new(
-        stream: &Stream,
-        capability: (i32, i32),
-    ) -> Result<Cudnn, Fault> {
+    /// Makes a handle that works on `stream`, in the current context. The library must have been
+    /// found complete: a missing part would end the process.
+    pub(in crate::eval::cuda) fn new(stream: &Stream) -> Result<Cudnn, Fault> {
         let handle = Handle::new()?;
         // SAFETY: both are alive; cudarc has two names for one type of CUDA.
         check("cudnnSetStream", unsafe { result::set_stream(handle.0, stream.handle().cast()) })?;
@@ -69,44 +63,33 @@ impl Cudnn {
         let zeros = DeviceBuffer::new(ZEROS * size_of::<f32>())?;
         // SAFETY: the buffer is kept until that is done, even if queueing failed.
         unsafe { stream.zero(zeros.ptr(), zeros.len_bytes()) }.and(stream.synchronize())?;
-        // Kernels for four channels came with Ampere; those of Volta and Turing take whole vectors.
-        let half_channels = if capability < AMPERE { 8 } else { 4 };
-        let shared = Shared { handle, relu, identity, zeros };
-        Ok(Cudnn { shared: Rc::new(shared), half_channels })
+        Ok(Cudnn { shared: Rc::new(Shared { handle, relu, identity, zeros }) })
+    }
+}
+
+/// The input has the number of channels with which cuDNN's kernels for a first layer are fastest.
+/// Those for four channels of halves came with Ampere; Volta's and Turing's take whole vectors.
+pub(super) fn packing(precision: Precision, capability: (i32, i32)) -> Packing {
+    let format = format(precision);
+    let input_channels = match precision {
+        Precision::Fp32 | Precision::Tf32 => 3,
+        Precision::Fp16 if capability < AMPERE => 8,
+        Precision::Fp16 => 4,
+    };
+    Packing { format, input_channels, row_unit: 1, bias: format.element() }
+}
+
+fn format(precision: Precision) -> Format {
+    match precision {
+        Precision::Fp32 => Format::NchwF32,
+        Precision::Tf32 => Format::NhwcF32,
+        Precision::Fp16 => Format::NhwcF16,
     }
 }
 
 impl Engine for Cudnn {
-    fn format(&self, precision: Precision) -> Format {
-        match precision {
-            Precision::Fp32 => Format::NchwF32,
-            Precision::Tf32 => Format::NhwcF32,
-            Precision::Fp16 => Format::NhwcF16,
-        }
-    }
-
-    /// The number with which cuDNN's kernels for a first layer are fastest.
-    fn input_channels(&self, precision: Precision) -> usize {
-        match precision {
-            Precision::Fp32 | Precision::Tf32 => 3,
-            Precision::Fp16 => self.half_channels,
-        }
-    }
-
-    fn pack(&self, conv: &weights::Conv, c_in: usize, precision: Precision) -> Packed {
-        let element = self.format(precision).element();
-        let weight = match self.format(precision) {
-            Format::NchwF32 => to_bytes(&conv.weight, element),
-            Format::NhwcF32 | Format::NhwcF16 => {
-                let area = conv.spec.kernel * conv.spec.kernel;
-                to_bytes(&channels_last(conv, c_in, area * c_in), element)
-            }
-        };
-        Packed { weight, bias: to_bytes(&conv.bias, element) }
-    }
-
     fn prepare(&self, geometry: Geometry, precision: Precision) -> Result<Box<dyn Conv>, Fault> {
-        let format = self.format(precision);
+        let format = format(precision);
         Ok(Box::new(Fused::new(Rc::clone(&self.shared), geometry, format, precision)?))
     }
 }

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use cudarc::driver::result;
 
 use super::super::driver::{DevicePtr, Fault, FaultKind, Function, Stream, check};
-use super::super::signature::{Arg, Element, Entry};
+use super::super::signature::{Arg, ENTRIES, Element, Entry};
 use super::Kernels;
 
 /// One argument of a launch.
@@ -27,8 +27,13 @@ pub(super) fn internal(call: String, reason: &str) -> Fault {
 
 impl Kernels {
     pub(super) fn find(&self, name: &str) -> Result<(&'static Entry, Function), Fault> {
-        let found = self.functions.get(name).copied();
-        found.ok_or_else(|| internal(format!("launch of `{name}`"), "there is no such kernel"))
+        if let Some(found) = self.functions.borrow().get(name) {
+            return Ok(*found);
+        }
+        let unknown = || internal(format!("launch of `{name}`"), "there is no such kernel");
+        let entry = ENTRIES.iter().find(|entry| entry.name == name).ok_or_else(unknown)?;
+        self.load(entry.module)?;
+        self.functions.borrow().get(name).copied().ok_or_else(unknown)
     }
 
     pub(super) fn launch(
