@@ -34,7 +34,9 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 complete; 1 internal error; 2 usage; 3 finished, but pairs failed or are missing; 4 \
 a gate failed or could not be decided; 5 environment (GPU, weights, disk); 6 inputs (manifest, \
 folders, run directory, failed check, --on-error stop); 130 stopped by SIGINT and 143 by SIGTERM, \
-SIGUSR1 or SIGUSR2: the same command resumes.";
+SIGUSR1 or SIGUSR2: the same command resumes.
+
+Documentation: share/doc/lpips of a package, docs of the sources; begin with index.md and tour.md.";
 
 /// Exact LPIPS for whole data sets of image pairs.
 #[derive(Debug, Parser)]
