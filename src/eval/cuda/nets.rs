@@ -1,7 +1,6 @@
 //! The nets on a GPU in one precision, prepared for each size of images that occurred.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::conv::Engine;
@@ -15,7 +14,8 @@ use crate::batch::Grouping;
 use crate::eval::{Precision, Unscored};
 use crate::image::Size;
 
-/// Largest number of image sizes whose preparation is kept.
+/// Largest number of image sizes whose preparation is kept. The one that was used least recently is
+/// dropped first.
 const SIZES_MAX: usize = 64;
 
 /// The nets in one precision, and what was prepared for each size of images.
@@ -23,7 +23,8 @@ pub(super) struct Nets {
     pub(super) precision: Precision,
     pub(super) parameters: Vec<Parameters>,
     limits: Limits,
-    sizes: HashMap<(Size, Grouping), Rc<PreparedSize>>,
+    /// Most recently used last.
+    sizes: Vec<((Size, Grouping), Rc<PreparedSize>)>,
 }
 
 /// Everything that is prepared for images of one size.
@@ -40,7 +41,7 @@ pub(super) struct PreparedSize {
 impl Nets {
     pub(super) fn upload(packs: &Packs, limits: Limits, stream: &Stream) -> Result<Nets, Fault> {
         let parameters = Parameters::upload_all(packs, stream)?;
-        Ok(Nets { precision: packs.precision, parameters, limits, sizes: HashMap::new() })
+        Ok(Nets { precision: packs.precision, parameters, limits, sizes: Vec::new() })
     }
 
     /// What is prepared for images of `size`, in batches of this grouping. Pairs of a size that
@@ -52,11 +53,14 @@ impl Nets {
         on: (&Kernels, &Stream),
         total_bytes: u64,
     ) -> Result<Rc<PreparedSize>, Fault> {
-        if let Some(shape) = self.sizes.get(&(size, grouping)) {
-            return Ok(Rc::clone(shape));
+        let key = (size, grouping);
+        if let Some(index) = self.sizes.iter().position(|(known, _)| *known == key) {
+            self.sizes[index..].rotate_left(1);
+            return Ok(Rc::clone(&self.sizes[self.sizes.len() - 1].1));
         }
-        if self.sizes.len() >= SIZES_MAX {
-            self.sizes.clear();
+        if self.sizes.len() == SIZES_MAX {
+            // Micro-batches in flight keep what they use.
+            self.sizes.remove(0);
         }
         let pair_bytes = self.parameters.iter().map(|parameters| parameters.pair_bytes(size)).sum();
         let images = self.limits.micro_images(size);
@@ -81,7 +85,7 @@ impl Nets {
             nets.push(prepared);
         }
         let shape = Rc::new(PreparedSize { capacity, nets, needs, is_rehearsed: Cell::new(false) });
-        self.sizes.insert((size, grouping), Rc::clone(&shape));
+        self.sizes.push((key, Rc::clone(&shape)));
         Ok(shape)
     }
 
