@@ -12,7 +12,8 @@ use lpips::net::weights::{Dists, Trunk, Version};
 use lpips::oracle;
 use lpips::selftest::{Deviation, bound};
 
-use crate::machine::{cuda_config, is_real, where_cuda_is};
+use crate::job::Job;
+use crate::machine::{Machine, cuda_config, is_real, is_simulated, where_cuda_is};
 use crate::support::{model, trunk, wanting};
 
 /// Micro-batches of a pair.
@@ -173,4 +174,39 @@ fn keeps_the_promise() {
 #[test]
 fn bands_keep_the_promise_of_float64() {
     where_cuda_is("bands::bands_keep_the_promise_of_float64", keeps_the_promise);
+}
+
+/// A pair of 40 megapixels through VGG16 in fp32, on a GPU of 8 GB. The stand-ins would compute for
+/// hours, so they only check what is called, and what is allocated.
+#[test]
+fn a_gpu_of_8_gb_holds_a_pair_of_40_megapixels() {
+    if !is_simulated() || trunk(Net::Vgg).is_none() {
+        return;
+    }
+    let images = tempfile::tempdir().unwrap();
+    let black = |name: &str| {
+        let path = images.path().join(name);
+        let mut file = fs_err::File::create(&path).unwrap();
+        let header = b"P6 7680 5184 255\n";
+        std::io::Write::write_all(&mut file, header).unwrap();
+        file.set_len(header.len() as u64 + 7680 * 5184 * 3).unwrap();
+        path
+    };
+    let pair = ("large".to_owned(), black("ref.ppm"), black("dist.ppm"));
+    let weights = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
+    let weights = weights.to_str().unwrap();
+    let job = Job::of(&[pair]);
+    // What nothing was written to is NaN, so the pair fails when all of it was walked.
+    for (engine, bytes, expected) in [
+        ("cudnn", 8_000_000_000_u64, "E_NAN"),
+        ("cublas", 8_000_000_000, "E_NAN"),
+        ("cudnn", 4_000_000_000, "E_TOO_LARGE"),
+    ] {
+        let machine = Machine::new().set("FAKE_CUDA_MEMORY", bytes).set("FAKE_CUDA_COMPUTE", 0);
+        let options = ["--device", "cuda", "--conv", engine, "--net", "vgg"];
+        let options = [&options[..], &["--weights-dir", weights]].concat();
+        let evaluated = job.eval(&machine, &options);
+        let printed = evaluated.ran.expect(3).stderr();
+        assert!(printed.contains(expected), "{engine}, {bytes}: {printed}");
+    }
 }

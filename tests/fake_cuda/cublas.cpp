@@ -175,7 +175,7 @@ int cublasGemmStridedBatchedEx(void* handle, int trans_a, int trans_b, int m, in
         first.data = resolve(device, uses[0].at, uses[0].bytes, by);
         second.data = resolve(device, uses[1].at, uses[1].bytes, by);
         void* out = resolve(device, uses[2].at, uses[2].bytes, by);
-        if (!first.data || !second.data || !out) return;
+        if (!first.data || !second.data || !out || !computes()) return;
         multiply(m, n, k, batch, first, second, b_stride, result, c_stride, out, tf32, order);
     });
     return OK;

@@ -430,7 +430,7 @@ int cudnnConvolutionBiasActivationForward(void* handle, const void* alpha1, void
         auto at = [&](const Use& use) { return resolve(device, use.at, use.bytes, by); };
         void *x = at(uses[0]), *w = at(uses[1]), *bias = at(uses[2]), *y = at(uses[3]);
         void* scratch = needed ? at(uses[4]) : nullptr;
-        if (!x || !w || !bias || !y || (needed && !scratch)) return;
+        if (!x || !w || !bias || !y || (needed && !scratch) || !computes()) return;
         if (scratch) memset(scratch, 0xFF, needed);
         job.run(x, w, bias, y);
     });

@@ -548,7 +548,7 @@ int cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigned grid
             if (!data) return;
             values[i] = uint64_t(data);
         }
-        run_kernel(kernel, grid_x, block_x, values);
+        if (computes()) run_kernel(kernel, grid_x, block_x, values);
     });
     return SUCCESS;
 }

@@ -176,6 +176,8 @@ bool planted_nth(const char* name, std::string& value);  // the VALUEth call, fr
 long called_with(const Device* device, long count);
 
 const char* setting(const char* name, const char* otherwise);
+// Whether kernels and libraries compute. Where they do not, calls, allocations and bounds are still checked.
+bool computes();
 std::vector<Device*>& devices();
 Device* current();                              // of this thread, or nullptr
 void set_current(Device* device);

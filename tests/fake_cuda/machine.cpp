@@ -152,6 +152,11 @@ const char* setting(const char* name, const char* otherwise) {
     return value ? value : otherwise;
 }
 
+bool computes() {
+    static const bool computes = atoi(setting("FAKE_CUDA_COMPUTE", "1")) != 0;
+    return computes;
+}
+
 std::string call_name() { return thread_state.call + " #" + std::to_string(thread_state.call_number); }
 
 void set_detail(const std::string& detail) { thread_state.call += "(" + detail + ")"; }
