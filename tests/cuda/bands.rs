@@ -6,13 +6,14 @@ use lpips::eval::Precision::{self, Fp16, Fp32, Tf32};
 use lpips::eval::cuda::probe::Probe;
 use lpips::eval::cuda::{CudaEvaluator, Limits};
 use lpips::eval::{Affine, Distance, Lpips, Map, Metric, Model, PairScore, Wanted, score_pairs};
-use lpips::image::{Image, Pixels, Size};
+use lpips::image::{Image, Size};
 use lpips::net::Net;
 use lpips::net::weights::{Dists, Trunk, Version};
 use lpips::oracle;
 use lpips::selftest::{Deviation, bound};
 
-use crate::job::Job;
+use crate::dists::image;
+use crate::job::{Job, write_black};
 use crate::machine::{Machine, cuda_config, is_real, is_simulated, where_cuda_is};
 use crate::support::{model, trunk, wanting};
 
@@ -26,15 +27,6 @@ const SOME: Limits = Limits { activation_bytes: 2 << 20, ..WHOLE };
 /// Every engine and precision.
 const ALL: [(ConvChoice, Precision); 6] =
     [(Cudnn, Fp32), (Cudnn, Tf32), (Cudnn, Fp16), (Cublas, Fp32), (Cublas, Tf32), (Cublas, Fp16)];
-
-fn image(size: Size, seed: usize) -> Image {
-    let sample = |at: usize| {
-        let (y, x) = (at / 3 / size.width, at / 3 % size.width);
-        let noise = (at * (31 + seed)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 57;
-        ((y / 5 * 37 + x / 7 * (59 + seed) + at % 3 * 11) % 128 + noise) as u8
-    };
-    Image::new(size, Pixels::U8((0..size.samples()).map(sample).collect()))
-}
 
 /// Tall and as narrow as the net allows.
 fn images(net: &Model) -> [Image; 3] {
@@ -186,10 +178,7 @@ fn a_gpu_of_8_gb_holds_a_pair_of_40_megapixels() {
     let images = tempfile::tempdir().unwrap();
     let black = |name: &str| {
         let path = images.path().join(name);
-        let mut file = fs_err::File::create(&path).unwrap();
-        let header = b"P6 7680 5184 255\n";
-        std::io::Write::write_all(&mut file, header).unwrap();
-        file.set_len(header.len() as u64 + 7680 * 5184 * 3).unwrap();
+        write_black(&path, (7680, 5184));
         path
     };
     let pair = ("large".to_owned(), black("ref.ppm"), black("dist.ppm"));

@@ -18,7 +18,8 @@ fn open(models: Vec<Model>, conv: ConvChoice, precision: Precision) -> CudaEvalu
     CudaEvaluator::open(models, &Probe::new(&[]), &config).unwrap()
 }
 
-fn image(size: Size, seed: usize) -> Image {
+/// Structures with noise; `seed` decides both.
+pub(crate) fn image(size: Size, seed: usize) -> Image {
     let sample = |at: usize| {
         let (y, x) = (at / 3 / size.width, at / 3 % size.width);
         let noise = (at * (31 + seed)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 57;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::job::{Evaluated, Job};
+use crate::job::{Evaluated, Job, write_black};
 use crate::machine::{Machine, is_simulated};
 
 const CUDA: [&str; 4] = ["--device", "cuda", "--batch", "1"];
@@ -98,10 +98,7 @@ fn a_pair_that_needs_more_than_is_free_is_a_row_and_the_gpu_scores_the_others() 
     };
     // Two black images, which need less than the whole memory, and more than is left of it.
     for name in ["large.ppm", "too.ppm"] {
-        let mut file = fs_err::File::create(folder.join(name)).unwrap();
-        let header = b"P6 3000 3000 255\n";
-        std::io::Write::write_all(&mut file, header).unwrap();
-        file.set_len(header.len() as u64 + 3000 * 3000 * 3).unwrap();
+        write_black(&folder.join(name), (3000, 3000));
     }
     let before = pair("before", "0.ppm", "0_0.ppm");
     let after = [pair("after", "1.ppm", "1_0.ppm"), pair("last", "2.ppm", "2_0.ppm")];

@@ -28,6 +28,14 @@ pub(crate) fn write_noise(path: &Path, (width, height): (usize, usize), seed: u6
     fs_err::write(path, file).unwrap();
 }
 
+/// A black PPM file, which takes no room on the disk.
+pub(crate) fn write_black(path: &Path, (width, height): (usize, usize)) {
+    let header = format!("P6 {width} {height} 255\n");
+    fs_err::write(path, &header).unwrap();
+    let file = fs_err::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len((header.len() + 3 * width * height) as u64).unwrap();
+}
+
 impl Job {
     /// Pairs of noise: `methods` distorted images for each of `items` references, in two sizes that
     /// alternate and are not square, so that no batch is full and rows and columns cannot be
