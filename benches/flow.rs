@@ -7,7 +7,7 @@
 //! the journal. Both alternate; the medians, the median of the ratios and the ratio of the processor
 //! times are printed. The last one does not depend on what else the machine does.
 //! `LPIPS_BENCH_ROUNDS` (default 9) says how often, `LPIPS_BENCH_THREADS` (default 2) with how
-//! many decoding threads.
+//! many decoding threads, `LPIPS_BENCH_SIDE` for which size alone.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints and panics")]
 
 use std::io::Write as _;
@@ -58,7 +58,8 @@ fn main() {
         "| files | decoders alone, pairs/s | flow, pairs/s | flow / decoders | processor time, \
          decoders / flow |\n|---|---:|---:|---:|---:|"
     );
-    for (side, pairs) in SIZES {
+    let only = number("LPIPS_BENCH_SIDE", 0);
+    for (side, pairs) in SIZES.into_iter().filter(|&(side, _)| only == 0 || side == only) {
         let pairs = if is_measured { pairs } else { 8 };
         for (format, name) in [(Format::Png, "PNG"), (Format::Jpeg, "JPEG")] {
             let folder = memory_backed();
@@ -134,9 +135,8 @@ fn write_pairs(folder: &Path, side: usize, pairs: usize, format: Format) -> Vec<
             let mut samples = Vec::with_capacity(3 * side * side);
             for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
                 let at = 3 * ((y + corner.1) % height * width + (x + corner.0) % width);
-                let noisy = |&sample: &u8| {
-                    sample.saturating_add(random.below(5) as u8).saturating_sub(2)
-                };
+                let noisy =
+                    |&sample: &u8| sample.saturating_add(random.below(5) as u8).saturating_sub(2);
                 samples.extend(from[at..at + 3].iter().map(noisy));
             }
             let path = folder.join(name);

@@ -15,14 +15,16 @@
 mod assemble;
 mod decode;
 mod feed;
-mod gate;
 mod measure;
+mod queue;
 mod reduce;
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
+
+use anyhow::Context as _;
 
 use self::assemble::Assembler;
 use self::decode::Decoders;
@@ -144,7 +146,9 @@ pub fn run(
     let assembler = Assembler::new(evaluator, flow);
     thread::scope(|scope| {
         let (outcomes, finished) = sync_channel(OUTCOMES_MAX);
-        let writer = scope.spawn(|| sink.write_all(flow, finished));
+        let writer = thread::Builder::new().name("writer".to_owned());
+        let writer = writer.spawn_scoped(scope, || sink.write_all(flow, finished));
+        let writer = writer.context("cannot start the thread that writes")?;
         let scored = score(&mut decoders, assembler, &outcomes);
         drop(outcomes);
         // Where both have failed, the writer did so first: it only ends early by an error.

@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 
 use super::{Description, Distance, Evaluator, HostMemory, Scored, Wait};
-use crate::batch::{Batch, BatchShape, Group, Grouping};
+use crate::batch::{Batch, BatchShape, Group, Grouping, Staging};
 
 /// The distance of a model is the difference of the first samples, as they are stored, times a
 /// factor.
 #[derive(Debug)]
 pub struct FakeEvaluator {
     pairs_max: usize,
-    buffers: Vec<Vec<f32>>,
+    /// The memory of the batches that may still be acquired.
+    buffers: Vec<Box<dyn Staging>>,
+    buffer_count: usize,
     done: VecDeque<Scored>,
     /// The factor of each model.
     pub factors: Vec<f64>,
@@ -49,7 +51,8 @@ impl FakeEvaluator {
     pub fn new(pairs_max: usize, buffer_count: usize) -> FakeEvaluator {
         FakeEvaluator {
             pairs_max,
-            buffers: vec![Vec::new(); buffer_count],
+            buffers: (0..buffer_count).map(|_| Box::new(Vec::new()) as _).collect(),
+            buffer_count,
             done: VecDeque::new(),
             factors: vec![1.0],
             batches: Vec::new(),
@@ -66,7 +69,7 @@ impl Evaluator for FakeEvaluator {
 
     fn host_memory(&self, shape: BatchShape, _group: Group) -> HostMemory {
         let images = 2 * self.pairs_max;
-        let staging = (self.buffers.len() * images * shape.image_bytes()) as u64;
+        let staging = (self.buffer_count * images * shape.image_bytes()) as u64;
         HostMemory { staging, images, ..HostMemory::default() }
     }
 
@@ -77,8 +80,11 @@ impl Evaluator for FakeEvaluator {
             Grouping::Item => Group { grouping: Grouping::Item, images, pairs: usize::MAX },
             _ => Group { grouping: Grouping::Reference, images, pairs: self.pairs_max },
         };
-        buffer.resize((images * shape.image_bytes()).div_ceil(4), 0.0);
-        Ok(Some(Batch::new(shape, Box::new(buffer), capacity)))
+        let bytes = images * shape.image_bytes();
+        if buffer.bytes().len() < bytes {
+            buffer = Box::new(vec![0f32; bytes.div_ceil(size_of::<f32>())]);
+        }
+        Ok(Some(Batch::new(shape, buffer, capacity)))
     }
 
     fn passes(&self) -> u64 {
@@ -106,7 +112,7 @@ impl Evaluator for FakeEvaluator {
             .collect();
         let size = batch.shape().size;
         let (rows, staging) = batch.into_parts();
-        self.buffers.push(vec![0.0; staging.bytes().len() / 4]);
+        self.buffers.push(staging);
         self.done.push_back(Scored { rows, size, scores });
         Ok(())
     }

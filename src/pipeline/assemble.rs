@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::decode::Decoded;
 use super::feed::{Edge, Task};
 use super::measure::{Held, Measurer};
+use super::queue::Decoded;
 use super::{Flow, Outcomes, PairFacts, SIGNAL_CHECKED_EVERY};
 use crate::batch::{Batch, BatchShape, Grouping, Pair, Row};
 use crate::code::Code;

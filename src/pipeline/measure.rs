@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
 use super::SIGNAL_CHECKED_EVERY;
-use super::gate::Permit;
+use super::queue::Permit;
 use crate::batch::Row;
 use crate::column::{Column, Origin, Value};
 use crate::error::Failure;

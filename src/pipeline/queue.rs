@@ -1,0 +1,365 @@
+//! The images between the thread that takes them and the threads that decode them.
+//!
+//! Images are numbered in the order of the feed, and taken in that order, whichever thread is done
+//! first. One lock guards all of it: what is to be decoded, what is decoded, and the bytes that
+//! decoded images take.
+//!
+//! Memory: an image waits for room before it is decoded. The one that is taken next passes even if
+//! there is no room, because the later ones in memory cannot leave before it. So the bound is
+//! exceeded by at most one image, and no order of decoders is a deadlock.
+//!
+//! Waking: where decoders are the slower side, a thread that woke for every small image would take
+//! a core from them each time. It wakes when half of the images that it waits for are decoded, or
+//! many bytes, or a decoder waits for room.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::SIGNAL_CHECKED_EVERY;
+use super::feed::Task;
+use crate::error::Failure;
+use crate::image::Image;
+use crate::signals::Stop;
+
+/// Decoded bytes for which the taking thread wakes: decoding them takes longer than waking.
+const WAKE_BYTES: u64 = 1 << 20;
+
+/// Images that were given and not taken.
+#[derive(Debug)]
+pub(super) struct Queue {
+    bytes_max: u64,
+    state: Mutex<State>,
+    /// There are jobs.
+    given: Condvar,
+    /// There may be room.
+    room: Condvar,
+    /// There are images to take.
+    decoded: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What no thread has begun to decode.
+    jobs: VecDeque<Job>,
+    /// All images that were given and not taken, `None` until they are decoded.
+    images: VecDeque<Option<anyhow::Result<Decoded>>>,
+    /// The number of the first of them.
+    first: u64,
+    /// How many of them are decoded, and what those take.
+    decoded: usize,
+    decoded_bytes: u64,
+    /// The number of the image that passes without room.
+    expected: u64,
+    /// Bytes of the images that are decoded or being decoded, until their permits are dropped.
+    used: u64,
+    /// Threads that wait for a job, for room, and for images.
+    idle: usize,
+    blocked: usize,
+    is_awaited: bool,
+    is_closed: bool,
+}
+
+/// An image to decode.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) task: Task,
+    pub(super) path: PathBuf,
+}
+
+/// An image that was decoded, or why it was not.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) task: Task,
+    pub(super) image: Result<Image, Failure>,
+    /// Of the memory that the image takes; none if it was refused from its header.
+    pub(super) permit: Option<Permit>,
+}
+
+/// The duty to decode an image: dropped without a result, it reports that the thread has died.
+#[derive(Debug)]
+pub(super) struct Claim {
+    queue: Arc<Queue>,
+    number: u64,
+    is_done: bool,
+}
+
+/// The bytes of one image, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Permit {
+    queue: Arc<Queue>,
+    bytes: u64,
+}
+
+impl Queue {
+    /// Decoded images take at most `bytes_max`, or one image more.
+    pub(super) fn new(bytes_max: u64) -> Arc<Queue> {
+        Arc::new(Queue {
+            bytes_max,
+            state: Mutex::default(),
+            given: Condvar::new(),
+            room: Condvar::new(),
+            decoded: Condvar::new(),
+        })
+    }
+
+    /// How many images were given and not taken.
+    pub(super) fn len(&self) -> usize {
+        self.state().images.len()
+    }
+
+    /// Gives the next image to the decoders.
+    pub(super) fn give(&self, job: Job) {
+        let mut state = self.state();
+        state.jobs.push_back(job);
+        state.images.push_back(None);
+        if state.idle > 0 {
+            self.given.notify_one();
+        }
+    }
+
+    /// The next image to decode, as soon as there is one; `None` when the queue is closed.
+    pub(super) fn next_job(self: &Arc<Queue>) -> Option<(Job, Claim)> {
+        let mut state = self.state();
+        while !state.is_closed {
+            if let Some(job) = state.jobs.pop_front() {
+                let number = state.first + (state.images.len() - state.jobs.len() - 1) as u64;
+                return Some((job, Claim { queue: Arc::clone(self), number, is_done: false }));
+            }
+            state.idle += 1;
+            state = self.given.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+        None
+    }
+
+    /// The next image in the order in which they were given, as soon as it is decoded; `None` when
+    /// all were taken, or after a signal.
+    ///
+    /// # Errors
+    /// When the machine could not read it.
+    pub(super) fn take(&self, stop: &Stop) -> anyhow::Result<Option<Decoded>> {
+        let mut state = self.state();
+        state.expected = state.first;
+        if state.blocked > 0 {
+            self.room.notify_all();
+        }
+        while stop.signal().is_none() {
+            match state.images.front_mut() {
+                None => break,
+                Some(image) => {
+                    if let Some(decoded) = image.take() {
+                        state.images.pop_front();
+                        state.first += 1;
+                        state.decoded -= 1;
+                        state.decoded_bytes -= bytes_of(&decoded);
+                        return decoded.map(Some);
+                    }
+                }
+            }
+            state.is_awaited = true;
+            let waited = self.decoded.wait_timeout(state, SIGNAL_CHECKED_EVERY);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.is_awaited = false;
+        }
+        Ok(None)
+    }
+
+    /// Ends every wait. What was not taken is dropped.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        let dropped = std::mem::take(&mut state.images);
+        state.jobs.clear();
+        drop(state);
+        self.given.notify_all();
+        self.room.notify_all();
+        // Their permits take the lock.
+        drop(dropped);
+    }
+
+    /// A panic elsewhere may poison the lock, but cannot leave the state incomplete.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bytes_of(decoded: &anyhow::Result<Decoded>) -> u64 {
+    let permit = decoded.as_ref().ok().and_then(|decoded| decoded.permit.as_ref());
+    permit.map_or(0, |permit| permit.bytes)
+}
+
+impl State {
+    /// Whether there is an image to take, and enough reason to wake the thread that takes it.
+    fn is_worth_waking(&self) -> bool {
+        let is_decoded = self.images.front().is_some_and(Option::is_some);
+        let are_many = 2 * self.decoded >= self.images.len() || self.decoded_bytes >= WAKE_BYTES;
+        self.is_awaited && is_decoded && (are_many || self.blocked > 0)
+    }
+}
+
+impl Claim {
+    /// Waits until there is room for the image; `None` if the queue is closed.
+    pub(super) fn admit(&self, bytes: u64) -> Option<Permit> {
+        let queue = &self.queue;
+        let mut state = queue.state();
+        while !state.is_closed
+            && self.number > state.expected
+            && state.used + bytes > queue.bytes_max
+        {
+            state.blocked += 1;
+            if state.is_worth_waking() {
+                queue.decoded.notify_one();
+            }
+            state = queue.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.blocked -= 1;
+        }
+        if state.is_closed {
+            return None;
+        }
+        state.used += bytes;
+        Some(Permit { queue: Arc::clone(queue), bytes })
+    }
+
+    /// Hands the image over.
+    pub(super) fn finish(mut self, decoded: anyhow::Result<Decoded>) {
+        self.is_done = true;
+        self.put(decoded);
+    }
+
+    fn put(&self, decoded: anyhow::Result<Decoded>) {
+        let bytes = bytes_of(&decoded);
+        let mut state = self.queue.state();
+        if state.is_closed {
+            drop(state);
+            return drop(decoded);
+        }
+        let place = (self.number - state.first) as usize;
+        state.images[place] = Some(decoded);
+        state.decoded += 1;
+        state.decoded_bytes += bytes;
+        if state.is_worth_waking() {
+            self.queue.decoded.notify_one();
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.put(Err(anyhow::anyhow!("a decoding thread has died")));
+        }
+    }
+}
+
+impl Permit {
+    /// Reduces it to `bytes`, if it is more.
+    pub(super) fn shrink(&mut self, bytes: u64) {
+        let released = self.bytes.saturating_sub(bytes);
+        if released == 0 {
+            return;
+        }
+        self.bytes -= released;
+        let mut state = self.queue.state();
+        state.used -= released;
+        if state.blocked > 0 {
+            self.queue.room.notify_all();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shrink(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Group;
+    use crate::image::{Pixels, Size};
+
+    /// A queue of `count` images that were given.
+    fn queue(bytes_max: u64, count: u32) -> Arc<Queue> {
+        let queue = Queue::new(bytes_max);
+        for image in 0..count {
+            queue.give(Job { task: task(image), path: PathBuf::new() });
+        }
+        queue
+    }
+
+    fn task(image: u32) -> Task {
+        let (path, edges) = (String::new(), Vec::new());
+        Task { group_number: 0, group: Group::PAIR, image, path, uses: 1, edges }
+    }
+
+    /// Decodes an image that takes `bytes`.
+    fn decode(claim: Claim, task: Task, bytes: u64) {
+        let permit = claim.admit(bytes);
+        let image = Image::new(Size { width: 1, height: 1 }, Pixels::U8(vec![0; 3]));
+        claim.finish(Ok(Decoded { task, image: Ok(image), permit }));
+    }
+
+    fn take(queue: &Queue) -> Option<u32> {
+        queue.take(&Stop::default()).unwrap().map(|decoded| decoded.task.image)
+    }
+
+    #[test]
+    fn images_are_taken_in_the_order_in_which_they_were_given() {
+        let queue = queue(100, 3);
+        let mut jobs: Vec<_> = (0..3).map(|_| queue.next_job().unwrap()).collect();
+        while let Some((job, claim)) = jobs.pop() {
+            decode(claim, job.task, 1);
+        }
+        assert_eq!([0; 4].map(|_| take(&queue)), [Some(0), Some(1), Some(2), None]);
+    }
+
+    #[test]
+    fn the_next_image_passes_and_later_ones_wait_for_room() {
+        let queue = queue(10, 3);
+        let claims = [0; 3].map(|_| queue.next_job().unwrap().1);
+        let first = claims[0].admit(8).unwrap();
+        let mut second = claims[1].admit(2).unwrap();
+        std::thread::scope(|scope| {
+            let third = scope.spawn(|| claims[2].admit(8).map(|permit| permit.bytes));
+            second.shrink(1);
+            drop(first);
+            assert_eq!(third.join().unwrap(), Some(8));
+        });
+    }
+
+    #[test]
+    fn the_image_that_is_expected_passes_without_room_and_closing_ends_every_wait() {
+        let queue = queue(10, 3);
+        let (job, claim) = queue.next_job().unwrap();
+        decode(claim, job.task, 10);
+        let _first = queue.take(&Stop::default()).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let (job, claim) = queue.next_job().unwrap();
+                decode(claim, job.task, 100);
+            });
+            // Asking for it lets it pass, however long its thread has waited.
+            let _second = queue.take(&Stop::default()).unwrap();
+            second.join().unwrap();
+            let (_, third) = queue.next_job().unwrap();
+            let third = scope.spawn(move || third.admit(1).is_none());
+            queue.close();
+            assert!(third.join().unwrap());
+        });
+        assert!(queue.next_job().is_none());
+    }
+
+    #[test]
+    fn a_thread_that_dies_is_an_error_in_the_place_of_its_image() {
+        let queue = queue(10, 2);
+        let (_, died) = queue.next_job().unwrap();
+        let (job, claim) = queue.next_job().unwrap();
+        decode(claim, job.task, 1);
+        drop(died);
+        let error = queue.take(&Stop::default()).unwrap_err();
+        assert_eq!(error.to_string(), "a decoding thread has died");
+        assert_eq!(take(&queue), Some(1));
+    }
+}
