@@ -56,6 +56,11 @@ def main():
         close(total, expected)
         for found, layer in zip(layers, expected_layers, strict=True):
             worst = max(worst, close(found, layer))
+        theirs, ours = lpips_module("alex", 2, spatial=True), LPIPS(net="alex", device="cpu", spatial=True)
+        (total, layers), (expected, expected_layers) = (each(ref, dist, retPerLayer=True) for each in (ours, theirs))
+        for found, layer in zip([total, *layers], [expected, *expected_layers], strict=True):
+            worst = max(worst, close(found, layer))
+        theirs, ours = lpips_module("alex", 2), LPIPS(net="alex", device="cpu")
         batch = torch.cat([dist, ref, dist])
         close(ours(ref.expand(3, -1, -1, -1), batch), theirs(ref, batch))
         close(ours(ref.half(), dist.half()), theirs(ref.half().float(), dist.half().float()))

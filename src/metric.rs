@@ -182,6 +182,16 @@ pub fn spatial(maps: &[Map], size: Size) -> Vec<f32> {
     out
 }
 
+impl Map {
+    /// As large as the images: each layer's share of the spatial map. Resized bilinearly with
+    /// half-pixel centres (`align_corners=False` of PyTorch), in float64, rounded at the end.
+    #[must_use]
+    pub fn resized(&self, height: usize, width: usize) -> Map {
+        let values = spatial(std::slice::from_ref(self), Size { width, height });
+        Map { height, width, values }
+    }
+}
+
 /// A sum of sums of rows, in float64 and in order.
 #[derive(Default)]
 struct Sum(f64);

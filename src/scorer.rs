@@ -40,6 +40,9 @@ pub struct Score {
     pub layers: Vec<f64>,
     /// Where the images differ, a value per pixel; only with [`Options::spatial`].
     pub map: Option<Map>,
+    /// What each layer finds, the first layer first, a value per position of its features; only
+    /// with [`Options::spatial`]. `map` is their sum, each [`resized`](Map::resized).
+    pub layer_maps: Vec<Map>,
     /// Whether fp16 overflowed and this is the value in fp32.
     pub rescored: bool,
 }
@@ -306,17 +309,19 @@ impl Lpips {
 
     fn scored(&self, score: PairScore, size: Size) -> Result<Score, Error> {
         let first = score.into_iter().next();
-        let distance: Distance = first
-            .ok_or_else(|| Error::internal("no model was scored"))?
-            .map_err(|reason| Error::pair(reason.code(), reason.to_string()))?;
+        let mut distance: Distance =
+            first
+                .ok_or_else(|| Error::internal("no model was scored"))?
+                .map_err(|reason| Error::pair(reason.code(), reason.to_string()))?;
         let layers = metric::reduce(&distance, self.reduction, None)
             .map_err(|reason| Error::pair(reason.code(), reason.to_string()))?;
         let map = self.spatial.then(|| {
             let values = metric::spatial(&distance.maps, size);
             Map { height: size.height, width: size.width, values }
         });
+        let layer_maps = if self.spatial { std::mem::take(&mut distance.maps) } else { Vec::new() };
         let (total, rescored) = (layers.iter().sum(), distance.rescored);
-        Ok(Score { total, layers, map, rescored })
+        Ok(Score { total, layers, map, layer_maps, rescored })
     }
 }
 

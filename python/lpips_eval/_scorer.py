@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Score:
     """The distance of a pair. `float(score)` is its total."""
 
-    __slots__ = ("layers", "map", "rescored", "total")
+    __slots__ = ("layer_maps", "layers", "map", "rescored", "total")
 
     #: LPIPS: the sum of `layers`.
     total: float
@@ -27,6 +27,9 @@ class Score:
     layers: tuple[float, ...]
     #: Where the images differ: float32 values, (row, column); only of a scorer with `spatial=True`.
     map: NDArray[numpy.float32] | None
+    #: What each layer finds, (row, column) of its features; empty without `spatial=True`. `map` is the sum of
+    #: `layer_maps_in_pixels()`.
+    layer_maps: tuple[NDArray[numpy.float32], ...]
     #: Whether fp16 overflowed and this is the value in fp32.
     rescored: bool
 
@@ -35,12 +38,22 @@ class Score:
         total: float,
         layers: Iterable[float],
         map: NDArray[numpy.float32] | None = None,
+        layer_maps: Iterable[NDArray[numpy.float32]] = (),
         rescored: bool = False,
     ) -> None:
         self.total = total
         self.layers = tuple(layers)
         self.map = map
+        self.layer_maps = tuple(layer_maps)
         self.rescored = rescored
+
+    def layer_maps_in_pixels(self) -> list[NDArray[numpy.float32]]:
+        """The map of each layer, resized to the images; empty without `spatial=True`."""
+        if self.map is None:
+            return []
+        height, width = self.map.shape
+        parts = ((values.ravel(), *values.shape) for values in self.layer_maps)
+        return [_array(*_core.resized(part, (height, width))) for part in parts]
 
     def __float__(self) -> float:
         return self.total
@@ -53,7 +66,8 @@ class Scorer:
     """Scores pairs of images with one net on one device, as `lpips eval` scores them, bit for bit.
 
     An image is a path, a PIL image, or an array of the shape (height, width, 3): NumPy's, or one that has
-    DLPack (PyTorch, JAX). Arrays that are contiguous are not copied. Samples are uint8, uint16 (0 is black,
+    DLPack (PyTorch, JAX, CuPy). Arrays that are contiguous are not copied, but for those on a GPU, which their
+    library copies to the host after the work that it has queued. Samples are uint8, uint16 (0 is black,
     the largest number is white), or floats, whose `range` must be given: `(0, 1)` or `(-1, 1)`.
 
     Opening a scorer loads and verifies the weights, and opens the device: keep it. It may be used by
@@ -67,7 +81,7 @@ class Scorer:
         version: of the published metric, `"0.1"` or `"0.0"`.
         baseline: sums over channels without the lin weights (`lpips=False` of the package `lpips`).
         semantic_layer: weights each layer's map by the activity of this tap of the reference, from 0.
-        spatial: whether scores have a map.
+        spatial: whether scores have maps.
         threads: those that decode files, and those that compute on the CPU; one per processor if absent.
         batch: at most so many pairs in a batch; scores do not depend on it.
         trunk: a checkpoint with a trunk of another training.
@@ -176,7 +190,7 @@ class Scorer:
 
         Raises: see `score`.
         """
-        return _scores(self._core.score_all(map(_pair, pairs), range), on_error)
+        return _scores(self._core.score_all(_pairs(pairs), range), on_error)
 
     def score_files(
         self,
@@ -204,10 +218,17 @@ def _reopened(keywords: dict[str, Any]) -> Scorer:
     return Scorer(**keywords)
 
 
-def _pair(pair: tuple[Image, Image]) -> tuple[Any, Any]:
-    ref, dist = pair
-    first = _image(ref)
-    return first, first if dist is ref else _image(dist)
+def _pairs(pairs: Iterable[tuple[Image, Image]]) -> Iterator[tuple[Any, Any]]:
+    """Pairs as the compiled part takes them. What neighbouring pairs share is converted once."""
+    last: list[tuple[Any, Any]] = []
+    for pair in pairs:
+        ref, dist = pair
+        converted: list[tuple[Any, Any]] = []
+        for image in (ref, dist):
+            known = [made for given, made in converted + last if given is image]
+            converted.append((image, known[0] if known else _image(image)))
+        yield converted[0][1], converted[1][1]
+        last = [(given, made) for given, made in converted if given is not made]
 
 
 def _image(image: Image) -> Any:
@@ -222,7 +243,26 @@ def _image(image: Image) -> Any:
                 "pass the path of its file, or `numpy.asarray(image)` with three channels",
             )
         return image if image.mode == "RGB" else image.convert("RGB")
-    return image
+    return _on_host(image)
+
+
+#: Kinds of devices of DLPack whose memory the CPU reads.
+_HOST = {1, 3}
+
+
+def _on_host(array: Any) -> Any:
+    """An array, or the copy that its library makes of one on a GPU, on the stream that made the array."""
+    if not hasattr(array, "__dlpack_device__") or array.__dlpack_device__()[0] in _HOST:
+        return array
+    if hasattr(array, "cpu"):
+        return array.cpu()  # PyTorch
+    if hasattr(array, "get"):
+        return array.get()  # CuPy
+    if not hasattr(array, "__array__"):
+        return array  # which is refused
+    import numpy
+
+    return numpy.asarray(array)  # JAX
 
 
 def _scores(outcomes: list[Any], on_error: OnError) -> list[Any]:
@@ -235,8 +275,9 @@ def _score(index: int, outcome: Any, on_error: OnError) -> Score | PairError:
             return outcome
         outcome.index = index
         raise outcome
-    total, layers, map, rescored = outcome
-    return Score(total, layers, None if map is None else _array(*map), rescored)
+    total, layers, map, layer_maps, rescored = outcome
+    whole = None if map is None else _array(*map)
+    return Score(total, layers, whole, (_array(*layer) for layer in layer_maps), rescored)
 
 
 def _array(values: bytearray, height: int, width: int) -> NDArray[numpy.float32]:

@@ -71,20 +71,17 @@ class LPIPS:
         self._scorer = Scorer(device=device, **self._keywords)
 
     def __call__(self, in0: Any, in1: Any, retPerLayer: bool = False, normalize: bool = False) -> Any:
-        """The distance of each pair; with `retPerLayer` also a list with the distances of each layer."""
-        if retPerLayer and self.spatial:
-            raise UsageError(
-                "maps of single layers are not computed", "use retPerLayer with spatial=False"
-            )
+        """The distance or map of each pair; with `retPerLayer` also a list with those of each layer."""
         pairs = _pairs(_images("in0", in0), _images("in1", in1))
         scores = self._scorer.score_all(pairs, (0, 1) if normalize else (-1, 1))
-        if self.spatial:
-            return _like(in0, [score.map for score in scores], pixels=True)
-        total = _like(in0, [score.total for score in scores])
+        found = [score.map if self.spatial else score.total for score in scores]
+        total = _like(in0, found, pixels=self.spatial)
         if not retPerLayer:
             return total
-        layers = zip(*(score.layers for score in scores))
-        return total, [_like(in0, list(layer)) for layer in layers]
+        layers = zip(
+            *(score.layer_maps_in_pixels() if self.spatial else score.layers for score in scores)
+        )
+        return total, [_like(in0, list(layer), pixels=self.spatial) for layer in layers]
 
     forward = __call__
 

@@ -24,5 +24,6 @@ fn command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<scorer::Scorer>()?;
+    module.add_function(wrap_pyfunction!(scorer::resized, module)?)?;
     module.add_function(wrap_pyfunction!(command, module)?)
 }

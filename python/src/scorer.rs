@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use lpips::{Error, Image, Lpips, Options, Range, Score};
+use lpips::{Error, Image, Lpips, Map, Options, Range, Score};
 use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyIterator, PyList};
@@ -70,8 +70,8 @@ impl Scorer {
     }
 
     /// Takes (reference, distorted) from an iterator while earlier pairs are scored. An outcome is
-    /// (total, layers, map, rescored), the map as (floats, height, width), or the exception of a
-    /// pair that cannot be scored.
+    /// (total, layers, map, layer_maps, rescored), a map as (floats, height, width), or the
+    /// exception of a pair that cannot be scored.
     fn score_all<'py>(
         &self,
         py: Python<'py>,
@@ -200,14 +200,30 @@ fn listed(py: Python<'_>, outcomes: Outcomes) -> PyResult<Bound<'_, PyList>> {
     PyList::new(py, objects.collect::<PyResult<Vec<_>>>()?)
 }
 
+/// Floats, height, width.
+type MapParts<'py> = (Bound<'py, PyByteArray>, usize, usize);
+
+fn of_map<'py>(py: Python<'py>, map: &Map) -> MapParts<'py> {
+    (PyByteArray::new(py, bytemuck::cast_slice(&map.values)), map.height, map.width)
+}
+
+/// A map of floats as large as images of this height and width.
+#[pyfunction]
+pub(crate) fn resized<'py>(
+    py: Python<'py>,
+    map: (Vec<f32>, usize, usize),
+    size: (usize, usize),
+) -> MapParts<'py> {
+    let (values, height, width) = map;
+    of_map(py, &Map { height, width, values }.resized(size.0, size.1))
+}
+
 fn object(py: Python<'_>, outcome: Result<Score, Error>) -> PyResult<Bound<'_, PyAny>> {
     match outcome {
         Ok(score) => {
-            let map = score.map.map(|map| {
-                let values = PyByteArray::new(py, bytemuck::cast_slice(&map.values));
-                (values, map.height, map.width)
-            });
-            (score.total, score.layers, map, score.rescored).into_bound_py_any(py)
+            let map = score.map.as_ref().map(|map| of_map(py, map));
+            let layer_maps: Vec<_> = score.layer_maps.iter().map(|map| of_map(py, map)).collect();
+            (score.total, score.layers, map, layer_maps, score.rescored).into_bound_py_any(py)
         }
         Err(error) => Ok(exception(&error).into_value(py).into_bound(py).into_any()),
     }

@@ -50,8 +50,12 @@ def test_maps(batches):
     spatial = LPIPS(spatial=True, device="cpu")
     maps = spatial(refs, dists)
     assert maps.shape == (len(refs), 1, *refs.shape[2:]) and maps.dtype == numpy.float32
-    with pytest.raises(lpips_eval.UsageError, match="single layers"):
-        spatial(refs, dists, retPerLayer=True)
+    again, layers = spatial(refs, dists, retPerLayer=True)
+    assert (again == maps).all()
+    assert [layer.shape for layer in layers] == [maps.shape] * 5
+    assert numpy.allclose(sum(layers), maps, rtol=1e-5, atol=1e-7)
+    # The first layer has fewer positions than pixels, and each is another.
+    assert all((layer != maps).any() and layer.min() >= 0 for layer in layers)
 
 
 def test_one_image_is_compared_with_each(batches):

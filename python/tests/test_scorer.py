@@ -35,6 +35,30 @@ class Tensor:
         return self.array.__dlpack_device__()
 
 
+class OnGpu:
+    """An array in the memory of a GPU, which the CPU cannot read."""
+
+    def __init__(self, array, method):
+        self.copies = 0
+
+        def copy(*_):
+            self.copies += 1
+            return array
+
+        setattr(self, method, copy)
+
+    def __dlpack__(self):
+        raise AssertionError("memory of a GPU is not read")
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+
+class JaxOnGpu(OnGpu):
+    def __array__(self, dtype=None, copy=None):
+        return self.copy()
+
+
 def strided(array):
     """The same pixels, channels first in memory."""
     return numpy.ascontiguousarray(array.transpose(2, 0, 1)).transpose(1, 2, 0)
@@ -56,6 +80,17 @@ def strided(array):
 def test_bytes_are_scored_as_files(form, scorer, files, expect_rows):
     pairs = ((form(ref), form(dist)) for ref, dist in arrays(files))
     expect_rows(scorer.score_all(pairs))
+
+
+@pytest.mark.parametrize(("kind", "method"), [(OnGpu, "cpu"), (OnGpu, "get"), (JaxOnGpu, "copy")])
+def test_arrays_on_a_gpu_are_copied_by_their_library(kind, method, scorer, files):
+    (ref, dist), *_ = arrays(files)
+    on_gpu = kind(ref, method)
+    scores = scorer.score_all([(on_gpu, dist), (on_gpu, on_gpu), (on_gpu, ref)])
+    assert [score.total for score in scores] == [scorer.score(ref, dist).total, 0, 0]
+    assert on_gpu.copies == 1
+    with pytest.raises(lpips_eval.UsageError, match="CUDA device 0"):
+        scorer.score(OnGpu(ref, "nothing"), dist)
 
 
 def test_files(scorer, files, expect_rows):
@@ -116,12 +151,18 @@ def test_maps(files):
     assert score.map.shape == ref.shape[:2] and score.map.dtype == numpy.float32
     assert score.map.mean() == pytest.approx(score.total, rel=0.1)
     assert not scorer.score(ref, ref).map.any()
+    layers = score.layer_maps_in_pixels()
+    assert [layer.shape for layer in layers] == [score.map.shape] * 5
+    assert numpy.allclose(sum(layers), score.map, rtol=1e-5, atol=1e-7)
+    means = [layer.mean(dtype="float64") for layer in score.layer_maps]
+    assert means == pytest.approx(score.layers, rel=1e-6)
 
 
 def test_a_score_is_a_number(scorer, files):
     score = scorer.score(*files[0])
     assert float(score) == score.total == pytest.approx(sum(score.layers))
     assert score.map is None and not score.rescored
+    assert score.layer_maps == () and score.layer_maps_in_pixels() == []
     assert repr(score) == f"Score({score.total:.9g})"
     assert scorer.signature.startswith("lpips|net:alex|") and scorer.device.startswith("CPU")
 
