@@ -40,6 +40,7 @@ use std::thread::JoinHandle;
 
 use self::conv::Packing;
 use self::driver::{Context, Fault, Gpu, Pinned};
+pub use self::kernels::architectures;
 pub use self::memory::Limits;
 use self::packs::Packs;
 use self::probe::Probe;

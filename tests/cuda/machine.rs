@@ -309,6 +309,11 @@ impl Machine {
         self
     }
 
+    /// Another build of the program than the one that is tested.
+    pub(crate) fn program(self, program: &Path) -> Machine {
+        Machine { program: program.to_owned(), ..self }
+    }
+
     /// The program is installed at `path`.
     pub(crate) fn installed_at(mut self, path: &Path) -> Machine {
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();

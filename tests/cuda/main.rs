@@ -23,6 +23,7 @@ mod machine;
 mod machines;
 mod outputs;
 mod planted;
+mod released;
 mod resident;
 mod selftest;
 mod symbols;

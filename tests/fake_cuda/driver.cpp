@@ -77,7 +77,31 @@ double number_after(const std::string& ptx, const char* directive) {
     return at == std::string::npos ? -1 : atof(ptx.c_str() + at + strlen(directive));
 }
 
+// A cubin is an ELF file with a section ".text.NAME" for each entry. How it states parameters is not documented, so
+// they count as those of the source.
+int load_cubin(Module** out, const char* image) {
+    uint64_t sections;
+    uint32_t flags;
+    uint16_t section_bytes, section_count;
+    memcpy(&sections, image + 40, 8), memcpy(&flags, image + 48, 4);
+    memcpy(&section_bytes, image + 58, 2), memcpy(&section_count, image + 60, 2);
+    int assembled_for = image[8] < 8 ? flags & 0xff : flags >> 8 & 0xff;  // the ABI's version decides
+    bool runs = assembled_for / 10 == compute_capability() / 10 && assembled_for <= compute_capability();
+    if (setting("CUDA_FORCE_PTX_JIT", "0") == std::string("1") || !runs) return NO_BINARY_FOR_GPU;
+    std::string all(image, sections + section_bytes * section_count);
+    auto* module = new Module{current(), {}, {}, false};
+    for (const std::string& name : kernel_names()) {
+        std::string section = '\0' + (".text." + name) + '\0';
+        if (all.find(section) == std::string::npos) continue;
+        for (const Parameter& parameter : find_kernel(name)->parameters) module->entries[name].push_back(parameter.bytes);
+    }
+    trace("cubin sm_%d", assembled_for);
+    *out = module;
+    return SUCCESS;
+}
+
 int load_module(Module** out, const char* image) {
+    if (!memcmp(image, "\177ELF", 4)) return load_cubin(out, image);
     if (!strstr(image, ".version")) {
         report("%s: the image is not PTX text", call_name().c_str());
         return INVALID_PTX;

@@ -217,6 +217,7 @@ struct Kernel {
     std::vector<Parameter> parameters;
 };
 const Kernel* find_kernel(const std::string& name);
+std::vector<std::string> kernel_names();
 void run_kernel(const Kernel& kernel, unsigned blocks, unsigned threads, Values values);
 
 }  // namespace fake

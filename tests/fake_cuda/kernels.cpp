@@ -16,6 +16,12 @@ const Kernel* find_kernel(const std::string& name) {
     return &known->emplace(name, kernel).first->second;
 }
 
+std::vector<std::string> kernel_names() {
+    std::vector<std::string> names;
+    for (size_t index = 0; const host_cuda::Kernel* kernel = host_cuda::nth(index); ++index) names.push_back(kernel->name);
+    return names;
+}
+
 void run_kernel(const Kernel& kernel, unsigned blocks, unsigned threads, Values values) {
     std::vector<void*> arguments;
     for (uint64_t& value : values) arguments.push_back(&value);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::eval::ConvChoice;
+use crate::eval::cuda::architectures;
 use crate::eval::cuda::probe::{self, Library, Probe, Problem};
 use crate::isa::Isa;
 
@@ -22,6 +23,8 @@ pub(super) struct Report {
 struct Program {
     version: &'static str,
     commit: &'static str,
+    /// What its kernels are assembled for; the driver compiles them for other GPUs.
+    cubins: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -93,7 +96,11 @@ impl Report {
             libraries.push(Listed::new("cublas", probe.cublas(gpus)));
         }
         Report {
-            program: Program { version: env!("CARGO_PKG_VERSION"), commit: env!("LPIPS_COMMIT") },
+            program: Program {
+                version: env!("CARGO_PKG_VERSION"),
+                commit: env!("LPIPS_COMMIT"),
+                cubins: architectures().into_iter().map(|sm| format!("sm_{sm}")).collect(),
+            },
             cpu: Cpu {
                 instruction_set: Isa::best().to_string(),
                 threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -125,6 +132,12 @@ impl std::fmt::Display for Report {
             let free = memory_free.map_or_else(|| "?".to_owned(), gib);
             let total = gib(*memory_total);
             write!(f, "\nGPU {index}    {name}, {architecture}, {free} of {total} GiB free")?;
+        }
+        match program.cubins.as_slice() {
+            [] => f.write_str("\nkernels  compiled by the driver")?,
+            some => {
+                write!(f, "\nkernels  for {}, compiled by the driver for others", some.join(", "))?;
+            }
         }
         for library in libraries {
             match library {

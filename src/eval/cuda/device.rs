@@ -72,7 +72,7 @@ impl Device {
     ) -> Result<(Device, Opened), Fault> {
         let context = Context::new(gpu.ordinal)?;
         let (copy, compute) = (Stream::new()?, Stream::new()?);
-        let kernels = Kernels::new()?;
+        let kernels = Kernels::new(gpu.capability)?;
         let engine: Box<dyn Engine> = match settings.engine.engine {
             ConvEngine::Cudnn => Box::new(Cudnn::new(&compute)?),
             ConvEngine::Cublas => Box::new(Cublas::new(&compute)?),

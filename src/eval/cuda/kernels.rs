@@ -4,6 +4,7 @@
 //! [`super::signature`] is the table of entries; `kernels/README.md` states what each computes. A
 //! launch compares its arguments with the table one by one, and computes its grid from the table.
 
+mod cubins;
 mod dists;
 mod launch;
 mod taps;
@@ -11,6 +12,7 @@ mod taps;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+pub use self::cubins::architectures;
 pub(super) use self::dists::MOMENTS;
 use self::launch::{Value, extent, internal};
 pub(super) use self::taps::{PairFeatures, Region, Tiles};
@@ -111,8 +113,10 @@ pub(super) struct Rows {
 }
 
 /// Kernels on the GPU of the current context.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Kernels {
+    /// Of the GPU.
+    capability: (i32, i32),
     /// Those of the modules that were loaded.
     functions: RefCell<HashMap<&'static str, (&'static Entry, Function)>>,
     /// Unloaded last, because functions point into them.
@@ -120,18 +124,26 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// Loads the module that every net begins with. Where the driver cannot compile, this fails.
-    pub(super) fn new() -> Result<Kernels, Fault> {
-        let kernels = Kernels::default();
+    /// Loads the module that every net begins with, on a GPU of this compute capability.
+    pub(super) fn new(capability: (i32, i32)) -> Result<Kernels, Fault> {
+        let (functions, modules) = Default::default();
+        let kernels = Kernels { capability, functions, modules };
         kernels.load("normalise")?;
         Ok(kernels)
     }
 
-    /// Lets the driver compile a module. (The driver caches the result on disk.)
+    /// Loads a module: its cubin if there is one for this GPU, or else its PTX, which the driver
+    /// compiles. (The driver caches the result on disk.)
     fn load(&self, name: &str) -> Result<(), Fault> {
         let known = PTX.iter().find(|(module, _)| *module == name);
         let (_, ptx) = known.ok_or_else(|| internal(format!("module `{name}`"), "is unknown"))?;
-        let module = Module::compile(name, ptx)?;
+        let assembled = cubins::cubin(name, self.capability);
+        let module = match assembled.map(|image| Module::load(name, image)) {
+            Some(Ok(module)) => module,
+            // A driver refuses cubins that are newer than itself, and all of them under
+            // CUDA_FORCE_PTX_JIT=1.
+            Some(Err(_)) | None => Module::load(name, ptx.as_bytes())?,
+        };
         for entry in ENTRIES.iter().filter(|entry| entry.module == name) {
             let function = module.function(entry.name)?;
             self.functions.borrow_mut().insert(entry.name, (entry, function));

@@ -1,4 +1,4 @@
-//! Modules of kernels: PTX text that the driver compiles.
+//! Modules of kernels: PTX text that the driver compiles, or what was assembled from it.
 #![expect(unsafe_code, reason = "calls of the CUDA driver")]
 
 use std::ffi::{CString, c_void};
@@ -7,7 +7,7 @@ use cudarc::driver::{result, sys};
 
 use super::{Fault, FaultKind, check, checked};
 
-/// Kernels that the driver has compiled for the device of the current context.
+/// Kernels that were loaded for the device of the current context.
 #[derive(Debug)]
 pub(in crate::eval::cuda) struct Module(sys::CUmodule);
 
@@ -19,11 +19,12 @@ pub(in crate::eval::cuda) struct Function(pub(in crate::eval::cuda) sys::CUfunct
 const JIT_LOG_BYTES: usize = 4096;
 
 impl Module {
-    /// Compiles PTX text.
-    pub(in crate::eval::cuda) fn compile(name: &str, ptx: &str) -> Result<Module, Fault> {
+    /// Loads a cubin, or PTX text, which the driver compiles.
+    pub(in crate::eval::cuda) fn load(name: &str, image: &[u8]) -> Result<Module, Fault> {
         let call = format!("cuModuleLoadDataEx of `{name}`");
-        let source = CString::new(ptx)
-            .map_err(|_| Fault::new(call.as_str(), "PTX with a zero byte", FaultKind::Fatal))?;
+        // Text must end with a zero, and files of machine code are read in words.
+        let mut source = vec![0u64; image.len() / size_of::<u64>() + 1];
+        bytemuck::cast_slice_mut(&mut source)[..image.len()].copy_from_slice(image);
         let mut log = [0u8; JIT_LOG_BYTES];
         let mut options = [
             sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER,
@@ -31,7 +32,7 @@ impl Module {
         ];
         let mut values = [log.as_mut_ptr().cast::<c_void>(), JIT_LOG_BYTES as *mut c_void];
         let mut module = std::ptr::null_mut();
-        // SAFETY: the text ends with a zero; options and values are two each, and live.
+        // SAFETY: the image ends with a zero; options and values are two each, and live.
         let code = unsafe {
             sys::cuModuleLoadDataEx(
                 &raw mut module,
@@ -63,7 +64,7 @@ impl Module {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        // SAFETY: loaded in `compile`, unloaded once.
+        // SAFETY: loaded in `load`, unloaded once.
         let _ = unsafe { result::module::unload(self.0) };
     }
 }
