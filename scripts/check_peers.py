@@ -61,7 +61,7 @@ def random_units(seed, first, count):
 
 
 def random_trunk(state, seed):
-    """`--trunk random:SEED`, by the rule of docs/metrics.md."""
+    """`--trunk random:SEED`, by the rule of docs/weights.md."""
     trunk, drawn = {}, 0
     for name, tensor in state.items():
         if name.endswith(".bias"):

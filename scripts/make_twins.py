@@ -2,7 +2,7 @@
 """Makes tests/data/twins: small images of every kind, and what PIL decodes them to.
 
 There is a file for each row of the lists of header fields that the program reads, and one for each
-kind that it refuses (docs/inputs.md). Usage, with cjpeg (libjpeg-turbo) on the path, in a virtual
+kind that it refuses (docs/formats.md). Usage, with cjpeg (libjpeg-turbo) on the path, in a virtual
 environment with Pillow 13, numpy, simplejpeg, tifffile and imagecodecs:
     python scripts/make_twins.py
 

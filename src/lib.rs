@@ -46,6 +46,11 @@
 mod part_file;
 mod scorer;
 
+// Its code is compiled and run with the other doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/rust.md")]
+struct PageOnRust;
+
 pub use self::code::{Code, Severity};
 pub use self::eval::{Device, Gpus, Map, Precision};
 pub use self::image::Range;

@@ -25,7 +25,7 @@ COMPLETE, PAIRS_FAILED, GATE_FAILED = 0, 3, 4
 
 
 class RunError(Error):
-    """The command could not do its work. `exit_code` is its exit code: docs/reliability.md lists them."""
+    """The command could not do its work. `exit_code` is its exit code: docs/errors.md lists them."""
 
     exit_code: int
 

@@ -32,7 +32,7 @@ class Session:
         file but the published one where there is one, so that their formula trunk serves PyTorch alone."""
         unpublished = [net for net, trunk in self.trunks.items() if trunk == "formula for PyTorch"]
         for net in unpublished:
-            result.worsen(UNAVAILABLE, f"{net}: its weights are not here, see docs/gpu.md")
+            result.worsen(UNAVAILABLE, f"{net}: its weights are not here, see docs/gpu_check.md")
         return [net for net in self.options.nets if net not in unpublished]
 
     def worker(self, job: str, arguments: dict[str, Any], deadline: Deadline) -> Outcome:

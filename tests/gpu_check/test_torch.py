@@ -30,7 +30,7 @@ def setUpModule() -> None:
     if torch is None:
         if os.environ.get("LPIPS_REQUIRE_TORCH") == "1":
             raise RuntimeError("PyTorch is missing, and LPIPS_REQUIRE_TORCH=1 asks for it")
-        raise unittest.SkipTest("SKIPPED: PyTorch is not installed; docs/gpu.md explains how to run these")
+        raise unittest.SkipTest("SKIPPED: PyTorch is not installed; docs/gpu_check.md explains how to run these")
 
 
 def rows(path: Path) -> "list[dict[str, str]]":

@@ -1,5 +1,5 @@
 //! The documentation: its links lead somewhere, its command lines are ones that the program takes,
-//! and the tour prints what it shows.
+//! and the pages with sessions show what the program prints.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -132,7 +132,7 @@ fn every_example_of_the_help_is_one_that_the_program_takes() {
     }
 }
 
-/// Runs a line of the tour where `tests/data` is that of the repository.
+/// Runs a line of a page where `tests/data` is that of the repository.
 fn run(folder: &Path, line: &str) -> Output {
     let path = std::env::var("PATH").unwrap();
     let mut shell = Command::new("bash");
@@ -186,25 +186,39 @@ fn assert_shown(line: &str, shown: &[&str], printed: &str) {
     assert!(skips || printed_lines.next().is_none(), "$ {line}\nprints more:\n{printed}");
 }
 
-#[test]
-fn the_tour_prints_what_it_shows() {
-    let folder = tempfile::tempdir().unwrap();
-    fs_err::create_dir_all(folder.path().join("bin")).unwrap();
-    fs_err::create_dir_all(folder.path().join("tests")).unwrap();
-    symlink(env!("CARGO_BIN_EXE_lpips"), folder.path().join("bin/lpips")).unwrap();
-    symlink(root().join("tests/data"), folder.path().join("tests/data")).unwrap();
-    let tour = fs_err::read_to_string(root().join("docs/tour.md")).unwrap();
+/// Runs the commands of a page in `folder`, and compares what they print with what it shows.
+/// Returns how many there are.
+fn follow(page: &str, folder: &Path) -> usize {
+    fs_err::create_dir_all(folder.join("bin")).unwrap();
+    fs_err::create_dir_all(folder.join("tests")).unwrap();
+    symlink(env!("CARGO_BIN_EXE_lpips"), folder.join("bin/lpips")).unwrap();
+    symlink(root().join("tests/data"), folder.join("tests/data")).unwrap();
+    let text = fs_err::read_to_string(root().join(page)).unwrap();
     let mut commands = 0;
-    for block in blocks(&tour, &["console"]) {
+    for block in blocks(&text, &["console"]) {
         for session in format!("\n{block}").split("\n$ ").skip(1) {
             let (line, shown) = session.split_once('\n').unwrap_or((session, ""));
-            let printed = String::from_utf8(run(folder.path(), line).stdout).unwrap();
+            let printed = String::from_utf8(run(folder, line).stdout).unwrap();
             assert_shown(line, &shown.lines().collect::<Vec<_>>(), &printed);
             commands += 1;
         }
     }
+    commands
+}
+
+#[test]
+fn the_tour_prints_what_it_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands = follow("docs/tour.md", folder.path());
     assert!(commands >= 15, "{commands} commands");
     assert!(folder.path().join("report.html").exists());
+}
+
+#[test]
+fn the_page_on_comparing_prints_what_it_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands = follow("docs/compare.md", folder.path());
+    assert!(commands >= 6, "{commands} commands");
 }
 
 #[test]
