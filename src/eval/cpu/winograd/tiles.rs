@@ -12,9 +12,9 @@ const SMALL: usize = 4;
 const SMALL_POINTS: usize = 6;
 /// Cost of reading one transformed weight from memory, in multiplications. A weight is used once
 /// for each tile of the images that are walked together. In the late layers, the tiles of two
-/// images (a single pair) are too few to hide the read. Those of a batch of small images would: with
-/// a cost of 3, 16 pairs of 64x64 took 0.73 of the time with alex and 0.85 with vgg, but the layers
-/// of alex were off by 3.6e-5 of their value for 48x40, more than docs/numerics.md promises.
+/// images (a single pair) are too few to hide the read. Those of a batch of small images would:
+/// with a cost of 3, 16 pairs of 64x64 took 0.73 of the time with alex and 0.85 with vgg, but the
+/// layers of alex were off by 3.6e-5 of their value for 48x40, and the promise is 3e-5.
 const WEIGHT_COST: usize = 16;
 
 /// An algorithm of minimal filtering, named after the number of outputs and the kernel of a line.
