@@ -26,5 +26,6 @@ mod planted;
 mod released;
 mod resident;
 mod selftest;
+mod sizes;
 mod symbols;
 mod values;

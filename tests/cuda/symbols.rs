@@ -52,8 +52,8 @@ fn all_that_is_asked_for_is_called() {
     let trunk = write_squeeze(job.folder());
     let squeeze = ["--net", "squeeze", "--trunk", &trunk];
     let no_parts = Machine::new().set("FAKE_CUDNN_PARTS", 0);
-    // What is called only where a launch of a micro-batch is refused, after the 17 of the rehearsal.
-    let refused = Machine::new().fail("cuLaunchKernel", 18, 2);
+    // What is called only where a launch of a micro-batch is refused, after the 15 of the rehearsal.
+    let refused = Machine::new().fail("cuLaunchKernel", 16, 2);
     let traces =
         [(no_parts, &squeeze[..]), (refused, &["--conv", "cublas"])].map(|(machine, options)| {
             job.eval(&machine, &[&["--device", "cuda"], options].concat()).ran.trace

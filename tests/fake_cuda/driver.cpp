@@ -165,7 +165,7 @@ int copy_to_device(Address to, const void* from, size_t bytes, Stream* stream) {
     bytes = plant_length(bytes, "upload_bytes");
     trace("upload %zu", bytes);
     Device* device = stream->device;
-    device->uploaded = bytes;
+    device->uploading += bytes;
     std::string by = call_name();
     std::vector<Use> uses{{to, bytes, true}};
     auto* source = static_cast<const uint8_t*>(from);
@@ -414,7 +414,7 @@ int cuMemcpy2DAsync_v2(const Copy2D* copy, void* handle) {
     submit(stream, uses, [=, by = call_name()] {
         auto* source = static_cast<uint8_t*>(resolve(device, uses[0].at, uses[0].bytes, by));
         auto* target = static_cast<uint8_t*>(resolve(device, uses[1].at, uses[1].bytes, by));
-        if (!source || !target) return;
+        if (!source || !target || !computes()) return;
         for (size_t row = 0; row < it.height; row++)
             memcpy(target + row * it.to.pitch, source + row * it.from.pitch, it.width_bytes);
     });
@@ -456,6 +456,7 @@ int cuStreamSynchronize(void* handle) {
     if (!stream) return INVALID_HANDLE;
     finish(stream);
     host_clock().join(stream->clock);
+    stream->device->uploading = 0;
     return stream->device->sticky;
 }
 
@@ -491,6 +492,9 @@ int cuEventRecord(void* handle, void* stream_handle) {
         report("%s: the event and the stream belong to different GPUs", call_name().c_str());
         return INVALID_HANDLE;
     }
+    // The event that follows the uploads of a batch; what was waited for before belongs to none.
+    if (stream->device->uploading) stream->device->uploaded = stream->device->uploading;
+    stream->device->uploading = 0;
     event->last = record(stream);
     return SUCCESS;
 }

@@ -139,7 +139,7 @@ struct Device {
     size_t memory, used = 0;
     int retained = 0;
     int sticky = SUCCESS;
-    size_t uploaded = 0;  // bytes of the last upload
+    size_t uploading = 0, uploaded = 0;  // bytes since the last wait, and of the last batch
     Address first, next;
     Stream* null_stream;
     std::vector<Stream*> streams;
@@ -172,7 +172,7 @@ bool planted(const char* name, std::string& value);
 bool planted_nth(const char* name, std::string& value);  // the VALUEth call, from 1
 
 // How many images (or columns) a convolution is called with. A program whose micro-batch follows
-// --batch would call it with the images that the indices of pairs name, which it uploads last.
+// --batch would call it with as many as it uploads.
 long called_with(const Device* device, long count);
 
 const char* setting(const char* name, const char* otherwise);

@@ -8,9 +8,11 @@
 
 mod cublas;
 mod cudnn;
+mod shared;
 
 pub(super) use self::cublas::Cublas;
 pub(super) use self::cudnn::Cudnn;
+pub(super) use self::shared::{SharedConv, SharedConvs};
 
 use std::sync::Arc;
 
@@ -88,14 +90,14 @@ pub(super) trait Conv {
     /// Queues convolution, bias and ReLU.
     fn run(&self, call: Call<'_>) -> Result<(), Fault>;
 
-    /// Switches to the next algorithm, because the current one cannot be used. Returns false if
-    /// there is no other.
+    /// Switches to the next algorithm, because the rehearsal found that the current one cannot be
+    /// used. Returns false if there is no other.
     fn switch_to_next(&self) -> Result<bool, Fault>;
 }
 
 /// Shapes of a convolution. The source is a whole buffer; `out` may be a part of the channels of
 /// its buffer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Geometry {
     pub(super) from: Extents,
     pub(super) out: Channels,

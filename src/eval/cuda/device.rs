@@ -15,7 +15,7 @@ use std::sync::mpsc::Sender;
 use super::conv::{Cublas, Cudnn, Engine, Packing};
 use super::driver::{Context, Fault, FaultKind, Gpu, Stream};
 use super::kernels::Kernels;
-use super::memory::{Activations, Limits, Needs, Slot};
+use super::memory::{Activations, Capacity, Limits, Needs, Slot};
 use super::nets::{Nets, PreparedSize};
 use super::open_batch::{OpenBatch, ScoringPass};
 use super::packs::Packs;
@@ -212,8 +212,8 @@ impl Device {
             (ScoringPass::Rescore, Some(fp32_nets)) => fp32_nets,
             _ => &mut self.nets,
         };
-        let (on, total_bytes) = ((&self.kernels, &self.compute), self.gpu.total_bytes);
-        let prepared = nets.shape((shape.size, grouping), &*self.engine, on, total_bytes)?;
+        let (kernels, total_bytes) = (&self.kernels, self.gpu.total_bytes);
+        let prepared = nets.shape((shape.size, grouping), &*self.engine, kernels, total_bytes)?;
         let pixels = prepared.capacity.images * shape.image_bytes();
         let needs = self.needs.max(Needs { pixels, ..prepared.needs });
         let has_slots = !(self.slots.is_empty() && self.in_flight.is_empty());
@@ -226,13 +226,17 @@ impl Device {
         Ok(prepared)
     }
 
-    /// Allocates activations and slots, at least one.
+    /// Allocates activations and slots, at least one. Those that are large enough stay.
     fn allocate(&mut self, needs: Needs) -> Result<(), Fault> {
         self.requested = needs;
         self.finish_all()?;
-        self.slots.clear();
-        self.activations.grow(&needs, &self.compute)?;
-        self.slots.push(Slot::new(&self.context, &needs)?);
+        // Room is for GPUs that have memory enough.
+        let needs = if self.slots_max == SLOTS_MAX { needs.with_room() } else { needs };
+        self.slots.retain(|slot| slot.meets(&needs));
+        self.activations.grow(&needs)?;
+        if self.slots.is_empty() {
+            self.slots.push(Slot::new(&self.context, &needs)?);
+        }
         while self.slots.len() < self.slots_max {
             match Slot::new(&self.context, &needs) {
                 Ok(slot) => self.slots.push(slot),
@@ -297,15 +301,17 @@ impl Device {
         let InFlight { slot, batch: number, shape, pass, pairs } = flight;
         let batch = self.open.iter().find(|open| open.number == *number).map(|open| &open.batch);
         let Some(batch) = batch else { return Ok(()) };
+        let Capacity { images, .. } = shape.capacity;
+        let full = Capacity { images, pairs: shape.capacity.full_pairs(pairs.len()) };
         // SAFETY: the batch stays in `open` until the micro-batch is finished, and its slot is used
         // by no other.
-        unsafe { slot.upload(&self.copy, batch, chunk)? };
+        unsafe { slot.upload(&self.copy, batch, chunk, &shape.tables, full)? };
         slot.uploaded.record(&self.copy)?;
         self.compute.wait(&slot.uploaded)?;
-        let counts = (chunk.images.len(), pairs.len());
         let device = (&self.compute, &self.kernels, &self.activations);
         let nets = nets_of(*pass, &self.nets, &self.fp32_nets);
-        let (resources, micro) = micro_batch_of(slot, device, batch.shape().depth, counts);
+        let (resources, micro) =
+            micro_batch_of((slot, shape), device, batch.shape().depth, full.pairs);
         nets.walk(shape, resources, micro)?;
         let results = &mut slot.results_host.bytes_mut()[..shape.needs.results];
         // SAFETY: as above; the host reads the results only after `done`.
@@ -361,18 +367,18 @@ fn nets_of<'a>(pass: ScoringPass, nets: &'a Nets, fp32_nets: &'a Option<Nets>) -
     fp32_nets.as_ref().filter(|_| pass == ScoringPass::Rescore).unwrap_or(nets)
 }
 
-/// The resources and the micro-batch of a walk over the (images, pairs) of a slot.
+/// The resources and the micro-batch of a walk over `pairs` pairs of a slot.
 pub(super) fn micro_batch_of<'a>(
-    slot: &Slot,
+    (slot, shape): (&Slot, &PreparedSize),
     (stream, kernels, activations): (&'a Stream, &'a Kernels, &'a Activations),
     depth: Depth,
-    (images, pairs): (usize, usize),
+    pairs: usize,
 ) -> (Resources<'a>, MicroBatch) {
     let micro = MicroBatch {
         pixels: slot.pixels.ptr(),
         depth,
-        images,
-        indices: slot.indices.ptr(),
+        indices: slot.indices.ptr().offset(shape.tables.len()),
+        tables: slot.indices.ptr(),
         pairs,
         results: slot.results.ptr(),
     };

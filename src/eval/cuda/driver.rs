@@ -9,6 +9,7 @@
 //! Everything except [`Context`] belongs to the thread that made it.
 #![expect(unsafe_code, reason = "calls of the CUDA driver")]
 
+mod copies;
 mod module;
 mod storage;
 
@@ -307,43 +308,6 @@ impl Stream {
         // SAFETY: guaranteed by the caller.
         let zeroed = unsafe { result::memset_d8_async(target.0, 0, bytes, self.0) };
         check("cuMemsetD8Async", zeroed)
-    }
-
-    /// Queues a copy of `rows` rows of `row_bytes` bytes from a source to a target on the device,
-    /// each with the bytes from one row to the next.
-    ///
-    /// # Safety
-    /// All of them must be allocated, and stay so until it is done.
-    pub(super) unsafe fn copy_rows(
-        &self,
-        (target, target_pitch): (DevicePtr, usize),
-        (source, source_pitch): (DevicePtr, usize),
-        row_bytes: usize,
-        rows: usize,
-    ) -> Result<(), Fault> {
-        // The driver limits pitches, also that of a single row.
-        let pitch = |pitch: usize| if rows == 1 { row_bytes } else { pitch };
-        let copy = sys::CUDA_MEMCPY2D {
-            srcXInBytes: 0,
-            srcY: 0,
-            srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
-            srcHost: std::ptr::null(),
-            srcDevice: source.0,
-            srcArray: std::ptr::null_mut(),
-            srcPitch: pitch(source_pitch),
-            dstXInBytes: 0,
-            dstY: 0,
-            dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
-            dstHost: std::ptr::null_mut(),
-            dstDevice: target.0,
-            dstArray: std::ptr::null_mut(),
-            dstPitch: pitch(target_pitch),
-            WidthInBytes: row_bytes,
-            Height: rows,
-        };
-        // SAFETY: guaranteed by the caller; the driver reads the descriptor before it returns.
-        let code = unsafe { sys::cuMemcpy2DAsync_v2(&raw const copy, self.0) };
-        check("cuMemcpy2DAsync", code.result())
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) struct Scaling {
 }
 
 /// Extents of some images of an activation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Extents {
     pub(super) images: usize,
     pub(super) c: usize,
@@ -90,7 +90,7 @@ impl Extents {
 }
 
 /// Channels `c_first .. c_first + c` of `c_slot`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Channels {
     pub(super) c: usize,
     pub(super) c_slot: usize,

@@ -1,9 +1,10 @@
 //! Memory of one GPU: what each shape needs, and buffers that only ever grow.
 //!
 //! A micro-batch is a set of images that go through a trunk together. Its size depends on the size
-//! of the images alone, and every micro-batch is computed as if it were full, so that the bits of a
-//! pair do not depend on the number of other pairs. Free memory decides only the number of
-//! [`Slot`]s: micro-batches whose pixels are uploaded while others are computed.
+//! of the images alone, and every micro-batch is full: images and pairs that are missing repeat
+//! those that are there. So the bits of a pair do not depend on the number of other pairs, and all
+//! launches for one size have the same extents. Free memory decides only the number of [`Slot`]s:
+//! micro-batches whose pixels are uploaded while others are computed.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,12 +28,15 @@ pub struct Limits {
     /// Bytes of activations. Images that take more are computed in bands of rows: in bands that
     /// keep to the limit, or in the lowest if none does.
     pub activation_bytes: usize,
+    /// Sizes of images that stay prepared. The one that was used least recently is dropped first.
+    pub sizes: usize,
 }
 
 impl Limits {
     /// Enough pixels to keep a large GPU busy, and few enough that a single pair of an unusual size
     /// wastes little. A pair of any height, and of up to about 20,000 columns, fits a GPU of 8 GB.
-    pub const USUAL: Limits = Limits { micro_pixels: 2 << 20, activation_bytes: 4 << 30 };
+    pub const USUAL: Limits =
+        Limits { micro_pixels: 2 << 20, activation_bytes: 4 << 30, sizes: 256 };
 
     /// The number of images of a micro-batch, for images of `size`. It is even, so that pairs fill
     /// it.
@@ -65,6 +69,15 @@ impl Capacity {
         };
         Capacity { images, pairs: pairs.max(images) }
     }
+
+    /// Pairs of a full micro-batch that holds `pairs`: one for every two images, where these are
+    /// enough, else that doubled, as often as needed. One number for all would double the work of
+    /// taps for pairs that share no image.
+    pub(super) fn full_pairs(self, pairs: usize) -> usize {
+        let doubled = std::iter::successors(Some(self.images / 2), |&count| Some(2 * count));
+        let enough = doubled.take_while(|&count| count < self.pairs).find(|&count| count >= pairs);
+        enough.unwrap_or(self.pairs)
+    }
 }
 
 /// `bytes` rounded up to the alignment.
@@ -87,7 +100,7 @@ pub(super) struct Needs {
     pub(super) partial: usize,
     /// Pixels, in each slot.
     pub(super) pixels: usize,
-    /// Indices of pairs, in each slot.
+    /// Tables and indices of pairs, in each slot.
     pub(super) indices: usize,
     /// Results, in each slot.
     pub(super) results: usize,
@@ -109,6 +122,23 @@ impl Needs {
             pixels: self.pixels.max(other.pixels),
             indices: self.indices.max(other.indices),
             results: self.results.max(other.results),
+        }
+    }
+
+    /// With some room, an eighth at most, so that images that are a little larger need no other
+    /// buffers.
+    pub(super) fn with_room(self) -> Needs {
+        let roomy = |bytes: usize| bytes.next_multiple_of((bytes.next_power_of_two() / 16).max(1));
+        let Needs { input, kept, buffers, workspace, partial, pixels, indices, results } = self;
+        Needs {
+            input: roomy(input),
+            kept: roomy(kept),
+            buffers: buffers.map(roomy),
+            workspace: roomy(workspace),
+            partial: roomy(partial),
+            pixels: roomy(pixels),
+            indices: roomy(indices),
+            results: roomy(results),
         }
     }
 
@@ -140,40 +170,31 @@ impl Activations {
     };
 
     /// Makes every buffer large enough. Nothing on the device may be using them.
-    pub(super) fn grow(&mut self, needs: &Needs, stream: &Stream) -> Result<(), Fault> {
-        if grow(&mut self.input, needs.input)? {
-            // A micro-batch that is not full reads leftovers here; zeros keep NaN out of them.
-            // SAFETY: the buffer was just allocated, and is kept until the device was synchronised.
-            #[expect(unsafe_code, reason = "a call of the driver")]
-            unsafe {
-                stream.zero(self.input.ptr(), self.input.len_bytes())?;
-            }
-        }
+    pub(super) fn grow(&mut self, needs: &Needs) -> Result<(), Fault> {
         for (buffer, bytes) in self.buffers.iter_mut().zip(needs.buffers) {
             grow(buffer, bytes)?;
         }
+        grow(&mut self.input, needs.input)?;
         grow(&mut self.kept, needs.kept)?;
         grow(&mut self.workspace, needs.workspace)?;
-        grow(&mut self.partial, needs.partial)?;
-        Ok(())
+        grow(&mut self.partial, needs.partial)
     }
 }
 
-/// Replaces a buffer that is too small, freeing the old one first. Returns whether it did.
-fn grow(buffer: &mut DeviceBuffer, len_bytes: usize) -> Result<bool, Fault> {
-    if buffer.len_bytes() >= len_bytes {
-        return Ok(false);
+/// Replaces a buffer that is too small, freeing the old one first.
+fn grow(buffer: &mut DeviceBuffer, len_bytes: usize) -> Result<(), Fault> {
+    if buffer.len_bytes() < len_bytes {
+        *buffer = DeviceBuffer::EMPTY;
+        *buffer = DeviceBuffer::new(len_bytes)?;
     }
-    *buffer = DeviceBuffer::EMPTY;
-    *buffer = DeviceBuffer::new(len_bytes)?;
-    Ok(true)
+    Ok(())
 }
 
 /// The buffers of one micro-batch in flight: its pixels, its pairs and its results.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) pixels: DeviceBuffer,
-    /// u32 [pair][reference, distorted], and its source on the host.
+    /// The tables of a size, then u32 [pair][reference, distorted]; and their source on the host.
     pub(super) indices: DeviceBuffer,
     pub(super) indices_host: Pinned,
     /// The results of the walks, and their copy on the host.
@@ -197,17 +218,29 @@ impl Slot {
             done: Event::new()?,
         })
     }
-    /// Queues pixels of the chunk's images and indices of its pairs.
+
+    /// Whether its buffers are large enough.
+    pub(super) fn meets(&self, needs: &Needs) -> bool {
+        let Slot { pixels, indices, results, .. } = self;
+        let has = [pixels, indices, results].map(DeviceBuffer::len_bytes);
+        let needed = [needs.pixels, needs.indices, needs.results];
+        has.iter().zip(needed).all(|(&has, needed)| has >= needed)
+    }
+
+    /// Queues a full micro-batch: pixels of the chunk's images, `tables`, and indices of the
+    /// chunk's pairs; then repetitions, up to `full`.
     ///
     /// # Safety
-    /// The slot must be free and large enough for the chunk. The slot and `batch` must live,
-    /// unchanged, until the copies are done.
+    /// The slot must be free and large enough. The slot and `batch` must live, unchanged, until the
+    /// copies are done.
     #[expect(unsafe_code, reason = "copies from pinned memory")]
     pub(super) unsafe fn upload(
         &mut self,
         stream: &Stream,
         batch: &Batch,
         chunk: &Chunk,
+        tables: &[u8],
+        full: Capacity,
     ) -> Result<(), Fault> {
         let image_bytes = batch.shape().image_bytes();
         for (place, images) in runs(&chunk.images) {
@@ -216,10 +249,16 @@ impl Slot {
             // SAFETY: guaranteed by the caller.
             unsafe { stream.upload(target, source)? };
         }
-        let indices = chunk.pairs.iter().flat_map(|pair| [pair.reference, pair.distorted]);
-        let bytes = size_of::<u32>() * 2 * chunk.pairs.len();
-        let host = &mut self.indices_host.bytes_mut()[..bytes];
-        for (four, index) in host.chunks_exact_mut(size_of::<u32>()).zip(indices) {
+        let [there, all] = [chunk.images.len(), full.images].map(|images| images * image_bytes);
+        // SAFETY: guaranteed by the caller.
+        unsafe { stream.repeat(self.pixels.ptr(), there, all)? };
+        let pairs = chunk.pairs.iter().cycle().take(full.pairs);
+        let indices = pairs.flat_map(|pair| [pair.reference, pair.distorted]);
+        let bytes = tables.len() + size_of::<u32>() * 2 * full.pairs;
+        let (of_tables, of_pairs) =
+            self.indices_host.bytes_mut()[..bytes].split_at_mut(tables.len());
+        of_tables.copy_from_slice(tables);
+        for (four, index) in of_pairs.chunks_exact_mut(size_of::<u32>()).zip(indices) {
             four.copy_from_slice(&(index as u32).to_ne_bytes());
         }
         // SAFETY: guaranteed by the caller.
@@ -269,6 +308,27 @@ mod tests {
         assert_eq!(pairs(Grouping::Item, 256), 32 * 31 / 2);
         assert_eq!(pairs(Grouping::Item, 1 << 20), 64);
         assert_eq!(pairs(Grouping::Item, 1 << 30), 32);
+    }
+
+    #[test]
+    fn a_full_micro_batch_has_few_numbers_of_pairs() {
+        let of_pairs = Capacity::new(32, Grouping::Pair, 256);
+        let full = |capacity: Capacity, pairs| capacity.full_pairs(pairs);
+        assert_eq!([1, 16, 17, 32].map(|pairs| full(of_pairs, pairs)), [16, 16, 32, 32]);
+        let of_item = Capacity::new(32, Grouping::Item, 256);
+        assert_eq!(
+            [3, 33, 256, 257, 496].map(|pairs| full(of_item, pairs)),
+            [16, 64, 256, 496, 496]
+        );
+        assert_eq!([1, 2].map(|pairs| full(Capacity { images: 2, pairs: 2 }, pairs)), [1, 2]);
+    }
+
+    #[test]
+    fn room_is_an_eighth_at_most() {
+        for bytes in [0, 1, 15, 16, 17, 1000, 1 << 20, (1 << 20) + 1, (1 << 31) - 1] {
+            let Needs { input, .. } = Needs { input: bytes, ..Needs::default() }.with_room();
+            assert!(input >= bytes && input <= bytes + bytes / 8, "{bytes}: {input}");
+        }
     }
 
     #[test]

@@ -1,29 +1,26 @@
 //! The nets on a GPU in one precision, prepared for each size of images that occurred.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
-use super::conv::Engine;
+use super::conv::{Engine, SharedConvs};
 use super::driver::{Fault, Stream};
 use super::kernels::Kernels;
 use super::memory::{Capacity, Limits, Needs};
 use super::packs::Packs;
 use super::parameters::Parameters;
-use super::walk::{MicroBatch, Prepared, Resources};
+use super::walk::{MicroBatch, Prepared, Resources, SlotLayout, TestData};
 use crate::batch::Grouping;
 use crate::eval::{Precision, Unscored};
 use crate::image::Size;
-
-/// Largest number of image sizes whose preparation is kept. The one that was used least recently is
-/// dropped first.
-const SIZES_MAX: usize = 64;
 
 /// The nets in one precision, and what was prepared for each size of images.
 pub(super) struct Nets {
     pub(super) precision: Precision,
     pub(super) parameters: Vec<Parameters>,
     limits: Limits,
-    /// Most recently used last.
+    convs: SharedConvs,
+    test_data: TestData,
+    /// At most [`Limits::sizes`], most recently used last.
     sizes: Vec<((Size, Grouping), Rc<PreparedSize>)>,
 }
 
@@ -32,16 +29,18 @@ pub(super) struct PreparedSize {
     /// The images and pairs of a micro-batch.
     pub(super) capacity: Capacity,
     pub(super) nets: Vec<Result<Prepared, Unscored>>,
-    /// Memory for one slot, without its pixels.
+    /// Memory with one slot, without its pixels.
     pub(super) needs: Needs,
-    /// Whether the nets were rehearsed.
-    is_rehearsed: Cell<bool>,
+    /// Numbers that kernels read, which a slot holds before the indices of its pairs.
+    pub(super) tables: Vec<u8>,
 }
 
 impl Nets {
     pub(super) fn upload(packs: &Packs, limits: Limits, stream: &Stream) -> Result<Nets, Fault> {
         let parameters = Parameters::upload_all(packs, stream)?;
-        Ok(Nets { precision: packs.precision, parameters, limits, sizes: Vec::new() })
+        let test_data = TestData::new(&parameters, stream)?;
+        let (convs, sizes) = (SharedConvs::default(), Vec::new());
+        Ok(Nets { precision: packs.precision, parameters, limits, convs, test_data, sizes })
     }
 
     /// What is prepared for images of `size`, in batches of this grouping. Pairs of a size that
@@ -50,7 +49,7 @@ impl Nets {
         &mut self,
         (size, grouping): (Size, Grouping),
         engine: &dyn Engine,
-        on: (&Kernels, &Stream),
+        kernels: &Kernels,
         total_bytes: u64,
     ) -> Result<Rc<PreparedSize>, Fault> {
         let key = (size, grouping);
@@ -58,22 +57,23 @@ impl Nets {
             self.sizes[index..].rotate_left(1);
             return Ok(Rc::clone(&self.sizes[self.sizes.len() - 1].1));
         }
-        if self.sizes.len() == SIZES_MAX {
+        if self.sizes.len() >= self.limits.sizes {
             // Micro-batches in flight keep what they use.
             self.sizes.remove(0);
         }
         let pair_bytes = self.parameters.iter().map(|parameters| parameters.pair_bytes(size)).sum();
         let images = self.limits.micro_images(size);
         let capacity = Capacity::new(images, grouping, pair_bytes);
-        let indices = size_of::<u32>() * 2 * capacity.pairs;
-        let mut needs = Needs { indices, ..Needs::default() };
+        let (mut needs, mut slot) = (Needs::default(), SlotLayout::default());
         let mut nets = Vec::new();
         for parameters in &self.parameters {
-            let start = needs.results;
             let (of_size, limit) = ((size, capacity), self.limits.activation_bytes);
-            let prepared = Prepared::new(parameters, engine, on, of_size, limit, start)?;
+            let convs = (engine, &mut self.convs);
+            let prepared = Prepared::new(parameters, convs, kernels, of_size, limit, &mut slot)?;
             let prepared = prepared.and_then(|prepared| {
-                let with = needs.max(prepared.needs);
+                let mut with = needs.max(prepared.needs);
+                with.results = slot.results_bytes;
+                with.indices = slot.tables.len() + size_of::<u32>() * 2 * capacity.pairs;
                 if with.total() > total_bytes {
                     let (needed, total) = (shown(with.total()), shown(total_bytes));
                     let reason = format!("it takes {needed} of GPU memory, of {total} in all");
@@ -84,7 +84,7 @@ impl Nets {
             });
             nets.push(prepared);
         }
-        let shape = Rc::new(PreparedSize { capacity, nets, needs, is_rehearsed: Cell::new(false) });
+        let shape = Rc::new(PreparedSize { capacity, nets, needs, tables: slot.tables });
         self.sizes.push((key, Rc::clone(&shape)));
         Ok(shape)
     }
@@ -104,19 +104,17 @@ impl Nets {
         Ok(())
     }
 
-    /// Rehearses what is prepared for one size, once. Its memory must be allocated.
+    /// Rehearses the convolutions of one size that were not rehearsed yet. Its memory must be
+    /// allocated.
     pub(super) fn rehearse(
         &self,
         shape: &PreparedSize,
         resources: Resources<'_>,
     ) -> Result<(), Fault> {
-        if !shape.is_rehearsed.get() {
-            for (parameters, prepared) in self.parameters.iter().zip(&shape.nets) {
-                if let Ok(prepared) = prepared {
-                    prepared.rehearse(parameters, resources)?;
-                }
+        for (parameters, prepared) in self.parameters.iter().zip(&shape.nets) {
+            if let Ok(prepared) = prepared {
+                prepared.rehearse(parameters, &self.test_data, resources)?;
             }
-            shape.is_rehearsed.set(true);
         }
         Ok(())
     }

@@ -90,8 +90,8 @@ impl Device {
     fn walk_again(&self, shape: &PreparedSize, times: usize) -> Result<(), Fault> {
         let Some(slot) = self.slots.last() else { return Ok(()) };
         let device = (&self.compute, &self.kernels, &self.activations);
-        let counts = (shape.capacity.images, shape.capacity.images / 2);
-        let (resources, micro) = micro_batch_of(slot, device, Depth::U8, counts);
+        let pairs = shape.capacity.images / 2;
+        let (resources, micro) = micro_batch_of((slot, shape), device, Depth::U8, pairs);
         for _ in 0..times {
             self.nets.walk(shape, resources, micro)?;
         }
@@ -102,12 +102,8 @@ impl Device {
     fn tap_again(&self, shape: &PreparedSize, times: usize) -> Result<(), Fault> {
         let Some(slot) = self.slots.last() else { return Ok(()) };
         let device = (&self.compute, &self.kernels, &self.activations);
-        let (resources, micro) = micro_batch_of(
-            slot,
-            device,
-            Depth::U8,
-            (shape.capacity.images, shape.capacity.images / 2),
-        );
+        let pairs = shape.capacity.images / 2;
+        let (resources, micro) = micro_batch_of((slot, shape), device, Depth::U8, pairs);
         for _ in 0..times {
             for (parameters, prepared) in self.nets.parameters.iter().zip(&shape.nets) {
                 if let Ok(prepared) = prepared {

@@ -5,14 +5,16 @@ mod rehearsal;
 mod results;
 mod section;
 
+pub(super) use self::rehearsal::TestData;
 use self::results::Layout;
+pub(super) use self::results::SlotLayout;
 use self::section::PreparedSection;
 use super::bands::{Band, Bands, Footprint, Rows};
-use super::conv::Engine;
-use super::driver::{DeviceBuffer, DevicePtr, Fault, Stream};
+use super::conv::{Engine, SharedConvs};
+use super::driver::{DevicePtr, Fault, Stream};
 use super::kernels::{Kernels, PairFeatures, Region, Tiles, Window};
 use super::memory::{Activations, Capacity, Needs};
-use super::parameters::{Parameters, Taps, resident};
+use super::parameters::{Parameters, Taps};
 use crate::eval::{Distance, Unscored};
 use crate::image::{Depth, Size};
 use crate::net::plan::{ConvStep, Plan, Shape, Step, View};
@@ -54,10 +56,11 @@ pub(super) struct Prepared {
     sections: Vec<PreparedSection>,
     /// Shape of each tap of whole images, in layer order.
     taps: Vec<Shape>,
-    /// Partial sums of one pair, per layer; on the host, and as u32 on the device.
+    /// Partial sums of one pair, per layer.
     tiles: Vec<usize>,
-    tiles_device: DeviceBuffer,
-    positions_device: DeviceBuffer,
+    /// Offsets of these numbers, and of those of positions, among the tables of a slot.
+    tiles_table: usize,
+    positions_table: usize,
     results: Layout,
     pub(super) needs: Needs,
 }
@@ -76,10 +79,10 @@ pub(super) struct MicroBatch {
     /// (image, row, column, RGB).
     pub(super) pixels: DevicePtr,
     pub(super) depth: Depth,
-    /// Images in use; the rest of the micro-batch is padding.
-    pub(super) images: usize,
     /// u32 [pair][reference, distorted].
     pub(super) indices: DevicePtr,
+    /// The tables of a slot.
+    pub(super) tables: DevicePtr,
     pub(super) pairs: usize,
     /// The results of a slot.
     pub(super) results: DevicePtr,
@@ -96,15 +99,15 @@ struct BandTap {
 
 impl Prepared {
     /// Prepares `parameters` for micro-batches of this capacity, whose activations should take at
-    /// most `activation_bytes`. Results begin at byte `start`. Returns `Ok(Err(..))` where pairs of
-    /// this size get no score.
+    /// most `activation_bytes`. Adds its results and tables to `slot`. Returns `Ok(Err(..))` where
+    /// pairs of this size get no score.
     pub(super) fn new(
         parameters: &Parameters,
-        engine: &dyn Engine,
-        (kernels, stream): (&Kernels, &Stream),
+        (engine, shared): (&dyn Engine, &mut SharedConvs),
+        kernels: &Kernels,
         (size, Capacity { images, pairs }): (Size, Capacity),
         activation_bytes: usize,
-        start: usize,
+        slot: &mut SlotLayout,
     ) -> Result<Result<Prepared, Unscored>, Fault> {
         let Parameters { net, format, input_channels, wanted, .. } = *parameters;
         let element = images * format.element().bytes();
@@ -123,7 +126,7 @@ impl Prepared {
                 let reason = format!("an activation of {images} x {largest} elements exceeds 2^31");
                 return Ok(Err(Unscored::TooLarge { net: net.name, size, reason }));
             }
-            let section = PreparedSection::new(parameters, engine, section, images)?;
+            let section = PreparedSection::new(parameters, (engine, shared), section, images)?;
             needs = needs.max(section.needs(parameters));
             sections.push(section);
         }
@@ -135,18 +138,14 @@ impl Prepared {
                 tiles.push(counts.sum::<Result<usize, Fault>>()?);
             }
         }
-        let u32s = |values: &mut dyn Iterator<Item = usize>| {
-            let bytes: Vec<u8> = values.flat_map(|value| (value as u32).to_ne_bytes()).collect();
-            resident(&bytes, stream)
-        };
-        let results = Layout::new(start, &taps, pairs, wanted);
-        needs.results = results.end;
+        let results = Layout::new(slot.results_bytes, &taps, pairs, wanted);
+        slot.results_bytes = results.end;
         let partial =
             taps.iter().zip(&tiles).map(|(tap, tiles)| parameters.partial_bytes(tap.c) * tiles);
         needs.partial = pairs * partial.sum::<usize>();
         Ok(Ok(Prepared {
-            tiles_device: u32s(&mut tiles.iter().copied())?,
-            positions_device: u32s(&mut taps.iter().map(|tap| tap.h * tap.w))?,
+            tiles_table: slot.add_table(tiles.iter().copied()),
+            positions_table: slot.add_table(taps.iter().map(|tap| tap.h * tap.w)),
             sections,
             taps,
             tiles,
@@ -196,9 +195,9 @@ impl Prepared {
         for step in &section.section.plan.steps {
             match *step {
                 Step::Conv(ConvStep { weight, src, dst, .. }) => {
-                    let conv = convs.next().expect("a convolution for each of the plan's");
+                    let shared = convs.next().expect("a convolution for each of the plan's");
                     let filter = parameters.convs[weight].ptr();
-                    let ran = section.convolve(&**conv, filter, resources, (src, dst));
+                    let ran = section.convolve(&*shared.conv, filter, resources, (src, dst));
                     ran.map_err(|fault| fault.at(&parameters.conv_name(weight)))?;
                 }
                 Step::MaxPool { kernel, stride, src, dst } => {
@@ -308,7 +307,8 @@ impl Prepared {
         micro: MicroBatch,
     ) -> Result<(), Fault> {
         let means = micro.results.offset(self.results.means);
-        let (tiles, positions) = (self.tiles_device.ptr(), self.positions_device.ptr());
+        let [tiles, positions] =
+            [self.tiles_table, self.positions_table].map(|at| micro.tables.offset(at));
         let counts = (micro.pairs, self.tiles.len());
         kernels.finish(stream, means, activations.partial.ptr(), tiles, positions, counts)
     }

@@ -148,7 +148,7 @@ impl Fused {
         dst.offset(elements * self.problem.format.element().bytes())
     }
 
-    fn run_variant(&self, variant: &Variant, call: Call<'_>) -> Result<(), Fault> {
+    fn forward_all(&self, variant: &Variant, call: Call<'_>) -> Result<(), Fault> {
         let Geometry { from, out, h_out, w_out, .. } = self.problem.geometry;
         let element = self.problem.format.element().bytes();
         let (src_bytes, dst_bytes) =
@@ -248,15 +248,7 @@ impl Conv for Fused {
     }
 
     fn run(&self, call: Call<'_>) -> Result<(), Fault> {
-        loop {
-            let ran = self.run_variant(&self.variant.borrow(), call);
-            // A library that refuses a variant once always refuses it, so the choice is
-            // deterministic.
-            let is_refused = ran.as_ref().is_err_and(|fault| fault.kind == FaultKind::Unsupported);
-            if !is_refused || !self.switch_to_next()? {
-                return ran;
-            }
-        }
+        self.forward_all(&self.variant.borrow(), call)
     }
 
     fn switch_to_next(&self) -> Result<bool, Fault> {

@@ -19,7 +19,7 @@ impl Device {
             match attempt(self) {
                 Err(fault) if fault.kind == FaultKind::OutOfMemory => {
                     self.finish_all()?;
-                    // New buffers may be waiting for zeros.
+                    // A rehearsal that failed may still be running.
                     self.context.synchronize()?;
                     self.slots.clear();
                     if self.slots_max > 1 {

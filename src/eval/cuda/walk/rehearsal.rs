@@ -3,9 +3,10 @@
 //!
 //! A pair must get the same bits whatever else is in the batch. A library may promise to be
 //! deterministic and still cut the sums of one tile, and not those of another, to employ all
-//! processors: of equal images in one batch some then get other bits. So a micro-batch of one
-//! image, repeated, goes through the trunk once for every size of images; where a convolution's
-//! outputs differ, it turns to another algorithm, and is tried again.
+//! processors: of equal images in one batch some then get other bits. So every convolution computes
+//! a micro-batch of one image of noise, repeated, before it is used. Where the outputs differ, it
+//! switches to its next algorithm, and is tried again. The verdict holds for the geometry of the
+//! convolution, so layers, nets and sizes of images share it.
 //!
 //! In half precision an overflow must reach a tap, as an infinity or as NaN. Our own kernels keep
 //! both. A library may promise to keep NaN and lose it in the ReLU of some algorithm, so a
@@ -18,108 +19,134 @@ use super::section::PreparedSection;
 use super::{Prepared, Resources};
 use crate::eval::Precision;
 use crate::eval::cuda::conv::{Conv, FilterPtr, to_bytes};
-use crate::eval::cuda::driver::{Fault, FaultKind};
-use crate::eval::cuda::kernels::Window;
+use crate::eval::cuda::driver::{DeviceBuffer, Fault, FaultKind, Stream};
 use crate::eval::cuda::parameters::{Parameters, resident};
-use crate::net::plan::{ConvStep, Slot, Step, View};
+use crate::eval::cuda::signature::Element;
+use crate::net::plan::{ConvStep, Step, View};
 
-impl Prepared {
-    /// Rehearses with these buffers, and waits.
-    ///
-    /// # Errors
-    /// [`FaultKind::Unsupported`] when a convolution has no algorithm that treats all images alike.
-    pub(in crate::eval::cuda) fn rehearse(
-        &self,
-        parameters: &Parameters,
-        resources: Resources<'_>,
-    ) -> Result<(), Fault> {
-        self.sections.iter().try_for_each(|section| section.rehearse(parameters, resources))
-    }
+/// Numbers of the noise; an image that needs more repeats them.
+const NOISE_LEN: usize = 1 << 16;
+
+/// What convolutions are rehearsed with, on a device.
+pub(in crate::eval::cuda) struct TestData {
+    /// Random numbers in the range of normalised pixels, of the type of activations.
+    noise: DeviceBuffer,
+    /// Biases for the widest convolution, NaN in single and in half precision.
+    nan: DeviceBuffer,
 }
 
-impl PreparedSection {
-    /// Rehearses one band, which may be any.
-    fn rehearse(&self, parameters: &Parameters, resources: Resources<'_>) -> Result<(), Fault> {
-        if self.images < 2 {
-            return Ok(());
-        }
-        self.repeat_an_image(parameters, resources)?;
-        let mut convs = self.convs.iter();
-        for step in &self.section.plan.steps {
-            match *step {
-                Step::Conv(ConvStep { weight, src, dst, .. }) => {
-                    let conv = &**convs.next().expect("a convolution for each of the plan's");
-                    let place = parameters.conv_name(weight);
-                    let flaw = || self.flaw(conv, parameters, weight, resources, (src, dst));
-                    while let Some(reason) = flaw().map_err(|fault| fault.at(&place))? {
-                        if !conv.switch_to_next()? {
-                            return Err(Fault::new(place, reason, FaultKind::Unsupported));
-                        }
-                    }
-                }
-                Step::MaxPool { kernel, stride, src, dst } => {
-                    let window = Window { kernel, stride, pad: 0 };
-                    self.max_pool(parameters.format, resources, (src, dst), window)?;
-                }
-                Step::L2Pool { src, dst } => {
-                    self.l2_pool(parameters.format, resources, (src, dst))?;
-                }
-                Step::Tap { .. } => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Fills the section's input with one image of noise, in the range of normalised pixels.
-    fn repeat_an_image(
-        &self,
-        parameters: &Parameters,
-        resources: Resources<'_>,
-    ) -> Result<(), Fault> {
-        let Resources { stream, activations, .. } = resources;
-        let input = View::whole(Slot::Input, self.section.plan.input);
-        let count = parameters.channels(input) * input.shape.h * input.shape.w;
+impl TestData {
+    /// For nets in one precision.
+    pub(in crate::eval::cuda) fn new(
+        nets: &[Parameters],
+        stream: &Stream,
+    ) -> Result<TestData, Fault> {
+        let element = nets.first().map_or(Element::F32, |first| first.format.element());
         let mut state = 1u32;
-        let noise: Vec<f32> = (0..count)
+        let noise: Vec<f32> = (0..NOISE_LEN)
             .map(|_| {
                 // Numerical Recipes' linear congruential generator.
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 (state >> 16) as f32 / 16384.0 - 2.0
             })
             .collect();
-        let image = to_bytes(&noise, parameters.format.element());
-        let input = self.address(activations, input);
-        // SAFETY: the buffer holds all images of a micro-batch; the source outlives the copy, which
-        // is waited for.
-        unsafe { stream.upload(input, &image) }.and(stream.synchronize())?;
-        let mut done = 1;
-        while done < self.images {
-            let count = done.min(self.images - done);
-            let bytes = count * image.len();
-            // SAFETY: as above; what is read was written before on this stream.
-            unsafe {
-                let target = input.offset(done * image.len());
-                stream.copy_rows((target, bytes), (input, bytes), bytes, 1)?;
+        let convs = nets.iter().flat_map(|parameters| parameters.net.convs());
+        let widest = convs.map(|conv| conv.c_out).max().unwrap_or(0);
+        let nan = vec![u8::MAX; size_of::<f32>() * widest];
+        let noise = resident(&to_bytes(&noise, element), stream)?;
+        Ok(TestData { noise, nan: resident(&nan, stream)? })
+    }
+}
+
+impl Prepared {
+    /// Rehearses the convolutions that were not rehearsed yet, with these buffers, and waits.
+    ///
+    /// # Errors
+    /// [`FaultKind::Unsupported`] when a convolution has no algorithm that can be used.
+    pub(in crate::eval::cuda) fn rehearse(
+        &self,
+        parameters: &Parameters,
+        data: &TestData,
+        resources: Resources<'_>,
+    ) -> Result<(), Fault> {
+        self.sections.iter().try_for_each(|section| section.rehearse(parameters, data, resources))
+    }
+}
+
+impl PreparedSection {
+    fn rehearse(
+        &self,
+        parameters: &Parameters,
+        data: &TestData,
+        resources: Resources<'_>,
+    ) -> Result<(), Fault> {
+        let mut convs = self.convs.iter();
+        for step in &self.section.plan.steps {
+            let Step::Conv(ConvStep { weight, src, dst, .. }) = *step else { continue };
+            let shared = convs.next().expect("a convolution for each of the plan's");
+            if shared.is_rehearsed.get() {
+                continue;
             }
-            done += count;
+            let place = parameters.conv_name(weight);
+            self.repeat_an_image(parameters, data, resources, src)?;
+            let test = Test { conv: &*shared.conv, parameters, weight, views: (src, dst) };
+            let flaw = || self.flaw(test, data, resources).map_err(|fault| fault.at(&place));
+            while let Some(reason) = flaw()? {
+                if !shared.conv.switch_to_next()? {
+                    return Err(Fault::new(place, reason, FaultKind::Unsupported));
+                }
+            }
+            shared.is_rehearsed.set(true);
         }
         Ok(())
     }
 
-    /// Why a convolution cannot be used as it is now. If it can, its outputs are there.
+    /// Fills an activation with one image of noise, repeated.
+    fn repeat_an_image(
+        &self,
+        parameters: &Parameters,
+        data: &TestData,
+        Resources { stream, activations, .. }: Resources<'_>,
+        view: View,
+    ) -> Result<(), Fault> {
+        let elements = parameters.channels(view) * view.shape.h * view.shape.w;
+        let image = elements * parameters.format.element().bytes();
+        let (target, noise) = (self.address(activations, view), &data.noise);
+        let bytes = noise.len_bytes().min(image);
+        // SAFETY: the buffer holds all images of a micro-batch.
+        unsafe {
+            stream.copy_rows((target, bytes), (noise.ptr(), bytes), bytes, 1)?;
+            stream.repeat(target, bytes, image)?;
+            stream.repeat(target, image, self.images * image)
+        }
+    }
+
+    /// Why a convolution cannot be used as it is now. What the library refuses once it always
+    /// refuses, so the choice is deterministic.
     fn flaw(
         &self,
-        conv: &dyn Conv,
-        parameters: &Parameters,
-        weight: usize,
+        test: Test<'_>,
+        data: &TestData,
         resources: Resources<'_>,
-        views: (View, View),
+    ) -> Result<Option<String>, Fault> {
+        match self.wrong_results(test, data, resources) {
+            Err(fault) if fault.kind == FaultKind::Unsupported => Ok(Some(fault.to_string())),
+            found => Ok(found?.map(str::to_owned)),
+        }
+    }
+
+    /// What is wrong with its results.
+    fn wrong_results(
+        &self,
+        test: Test<'_>,
+        data: &TestData,
+        resources: Resources<'_>,
     ) -> Result<Option<&'static str>, Fault> {
-        let is_half = parameters.precision == Precision::Fp16;
-        if is_half && !self.keeps_nan(conv, parameters, weight, resources, views)? {
+        let is_half = test.parameters.precision == Precision::Fp16;
+        if is_half && !self.keeps_nan(test, data, resources)? {
             return Ok(Some("its ReLU loses NaN, and so an overflow would pass unnoticed"));
         }
-        let is_alike = self.treats_alike(conv, parameters, weight, resources, views)?;
+        let is_alike = self.treats_alike(test, resources)?;
         Ok((!is_alike).then_some("equal images of a batch get different bits"))
     }
 
@@ -128,16 +155,12 @@ impl PreparedSection {
     /// plausible numbers if they are lost. The NaN comes from the biases here.
     fn keeps_nan(
         &self,
-        conv: &dyn Conv,
-        parameters: &Parameters,
-        weight: usize,
+        Test { conv, parameters, weight, views: (src, dst) }: Test<'_>,
+        data: &TestData,
         resources: Resources<'_>,
-        (src, dst): (View, View),
     ) -> Result<bool, Fault> {
         let Resources { stream, activations, .. } = resources;
-        // NaN in single and in half precision, whichever the engine reads.
-        let biases = resident(&vec![u8::MAX; size_of::<f32>() * dst.shape.c], stream)?;
-        let filter = FilterPtr { bias: biases.ptr(), ..parameters.convs[weight].ptr() };
+        let filter = FilterPtr { bias: data.nan.ptr(), ..parameters.convs[weight].ptr() };
         let element = size_of::<f16>();
         let position_bytes = element * dst.c_slot;
         let last = self.images * dst.shape.h * dst.shape.w - 1;
@@ -159,18 +182,15 @@ impl PreparedSection {
     /// Whether a convolution of equal images gives equal outputs, bit by bit.
     fn treats_alike(
         &self,
-        conv: &dyn Conv,
-        parameters: &Parameters,
-        weight: usize,
+        Test { conv, parameters, weight, views: (src, dst) }: Test<'_>,
         resources: Resources<'_>,
-        (src, dst): (View, View),
     ) -> Result<bool, Fault> {
         let Resources { stream, kernels, activations } = resources;
         let image_bytes =
             parameters.format.element().bytes() * dst.c_slot * dst.shape.h * dst.shape.w;
         let target = self.address(activations, dst);
-        if dst.c_first == 0 && dst.shape.c != dst.c_slot {
-            // Later steps fill the other parts of the buffer; until then they must not differ.
+        if dst.shape.c != dst.c_slot {
+            // The other parts of the buffer must not differ.
             // SAFETY: the buffer holds all images of a micro-batch.
             unsafe { stream.zero(target, self.images * image_bytes)? };
         }
@@ -191,4 +211,13 @@ impl PreparedSection {
         queued.and(stream.synchronize())?;
         Ok(u32::from_ne_bytes(found) == 0)
     }
+}
+
+/// A convolution under test: as layer `weight` of a net, with its input and output.
+#[derive(Clone, Copy)]
+struct Test<'a> {
+    conv: &'a dyn Conv,
+    parameters: &'a Parameters,
+    weight: usize,
+    views: (View, View),
 }

@@ -1,8 +1,26 @@
-//! Where the results of a net are among those of a slot.
+//! Where the results and the tables of a net are among those of a slot.
 
 use crate::eval::cuda::memory::aligned;
 use crate::eval::{Distance, Map, Wanted};
 use crate::net::plan::Shape;
+
+/// What a slot holds for all nets of one size: how many bytes of results, and tables of numbers
+/// that kernels read, which are uploaded with the pairs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(in crate::eval::cuda) struct SlotLayout {
+    pub(in crate::eval::cuda) results_bytes: usize,
+    pub(in crate::eval::cuda) tables: Vec<u8>,
+}
+
+impl SlotLayout {
+    /// Adds a table of u32, and returns its offset.
+    pub(super) fn add_table(&mut self, values: impl Iterator<Item = usize>) -> usize {
+        let at = self.tables.len();
+        self.tables.extend(values.flat_map(|value| (value as u32).to_ne_bytes()));
+        self.tables.resize(aligned(self.tables.len()), 0);
+        at
+    }
+}
 
 /// Offsets of the results of one net within a slot's results, for a full micro-batch. All of them
 /// are aligned.

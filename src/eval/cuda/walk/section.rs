@@ -1,9 +1,11 @@
 //! The convolutions and poolings of one section, on all images of a micro-batch.
 #![expect(unsafe_code, reason = "copies within the device")]
 
+use std::rc::Rc;
+
 use super::{MicroBatch, Resources};
 use crate::eval::cuda::bands::{Band, Section};
-use crate::eval::cuda::conv::{Call, Conv, Engine, FilterPtr};
+use crate::eval::cuda::conv::{Call, Conv, Engine, FilterPtr, SharedConv, SharedConvs};
 use crate::eval::cuda::driver::{DevicePtr, Fault};
 use crate::eval::cuda::kernels::{Extents, Format, Window};
 use crate::eval::cuda::memory::{Activations, Needs};
@@ -15,7 +17,7 @@ use crate::net::plan::{ConvStep, Shape, Slot, Step, View};
 pub(super) struct PreparedSection {
     pub(super) section: Section,
     /// In the order of the plan's convolutions.
-    pub(super) convs: Vec<Box<dyn Conv>>,
+    pub(super) convs: Vec<Rc<SharedConv>>,
     /// Images of a micro-batch.
     pub(super) images: usize,
 }
@@ -24,7 +26,7 @@ impl PreparedSection {
     /// Prepares a convolution for each of the plan's.
     pub(super) fn new(
         parameters: &Parameters,
-        engine: &dyn Engine,
+        (engine, shared): (&dyn Engine, &mut SharedConvs),
         section: Section,
         images: usize,
     ) -> Result<PreparedSection, Fault> {
@@ -33,7 +35,7 @@ impl PreparedSection {
             if let Step::Conv(ConvStep { kernel, stride, pad, src, dst, .. }) = *step {
                 let window = Window { kernel, stride, pad };
                 let geometry = parameters.geometry(images, src, dst, window);
-                convs.push(engine.prepare(geometry, parameters.precision)?);
+                convs.push(shared.get(engine, geometry, parameters.precision)?);
             }
         }
         Ok(PreparedSection { section, convs, images })
@@ -42,7 +44,8 @@ impl PreparedSection {
     /// Memory for a band.
     pub(super) fn needs(&self, parameters: &Parameters) -> Needs {
         let element = self.images * parameters.format.element().bytes();
-        let convs = self.convs.iter().map(|conv| conv.workspace_bytes()).max().unwrap_or(0);
+        let convs = self.convs.iter().map(|shared| shared.conv.workspace_bytes());
+        let convs = convs.max().unwrap_or(0);
         Needs {
             input: element * self.section.input_len(parameters.input_channels),
             buffers: self.section.plan.buffer_len.map(|len| element * len),
@@ -75,7 +78,7 @@ impl PreparedSection {
             // workspace is free.
             pixels = activations.workspace.ptr();
             let row_bytes = INPUT_CHANNELS * w * micro.depth.bytes();
-            for image in 0..micro.images {
+            for image in 0..self.images {
                 let first = image * self.section.whole.input.h + band.first;
                 let (target, source) =
                     (pixels.offset(image * h * row_bytes), micro.pixels.offset(first * row_bytes));
@@ -85,7 +88,7 @@ impl PreparedSection {
                 unsafe { stream.copy_rows((target, bytes), (source, bytes), bytes, 1)? };
             }
         }
-        let input = Extents { images: micro.images, c: parameters.input_channels, h, w };
+        let input = Extents { images: self.images, c: parameters.input_channels, h, w };
         let formats = (micro.depth, parameters.format);
         let target = activations.input.ptr();
         kernels.normalise(stream, formats, target, pixels, input, parameters.scaling)

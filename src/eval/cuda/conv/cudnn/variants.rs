@@ -2,7 +2,7 @@
 //! number of images per call, and where the output goes.
 //!
 //! In strict fp32, 3x3 windows use Winograd, which is several times as fast as matrix products and
-//! exact enough for what is promised. Other windows use what the library's heuristic (a table, not
+//! exact enough for what is promised, on enough positions to employ a GPU. Other windows use what the library's heuristic (a table, not
 //! a measurement) names, if it is deterministic and keeps the precision. One algorithm alone uses
 //! tensor cores. Then follow matrix products on fewer images at a time: a kernel may treat images
 //! differently by their position in the batch, for example when it splits the sums of the last
@@ -33,6 +33,10 @@ use crate::eval::cuda::kernels::{Format, Window};
 /// Limit for the scratch memory of one convolution, independent of free memory: enough for Winograd
 /// on a large part of a micro-batch.
 pub(super) const WORKSPACE_BYTES_MAX: usize = 1 << 30;
+/// Fewest images of a call of Winograd, and fewest positions of a call with fewer images: below,
+/// its products are too small to employ a GPU, and other algorithms are faster.
+const WINOGRAD_IMAGES_MIN: usize = 8;
+const WINOGRAD_POSITIONS_MIN: usize = WINOGRAD_IMAGES_MIN * 64 * 64;
 /// Largest number of algorithms that cuDNN may name: as many as it has.
 const ALGORITHMS_MAX: usize = 8;
 
@@ -105,13 +109,24 @@ fn divisors(images: usize) -> impl Iterator<Item = usize> {
     (1..=images).rev().filter(move |&divisor| images.is_multiple_of(divisor))
 }
 
+/// Numbers of images per call of Winograd for outputs of so many positions, the largest first.
+fn winograd_images(images: usize, positions: usize) -> impl Iterator<Item = usize> {
+    let is_worth_it = move |&count: &usize| {
+        count == images
+            || count >= WINOGRAD_IMAGES_MIN
+            || count * positions >= WINOGRAD_POSITIONS_MIN
+    };
+    divisors(images).filter(is_worth_it)
+}
+
 impl Problem {
     /// All candidates in order of preference.
     pub(super) fn candidates(&self, precision: Precision) -> Result<Vec<Candidate>, Fault> {
-        let Geometry { from, window, .. } = self.geometry;
+        let Geometry { from, window, h_out, w_out, .. } = self.geometry;
         let mut order: Vec<(usize, Algorithm)> = Vec::new();
         if precision == Precision::Fp32 && matches!(window, Window { kernel: 3, stride: 1, .. }) {
-            order.extend(divisors(from.images).map(|images| (images, WINOGRAD_NONFUSED)));
+            let images = winograd_images(from.images, h_out * w_out);
+            order.extend(images.map(|images| (images, WINOGRAD_NONFUSED)));
         }
         if precision == Precision::Fp32 {
             order.extend(self.named()?.into_iter().map(|algorithm| (from.images, algorithm)));
@@ -238,5 +253,14 @@ mod tests {
     fn divisors_end_with_one_image_at_a_time() {
         assert_eq!(divisors(12).collect::<Vec<_>>(), [12, 6, 4, 3, 2, 1]);
         assert_eq!(divisors(1).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn winograd_computes_several_small_maps_at_once() {
+        let images = |all, side: usize| winograd_images(all, side * side).collect::<Vec<_>>();
+        assert_eq!(images(32, 16), [32, 16, 8]);
+        assert_eq!(images(32, 128), [32, 16, 8, 4, 2]);
+        assert_eq!(images(4, 16), [4]);
+        assert_eq!(images(2, 1024), [2, 1]);
     }
 }
