@@ -25,7 +25,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     };
     let report = Report::new(&probe, chosen.as_ref().unwrap_or(&probe.gpus), args.cuda.conv);
     let usable = chosen.and_then(|gpus| match &args.device {
-        Device::Cuda(_) => probe.engine(args.cuda.conv, &gpus).map(drop),
+        Device::Cuda(_) => probe.engine(args.cuda.conv, &gpus, &[]).map(drop),
         Device::Auto | Device::Cpu => Ok(()),
     });
     let rows = match (&usable, args.selftest) {

@@ -73,6 +73,8 @@ const HOST_PARTS: u64 = 2;
 pub enum ConvEngine {
     /// cuDNN.
     Cudnn,
+    /// cuDNN, and cuBLAS for windows of one position, which SqueezeNet has.
+    CudnnAndCublas,
     /// cuBLAS.
     Cublas,
 }
@@ -83,6 +85,7 @@ impl ConvEngine {
     pub fn name(self) -> &'static str {
         match self {
             ConvEngine::Cudnn => "cudnn",
+            ConvEngine::CudnnAndCublas => "cudnn+cublas",
             ConvEngine::Cublas => "cublas",
         }
     }
@@ -124,7 +127,7 @@ impl CudaEvaluator {
         config: &Config,
     ) -> anyhow::Result<CudaEvaluator> {
         let gpus = probe.choose(&config.gpus)?;
-        let engine = probe.engine(config.conv, &gpus)?;
+        let engine = probe.engine(config.conv, &gpus, &models)?;
         probe::refuse_environment(config.precision)?;
         let Config { precision, limits, .. } = *config;
         let settings = Settings { precision, limits, engine };

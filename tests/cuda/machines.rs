@@ -1,7 +1,8 @@
 //! Machines to imagine: how many GPUs, which libraries, which driver, in which order things happen.
 
-use crate::job::Job;
+use crate::job::{Evaluated, Job};
 use crate::machine::{CUDNN_PARTS, Machine, is_simulated};
+use crate::support::write_squeeze;
 
 const CUDA: [&str; 2] = ["--device", "cuda"];
 
@@ -94,6 +95,51 @@ fn without_cudnn_cublas_convolves() {
     let printed = job.eval(&machine, &[&CUDA[..], &["--conv", "cudnn"]].concat());
     let printed = printed.ran.expect(5).stderr();
     assert!(printed.contains("cudnn") && printed.contains("hint:"), "{printed}");
+}
+
+/// SqueezeNet's convolutions with windows of one position: 16 of 25.
+#[test]
+fn squeeze_takes_cublas_beside_cudnn_where_that_is_there() {
+    if !is_simulated() {
+        return;
+    }
+    let job = Job::noise(1, 2);
+    let trunk = write_squeeze(job.folder());
+    let squeeze = ["--conv", "cudnn", "--net", "squeeze", "--trunk", &trunk];
+    for precision in ["fp32", "fp16"] {
+        let eval = |machine: &Machine, batch: &str| {
+            let options = [&squeeze[..], &["--precision", precision, "--batch", batch]].concat();
+            job.eval(machine, &[&CUDA[..], &options].concat())
+        };
+        let class = |evaluated: &Evaluated| {
+            evaluated.run_file()["fingerprint"]["numerics_class"].as_str().unwrap().to_owned()
+        };
+        let both = eval(&Machine::new(), "2");
+        let table = both.table();
+        assert!(class(&both).contains("+cublas-12.0.2-cublasLt-"), "{}", class(&both));
+        let convolutions = |of: &Evaluated, kind: &str| {
+            of.ran.trace.lines().filter(|line| line.starts_with(kind)).count()
+        };
+        assert_eq!(eval(&Machine::new(), "1").table(), table, "a pair alone");
+        let cudnn = eval(&Machine::new().without("libcublas.so.12"), "2");
+        cudnn.ran.expect(0);
+        assert!(!class(&cudnn).contains("cublas-"), "{}", class(&cudnn));
+        assert_eq!(convolutions(&cudnn, "product "), 0);
+        assert_eq!(
+            convolutions(&both, "product ") + convolutions(&both, "convolution "),
+            convolutions(&cudnn, "convolution ")
+        );
+        let found = both.values();
+        for (id, row) in cudnn.values() {
+            let (expected, found) = (row["lpips_squeeze"], found[&id]["lpips_squeeze"]);
+            let bound = if precision == "fp32" { 2e-5 } else { 2e-2 };
+            assert!((found - expected).abs() <= bound * expected, "{id}: {found}, {expected}");
+        }
+    }
+    // AlexNet has none, so cuBLAS is not opened.
+    let alex = job.eval(&Machine::new(), &[&CUDA[..], &["--conv", "cudnn"]].concat());
+    assert_eq!(alex.ran.calls("cublasGetProperty"), 0);
+    alex.table();
 }
 
 #[test]

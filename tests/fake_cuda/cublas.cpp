@@ -93,6 +93,38 @@ void multiply(long m, long n, long k, long batch, const Matrix& a, Matrix b, lon
     for (auto [from, to] : copies) memcpy(base + target(to) * size, base + target(from) * size, size_t(m) * size);
 }
 
+// The rows of every A of a batch, for one B: A holds the planes of an image one after another.
+void multiply_planes(long m, long n, long k, long batch, Matrix a, long a_stride, const Matrix& b, const Matrix& c,
+                     long c_stride, void* out, bool tf32, uint64_t called_with) {
+    auto read = [tf32](const Matrix& matrix, size_t index) {
+        float value = load(matrix.data, matrix.element, index);
+        return tf32 ? as_tf32(value) : value;
+    };
+    Product product(size_t(k), size_t(n), called_with);
+    product.fill([&](size_t depth, size_t i) { return read(b, b.index(long(depth), long(i))); });
+    std::vector<float> rows(Product::ROWS * size_t(k)), sums(Product::ROWS * product.stride());
+    size_t size = bytes_of(c.element);
+    Seen seen(a.span(m, k) * size);
+    auto target = [&](long image, long row, long i) { return size_t(image * c_stride) + c.index(row, i); };
+    for (long image = 0; image < batch; image++) {
+        auto* bytes = static_cast<const uint8_t*>(a.data) + size_t(image * a_stride) * size;
+        long same = long(seen.first_like(bytes, size_t(image)));
+        auto* base = static_cast<uint8_t*>(out);
+        for (long i = 0; i < n && same != image; i++)
+            memcpy(base + target(image, 0, i) * size, base + target(same, 0, i) * size, size_t(m) * size);
+        for (long first = 0; first < m && same == image; first += Product::ROWS) {
+            long count = std::min<long>(Product::ROWS, m - first);
+            for (long row = 0; row < count; row++)
+                for (long depth = 0; depth < k; depth++)
+                    rows[size_t(row * k + depth)] = read(a, size_t(image * a_stride) + a.index(first + row, depth));
+            product.rows(rows.data(), sums.data());
+            for (long row = 0; row < count; row++)
+                for (long i = 0; i < n; i++)
+                    store(out, c.element, target(image, first + row, i), sums[size_t(row) * product.stride() + size_t(i)]);
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -151,23 +183,25 @@ int cublasGemmStridedBatchedEx(void* handle, int trans_a, int trans_b, int m, in
     bool types = element_of(a_type, element) && element_of(b_type, other) && element_of(c_type, third) &&
                  element == other && element == third;
     bool known = compute == COMPUTE_32F || compute == COMPUTE_32F_FAST_TF32;
-    bool plain = trans_a == TRANSPOSE && trans_b == NO_TRANSPOSE && a_stride == 0 &&
-                 *static_cast<const float*>(alpha) == 1.0f && *static_cast<const float*>(beta) == 0.0f;
+    // One of the factors is the filter of all images.
+    bool has_filter = trans_a == TRANSPOSE ? a_stride == 0 : b_stride == 0;
+    bool plain = trans_b == NO_TRANSPOSE && has_filter && *static_cast<const float*>(alpha) == 1.0f &&
+                 *static_cast<const float*>(beta) == 0.0f;
     if (!types || !known || !plain) return NOT_SUPPORTED;
     if (element == Element::F16 && self->reduces_in_half)
         report("%s: sums that are split are added in half, unless the math mode forbids it", call_name().c_str());
-    bool sized = m > 0 && n > 0 && k > 0 && batch > 0 && lda >= k && ldb >= k && ldc >= m;
-    if (!sized || b_stride < 0 || c_stride < 0) return INVALID;
+    bool sized = m > 0 && n > 0 && k > 0 && batch > 0 && lda >= (trans_a == TRANSPOSE ? k : m) && ldb >= k && ldc >= m;
+    if (!sized || a_stride < 0 || b_stride < 0 || c_stride < 0) return INVALID;
     bool tf32 = element == Element::F32 && (compute == COMPUTE_32F_FAST_TF32 || self->math == TF32_MATH);
-    Matrix first{a, element, lda, true}, second{b, element, ldb, false}, result{c, element, ldc, false};
-    long columns = called_with(self->device, n);
+    Matrix first{a, element, lda, trans_a == TRANSPOSE}, second{b, element, ldb, false}, result{c, element, ldc, false};
+    long columns = called_with(self->device, trans_a == TRANSPOSE ? n : m);
     uint64_t order = uint64_t(columns) * 31 + uint64_t(batch);
-    trace("product %dx%ldx%d of %d", m, columns, k, batch);
+    trace("product %dx%ldx%d of %d", trans_a == TRANSPOSE ? m : n, columns, k, batch);
     auto use = [&](const Matrix& matrix, long rows, long columns, long long stride, bool writes) {
         size_t elements = size_t(batch - 1) * size_t(stride) + matrix.span(rows, columns);
         return Use{Address(matrix.data), elements * bytes_of(element), writes};
     };
-    std::vector<Use> uses{use(first, m, k, 0, false), use(second, k, n, b_stride, false),
+    std::vector<Use> uses{use(first, m, k, a_stride, false), use(second, k, n, b_stride, false),
                           use(result, m, n, c_stride, true)};
     if (self->workspace) uses.push_back({self->workspace, self->workspace_bytes, true});
     Device* device = self->device;
@@ -176,7 +210,11 @@ int cublasGemmStridedBatchedEx(void* handle, int trans_a, int trans_b, int m, in
         second.data = resolve(device, uses[1].at, uses[1].bytes, by);
         void* out = resolve(device, uses[2].at, uses[2].bytes, by);
         if (!first.data || !second.data || !out || !computes()) return;
-        multiply(m, n, k, batch, first, second, b_stride, result, c_stride, out, tf32, order);
+        if (first.transposed) {
+            multiply(m, n, k, batch, first, second, b_stride, result, c_stride, out, tf32, order);
+        } else {
+            multiply_planes(m, n, k, batch, first, a_stride, second, result, c_stride, out, tf32, order);
+        }
     });
     return OK;
 }

@@ -108,7 +108,7 @@ pub(super) fn run(args: &DoctorArgs, probe: &Probe) -> anyhow::Result<Vec<Row>> 
         Device::Cuda(gpus) => Some(gpus.clone()),
         Device::Auto => {
             let usable = probe.choose(&Gpus::First);
-            let works = usable.is_ok_and(|gpus| probe.engine(args.cuda.conv, &gpus).is_ok());
+            let works = usable.is_ok_and(|gpus| probe.engine(args.cuda.conv, &gpus, &[]).is_ok());
             works.then_some(Gpus::First)
         }
     };
@@ -156,7 +156,7 @@ fn combinations(
         if args.cuda.conv != ConvChoice::Auto && args.cuda.conv != choice {
             continue;
         }
-        let lacking = probe.engine(choice, &gpus).err().map(|refusal| refusal.to_string());
+        let lacking = probe.engine(choice, &gpus, &[]).err().map(|refusal| refusal.to_string());
         for precision in [Precision::Fp32, Precision::Tf32, Precision::Fp16] {
             if args.precision.is_empty() || args.precision.contains(&precision) {
                 combinations.push((engine, precision, lacking.clone()));

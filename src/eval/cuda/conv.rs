@@ -38,6 +38,8 @@ pub(super) struct Packing {
     row_unit: usize,
     /// The type of biases.
     bias: Element,
+    /// That of convolutions with windows of one position.
+    pointwise_bias: Element,
 }
 
 impl Packing {
@@ -45,6 +47,10 @@ impl Packing {
     pub(super) fn new(engine: ConvEngine, precision: Precision, capability: (i32, i32)) -> Packing {
         match engine {
             ConvEngine::Cudnn => cudnn::packing(precision, capability),
+            ConvEngine::CudnnAndCublas => {
+                let packing = cudnn::packing(precision, capability);
+                Packing { pointwise_bias: cublas::packing(precision).bias, ..packing }
+            }
             ConvEngine::Cublas => cublas::packing(precision),
         }
     }
@@ -68,7 +74,11 @@ impl Packing {
                 to_bytes(&channels_last(conv, c_in, row_len), element)
             }
         };
-        Packed { weight, bias: to_bytes(&conv.bias, self.bias) }
+        let bias = match is_pointwise(conv.spec.kernel, c_in) {
+            true => self.pointwise_bias,
+            false => self.bias,
+        };
+        Packed { weight, bias: to_bytes(&conv.bias, bias) }
     }
 }
 
@@ -174,6 +184,13 @@ pub(super) fn to_bytes(values: &[f32], element: Element) -> Vec<u8> {
     }
 }
 
+/// Whether a convolution is a product of its input as it is, in whole vectors. Windows of one
+/// position have stride 1 and no padding in every net.
+fn is_pointwise(kernel: usize, c_in: usize) -> bool {
+    const VECTOR: usize = 8;
+    kernel == 1 && c_in.is_multiple_of(VECTOR)
+}
+
 /// `value` rounded up to a multiple of `unit`.
 fn rounded_up(value: usize, unit: usize) -> usize {
     value.div_ceil(unit) * unit
@@ -182,7 +199,8 @@ fn rounded_up(value: usize, unit: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::ConvSpec;
+    use crate::net::plan::{ConvStep, Plan, Step};
+    use crate::net::{ConvSpec, Net};
 
     #[test]
     fn weights_are_packed_with_channels_last_and_padded_with_zeros() {
@@ -197,6 +215,21 @@ mod tests {
         ];
         let expected = expected.concat().into_iter().map(|number| number.max(0) as f32);
         assert_eq!(packed, expected.collect::<Vec<f32>>());
+    }
+
+    #[test]
+    fn windows_of_one_position_have_stride_1_and_no_padding() {
+        for net in Net::ALL {
+            let spec = net.spec();
+            let plan = Plan::new(spec, 64, 64).unwrap();
+            for step in plan.steps {
+                let Step::Conv(ConvStep { kernel: 1, stride, pad, src, .. }) = step else {
+                    continue;
+                };
+                assert_eq!((stride, pad), (1, 0), "{}", spec.name);
+                assert!(is_pointwise(1, src.shape.c), "{}", spec.name);
+            }
+        }
     }
 
     #[test]

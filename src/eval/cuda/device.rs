@@ -74,7 +74,10 @@ impl Device {
         let (copy, compute) = (Stream::new()?, Stream::new()?);
         let kernels = Kernels::new(gpu.capability)?;
         let engine: Box<dyn Engine> = match settings.engine.engine {
-            ConvEngine::Cudnn => Box::new(Cudnn::new(&compute)?),
+            ConvEngine::Cudnn => Box::new(Cudnn::new(&compute, None)?),
+            ConvEngine::CudnnAndCublas => {
+                Box::new(Cudnn::new(&compute, Some(Cublas::new(&compute)?))?)
+            }
             ConvEngine::Cublas => Box::new(Cublas::new(&compute)?),
         };
         let nets = Nets::upload(packs, settings.limits, &compute)?;

@@ -15,15 +15,17 @@ use crate::eval::chunk::Chunk;
 use crate::image::Size;
 use crate::net::plan::BUFFERS;
 
-/// Largest number of images of a micro-batch, however small they are.
-const MICRO_IMAGES_MAX: usize = 512;
+/// Numbers of images of a micro-batch. They are few, so that images of similar sizes have the same
+/// convolutions behind their first layers. They have many divisors, because convolutions that need
+/// much memory compute a part of the images at once. They are even, so that pairs fill them.
+const MICRO_IMAGES: [usize; 16] = [2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
 /// Device addresses within a buffer are multiples of this.
 const ALIGNMENT: usize = 256;
 
 /// How large micro-batches may be. Tests make them small.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Pixels of a micro-batch, unless a pair has more.
+    /// Approximate pixels of a micro-batch, at most a quarter more, unless a pair has more.
     pub micro_pixels: usize,
     /// Bytes of activations. Images that take more are computed in bands of rows: in bands that
     /// keep to the limit, or in the lowest if none does.
@@ -38,12 +40,11 @@ impl Limits {
     pub const USUAL: Limits =
         Limits { micro_pixels: 2 << 20, activation_bytes: 4 << 30, sizes: 256 };
 
-    /// The number of images of a micro-batch, for images of `size`. It is even, so that pairs fill
-    /// it.
+    /// The number of images of a micro-batch, for images of `size`.
     #[must_use]
     pub fn micro_images(self, size: Size) -> usize {
-        let fitting = self.micro_pixels / (size.width * size.height).max(1);
-        (fitting / 2 * 2).clamp(2, MICRO_IMAGES_MAX)
+        let fitting = self.micro_pixels / 4 * 5 / (size.width * size.height).max(1);
+        MICRO_IMAGES.into_iter().rfind(|&images| images <= fitting).unwrap_or(MICRO_IMAGES[0])
     }
 }
 
@@ -299,6 +300,8 @@ mod tests {
         assert_eq!(images(4000, 3000), 2);
         assert_eq!(images(31, 31), 512);
         assert_eq!(images(400, 300), 16);
+        assert_eq!(images(300, 300), 24);
+        assert_eq!(images(700, 700), 4);
     }
 
     #[test]

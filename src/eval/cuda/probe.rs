@@ -24,7 +24,7 @@ pub use super::driver::Gpu;
 use super::driver::{Context, device_count, driver_version};
 use super::{ConvChoice, ConvEngine, Gpus};
 use crate::error::Refusal;
-use crate::eval::Precision;
+use crate::eval::{Model, Precision};
 use cudarc::driver;
 
 /// The oldest CUDA whose drivers load our kernels.
@@ -90,6 +90,17 @@ pub struct Chosen {
     pub name: String,
     /// That, and what else of it decides bits.
     pub identity: String,
+}
+
+impl Chosen {
+    /// cuDNN with cuBLAS.
+    fn with(&self, cublas: &Chosen) -> Chosen {
+        Chosen {
+            engine: ConvEngine::CudnnAndCublas,
+            name: format!("{}+{}", self.name, cublas.name),
+            identity: format!("{}+{}", self.identity, cublas.identity),
+        }
+    }
 }
 
 /// The newest CUDA whose libraries can be used.
@@ -240,18 +251,34 @@ impl Probe {
         Ok(gpu)
     }
 
-    /// The convolution engine for these GPUs.
+    /// The convolution engine for these models on these GPUs. cuDNN is joined by cuBLAS, if that
+    /// can be used, where a model has convolutions that are plain products.
     ///
     /// # Errors
     /// A [`Refusal`] when no library for it can be used.
-    pub fn engine(&self, wanted: ConvChoice, gpus: &[Gpu]) -> Result<Chosen, Refusal> {
+    pub fn engine(
+        &self,
+        wanted: ConvChoice,
+        gpus: &[Gpu],
+        models: &[Model],
+    ) -> Result<Chosen, Refusal> {
         let named = |engine: ConvEngine, library: &Library| Chosen {
             engine,
             name: format!("{}-{}", engine.name(), library.version),
             identity: library.identity(engine.name()),
         };
-        let cudnn = || self.cudnn(gpus).map(|library| named(ConvEngine::Cudnn, library));
         let cublas = || self.cublas(gpus).map(|library| named(ConvEngine::Cublas, library));
+        let mut convs = models.iter().flat_map(|model| model.spec().convs());
+        let has_products = convs.any(|conv| conv.kernel == 1);
+        let cudnn = || {
+            let alone = named(ConvEngine::Cudnn, self.cudnn(gpus)?);
+            // Opened only where it is of use.
+            let cublas = has_products.then(cublas);
+            Ok(match cublas {
+                Some(Ok(cublas)) => alone.with(&cublas),
+                _ => alone,
+            })
+        };
         let found = match wanted {
             ConvChoice::Cudnn => cudnn(),
             ConvChoice::Cublas => cublas(),
@@ -404,7 +431,7 @@ mod tests {
         let mut one = probe(Vec::new());
         let names = |one: &Probe| {
             [ConvChoice::Auto, ConvChoice::Cudnn, ConvChoice::Cublas]
-                .map(|wanted| one.engine(wanted, &[]).ok().map(|chosen| chosen.name))
+                .map(|wanted| one.engine(wanted, &[], &[]).ok().map(|chosen| chosen.name))
         };
         assert_eq!(names(&one), [None, None, None]);
         one.cublas = found("12.4.5");

@@ -43,7 +43,7 @@ pub fn resident_rates(
     round_s: f64,
 ) -> anyhow::Result<Rates> {
     let gpus = probe.choose(&config.gpus)?;
-    let engine = probe.engine(config.conv, &gpus)?;
+    let engine = probe.engine(config.conv, &gpus, std::slice::from_ref(model))?;
     let Config { precision, limits, .. } = *config;
     let settings = Settings { precision, limits, engine };
     let gpu = gpus[0].clone();

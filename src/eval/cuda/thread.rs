@@ -66,7 +66,9 @@ pub(super) fn refusal(ordinal: usize, fault: &Fault, engine: ConvEngine) -> Refu
              cuda:N`, or use `--precision fp16`"
         }
         FaultKind::Unsupported => match engine {
-            ConvEngine::Cudnn => "use the other engine with `--conv cublas`",
+            ConvEngine::Cudnn | ConvEngine::CudnnAndCublas => {
+                "use the other engine with `--conv cublas`"
+            }
             ConvEngine::Cublas => "use the other engine with `--conv cudnn`, or `--device cpu`",
         },
         FaultKind::Fatal => {

@@ -1,10 +1,13 @@
-//! Convolution as matrix products of cuBLAS, for machines without cuDNN.
+//! Convolution as matrix products of cuBLAS: all of them on machines without cuDNN, and beside
+//! cuDNN those with windows of one position, which already are products (`pointwise`). For others,
+//! im2col first writes a matrix of patches (`patches`).
 //!
-//! A 1x1 convolution already is a product. For any other, im2col first writes a matrix of patches,
-//! one row per output position, in chunks that fit into the workspace. Every image is a separate
-//! product within a batched call of fixed size, so that its result does not depend on its position
-//! in the micro-batch.
+//! Every image is a separate product within a batched call of fixed size, so that its result does
+//! not depend on its position in the micro-batch.
 #![expect(unsafe_code, reason = "calls of cuBLAS")]
+
+mod patches;
+mod pointwise;
 
 use std::ffi::{c_int, c_longlong, c_void};
 use std::rc::Rc;
@@ -12,17 +15,17 @@ use std::rc::Rc;
 use cudarc::cublas::result::{self, CublasError};
 use cudarc::cublas::sys::{self, cublasStatus_t};
 
+use self::patches::Patches;
+use self::pointwise::Pointwise;
 use super::super::driver::{DeviceBuffer, DevicePtr, Fault, FaultKind, Stream};
-use super::super::kernels::{Format, Rows};
-use super::{Call, Conv, Engine, Geometry, Packing, rounded_up};
+use super::super::kernels::Format;
+use super::{Conv, Engine, Geometry, Packing, is_pointwise};
 use crate::eval::Precision;
 use crate::eval::cuda::signature::Element;
 
 /// Scratch memory of cuBLAS itself. Its size is fixed, so that the choice of algorithm does not
 /// depend on earlier calls.
 const HANDLE_BYTES: usize = 32 << 20;
-/// Limit for the matrix of patches, independent of free memory.
-const WORKSPACE_BYTES_MAX: usize = 256 << 20;
 /// The elements of a row of the patch matrix are a multiple of this (16 bytes in fp16).
 const ROW_UNIT: usize = 8;
 
@@ -90,184 +93,104 @@ pub(super) fn packing(precision: Precision) -> Packing {
         Precision::Fp32 | Precision::Tf32 => (Format::NhwcF32, 4),
         Precision::Fp16 => (Format::NhwcF16, 8),
     };
-    Packing { format, input_channels, row_unit: ROW_UNIT, bias: Element::F32 }
+    let bias = Element::F32;
+    Packing { format, input_channels, row_unit: ROW_UNIT, bias, pointwise_bias: bias }
+}
+
+impl Cublas {
+    /// A convolution with windows of one position, in any layout. Its biases are f32.
+    pub(super) fn pointwise(
+        &self,
+        geometry: Geometry,
+        precision: Precision,
+        format: Format,
+    ) -> Box<dyn Conv> {
+        Box::new(Pointwise { handle: Rc::clone(&self.handle), geometry, precision, format })
+    }
 }
 
 impl Engine for Cublas {
     fn prepare(&self, geometry: Geometry, precision: Precision) -> Result<Box<dyn Conv>, Fault> {
         let format = packing(precision).format;
-        let rows = Chunks::new(&geometry, format);
-        Ok(Box::new(Product { handle: Rc::clone(&self.handle), geometry, precision, format, rows }))
-    }
-}
-
-/// How the patch matrix is divided. Every image gets the same chunks: either several whole images
-/// at once, a number that divides the micro-batch, or equal parts of one image.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Chunks {
-    /// Elements of a row.
-    row_len: usize,
-    /// Images at once.
-    images: usize,
-    /// Rows of an image at once; all of them if `images` is more than one.
-    rows: usize,
-    /// Whether the source itself serves as the patch matrix.
-    direct: bool,
-}
-
-impl Chunks {
-    fn new(geometry: &Geometry, format: Format) -> Chunks {
-        let Geometry { from, window, .. } = *geometry;
-        let row_len = rounded_up(window.kernel * window.kernel * from.c, ROW_UNIT);
-        let positions = geometry.h_out * geometry.w_out;
-        if window.kernel == 1 && window.stride == 1 && window.pad == 0 && row_len == from.c {
-            return Chunks { row_len, images: from.images, rows: positions, direct: true };
+        if is_pointwise(geometry.window.kernel, geometry.from.c) {
+            return Ok(self.pointwise(geometry, precision, format));
         }
-        let rows_max = (WORKSPACE_BYTES_MAX / (row_len * format.element().bytes())).max(1);
-        let fits =
-            |&images: &usize| from.images.is_multiple_of(images) && images * positions <= rows_max;
-        let images = (1..=from.images).rev().find(fits).unwrap_or(1);
-        Chunks { row_len, images, rows: positions.min(rows_max), direct: false }
+        Ok(Box::new(Patches::new(Rc::clone(&self.handle), geometry, precision, format)))
     }
 }
 
-/// A convolution of one shape as products.
-#[derive(Debug)]
-struct Product {
-    handle: Rc<Handle>,
-    geometry: Geometry,
-    precision: Precision,
-    format: Format,
-    rows: Chunks,
+/// The matrices of a batch, column-major as everything of cuBLAS: a row-major (rows, columns)
+/// matrix is a (columns, rows) matrix here.
+#[derive(Clone, Copy, Debug)]
+struct Matrices {
+    first: DevicePtr,
+    /// Elements from one column to the next.
+    leading: usize,
+    /// Elements from one matrix to the next; 0 if there is but one.
+    stride: usize,
+    /// Whether its transpose is multiplied.
+    is_transposed: bool,
 }
 
-impl Conv for Product {
-    fn workspace_bytes(&self) -> usize {
-        let Chunks { row_len, images, rows, direct } = self.rows;
-        if direct { 0 } else { images * rows * row_len * self.format.element().bytes() }
-    }
-
-    fn run(&self, call: Call<'_>) -> Result<(), Fault> {
-        let Geometry { from, out, h_out, w_out, window } = self.geometry;
-        let Chunks { row_len, images, rows, direct } = self.rows;
-        let element = self.format.element().bytes();
-        let positions = h_out * w_out;
-        let part = call.dst.offset(out.c_first * element);
-        if direct {
-            self.product(call, part, call.src, (positions, images))?;
-        } else {
-            for first_image in (0..from.images).step_by(images) {
-                for first_row in (0..positions).step_by(rows) {
-                    let count = rows.min(positions - first_row);
-                    let first = first_image * positions + first_row;
-                    let (format, to) = (self.format, (h_out, w_out));
-                    let patches = Rows { first, count: images * count };
-                    let (stream, target) = (call.stream, call.workspace);
-                    call.kernels.im2col(
-                        stream, format, target, call.src, from, to, window, patches, row_len,
-                    )?;
-                    let target = part.offset(first * out.c_slot * element);
-                    self.product(call, target, call.workspace, (count, images))?;
-                }
-            }
+impl Matrices {
+    fn operation(self) -> sys::cublasOperation_t {
+        match self.is_transposed {
+            true => sys::cublasOperation_t::CUBLAS_OP_T,
+            false => sys::cublasOperation_t::CUBLAS_OP_N,
         }
-        let bias = call.filter.bias;
-        let all = (from.images, positions);
-        call.kernels.bias_relu(call.stream, self.format, call.dst, bias, all, out)
-    }
-
-    /// There is no other: every image is a separate product already.
-    fn switch_to_next(&self) -> Result<bool, Fault> {
-        Ok(false)
     }
 }
 
-impl Product {
-    /// Computes `rows` rows of outputs of each of `images` images: rows of patches times the
-    /// weights.
+impl Handle {
+    /// Queues `c = a * b` for each of `count` images; `a` is (m, k), `b` is (k, n).
     ///
-    /// cuBLAS is column-major: a row-major (rows, c) matrix is a (c, rows) matrix there.
-    fn product(
+    /// # Safety
+    /// The matrices must be allocated, and stay so until it is done.
+    unsafe fn multiply(
         &self,
-        call: Call<'_>,
-        outputs: DevicePtr,
-        patches: DevicePtr,
-        (rows, images): (usize, usize),
+        precision: Precision,
+        [c, a, b]: [Matrices; 3],
+        [m, n, k]: [usize; 3],
+        count: usize,
     ) -> Result<(), Fault> {
-        let Geometry { out, h_out, w_out, .. } = self.geometry;
-        let row_len = self.rows.row_len;
         let (one, zero) = (1.0f32, 0.0f32);
-        let kind = match self.precision {
+        let kind = match precision {
             Precision::Fp32 | Precision::Tf32 => sys::cudaDataType::CUDA_R_32F,
             Precision::Fp16 => sys::cudaDataType::CUDA_R_16F,
         };
-        let compute = match self.precision {
+        let compute = match precision {
             Precision::Fp32 | Precision::Fp16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
             Precision::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
         };
-        let patch_stride = rows * row_len;
-        let output_stride = h_out * w_out * out.c_slot;
-        // SAFETY: the walk's buffers hold all images of the geometry, the workspace what
-        // `workspace_bytes` says; extents are those of the plan; the two scalars are read before
-        // the call returns (pointer mode host).
+        // SAFETY: guaranteed by the caller; the two scalars are read before the call returns
+        // (pointer mode host).
         let result = unsafe {
             result::gemm_strided_batched_ex(
-                self.handle.raw,
-                sys::cublasOperation_t::CUBLAS_OP_T,
-                sys::cublasOperation_t::CUBLAS_OP_N,
-                out.c as c_int,
-                rows as c_int,
-                row_len as c_int,
+                self.raw,
+                a.operation(),
+                b.operation(),
+                m as c_int,
+                n as c_int,
+                k as c_int,
                 (&raw const one).cast::<c_void>(),
-                call.filter.weight.as_ptr(),
+                a.first.as_ptr(),
                 kind,
-                row_len as c_int,
-                0,
-                patches.as_ptr(),
+                a.leading as c_int,
+                a.stride as c_longlong,
+                b.first.as_ptr(),
                 kind,
-                row_len as c_int,
-                patch_stride as c_longlong,
+                b.leading as c_int,
+                b.stride as c_longlong,
                 (&raw const zero).cast::<c_void>(),
-                outputs.as_mut_ptr(),
+                c.first.as_mut_ptr(),
                 kind,
-                out.c_slot as c_int,
-                output_stride as c_longlong,
-                images as c_int,
+                c.leading as c_int,
+                c.stride as c_longlong,
+                count as c_int,
                 compute,
                 sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
         };
         check("cublasGemmStridedBatchedEx", result)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::super::kernels::{Channels, Extents, Window};
-    use super::*;
-
-    fn geometry(images: usize, side: usize, kernel: usize) -> Geometry {
-        Geometry {
-            from: Extents { images, c: 64, h: side, w: side },
-            out: Channels { c: 64, c_slot: 64, c_first: 0 },
-            h_out: side,
-            w_out: side,
-            window: Window { kernel, stride: 1, pad: kernel / 2 },
-        }
-    }
-
-    #[test]
-    fn chunks_are_the_same_for_every_image_and_fit_the_workspace() {
-        for (images, side, kernel) in [(32, 256, 3), (30, 100, 3), (2, 1024, 3), (2, 3000, 5)] {
-            let geometry = geometry(images, side, kernel);
-            for format in [Format::NhwcF32, Format::NhwcF16] {
-                let Chunks { row_len, images: at_once, rows, .. } = Chunks::new(&geometry, format);
-                assert!(images.is_multiple_of(at_once));
-                assert!(at_once == 1 || rows == side * side);
-                let bytes = at_once * rows * row_len * format.element().bytes();
-                assert!(bytes <= WORKSPACE_BYTES_MAX, "{bytes}");
-            }
-        }
-        assert!(Chunks::new(&geometry(32, 256, 1), Format::NhwcF32).direct);
     }
 }

@@ -4,7 +4,8 @@
 //! cores (tf32, fp16) need NHWC. `variants` lists the algorithms to try, in order, with the number
 //! of images per call. This module runs the first one that the library accepts. Where the library
 //! cannot write a part of a buffer's channels, the output goes to scratch memory and is copied.
-//! Where its ReLU loses NaN, ours follows instead.
+//! Where its ReLU loses NaN, ours follows instead. Windows of one position are products of cuBLAS,
+//! where that is there: cuDNN's kernels for them take several times as long.
 #![expect(unsafe_code, reason = "calls of cuDNN")]
 
 mod descriptors;
@@ -22,7 +23,7 @@ use self::descriptors::{
 use self::variants::{Problem, Relu, Target, Variant};
 use super::super::driver::{DeviceBuffer, DevicePtr, Fault, FaultKind, Stream};
 use super::super::kernels::Format;
-use super::{Call, Conv, Engine, Geometry, Packing, rounded_up};
+use super::{Call, Conv, Cublas, Engine, Geometry, Packing, is_pointwise, rounded_up};
 use crate::eval::Precision;
 
 /// Least scratch memory of a convolution, so that other variants fit if the library refuses the
@@ -39,6 +40,8 @@ const ALIGNMENT: usize = 256;
 #[derive(Debug)]
 pub(in crate::eval::cuda) struct Cudnn {
     shared: Rc<Shared>,
+    /// For windows of one position.
+    cublas: Option<Cublas>,
 }
 
 /// What all convolutions share.
@@ -54,7 +57,10 @@ struct Shared {
 impl Cudnn {
     /// Makes a handle that works on `stream`, in the current context. The library must have been
     /// found complete: a missing part would end the process.
-    pub(in crate::eval::cuda) fn new(stream: &Stream) -> Result<Cudnn, Fault> {
+    pub(in crate::eval::cuda) fn new(
+        stream: &Stream,
+        cublas: Option<Cublas>,
+    ) -> Result<Cudnn, Fault> {
         let handle = Handle::new()?;
         // SAFETY: both are alive; cudarc has two names for one type of CUDA.
         check("cudnnSetStream", unsafe { result::set_stream(handle.0, stream.handle().cast()) })?;
@@ -63,7 +69,7 @@ impl Cudnn {
         let zeros = DeviceBuffer::new(ZEROS * size_of::<f32>())?;
         // SAFETY: the buffer is kept until that is done, even if queueing failed.
         unsafe { stream.zero(zeros.ptr(), zeros.len_bytes()) }.and(stream.synchronize())?;
-        Ok(Cudnn { shared: Rc::new(Shared { handle, relu, identity, zeros }) })
+        Ok(Cudnn { shared: Rc::new(Shared { handle, relu, identity, zeros }), cublas })
     }
 }
 
@@ -76,7 +82,8 @@ pub(super) fn packing(precision: Precision, capability: (i32, i32)) -> Packing {
         Precision::Fp16 if capability < AMPERE => 8,
         Precision::Fp16 => 4,
     };
-    Packing { format, input_channels, row_unit: 1, bias: format.element() }
+    let bias = format.element();
+    Packing { format, input_channels, row_unit: 1, bias, pointwise_bias: bias }
 }
 
 fn format(precision: Precision) -> Format {
@@ -90,6 +97,12 @@ fn format(precision: Precision) -> Format {
 impl Engine for Cudnn {
     fn prepare(&self, geometry: Geometry, precision: Precision) -> Result<Box<dyn Conv>, Fault> {
         let format = format(precision);
+        match &self.cublas {
+            Some(cublas) if is_pointwise(geometry.window.kernel, geometry.from.c) => {
+                return Ok(cublas.pointwise(geometry, precision, format));
+            }
+            _ => {}
+        }
         Ok(Box::new(Fused::new(Rc::clone(&self.shared), geometry, format, precision)?))
     }
 }

@@ -2,13 +2,13 @@
 //! number of images per call, and where the output goes.
 //!
 //! In strict fp32, 3x3 windows use Winograd, which is several times as fast as matrix products and
-//! exact enough for what is promised, on enough positions to employ a GPU. Other windows use what the library's heuristic (a table, not
-//! a measurement) names, if it is deterministic and keeps the precision. One algorithm alone uses
-//! tensor cores. Then follow matrix products on fewer images at a time: a kernel may treat images
-//! differently by their position in the batch, for example when it splits the sums of the last
-//! tiles to use all processors, but a single image has no position to depend on. The slowest
-//! variant comes last, but for half precision: there the matrix products come once more without the
-//! library's ReLU, in case that it loses NaN, to which overflows lead.
+//! exact enough for what is promised, on enough positions to employ a GPU. Other windows use what
+//! the library's heuristic (a table, not a measurement) names, if it is deterministic and keeps the
+//! precision. One algorithm alone uses tensor cores. Then follow matrix products on fewer images at
+//! a time: a kernel may treat images differently by their position in the batch, for example when
+//! it splits the sums of the last tiles to use all processors, but a single image has no position
+//! to depend on. The slowest variant comes last, but for half precision: there the matrix products
+//! come once more without the library's ReLU, in case that it loses NaN, to which overflows lead.
 #![expect(unsafe_code, reason = "calls of cuDNN")]
 
 use std::ffi::c_int;
