@@ -27,6 +27,7 @@ class Options:
     budget: float | None
     nets: list[str]
     selftest_nets: list[str]  # all that the program knows where none was named
+    selftest_precisions: list[str]  # all that the device has where none was named
     precisions: list[str]
     engines: list[str | None]
     sizes: list[int]
@@ -99,6 +100,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         budget=args.budget,
         nets=args.nets or ["alex", "vgg"],
         selftest_nets=args.nets or [],
+        selftest_precisions=args.precisions or [],
         precisions=["fp32"] if cpu else args.precisions or list(PRECISIONS),
         engines=[None] if cpu else args.engines or list(ENGINES),
         sizes=args.sizes,

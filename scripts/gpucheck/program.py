@@ -30,6 +30,11 @@ class Run:
     record: dict[str, Any]
     command: list[str]
 
+    @property
+    def numerics_class(self) -> str:
+        """Within it bits are equal: it names the libraries that computed."""
+        return str(self.record.get("fingerprint", {}).get("numerics_class", ""))
+
 
 @dataclass
 class Program:

@@ -279,14 +279,24 @@ def _starting(parts: dict[str, Any]) -> str:
     text = ""
     if start:
         rows = [
-            [row["net"], row["precision"], row["engine"], number(row["first"], 3), number(row["later"], 3)]
+            [
+                *(row["net"], row["precision"], row["engine"]),
+                *(number(row["first"], 3), number(row["later"], 3)),
+                row.get("class") or NONE,
+            ]
             for row in start
         ]
-        columns = ["net", "precision", "engine", "first, s", "later, s"]
+        columns = ["net", "precision", "engine", "first, s", "later, s", "numerics class"]
         text += "## The whole process, for two pairs\n\n" + table(columns, rows) + "\n"
     if sizes:
-        rows = [[row["net"], row["precision"], row["engine"], number(row["rate"], 3)] for row in sizes]
-        columns = ["nets", "precision", "engine", "pairs/s"]
+        rows = [
+            [
+                *(row["net"], row["precision"], row["engine"]),
+                *(number(row["rate"], 3), number(row.get("rate_reversed"), 3)),
+            ]
+            for row in sizes
+        ]
+        columns = ["nets", "precision", "engine", "pairs/s", "in reverse order"]
         text += f"## {parts['sizes']['pairs']} pairs, each of a size of its own\n\n" + table(columns, rows)
     return text
 

@@ -26,6 +26,8 @@ def selftest(session: Session, deadline: Deadline, result: Result) -> None:
     options += ["--sides", ",".join(map(str, chosen.sizes))]
     if chosen.selftest_nets:
         options += ["--net", ",".join(chosen.selftest_nets)]
+    if chosen.selftest_precisions:
+        options += ["--precision", ",".join(chosen.selftest_precisions)]
     found = _json(session.program.doctor(deadline, *options), result)
     if found is None:
         return
@@ -37,6 +39,8 @@ def judge(rows: list[dict[str, Any]], result: Result) -> None:
     """A self-test of which no row was run proves nothing."""
     if all(row.get("status") == "skipped" for row in rows):
         result.worsen(FAILED, "the self-test ran on nothing")
+    for name in without_overflow(rows):
+        result.worsen(FAILED, f"{name}: no row whose features overflow")
     for row in rows:
         name = " ".join(str(row.get(key)) for key in ("device", "net", "precision", "engine"))
         # Here features overflow in half precision, and the bits are those of fp32.
@@ -49,6 +53,17 @@ def judge(rows: list[dict[str, Any]], result: Result) -> None:
             result.worsen(FAILED, f"{name}: {row.get('reason', status)}")
         elif not overflows and not row.get("invariant", False):
             result.worsen(FAILED, f"{name}: bits depend on the batch")
+
+
+def without_overflow(rows: list[dict[str, Any]]) -> list[str]:
+    """Nets and engines that ran in half precision, and not on features that overflow there."""
+    half = [row for row in rows if row.get("precision") == "fp16" and row.get("status") != "skipped"]
+
+    def ran(overflows: bool) -> set[tuple[str, str, str]]:
+        chosen = [row for row in half if (row.get("trunk") == "overflows") == overflows]
+        return {(str(row.get("device")), str(row.get("net")), str(row.get("engine"))) for row in chosen}
+
+    return [" ".join(name) for name in sorted(ran(False) - ran(True))]
 
 
 def _json(outcome: Outcome, result: Result) -> dict[str, Any] | None:

@@ -1,4 +1,7 @@
-"""Parts `start` and `sizes`: what a job costs before its first pair, and what every new size of images costs."""
+"""Parts `start` and `sizes`: what a job costs before its first pair, and what every new size of images costs.
+
+The second includes what a lone pair costs: it fills a micro-batch with copies of its images.
+"""
 
 from statistics import median
 from typing import Any
@@ -27,16 +30,17 @@ def start(session: Session, deadline: Deadline, result: Result) -> None:
             for engine in options.engines:
                 row: dict[str, Any] = {"net": net, "precision": precision, "engine": engine or options.device}
                 with guarded(result, " ".join(row.values())):
-                    seconds = [
-                        session.program.eval(deadline, manifest, [net], precision, engine).seconds
+                    runs = [
+                        session.program.eval(deadline, manifest, [net], precision, engine)
                         for _ in range(1 + ROUNDS)
                     ]
-                    row.update(first=seconds[0], later=median(seconds[1:]))
+                    row.update(first=runs[0].seconds, later=median(run.seconds for run in runs[1:]))
+                    row["class"] = runs[0].numerics_class
                     result.data["rows"].append(row)
 
 
 def sizes(session: Session, deadline: Deadline, result: Result) -> None:
-    """Pairs of which each has a size of its own: pairs/s, and the same rows in reverse order."""
+    """Pairs of which each has a size of its own, and the same rows in reverse order: pairs/s of both."""
     options = session.options
     nets = session.scorable(result)
     sides = (options.sides[0], options.sides[1])
@@ -55,6 +59,7 @@ def sizes(session: Session, deadline: Deadline, result: Result) -> None:
                     row["rate"] = len(pairs) / run.seconds
                     result.data["rows"].append(row)
                     other = session.program.eval(deadline, backward, group, precision, engine)
+                    row["rate_reversed"] = len(pairs) / other.seconds
                     differ = differences(other.rows, run.rows)
                     if differ:
                         result.worsen(FAILED, f"{name}: the order changes {len(differ)} rows, such as {differ[0]}")

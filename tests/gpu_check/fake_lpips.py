@@ -35,7 +35,7 @@ def evaluate(args: argparse.Namespace) -> int:
             failed = FAULT == "row" and index == 1
             cells = [""] * len(columns) if failed else [f"{score:.9}"] * len(columns)
             writer.writerow([row["id"], *cells, "failed" if failed else "ok", "planted" if failed else ""])
-    (out / "run.json").write_text("{}")
+    (out / "run.json").write_text(json.dumps({"fingerprint": {"numerics_class": "stand-in"}}))
     return 3 if FAULT == "row" else 0
 
 
@@ -69,7 +69,7 @@ def main() -> int:
     command.set_defaults(run=doctor)
     for name in ("--json", "--selftest"):
         command.add_argument(name, action="store_true")
-    for name in ("--device", "--weights-dir", "--net", "--sides"):
+    for name in ("--device", "--weights-dir", "--net", "--sides", "--precision"):
         command.add_argument(name)
     args = parser.parse_args()
     return int(args.run(args))

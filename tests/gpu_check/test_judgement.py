@@ -125,6 +125,17 @@ class Selftest(unittest.TestCase):
         self.assertIn("no cuDNN", result.notes[0])
         self.assertEqual(self.judged(skipped).status, FAILED)
 
+    def test_half_precision_is_tested_on_features_that_overflow(self) -> None:
+        half = {"device": "cuda:0", "net": "squeeze", "precision": "fp16", "engine": "cudnn"}
+        plain = {**half, "trunk": "formula", "status": "ok", "invariant": True}
+        overflows = {**half, "trunk": "overflows", "status": "ok"}
+        self.assertEqual(self.judged(plain, overflows).status, OK)
+        self.assertEqual(self.judged(plain, {**overflows, "engine": "cublas"}).status, FAILED)
+        alone = self.judged(plain)
+        self.assertEqual(alone.status, FAILED)
+        self.assertIn("squeeze cudnn: no row whose features overflow", alone.notes[0])
+        self.assertEqual(self.judged({**plain, "precision": "tf32"}).status, OK)
+
     def test_a_row_that_does_not_tell_of_bits_is_not_passed(self) -> None:
         self.assertEqual(self.judged({"net": "alex", "status": "ok"}).status, FAILED)
 

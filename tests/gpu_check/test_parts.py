@@ -38,6 +38,11 @@ class Arguments(unittest.TestCase):
         found = options.parse(["out", "--seconds", "doctor=5,files=7.5"])
         self.assertEqual((found.seconds["doctor"], found.seconds["files"]), (5, 7.5))
 
+    def test_the_self_test_takes_all_precisions_unless_some_are_named(self) -> None:
+        self.assertEqual(options.parse(["out"]).selftest_precisions, [])
+        named = options.parse(["out", "--precisions", "tf32,fp16"])
+        self.assertEqual(named.selftest_precisions, ["tf32", "fp16"])
+
     def test_what_cannot_be_is_refused(self) -> None:
         self.assertIn("`dr`: expected one of doctor", self.refused("out", "--parts", "dr"))
         self.assertIn("no part is left", self.refused("out", "--parts", "doctor", "--skip", "doctor"))

@@ -51,6 +51,21 @@ class Script(unittest.TestCase):
                 for name, wanted in status.items():
                     self.assertEqual(self.part(name)["status"], wanted, said)
 
+    def test_start_and_sizes_are_timed_and_the_order_of_sizes_changes_nothing(self) -> None:
+        code, said = self.check(*TINY, "--parts", "start,sizes")
+        self.assertEqual(code, 0, said)
+        (row,) = self.part("start")["rows"]  # type: ignore[misc]
+        self.assertEqual((row["net"], row["class"]), ("alex", "stand-in"))
+        self.assertGreater(min(row["first"], row["later"]), 0)
+        sizes = self.part("sizes")
+        (row,) = sizes["rows"]  # type: ignore[misc]
+        self.assertEqual(sizes["pairs"], 12)
+        self.assertGreater(min(row["rate"], row["rate_reversed"]), 0)
+        self.assertIn("stand-in", (self.out / "gpu_check.md").read_text())
+        self.out = self.out.with_name("out_order")
+        code, said = self.check(*TINY, "--parts", "sizes", fault="order")
+        self.assertEqual((code, self.part("sizes")["status"]), (1, "failed"), said)
+
     def test_a_program_that_hangs_costs_its_part_and_no_more(self) -> None:
         limits = "invariance=1,selftest=1"
         words = [*TINY, "--parts", "selftest,invariance,sanitizer", "--seconds", limits]
