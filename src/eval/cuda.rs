@@ -30,6 +30,7 @@ mod queue;
 mod resident;
 mod settings;
 pub mod signature;
+mod status;
 mod thread;
 mod walk;
 

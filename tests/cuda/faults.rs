@@ -248,6 +248,33 @@ fn what_the_installation_lacks_is_a_fault_with_its_remedy_and_no_reason_for_anot
 }
 
 #[test]
+fn a_status_that_no_binding_knows_is_a_fault_with_its_number() {
+    if !is_simulated() {
+        return;
+    }
+    let job = Job::noise(1, 1);
+    for (engine, function) in [
+        ("cudnn", "cuMemAlloc_v2"),
+        ("cudnn", "cuLaunchKernel"),
+        ("cudnn", "cudnnCreate"),
+        ("cudnn", "cudnnGetConvolutionForwardWorkspaceSize"),
+        ("cudnn", "cudnnConvolutionBiasActivationForward"),
+        ("cublas", "cublasCreate_v2"),
+        ("cublas", "cublasGemmStridedBatchedEx"),
+    ] {
+        let machine = Machine::new().fail(function, 1, 9999);
+        let evaluated = job.eval(&machine, &[&CUDA[..], &["--conv", engine]].concat());
+        let printed = evaluated.ran.expect(5).stderr();
+        let name = match function {
+            "cuLaunchKernel" => "launch of",
+            _ => function.trim_end_matches("_v2"),
+        };
+        let is_named = printed.contains(name) && printed.contains("9999");
+        assert!(is_named && printed.contains("hint: "), "{function}: {printed}");
+    }
+}
+
+#[test]
 fn any_call_may_fail_once() {
     if !is_simulated() {
         return;
@@ -264,7 +291,7 @@ fn any_call_may_fail_once() {
             *counts.entry(line.split(' ').next().unwrap()).or_default() += 1;
         }
         for (function, count) in counts {
-            // What waits fails because the context broke; for others, codes that the bindings know.
+            // What waits fails because the context broke.
             let code = match function {
                 _ if function.starts_with("cudnn") => 5000,
                 _ if function.starts_with("cublas") => 13,

@@ -53,7 +53,9 @@ fn all_that_is_asked_for_is_called() {
     let squeeze = ["--net", "squeeze", "--trunk", &trunk];
     let no_parts = Machine::new().set("FAKE_CUDNN_PARTS", 0);
     // What is called only where a launch of a micro-batch is refused, after the 15 of the rehearsal.
-    let refused = Machine::new().fail("cuLaunchKernel", 16, 2);
+    // cuBLAS is asked for the name of a status where one of its calls then fails.
+    let refused = "cuLaunchKernel:16:2,cublasGemmStridedBatchedEx:6:3";
+    let refused = Machine::new().set("FAKE_CUDA_FAIL", refused);
     let traces =
         [(no_parts, &squeeze[..]), (refused, &["--conv", "cublas"])].map(|(machine, options)| {
             job.eval(&machine, &[&["--device", "cuda"], options].concat()).ran.trace

@@ -129,6 +129,19 @@ void multiply_planes(long m, long n, long k, long batch, Matrix a, long a_stride
 
 extern "C" {
 
+const char* cublasGetStatusName(int status) {
+    Call call("cublasGetStatusName", false);
+    static const std::map<int, const char*> NAMES = {
+        {NOT_INITIALIZED_STATUS, "CUBLAS_STATUS_NOT_INITIALIZED"},
+        {3, "CUBLAS_STATUS_ALLOC_FAILED"},
+        {INVALID, "CUBLAS_STATUS_INVALID_VALUE"},
+        {EXECUTION_FAILED, "CUBLAS_STATUS_EXECUTION_FAILED"},
+        {NOT_SUPPORTED, "CUBLAS_STATUS_NOT_SUPPORTED"},
+    };
+    auto found = NAMES.find(status);
+    return found == NAMES.end() ? "unrecognized status" : found->second;
+}
+
 int cublasCreate_v2(void** handle) {
     Call call("cublasCreate_v2", false);
     if (call.refused) return call.refused;

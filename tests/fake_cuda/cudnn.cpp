@@ -272,6 +272,24 @@ size_t cudnnGetCudartVersion() {
     return strtoull(setting("FAKE_CUDNN_CUDA", "12000"), nullptr, 10);
 }
 
+const char* cudnnGetErrorString(int status) {
+    Call call("cudnnGetErrorString", false);
+    static const std::map<int, const char*> NAMES = {
+        {NOT_INITIALIZED_STATUS, "CUDNN_STATUS_NOT_INITIALIZED"},
+        {SUBLIBRARY_VERSION_MISMATCH, "CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH"},
+        {BAD_PARAM, "CUDNN_STATUS_BAD_PARAM"},
+        {NOT_SUPPORTED, "CUDNN_STATUS_NOT_SUPPORTED"},
+        {3005, "CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDA_DRIVER"},
+        {3006, "CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDART"},
+        {3007, "CUDNN_STATUS_NOT_SUPPORTED_ARCH_MISMATCH"},
+        {3008, "CUDNN_STATUS_NOT_SUPPORTED_RUNTIME_PREREQUISITE_MISSING"},
+        {3009, "CUDNN_STATUS_NOT_SUPPORTED_SUBLIBRARY_UNAVAILABLE"},
+        {EXECUTION_FAILED, "CUDNN_STATUS_EXECUTION_FAILED"},
+    };
+    auto found = NAMES.find(status);
+    return found == NAMES.end() ? "CUDNN_UNKNOWN_STATUS" : found->second;
+}
+
 int cudnnCreate(void** handle) {
     demand_companions();
     CUDNN_CALL(cudnnCreate);

@@ -220,7 +220,30 @@ int copy_to_host(void* to, Address from, size_t bytes, Stream* stream) {
 }  // namespace
 
 // Device pointers, sizes and handles have the widths of the C declarations; enums are ints.
+// The driver's name of a code; those that tests plant, and nothing for others.
+const char* name_of(int code) {
+    static const std::map<int, const char*> NAMES = {
+        {INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE"},
+        {OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY"},
+        {NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED"},
+        {NO_DEVICE, "CUDA_ERROR_NO_DEVICE"},
+        {221, "CUDA_ERROR_JIT_COMPILER_NOT_FOUND"},
+        {UNSUPPORTED_PTX_VERSION, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"},
+        {223, "CUDA_ERROR_JIT_COMPILATION_DISABLED"},
+        {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS"},
+        {999, "CUDA_ERROR_UNKNOWN"},
+    };
+    auto found = NAMES.find(code);
+    return found == NAMES.end() ? nullptr : found->second;
+}
+
 extern "C" {
+
+int cuGetErrorName(int code, const char** name) {
+    Call call("cuGetErrorName", false);
+    *name = name_of(code);
+    return *name ? SUCCESS : INVALID_VALUE;
+}
 
 int cuInit(unsigned) {
     FAKE_CALL(cuInit, false);

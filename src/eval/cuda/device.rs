@@ -61,6 +61,8 @@ pub(super) struct Device {
     models: Arc<Vec<Model>>,
     engine_kind: ConvEngine,
     gpu: Gpu,
+    /// The memory of the GPU without weights, modules and the libraries' own workspaces.
+    usable_bytes: u64,
     pub(super) context: Arc<Context>,
 }
 
@@ -71,6 +73,7 @@ impl Device {
         settings: &Settings,
     ) -> Result<(Device, Opened), Fault> {
         let context = Context::new(gpu.ordinal)?;
+        let (free_at_start, total_bytes) = context.memory()?;
         let (copy, compute) = (Stream::new()?, Stream::new()?);
         let kernels = Kernels::new(gpu.capability)?;
         let engine: Box<dyn Engine> = match settings.engine.engine {
@@ -83,6 +86,7 @@ impl Device {
         let nets = Nets::upload(packs, settings.limits, &compute)?;
         let (free_bytes, _) = context.memory()?;
         let opened = Opened { gpu: gpu.clone(), free_bytes };
+        let usable_bytes = total_bytes - free_at_start.saturating_sub(free_bytes);
         let device = Device {
             in_flight: VecDeque::new(),
             slots: Vec::new(),
@@ -102,6 +106,7 @@ impl Device {
             models: Arc::clone(&packs.models),
             engine_kind: settings.engine.engine,
             gpu,
+            usable_bytes,
             context,
         };
         Ok((device, opened))
@@ -215,8 +220,8 @@ impl Device {
             (ScoringPass::Rescore, Some(fp32_nets)) => fp32_nets,
             _ => &mut self.nets,
         };
-        let (kernels, total_bytes) = (&self.kernels, self.gpu.total_bytes);
-        let prepared = nets.shape((shape.size, grouping), &*self.engine, kernels, total_bytes)?;
+        let (kernels, usable_bytes) = (&self.kernels, self.usable_bytes);
+        let prepared = nets.shape((shape.size, grouping), &*self.engine, kernels, usable_bytes)?;
         let pixels = prepared.capacity.images * shape.image_bytes();
         let needs = self.needs.max(Needs { pixels, ..prepared.needs });
         let has_slots = !(self.slots.is_empty() && self.in_flight.is_empty());

@@ -1,8 +1,9 @@
 //! Owners of the CUDA driver's handles: context, streams, events, memory, modules.
 //!
-//! This module uses cudarc's `result` layer, not its `safe` layer, which tracks every buffer with
-//! two events (several driver calls per launch), returns some errors only from a later, unrelated
-//! call, and panics when a handle of a lost device is dropped. Here nothing is tracked: callers
+//! Of cudarc this module uses the declarations, not the `safe` layer, which tracks every buffer
+//! with two events (several driver calls per launch), returns some errors only from a later,
+//! unrelated call, and panics when a handle of a lost device is dropped. Here nothing is tracked:
+//! callers
 //! order streams with their own [`Event`]s, and free memory only after synchronising. Dropping
 //! never fails: the handles of a lost device vanish with its context.
 //!
@@ -13,11 +14,12 @@ mod copies;
 mod module;
 mod storage;
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
 
-use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUresult};
+
+use super::status::{call, shown};
 
 pub(super) use self::module::{Function, Module};
 pub(super) use self::storage::{DeviceBuffer, Pinned};
@@ -67,47 +69,62 @@ impl Fault {
     }
 }
 
-/// Names the call in the error. A code is shown by its Rust name, without asking the driver, which
-/// may be what is broken.
-pub(super) fn check(call: &str, result: Result<(), DriverError>) -> Result<(), Fault> {
-    result.map_err(|DriverError(code)| {
-        let kind = match code {
-            CUresult::CUDA_ERROR_OUT_OF_MEMORY => FaultKind::OutOfMemory,
-            _ => FaultKind::Fatal,
-        };
-        Fault::new(call, format!("{code:?}"), kind).with_remedy(remedy(code))
-    })
+/// Names the call and its status in the error.
+pub(super) fn check(call: &str, status: c_int) -> Result<(), Fault> {
+    if status == CUresult::CUDA_SUCCESS as c_int {
+        return Ok(());
+    }
+    let kind = match status == CUresult::CUDA_ERROR_OUT_OF_MEMORY as c_int {
+        true => FaultKind::OutOfMemory,
+        false => FaultKind::Fatal,
+    };
+    Err(Fault::new(call, name(status), kind).with_remedy(remedy(status)))
 }
 
+/// The driver's name of a status. It needs no context for that.
+fn name(status: c_int) -> String {
+    type Name = unsafe extern "C" fn(c_int, *mut *const c_char) -> c_int;
+    let mut name = std::ptr::null();
+    // SAFETY: the driver, which returned the status, writes null or text that it keeps.
+    unsafe {
+        if let Ok(function) = sys::culib().get::<Name>(b"cuGetErrorName") {
+            function(status, &raw mut name);
+        }
+        shown(name, status)
+    }
+}
+
+/// Calls a function of the driver, and names it in the error.
+macro_rules! driver {
+    ($name:ident($($argument:expr),* $(,)?)) => {
+        check(stringify!($name).trim_end_matches("_v2"), call!(sys::$name($($argument),*)))
+    };
+}
+use driver;
+
 /// What helps where the driver itself or its installation is the reason.
-fn remedy(code: CUresult) -> Option<&'static str> {
-    match code {
-        CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND => Some(
+fn remedy(status: c_int) -> Option<&'static str> {
+    const NO_COMPILER: c_int = CUresult::CUDA_ERROR_JIT_COMPILER_NOT_FOUND as c_int;
+    const NO_COMPILATION: c_int = CUresult::CUDA_ERROR_JIT_COMPILATION_DISABLED as c_int;
+    const UNAVAILABLE: c_int = CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE as c_int;
+    const NOT_READY: c_int = CUresult::CUDA_ERROR_SYSTEM_NOT_READY as c_int;
+    const MISMATCH: c_int = CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH as c_int;
+    match status {
+        NO_COMPILER => Some(
             "install the compiler that belongs to the driver, libnvidia-ptxjitcompiler; in a \
              container, give it the driver's `compute` capability",
         ),
-        CUresult::CUDA_ERROR_JIT_COMPILATION_DISABLED => {
-            Some("unset CUDA_DISABLE_PTX_JIT and CUDA_DISABLE_JIT")
-        }
-        CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE => Some(
+        NO_COMPILATION => Some("unset CUDA_DISABLE_PTX_JIT and CUDA_DISABLE_JIT"),
+        UNAVAILABLE => Some(
             "another process uses the GPU alone: wait for it, or set the compute mode with \
              `nvidia-smi -c DEFAULT`",
         ),
-        CUresult::CUDA_ERROR_SYSTEM_NOT_READY => {
-            Some("start the service that connects the GPUs, nvidia-fabricmanager")
-        }
-        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => Some(
+        NOT_READY => Some("start the service that connects the GPUs, nvidia-fabricmanager"),
+        MISMATCH => Some(
             "the driver in use is not the one that is installed: reboot, or in a container use \
              the libraries of the host's driver",
         ),
         _ => None,
-    }
-}
-
-fn checked<T>(call: &str, result: Result<T, DriverError>) -> Result<T, Fault> {
-    match result {
-        Ok(value) => Ok(value),
-        Err(error) => Err(check(call, Err(error)).expect_err("an error stays one")),
     }
 }
 
@@ -142,6 +159,9 @@ unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
 
+/// Longest name of a GPU, with a zero at its end.
+const NAME_BYTES: usize = 128;
+
 /// The properties of a GPU.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gpu {
@@ -165,15 +185,23 @@ impl Gpu {
             CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
             CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as PROCESSORS,
         };
-        let device = checked("cuDeviceGet", result::device::get(ordinal as i32))?;
-        let name = checked("cuDeviceGetName", result::device::get_name(device))?;
-        // SAFETY: `device` comes from cuDeviceGet.
-        let attribute = |which| unsafe { result::device::get_attribute(device, which) };
-        let major = checked("cuDeviceGetAttribute", attribute(MAJOR))?;
-        let minor = checked("cuDeviceGetAttribute", attribute(MINOR))?;
-        let processors = checked("cuDeviceGetAttribute", attribute(PROCESSORS))?;
+        let device = device(ordinal)?;
+        let mut name = [0u8; NAME_BYTES];
+        let length = NAME_BYTES as c_int;
+        // SAFETY: the driver writes at most so many bytes, the last of which is zero.
+        unsafe { driver!(cuDeviceGetName(name.as_mut_ptr().cast(), length, device))? };
+        let name = CStr::from_bytes_until_nul(&name).unwrap_or_default().to_string_lossy().into();
+        let attribute = |which: sys::CUdevice_attribute| -> Result<c_int, Fault> {
+            let mut value = 0;
+            // SAFETY: the driver writes one integer.
+            unsafe { driver!(cuDeviceGetAttribute(&raw mut value, which, device))? };
+            Ok(value)
+        };
+        let (major, minor, processors) =
+            (attribute(MAJOR)?, attribute(MINOR)?, attribute(PROCESSORS)?);
+        let mut total = 0;
         // SAFETY: as above.
-        let total = checked("cuDeviceTotalMem", unsafe { result::device::total_mem(device) })?;
+        unsafe { driver!(cuDeviceTotalMem_v2(&raw mut total, device))? };
         let capability = (major, minor);
         Ok(Gpu { ordinal, name, capability, processors, total_bytes: total as u64 })
     }
@@ -196,27 +224,38 @@ impl Gpu {
 
 /// Initialises the driver and counts the GPUs that this process sees.
 pub(super) fn device_count() -> Result<usize, Fault> {
-    checked("cuInit", result::init())?;
-    let count = checked("cuDeviceGetCount", result::device::get_count())?;
+    let mut count = 0;
+    // SAFETY: the driver writes one integer.
+    unsafe {
+        driver!(cuInit(0))?;
+        driver!(cuDeviceGetCount(&raw mut count))?;
+    }
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// The driver's name of a GPU.
+fn device(ordinal: usize) -> Result<sys::CUdevice, Fault> {
+    let mut device = 0;
+    // SAFETY: the driver writes one integer.
+    unsafe { driver!(cuDeviceGet(&raw mut device, ordinal as c_int))? };
+    Ok(device)
 }
 
 /// The CUDA version that the driver supports, such as 12020 for 12.2.
 pub(super) fn driver_version() -> Result<i32, Fault> {
     let mut version = 0;
     // SAFETY: the driver writes one integer.
-    let code = unsafe { sys::cuDriverGetVersion(&raw mut version) };
-    check("cuDriverGetVersion", code.result())?;
+    unsafe { driver!(cuDriverGetVersion(&raw mut version))? };
     Ok(version)
 }
 
 impl Context {
     /// Retains the primary context of a GPU and makes it current on this thread.
     pub(super) fn new(ordinal: usize) -> Result<Arc<Context>, Fault> {
-        let device = checked("cuDeviceGet", result::device::get(ordinal as i32))?;
-        // SAFETY: `device` comes from cuDeviceGet; it is released once, in drop.
-        let retained = unsafe { result::primary_ctx::retain(device) };
-        let handle = checked("cuDevicePrimaryCtxRetain", retained)?;
+        let device = device(ordinal)?;
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: `device` comes from cuDeviceGet; the context is released once, in drop.
+        unsafe { driver!(cuDevicePrimaryCtxRetain(&raw mut handle, device))? };
         let context = Arc::new(Context { device, handle });
         context.make_current()?;
         Ok(context)
@@ -225,17 +264,20 @@ impl Context {
     /// Makes this context current on the calling thread.
     pub(super) fn make_current(&self) -> Result<(), Fault> {
         // SAFETY: the context is retained.
-        check("cuCtxSetCurrent", unsafe { result::ctx::set_current(self.handle) })
+        unsafe { driver!(cuCtxSetCurrent(self.handle)) }
     }
 
     /// Waits for everything that was queued on the device. The context must be current.
     pub(super) fn synchronize(&self) -> Result<(), Fault> {
-        check("cuCtxSynchronize", result::ctx::synchronize())
+        // SAFETY: it takes nothing.
+        unsafe { driver!(cuCtxSynchronize()) }
     }
 
     /// Free and total bytes. The context must be current.
     pub(super) fn memory(&self) -> Result<(u64, u64), Fault> {
-        let (free, total) = checked("cuMemGetInfo", result::mem_get_info())?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: the driver writes two integers.
+        unsafe { driver!(cuMemGetInfo_v2(&raw mut free, &raw mut total))? };
         Ok((free as u64, total as u64))
     }
 }
@@ -243,7 +285,7 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: retained in `new`. A lost device returns an error, which changes nothing.
-        let _ = unsafe { result::primary_ctx::release(self.device) };
+        let _ = unsafe { call!(sys::cuDevicePrimaryCtxRelease_v2(self.device)) };
     }
 }
 
@@ -253,8 +295,11 @@ pub(super) struct Stream(sys::CUstream);
 
 impl Stream {
     pub(super) fn new() -> Result<Stream, Fault> {
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
-        Ok(Stream(checked("cuStreamCreate", stream)?))
+        let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as c_uint;
+        let mut stream = std::ptr::null_mut();
+        // SAFETY: the driver writes one handle, which is destroyed in drop.
+        unsafe { driver!(cuStreamCreate(&raw mut stream, flags))? };
+        Ok(Stream(stream))
     }
 
     pub(super) fn handle(&self) -> sys::CUstream {
@@ -263,15 +308,14 @@ impl Stream {
 
     /// Everything queued from now on starts after the last record of `event` is reached.
     pub(super) fn wait(&self, event: &Event) -> Result<(), Fault> {
-        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT as c_uint;
         // SAFETY: both are alive.
-        let waited = unsafe { result::stream::wait_event(self.0, event.0, flags) };
-        check("cuStreamWaitEvent", waited)
+        unsafe { driver!(cuStreamWaitEvent(self.0, event.0, flags)) }
     }
 
     pub(super) fn synchronize(&self) -> Result<(), Fault> {
         // SAFETY: the stream is alive.
-        check("cuStreamSynchronize", unsafe { result::stream::synchronize(self.0) })
+        unsafe { driver!(cuStreamSynchronize(self.0)) }
     }
 
     /// Queues a copy from pinned memory.
@@ -281,8 +325,10 @@ impl Stream {
     /// and stay allocated.
     pub(super) unsafe fn upload(&self, target: DevicePtr, source: &[u8]) -> Result<(), Fault> {
         // SAFETY: guaranteed by the caller.
-        let copied = unsafe { result::memcpy_htod_async(target.0, source, self.0) };
-        check("cuMemcpyHtoDAsync", copied)
+        unsafe {
+            let (bytes, source) = (source.len(), source.as_ptr().cast());
+            driver!(cuMemcpyHtoDAsync_v2(target.0, source, bytes, self.0))
+        }
     }
 
     /// Queues a copy to pinned memory.
@@ -296,8 +342,10 @@ impl Stream {
         source: DevicePtr,
     ) -> Result<(), Fault> {
         // SAFETY: guaranteed by the caller.
-        let copied = unsafe { result::memcpy_dtoh_async(target, source.0, self.0) };
-        check("cuMemcpyDtoHAsync", copied)
+        unsafe {
+            let (bytes, target) = (target.len(), target.as_mut_ptr().cast());
+            driver!(cuMemcpyDtoHAsync_v2(target, source.0, bytes, self.0))
+        }
     }
 
     /// Queues zeroing of `bytes` bytes.
@@ -306,15 +354,14 @@ impl Stream {
     /// They must be allocated, and stay so until it is done.
     pub(super) unsafe fn zero(&self, target: DevicePtr, bytes: usize) -> Result<(), Fault> {
         // SAFETY: guaranteed by the caller.
-        let zeroed = unsafe { result::memset_d8_async(target.0, 0, bytes, self.0) };
-        check("cuMemsetD8Async", zeroed)
+        unsafe { driver!(cuMemsetD8Async(target.0, 0, bytes, self.0)) }
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         // SAFETY: made in `new`, destroyed once.
-        let _ = unsafe { result::stream::destroy(self.0) };
+        let _ = unsafe { call!(sys::cuStreamDestroy_v2(self.0)) };
     }
 }
 
@@ -329,27 +376,26 @@ impl Event {
             | sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC as u32;
         let mut event = std::ptr::null_mut();
         // SAFETY: the driver writes one handle, which is destroyed in drop.
-        let code = unsafe { sys::cuEventCreate(&raw mut event, flags) };
-        check("cuEventCreate", code.result())?;
+        unsafe { driver!(cuEventCreate(&raw mut event, flags))? };
         Ok(Event(event))
     }
 
     /// Moves the point behind everything that was queued on `stream`.
     pub(super) fn record(&self, stream: &Stream) -> Result<(), Fault> {
         // SAFETY: both are alive.
-        check("cuEventRecord", unsafe { result::event::record(self.0, stream.0) })
+        unsafe { driver!(cuEventRecord(self.0, stream.0)) }
     }
 
     /// Waits until the point of the last record is reached.
     pub(super) fn synchronize(&self) -> Result<(), Fault> {
         // SAFETY: the event is alive.
-        check("cuEventSynchronize", unsafe { result::event::synchronize(self.0) })
+        unsafe { driver!(cuEventSynchronize(self.0)) }
     }
 }
 
 impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: made in `new`, destroyed once.
-        let _ = unsafe { result::event::destroy(self.0) };
+        let _ = unsafe { call!(sys::cuEventDestroy_v2(self.0)) };
     }
 }

@@ -44,13 +44,13 @@ impl Nets {
     }
 
     /// What is prepared for images of `size`, in batches of this grouping. Pairs of a size that
-    /// needs more than the device's `total_bytes` get no score.
+    /// needs more than `usable_bytes` of the device get no score.
     pub(super) fn shape(
         &mut self,
         (size, grouping): (Size, Grouping),
         engine: &dyn Engine,
         kernels: &Kernels,
-        total_bytes: u64,
+        usable_bytes: u64,
     ) -> Result<Rc<PreparedSize>, Fault> {
         let key = (size, grouping);
         if let Some(index) = self.sizes.iter().position(|(known, _)| *known == key) {
@@ -74,9 +74,9 @@ impl Nets {
                 let mut with = needs.max(prepared.needs);
                 with.results = slot.results_bytes;
                 with.indices = slot.tables.len() + size_of::<u32>() * 2 * capacity.pairs;
-                if with.total() > total_bytes {
-                    let (needed, total) = (shown(with.total()), shown(total_bytes));
-                    let reason = format!("it takes {needed} of GPU memory, of {total} in all");
+                if with.total() > usable_bytes {
+                    let (needed, usable) = (shown(with.total()), shown(usable_bytes));
+                    let reason = format!("it takes {needed} of GPU memory, {usable} are usable");
                     return Err(Unscored::TooLarge { net: parameters.net.name, size, reason });
                 }
                 needs = with;

@@ -12,7 +12,6 @@ mod pointwise;
 use std::ffi::{c_int, c_longlong, c_void};
 use std::rc::Rc;
 
-use cudarc::cublas::result::{self, CublasError};
 use cudarc::cublas::sys::{self, cublasStatus_t};
 
 use self::patches::Patches;
@@ -22,6 +21,7 @@ use super::super::kernels::Format;
 use super::{Conv, Engine, Geometry, Packing, is_pointwise};
 use crate::eval::Precision;
 use crate::eval::cuda::signature::Element;
+use crate::eval::cuda::status::{call, named};
 
 /// Scratch memory of cuBLAS itself. Its size is fixed, so that the choice of algorithm does not
 /// depend on earlier calls.
@@ -29,18 +29,29 @@ const HANDLE_BYTES: usize = 32 << 20;
 /// The elements of a row of the patch matrix are a multiple of this (16 bytes in fp16).
 const ROW_UNIT: usize = 8;
 
-/// Names the call in the error.
-fn check(call: &str, result: Result<(), CublasError>) -> Result<(), Fault> {
-    result.map_err(|CublasError(status)| {
-        let kind = match status {
-            cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => FaultKind::OutOfMemory,
-            cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED => FaultKind::Unsupported,
-            _ => FaultKind::Fatal,
-        };
-        let remedy = (status == cublasStatus_t::CUBLAS_STATUS_ARCH_MISMATCH)
-            .then_some("install a version of cuBLAS that supports this GPU");
-        Fault::new(call, format!("{status:?}"), kind).with_remedy(remedy)
-    })
+/// Names the call and its status in the error.
+fn check(call: &str, status: c_int) -> Result<(), Fault> {
+    const NO_MEMORY: c_int = cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED as c_int;
+    const NOT_SUPPORTED: c_int = cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED as c_int;
+    const OTHER_ARCHITECTURE: c_int = cublasStatus_t::CUBLAS_STATUS_ARCH_MISMATCH as c_int;
+    let kind = match status {
+        0 => return Ok(()),
+        NO_MEMORY => FaultKind::OutOfMemory,
+        NOT_SUPPORTED => FaultKind::Unsupported,
+        _ => FaultKind::Fatal,
+    };
+    let remedy = (status == OTHER_ARCHITECTURE)
+        .then_some("install a version of cuBLAS that supports this GPU");
+    // SAFETY: that is what the function takes and returns.
+    let reason = unsafe { named(sys::culib(), "cublasGetStatusName", status) };
+    Err(Fault::new(call, reason, kind).with_remedy(remedy))
+}
+
+/// Calls a function of cuBLAS, and names it in the error.
+macro_rules! cublas {
+    ($name:ident($($argument:expr),* $(,)?)) => {
+        check(stringify!($name).trim_end_matches("_v2"), call!(sys::$name($($argument),*)))
+    };
 }
 
 /// A handle of cuBLAS on one GPU; it works on one stream.
@@ -54,7 +65,7 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // SAFETY: made in `Cublas::new`, destroyed once. A lost device returns an error.
-        let _ = unsafe { result::destroy_handle(self.raw) };
+        let _ = unsafe { call!(sys::cublasDestroy_v2(self.raw)) };
     }
 }
 
@@ -68,21 +79,21 @@ impl Cublas {
     /// Makes a handle that works on `stream`, in the current context.
     pub(in crate::eval::cuda) fn new(stream: &Stream) -> Result<Cublas, Fault> {
         let workspace = DeviceBuffer::new(HANDLE_BYTES)?;
-        let raw = result::create_handle()
-            .map_err(|error| check("cublasCreate", Err(error)).expect_err("it is an error"))?;
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: cuBLAS writes one handle, which is destroyed in drop.
+        unsafe { cublas!(cublasCreate_v2(&raw mut raw))? };
         let pointer = workspace.ptr().as_mut_ptr();
         let handle = Handle { raw, _workspace: workspace };
-        // SAFETY: the handle and the stream are alive; cudarc has two names for one type of CUDA.
-        check("cublasSetStream", unsafe { result::set_stream(raw, stream.handle().cast()) })?;
-        // SAFETY: the workspace lives as long as the handle.
-        let set = unsafe { sys::cublasSetWorkspace_v2(raw, pointer, HANDLE_BYTES) };
-        check("cublasSetWorkspace", set.result())?;
         // The default mode, in which only the compute type of a call enables TF32; and sums that
         // are split among processors are added in float32, not in half.
         let mode = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
-        // SAFETY: the handle is alive.
-        let set = unsafe { sys::cublasSetMathMode(raw, mode) };
-        check("cublasSetMathMode", set.result())?;
+        // SAFETY: the handle and the stream are alive (cudarc has two names for one type of CUDA);
+        // the workspace lives as long as the handle.
+        unsafe {
+            cublas!(cublasSetStream_v2(raw, stream.handle().cast()))?;
+            cublas!(cublasSetWorkspace_v2(raw, pointer, HANDLE_BYTES))?;
+            cublas!(cublasSetMathMode(raw, mode))?;
+        }
         Ok(Cublas { handle: Rc::new(handle) })
     }
 }
@@ -164,8 +175,8 @@ impl Handle {
         };
         // SAFETY: guaranteed by the caller; the two scalars are read before the call returns
         // (pointer mode host).
-        let result = unsafe {
-            result::gemm_strided_batched_ex(
+        unsafe {
+            cublas!(cublasGemmStridedBatchedEx(
                 self.raw,
                 a.operation(),
                 b.operation(),
@@ -189,8 +200,7 @@ impl Handle {
                 count as c_int,
                 compute,
                 sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-            )
-        };
-        check("cublasGemmStridedBatchedEx", result)
+            ))
+        }
     }
 }

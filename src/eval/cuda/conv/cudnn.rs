@@ -15,16 +15,15 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::rc::Rc;
 
-use cudarc::cudnn::{result, sys};
+use cudarc::cudnn::sys;
 
-use self::descriptors::{
-    Activation, Convolution, FilterShape, Handle, Tensor, check, data_type, four, layout,
-};
+use self::descriptors::{Activation, Convolution, FilterShape, Handle, Tensor, check, cudnn};
 use self::variants::{Problem, Relu, Target, Variant};
 use super::super::driver::{DeviceBuffer, DevicePtr, Fault, FaultKind, Stream};
 use super::super::kernels::Format;
 use super::{Call, Conv, Cublas, Engine, Geometry, Packing, is_pointwise, rounded_up};
 use crate::eval::Precision;
+use crate::eval::cuda::status::call;
 
 /// Least scratch memory of a convolution, so that other variants fit if the library refuses the
 /// first.
@@ -63,7 +62,7 @@ impl Cudnn {
     ) -> Result<Cudnn, Fault> {
         let handle = Handle::new()?;
         // SAFETY: both are alive; cudarc has two names for one type of CUDA.
-        check("cudnnSetStream", unsafe { result::set_stream(handle.0, stream.handle().cast()) })?;
+        unsafe { cudnn!(cudnnSetStream(handle.0, stream.handle().cast()))? };
         let relu = Activation::of(sys::cudnnActivationMode_t::CUDNN_ACTIVATION_RELU)?;
         let identity = Activation::of(sys::cudnnActivationMode_t::CUDNN_ACTIVATION_IDENTITY)?;
         let zeros = DeviceBuffer::new(ZEROS * size_of::<f32>())?;
@@ -126,13 +125,8 @@ impl Fused {
         precision: Precision,
     ) -> Result<Fused, Fault> {
         let Geometry { from, out, window, .. } = geometry;
-        let filter = FilterShape::new()?;
-        let shape = four([out.c, from.c, window.kernel, window.kernel])?;
-        // SAFETY: the descriptor is alive.
-        let set = unsafe {
-            result::set_filter4d_descriptor(filter.0, data_type(format), layout(format), shape)
-        };
-        check("cudnnSetFilter4dDescriptor", set)?;
+        let extents = [out.c, from.c, window.kernel, window.kernel];
+        let filter = FilterShape::square(format, extents)?;
         let convolution = Convolution::square(&geometry, precision)?;
         let problem = Problem { shared, filter, convolution, geometry, format };
         let mut remaining = problem.candidates(precision)?.into_iter();
@@ -207,8 +201,8 @@ impl Fused {
         // SAFETY: the walk's buffers hold all images of the geometry, the workspace what
         // `workspace_bytes` says; descriptors and the two scalars are read before the call returns.
         // `z` is the output itself, multiplied by zero.
-        let ran = unsafe {
-            result::convolution_bias_activation_forward(
+        let status = unsafe {
+            call!(sys::cudnnConvolutionBiasActivationForward(
                 self.problem.shared.handle.0,
                 (&raw const one).cast::<c_void>(),
                 variant.from.0,
@@ -227,10 +221,10 @@ impl Fused {
                 activation.0,
                 variant.output.0,
                 target.as_mut_ptr(),
-            )
+            ))
         };
         let name = format!("cudnnConvolutionBiasActivationForward, {:?}", variant.algorithm);
-        check(&name, ran)
+        check(&name, status)
     }
 
     fn copy_to_place(

@@ -3,7 +3,8 @@
 
 use cudarc::driver::sys;
 
-use super::{DevicePtr, Fault, Stream, check};
+use super::super::status::call;
+use super::{DevicePtr, Fault, Stream, check, driver};
 
 /// Most bytes of one copy in one piece: the driver limits the length of a row.
 const PIECE_BYTES_MAX: usize = 1 << 30;
@@ -42,8 +43,7 @@ impl Stream {
             Height: rows,
         };
         // SAFETY: guaranteed by the caller; the driver reads the descriptor before it returns.
-        let code = unsafe { sys::cuMemcpy2DAsync_v2(&raw const copy, self.0) };
-        check("cuMemcpy2DAsync", code.result())
+        unsafe { driver!(cuMemcpy2DAsync_v2(&raw const copy, self.0)) }
     }
 
     /// Queues copies of the first `done` bytes of a buffer behind them, until there are `end`.

@@ -3,9 +3,10 @@
 
 use std::ffi::{CString, c_void};
 
-use cudarc::driver::{result, sys};
+use cudarc::driver::sys;
 
-use super::{Fault, FaultKind, check, checked};
+use super::super::status::call;
+use super::{Fault, FaultKind, check};
 
 /// Kernels that were loaded for the device of the current context.
 #[derive(Debug)]
@@ -33,16 +34,16 @@ impl Module {
         let mut values = [log.as_mut_ptr().cast::<c_void>(), JIT_LOG_BYTES as *mut c_void];
         let mut module = std::ptr::null_mut();
         // SAFETY: the image ends with a zero; options and values are two each, and live.
-        let code = unsafe {
-            sys::cuModuleLoadDataEx(
+        let status = unsafe {
+            call!(sys::cuModuleLoadDataEx(
                 &raw mut module,
                 source.as_ptr().cast(),
                 options.len() as u32,
                 options.as_mut_ptr(),
                 values.as_mut_ptr(),
-            )
+            ))
         };
-        check(&call, code.result()).map_err(|mut fault| {
+        check(&call, status).map_err(|mut fault| {
             let end = log.iter().position(|&byte| byte == 0).unwrap_or(JIT_LOG_BYTES);
             let log = String::from_utf8_lossy(&log[..end]);
             fault.reason = format!("{} {}", fault.reason, log.trim()).trim_end().to_owned();
@@ -56,15 +57,18 @@ impl Module {
         let call = format!("cuModuleGetFunction of `{entry}`");
         let name = CString::new(entry)
             .map_err(|_| Fault::new(call.as_str(), "a name with a zero byte", FaultKind::Fatal))?;
-        // SAFETY: the module is loaded.
-        let function = unsafe { result::module::get_function(self.0, name) };
-        Ok(Function(checked(&call, function)?))
+        let mut function = std::ptr::null_mut();
+        // SAFETY: the module is loaded; the driver writes one handle.
+        let status =
+            unsafe { call!(sys::cuModuleGetFunction(&raw mut function, self.0, name.as_ptr())) };
+        check(&call, status)?;
+        Ok(Function(function))
     }
 }
 
 impl Drop for Module {
     fn drop(&mut self) {
         // SAFETY: loaded in `load`, unloaded once.
-        let _ = unsafe { result::module::unload(self.0) };
+        let _ = unsafe { call!(sys::cuModuleUnload(self.0)) };
     }
 }

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{result, sys};
+use cudarc::driver::sys;
 
-use super::{Context, DevicePtr, Fault, checked};
+use super::super::status::call;
+use super::{Context, DevicePtr, Fault, check, driver};
 
 /// Memory of a device. Before it is dropped, all work that uses it must have been synchronised
 /// with.
@@ -25,8 +26,9 @@ impl DeviceBuffer {
         if len_bytes == 0 {
             return Ok(DeviceBuffer::EMPTY);
         }
-        // SAFETY: freed once, in drop.
-        let ptr = checked("cuMemAlloc", unsafe { result::malloc_sync(len_bytes) })
+        let mut ptr = 0;
+        // SAFETY: the driver writes one address, which is freed once, in drop.
+        unsafe { driver!(cuMemAlloc_v2(&raw mut ptr, len_bytes)) }
             .map_err(|fault| fault.at(&format!("{len_bytes} bytes")))?;
         Ok(DeviceBuffer { ptr: DevicePtr(ptr), len_bytes })
     }
@@ -44,7 +46,7 @@ impl Drop for DeviceBuffer {
     fn drop(&mut self) {
         if self.len_bytes > 0 {
             // SAFETY: allocated in `new`, freed once.
-            let _ = unsafe { result::free_sync(self.ptr.0) };
+            let _ = unsafe { call!(sys::cuMemFree_v2(self.ptr.0)) };
         }
     }
 }
@@ -71,11 +73,12 @@ impl Pinned {
     ) -> Result<Pinned, Fault> {
         context.make_current()?;
         let len_bytes = len_bytes.max(1);
-        // SAFETY: freed once, in drop.
-        let ptr = unsafe { result::malloc_host(len_bytes, sys::CU_MEMHOSTALLOC_PORTABLE) };
-        let ptr = checked("cuMemHostAlloc", ptr)
-            .map_err(|fault| fault.at(&format!("{len_bytes} bytes")))?
-            .cast::<u8>();
+        let mut ptr = std::ptr::null_mut();
+        let flags = sys::CU_MEMHOSTALLOC_PORTABLE;
+        // SAFETY: the driver writes one address, which is freed once, in drop.
+        unsafe { driver!(cuMemHostAlloc(&raw mut ptr, len_bytes, flags)) }
+            .map_err(|fault| fault.at(&format!("{len_bytes} bytes")))?;
+        let ptr = ptr.cast::<u8>();
         // SAFETY: `ptr` points to `len_bytes` bytes that have no other owner yet.
         unsafe { ptr.write_bytes(0, len_bytes) };
         Ok(Pinned { ptr, len_bytes, context: Arc::clone(context) })
@@ -96,7 +99,7 @@ impl Drop for Pinned {
     fn drop(&mut self) {
         if self.context.make_current().is_ok() {
             // SAFETY: allocated in `new`, freed once.
-            let _ = unsafe { result::free_host(self.ptr.cast()) };
+            let _ = unsafe { call!(sys::cuMemFreeHost(self.ptr.cast())) };
         }
     }
 }

@@ -3,10 +3,11 @@
 
 use std::ffi::c_void;
 
-use cudarc::driver::result;
+use cudarc::driver::sys;
 
 use super::super::driver::{DevicePtr, Fault, FaultKind, Function, Stream, check};
 use super::super::signature::{Arg, ENTRIES, Element, Entry};
+use super::super::status::call;
 use super::Kernels;
 
 /// One argument of a launch.
@@ -45,19 +46,20 @@ impl Kernels {
         args: &[Value],
     ) -> Result<(), Fault> {
         let (entry, function) = self.find(name)?;
-        let call = || format!("launch of `{name}`");
+        let launch = || format!("launch of `{name}`");
         if args.len() != entry.args.len() {
             let reason = format!("{} arguments, expected {}", args.len(), entry.args.len());
-            return Err(internal(call(), &reason));
+            return Err(internal(launch(), &reason));
         }
         for (value, (argument, kind)) in args.iter().zip(entry.args) {
-            fits(value, *kind)
-                .map_err(|reason| internal(call(), &format!("argument `{argument}`: {reason}")))?;
+            fits(value, *kind).map_err(|reason| {
+                internal(launch(), &format!("argument `{argument}`: {reason}"))
+            })?;
         }
         let blocks = (items <= u32::MAX as usize)
             .then(|| entry.blocks(groups as u64, items as u64))
             .flatten()
-            .ok_or_else(|| internal(call(), &format!("{groups} x {items} items are too many")))?;
+            .ok_or_else(|| internal(launch(), &format!("{groups} x {items} items are too many")))?;
         let mut pointers: Vec<*mut c_void> = args
             .iter()
             .map(|value| match value {
@@ -68,17 +70,22 @@ impl Kernels {
             .collect();
         // SAFETY: number and kinds of the arguments were compared with the entry's; the driver
         // copies their values before it returns. The walk guarantees that buffers are large enough.
-        let launched = unsafe {
-            result::launch_kernel(
+        let status = unsafe {
+            call!(sys::cuLaunchKernel(
                 function.0,
-                (blocks, 1, 1),
-                (entry.threads, 1, 1),
+                blocks,
+                1,
+                1,
+                entry.threads,
+                1,
+                1,
                 0,
                 stream.handle(),
-                &mut pointers,
-            )
+                pointers.as_mut_ptr(),
+                std::ptr::null_mut(),
+            ))
         };
-        check(&call(), launched)
+        check(&launch(), status)
     }
 }
 

@@ -9,6 +9,7 @@ use super::files;
 use super::loader::{address, is_same_file, not_opened, plainly_named, preload, require};
 use super::places::Places;
 use super::{Library, Newest, Problem, major, symbols};
+use crate::eval::cuda::status::call;
 
 /// cuBLAS of CUDA 12 or 13, for CUDA `newest` or older.
 pub(super) fn find(places: &Places, newest: &Newest) -> Result<Library, Problem> {
@@ -40,18 +41,18 @@ pub(super) fn find(places: &Places, newest: &Newest) -> Result<Library, Problem>
     let part = |which| {
         let mut value: c_int = 0;
         // SAFETY: cuBLAS writes one integer; no handle is needed.
-        let status = unsafe { sys::cublasGetProperty(which, &raw mut value) };
-        status.result().map(|()| value)
+        let status = unsafe { call!(sys::cublasGetProperty(which, &raw mut value)) };
+        (status == 0).then_some(value)
     };
     use sys::libraryPropertyType_t::{MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL};
     let version = [MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL].map(part);
     match version {
-        [Ok(major), ..] if major > newest.major => Err(newest.too_new(&path, major)),
-        [Ok(major), Ok(minor), Ok(patch)] if major >= 12 => {
+        [Some(major), ..] if major > newest.major => Err(newest.too_new(&path, major)),
+        [Some(major), Some(minor), Some(patch)] if major >= 12 => {
             let uses = files::mapped_library("libcublasLt.so").into_iter().collect();
             Ok(Library { version: format!("{major}.{minor}.{patch}"), path, uses })
         }
-        [Ok(major), ..] => {
+        [Some(major), ..] => {
             let reason = format!("`{}` is cuBLAS {major}: too old", path.display());
             Err(Problem::new(reason, REMEDY))
         }

@@ -3,6 +3,7 @@
 /// Of `libcuda`.
 pub const DRIVER: &[&str] = &[
     "cuInit",
+    "cuGetErrorName",
     "cuDriverGetVersion",
     "cuDeviceGetCount",
     "cuDeviceGet",
@@ -41,6 +42,7 @@ pub const CUBLAS: &[&str] = &[
     "cublasCreate_v2",
     "cublasDestroy_v2",
     "cublasGetProperty",
+    "cublasGetStatusName",
     "cublasSetStream_v2",
     "cublasSetMathMode",
     "cublasSetWorkspace_v2",
@@ -50,6 +52,7 @@ pub const CUBLAS: &[&str] = &[
 /// Of `libcudnn`.
 pub const CUDNN: &[&str] = &[
     "cudnnGetVersion",
+    "cudnnGetErrorString",
     "cudnnCreate",
     "cudnnDestroy",
     "cudnnSetStream",

@@ -3,40 +3,52 @@
 
 use std::ffi::c_int;
 
-use cudarc::cudnn::result::{self, CudnnError};
-use cudarc::cudnn::sys;
+use cudarc::cudnn::sys::{self, cudnnStatus_t};
 
 use super::super::super::driver::{Fault, FaultKind};
 use super::super::super::kernels::Format;
 use super::super::super::signature::Element;
 use super::super::Geometry;
 use crate::eval::Precision;
+use crate::eval::cuda::status::{call, named};
 
-fn fault(call: &str, CudnnError(status): CudnnError) -> Fault {
+/// Names the call and its status in the error.
+pub(super) fn check(call: &str, status: c_int) -> Result<(), Fault> {
     let remedy = remedy(status);
     // cuDNN 9 numbers its codes by category: 2xxx bad parameters, 3xxx not supported. Where it is
     // the installation that does not support something, another algorithm would give other bits
     // than the same GPU gives elsewhere.
-    let kind = match status as u32 {
+    let kind = match status {
+        0 => return Ok(()),
         _ if remedy.is_some() => FaultKind::Fatal,
         2000..4000 => FaultKind::Unsupported,
         4003..=4004 => FaultKind::OutOfMemory,
         _ => FaultKind::Fatal,
     };
-    Fault::new(call, format!("{status:?}"), kind).with_remedy(remedy)
+    // SAFETY: that is what the function takes and returns.
+    let reason = unsafe { named(sys::culib(), "cudnnGetErrorString", status) };
+    Err(Fault::new(call, reason, kind).with_remedy(remedy))
 }
 
-/// What helps where the reason is the installation, not the request.
-fn remedy(status: sys::cudnnStatus_t) -> Option<&'static str> {
-    use sys::cudnnStatus_t::{
-        CUDNN_STATUS_NOT_SUPPORTED_ARCH_MISMATCH as ARCHITECTURE,
-        CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDA_DRIVER as DRIVER,
-        CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDART as CUDA,
-        CUDNN_STATUS_NOT_SUPPORTED_RUNTIME_PREREQUISITE_MISSING as PREREQUISITE,
-        CUDNN_STATUS_NOT_SUPPORTED_SUBLIBRARY_UNAVAILABLE as NO_PART,
-        CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED as UNREADABLE_PART,
-        CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH as OTHER_PART,
+/// Calls a function of cuDNN, and names it in the error.
+macro_rules! cudnn {
+    ($name:ident($($argument:expr),* $(,)?)) => {
+        check(stringify!($name), call!(sys::$name($($argument),*)))
     };
+}
+pub(super) use cudnn;
+
+/// What helps where the reason is the installation, not the request.
+fn remedy(status: c_int) -> Option<&'static str> {
+    use cudnnStatus_t as Status;
+    const DRIVER: c_int = Status::CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDA_DRIVER as c_int;
+    const CUDA: c_int = Status::CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDART as c_int;
+    const ARCHITECTURE: c_int = Status::CUDNN_STATUS_NOT_SUPPORTED_ARCH_MISMATCH as c_int;
+    const PREREQUISITE: c_int =
+        Status::CUDNN_STATUS_NOT_SUPPORTED_RUNTIME_PREREQUISITE_MISSING as c_int;
+    const NO_PART: c_int = Status::CUDNN_STATUS_NOT_SUPPORTED_SUBLIBRARY_UNAVAILABLE as c_int;
+    const UNREADABLE_PART: c_int = Status::CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED as c_int;
+    const OTHER_PART: c_int = Status::CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH as c_int;
     match status {
         DRIVER | CUDA => Some(
             "install a newer driver, or the cuDNN for the CUDA that this one supports (pip: \
@@ -58,79 +70,69 @@ fn remedy(status: sys::cudnnStatus_t) -> Option<&'static str> {
     }
 }
 
-pub(super) fn check<T>(call: &str, result: Result<T, CudnnError>) -> Result<T, Fault> {
-    result.map_err(|error| fault(call, error))
-}
-
-/// `None` where the library reports that it does not support the request. Any other failure is a
+/// False where the library reports that it does not support the request. Any other failure is a
 /// fault and no reason to choose another algorithm, because bits would depend on it.
-pub(super) fn unless_refused<T>(
-    call: &str,
-    result: Result<T, CudnnError>,
-) -> Result<Option<T>, Fault> {
-    match check(call, result) {
-        Ok(value) => Ok(Some(value)),
-        Err(refused) if refused.kind == FaultKind::Unsupported => Ok(None),
-        Err(fault) => Err(fault),
+pub(super) fn is_supported(checked: Result<(), Fault>) -> Result<bool, Fault> {
+    match checked {
+        Err(refused) if refused.kind == FaultKind::Unsupported => Ok(false),
+        checked => checked.map(|()| true),
     }
 }
 
 /// Owners of cuDNN's objects, made by `$create` and destroyed once by `$destroy`. The result of
 /// destroying is ignored: only a lost device returns an error, and nothing can be done about it.
 macro_rules! owner {
-    ($name:ident, $raw:ty, $create:path, $destroy:path) => {
+    ($name:ident, $raw:ident, $create:ident, $destroy:ident) => {
         #[derive(Debug)]
-        pub(super) struct $name(pub(super) $raw);
+        pub(super) struct $name(pub(super) sys::$raw);
 
         impl $name {
             pub(super) fn new() -> Result<$name, Fault> {
-                check(concat!("making a cuDNN ", stringify!($name)), $create()).map($name)
+                let mut made = std::ptr::null_mut();
+                // SAFETY: cuDNN writes one handle, which is destroyed in drop.
+                unsafe { cudnn!($create(&raw mut made))? };
+                Ok($name(made))
             }
         }
 
         impl Drop for $name {
             fn drop(&mut self) {
                 // SAFETY: made in `new`, destroyed once.
-                let _ = unsafe { $destroy(self.0) };
+                let _ = unsafe { call!(sys::$destroy(self.0)) };
             }
         }
     };
 }
 
-owner!(Handle, sys::cudnnHandle_t, result::create_handle, result::destroy_handle);
-owner!(
-    Tensor,
-    sys::cudnnTensorDescriptor_t,
-    result::create_tensor_descriptor,
-    result::destroy_tensor_descriptor
-);
+owner!(Handle, cudnnHandle_t, cudnnCreate, cudnnDestroy);
+owner!(Tensor, cudnnTensorDescriptor_t, cudnnCreateTensorDescriptor, cudnnDestroyTensorDescriptor);
 owner!(
     FilterShape,
-    sys::cudnnFilterDescriptor_t,
-    result::create_filter_descriptor,
-    result::destroy_filter_descriptor
+    cudnnFilterDescriptor_t,
+    cudnnCreateFilterDescriptor,
+    cudnnDestroyFilterDescriptor
 );
 owner!(
     Convolution,
-    sys::cudnnConvolutionDescriptor_t,
-    result::create_convolution_descriptor,
-    result::destroy_convolution_descriptor
+    cudnnConvolutionDescriptor_t,
+    cudnnCreateConvolutionDescriptor,
+    cudnnDestroyConvolutionDescriptor
 );
 owner!(
     Activation,
-    sys::cudnnActivationDescriptor_t,
-    result::create_activation_descriptor,
-    sys::cudnnDestroyActivationDescriptor
+    cudnnActivationDescriptor_t,
+    cudnnCreateActivationDescriptor,
+    cudnnDestroyActivationDescriptor
 );
 
-pub(super) fn layout(format: Format) -> sys::cudnnTensorFormat_t {
+fn layout(format: Format) -> sys::cudnnTensorFormat_t {
     match format {
         Format::NchwF32 => sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW,
         Format::NhwcF32 | Format::NhwcF16 => sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC,
     }
 }
 
-pub(super) fn data_type(format: Format) -> sys::cudnnDataType_t {
+fn data_type(format: Format) -> sys::cudnnDataType_t {
     match format.element() {
         Element::F16 => sys::cudnnDataType_t::CUDNN_DATA_HALF,
         _ => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
@@ -138,7 +140,7 @@ pub(super) fn data_type(format: Format) -> sys::cudnnDataType_t {
 }
 
 /// Extents or strides in cuDNN's order: image, channel, row, column.
-pub(super) fn four(values: [usize; 4]) -> Result<[c_int; 4], Fault> {
+fn four(values: [usize; 4]) -> Result<[c_int; 4], Fault> {
     let mut converted = [0; 4];
     for (to, from) in converted.iter_mut().zip(values) {
         *to = c_int::try_from(from).map_err(|_| {
@@ -151,16 +153,9 @@ pub(super) fn four(values: [usize; 4]) -> Result<[c_int; 4], Fault> {
 impl Tensor {
     pub(super) fn dense(format: Format, extents: [usize; 4]) -> Result<Tensor, Fault> {
         let tensor = Tensor::new()?;
+        let (layout, kind, [n, c, h, w]) = (layout(format), data_type(format), four(extents)?);
         // SAFETY: the descriptor is alive.
-        let set = unsafe {
-            result::set_tensor4d_descriptor(
-                tensor.0,
-                layout(format),
-                data_type(format),
-                four(extents)?,
-            )
-        };
-        check("cudnnSetTensor4dDescriptor", set)?;
+        unsafe { cudnn!(cudnnSetTensor4dDescriptor(tensor.0, layout, kind, n, c, h, w))? };
         Ok(tensor)
     }
 
@@ -176,17 +171,24 @@ impl Tensor {
             Format::NhwcF32 | Format::NhwcF16 => [c_slot * h * w, 1, w * c_slot, c_slot],
         };
         let tensor = Tensor::new()?;
+        let (kind, [n, c, h, w], [ns, cs, hs, ws]) =
+            (data_type(format), four(extents)?, four(strides)?);
         // SAFETY: the descriptor is alive.
-        let set = unsafe {
-            result::set_tensor4d_descriptor_ex(
-                tensor.0,
-                data_type(format),
-                four(extents)?,
-                four(strides)?,
-            )
-        };
-        check("cudnnSetTensor4dDescriptorEx", set)?;
+        unsafe {
+            cudnn!(cudnnSetTensor4dDescriptorEx(tensor.0, kind, n, c, h, w, ns, cs, hs, ws))?;
+        }
         Ok(tensor)
+    }
+}
+
+impl FilterShape {
+    /// Weights (output, input, row, column), in the order of the format.
+    pub(super) fn square(format: Format, extents: [usize; 4]) -> Result<FilterShape, Fault> {
+        let filter = FilterShape::new()?;
+        let (kind, layout, [k, c, h, w]) = (data_type(format), layout(format), four(extents)?);
+        // SAFETY: the descriptor is alive.
+        unsafe { cudnn!(cudnnSetFilter4dDescriptor(filter.0, kind, layout, k, c, h, w))? };
+        Ok(filter)
     }
 }
 
@@ -197,8 +199,7 @@ impl Activation {
         let activation = Activation::new()?;
         let nan = sys::cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN;
         // SAFETY: the descriptor is alive.
-        let set = unsafe { result::set_activation_descriptor(activation.0, mode, nan, 0.0) };
-        check("cudnnSetActivationDescriptor", set)?;
+        unsafe { cudnn!(cudnnSetActivationDescriptor(activation.0, mode, nan, 0.0))? };
         Ok(activation)
     }
 }
@@ -211,10 +212,12 @@ impl Convolution {
             Precision::Tf32 => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
             Precision::Fp16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
         };
+        let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
+        let sums = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
         let convolution = Convolution::new()?;
         // SAFETY: the descriptor is alive.
-        let set = unsafe {
-            result::set_convolution2d_descriptor(
+        unsafe {
+            cudnn!(cudnnSetConvolution2dDescriptor(
                 convolution.0,
                 pad,
                 pad,
@@ -222,14 +225,11 @@ impl Convolution {
                 stride,
                 1,
                 1,
-                sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION,
-                sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
-            )
-        };
-        check("cudnnSetConvolution2dDescriptor", set)?;
-        // SAFETY: as above.
-        let set = unsafe { result::set_convolution_math_type(convolution.0, math) };
-        check("cudnnSetConvolutionMathType", set)?;
+                mode,
+                sums,
+            ))?;
+            cudnn!(cudnnSetConvolutionMathType(convolution.0, math))?;
+        }
         Ok(convolution)
     }
 }

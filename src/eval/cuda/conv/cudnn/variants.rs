@@ -14,7 +14,7 @@
 use std::ffi::c_int;
 use std::rc::Rc;
 
-use cudarc::cudnn::{result, sys};
+use cudarc::cudnn::sys;
 use sys::cudnnConvolutionFwdAlgo_t as Algorithm;
 use sys::cudnnConvolutionFwdAlgo_t::{
     CUDNN_CONVOLUTION_FWD_ALGO_GEMM as GEMM, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM as IMPLICIT,
@@ -24,11 +24,12 @@ use sys::cudnnConvolutionFwdAlgo_t::{
 };
 
 use super::super::{Geometry, rounded_up};
-use super::descriptors::{Convolution, FilterShape, Tensor, unless_refused};
+use super::descriptors::{Convolution, FilterShape, Tensor, check, cudnn, is_supported};
 use super::{ALIGNMENT, Shared};
 use crate::eval::Precision;
 use crate::eval::cuda::driver::Fault;
 use crate::eval::cuda::kernels::{Format, Window};
+use crate::eval::cuda::status::call;
 
 /// Limit for the scratch memory of one convolution, independent of free memory: enough for Winograd
 /// on a large part of a micro-batch.
@@ -170,20 +171,21 @@ impl Problem {
         let Candidate { images, algorithm, target, relu } = candidate;
         let Geometry { out, h_out, w_out, .. } = self.geometry;
         let (from, output) = self.tensors(images, target)?;
-        // SAFETY: descriptors are alive.
-        let bytes = unsafe {
-            result::get_convolution_forward_workspace_size(
+        let mut bytes = 0;
+        // SAFETY: descriptors are alive; cuDNN writes one integer.
+        let asked = unsafe {
+            cudnn!(cudnnGetConvolutionForwardWorkspaceSize(
                 self.shared.handle.0,
                 from.0,
                 self.filter.0,
                 self.convolution.0,
                 output.0,
                 algorithm,
-            )
+                &raw mut bytes,
+            ))
         };
-        let bytes = unless_refused("cudnnGetConvolutionForwardWorkspaceSize", bytes)?;
         let scratch_bytes = images * out.c * h_out * w_out * self.format.element().bytes();
-        Ok(bytes.map(|bytes| Variant {
+        Ok(is_supported(asked)?.then_some(Variant {
             images,
             algorithm,
             target,
@@ -212,14 +214,13 @@ impl Problem {
         // FFT loses precision, as does Winograd with 5x5 windows; cuDNN does not implement DIRECT.
         let keeps_precision = [PRECOMPUTED, IMPLICIT, GEMM, WINOGRAD];
         let mut named: Vec<Algorithm> = Vec::new();
-        // SAFETY: zeros are valid values of all fields.
-        let mut performances: [sys::cudnnConvolutionFwdAlgoPerf_t; ALGORITHMS_MAX] =
-            unsafe { std::mem::zeroed() };
+        let mut found = [Performance::default(); ALGORITHMS_MAX];
         let mut count: c_int = 0;
         let (from, output) = self.tensors(self.geometry.from.images, Target::Scratch)?;
-        // SAFETY: descriptors are alive; cuDNN writes at most as many entries as asked for.
+        // SAFETY: descriptors are alive; cuDNN writes at most as many entries as asked for, which
+        // have this layout.
         let asked = unsafe {
-            result::get_convolution_forward_algorithm(
+            cudnn!(cudnnGetConvolutionForwardAlgorithm_v7(
                 self.shared.handle.0,
                 from.0,
                 self.filter.0,
@@ -227,21 +228,41 @@ impl Problem {
                 output.0,
                 ALGORITHMS_MAX as c_int,
                 &raw mut count,
-                performances.as_mut_ptr(),
-            )
+                found.as_mut_ptr().cast(),
+            ))
         };
-        let asked = unless_refused("cudnnGetConvolutionForwardAlgorithm_v7", asked)?;
-        let count = asked.map_or(0, |()| count as usize);
-        for performance in performances.iter().take(count) {
-            let is_good = performance.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
-                && performance.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
-                // The heuristic may name an algorithm once for each kind of arithmetic.
-                && !named.contains(&performance.algo);
-            if is_good && keeps_precision.contains(&performance.algo) {
-                named.push(performance.algo);
-            }
+        let count = if is_supported(asked)? { count as usize } else { 0 };
+        for performance in found.iter().take(count).filter(|performance| performance.is_good()) {
+            let is_this = |algorithm: &Algorithm| *algorithm as c_int == performance.algorithm;
+            // The heuristic may name an algorithm once for each kind of arithmetic.
+            let known = keeps_precision.into_iter().find(is_this);
+            named.extend(known.filter(|algorithm| !named.contains(algorithm)));
         }
         Ok(named)
+    }
+}
+
+/// An entry of cuDNN's heuristic, with integers where cudarc has enums: a newer library may know
+/// other values.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Performance {
+    algorithm: c_int,
+    status: c_int,
+    _time: f32,
+    _memory: usize,
+    determinism: c_int,
+    _math: c_int,
+    _reserved: [c_int; 3],
+}
+
+const _: () = assert!(size_of::<Performance>() == size_of::<sys::cudnnConvolutionFwdAlgoPerf_t>());
+
+impl Performance {
+    /// Whether the algorithm can be used, and is deterministic.
+    fn is_good(&self) -> bool {
+        self.status == 0
+            && self.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC as c_int
     }
 }
 
