@@ -71,13 +71,10 @@ impl Capacity {
         Capacity { images, pairs: pairs.max(images) }
     }
 
-    /// Pairs of a full micro-batch that holds `pairs`: one for every two images, where these are
-    /// enough, else that doubled, as often as needed. One number for all would double the work of
-    /// taps for pairs that share no image.
+    /// Pairs of a full micro-batch that holds `pairs`: a power of two, or all. One number for all
+    /// would double the work of taps for pairs that share no image.
     pub(super) fn full_pairs(self, pairs: usize) -> usize {
-        let doubled = std::iter::successors(Some(self.images / 2), |&count| Some(2 * count));
-        let enough = doubled.take_while(|&count| count < self.pairs).find(|&count| count >= pairs);
-        enough.unwrap_or(self.pairs)
+        pairs.next_power_of_two().min(self.pairs)
     }
 }
 
@@ -317,13 +314,9 @@ mod tests {
     fn a_full_micro_batch_has_few_numbers_of_pairs() {
         let of_pairs = Capacity::new(32, Grouping::Pair, 256);
         let full = |capacity: Capacity, pairs| capacity.full_pairs(pairs);
-        assert_eq!([1, 16, 17, 32].map(|pairs| full(of_pairs, pairs)), [16, 16, 32, 32]);
+        assert_eq!([1, 16, 17, 32].map(|pairs| full(of_pairs, pairs)), [1, 16, 32, 32]);
         let of_item = Capacity::new(32, Grouping::Item, 256);
-        assert_eq!(
-            [3, 33, 256, 257, 496].map(|pairs| full(of_item, pairs)),
-            [16, 64, 256, 496, 496]
-        );
-        assert_eq!([1, 2].map(|pairs| full(Capacity { images: 2, pairs: 2 }, pairs)), [1, 2]);
+        assert_eq!([3, 33, 256, 257].map(|pairs| full(of_item, pairs)), [4, 64, 256, 496]);
     }
 
     #[test]

@@ -51,10 +51,10 @@ pub(super) fn find<F: Declared>(
 macro_rules! call {
     ($sys:ident::$name:ident($($argument:expr),* $(,)?)) => {{
         static ADDRESS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-        let declared: unsafe fn($($crate::eval::cuda::status::any!($argument)),*) -> _ = $sys::$name;
-        let library = $sys::culib();
-        let function =
-            $crate::eval::cuda::status::find(&ADDRESS, library, stringify!($name), declared);
+        use $crate::eval::cuda::status::find;
+        let declared: unsafe fn($($crate::eval::cuda::status::any!($argument)),*) -> _ =
+            $sys::$name;
+        let function = find(&ADDRESS, $sys::culib(), stringify!($name), declared);
         function($($argument),*)
     }};
 }
