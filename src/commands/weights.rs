@@ -28,13 +28,16 @@ pub fn run(args: &WeightsArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// A line for each file, and whether it is good.
+/// A line for each file, below it the remedy if it is absent, and whether all are good.
 fn each(search: &SearchPath, line: &dyn Fn(&Listed) -> (String, bool)) -> anyhow::Result<Exit> {
     let mut exit = Exit::Complete;
     let mut out = stdout::data();
     for listed in list_all(search) {
         let (line, good) = line(&listed);
-        writeln!(out, "{}", shown(&line))?;
+        writeln!(out, "{:8} {}", listed.name, shown(&line))?;
+        if let Err(missing) = &listed.source {
+            writeln!(out, "{:8} hint: {}", "", shown(&missing.remedy()))?;
+        }
         if !good {
             exit = Exit::Environment;
         }
@@ -43,12 +46,9 @@ fn each(search: &SearchPath, line: &dyn Fn(&Listed) -> (String, bool)) -> anyhow
 }
 
 fn list_line(listed: &Listed) -> String {
-    let expected = listed.expected;
     match &listed.source {
-        Ok(source) => format!("{:8} {source}; SHA-256 {expected}", listed.name),
-        Err(missing) => {
-            format!("{:8} absent: {missing}\n         hint: {}", listed.name, missing.remedy())
-        }
+        Ok(source) => format!("{source}; SHA-256 {}", listed.expected),
+        Err(missing) => format!("absent: {missing}"),
     }
 }
 
@@ -59,7 +59,7 @@ fn verify_line(listed: &Listed, named: &[Net]) -> (String, bool) {
         return (list_line(listed), !is_named);
     };
     match verify(listed) {
-        Ok(sha256) => (format!("{:8} good: {source}; SHA-256 {sha256}", listed.name), true),
-        Err(error) => (format!("{:8} BAD: {error:#}", listed.name), false),
+        Ok(sha256) => (format!("good: {source}; SHA-256 {sha256}"), true),
+        Err(error) => (format!("BAD: {error:#}"), false),
     }
 }

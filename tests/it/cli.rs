@@ -224,7 +224,9 @@ fn weights_are_listed_with_the_remedy_for_absent_ones() {
     let out = String::from_utf8(output.stdout).unwrap();
     assert!(out.contains("alex     embedded in the program"), "{out}");
     assert!(out.contains("no weights for vgg: tried `./vgg.safetensors`"), "{out}");
-    assert!(out.contains("fetch_weights.py vgg"), "{out}");
+    let hint =
+        "\n         hint: run `lpips weights fetch vgg` (or `python3 scripts/fetch_weights.py vgg";
+    assert!(out.contains(hint) && !out.contains("\\n"), "{out}");
 }
 
 /// pairs.csv of the sample set without its header, sorted by id.
