@@ -54,6 +54,9 @@ pub fn pair_by_pattern(patterns: &Patterns) -> anyhow::Result<Pairing> {
     pairing.rows = matching.rows(&matched.links, &pairing.fields);
     matching.find_lone(&matched, &mut pairing);
     matching.find_gaps(&matched.links, &mut pairing);
+    if patterns.intersect && pairing.rows.is_empty() && pairing.problems.is_empty() {
+        return Err(matching.nothing_in_common().into());
+    }
     Ok(pairing)
 }
 

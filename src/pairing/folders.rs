@@ -73,6 +73,9 @@ pub fn pair_by_name(folders: &Folders) -> anyhow::Result<Pairing> {
     for (folder, keyed) in folders.distorted.iter().zip(&distorted) {
         pairing.find_unmatched(folders, &folder.path, &references, keyed);
     }
+    if folders.intersect && pairing.rows.is_empty() && pairing.problems.is_empty() {
+        return Err(pairing.nothing_in_common(folders).into());
+    }
     Ok(pairing)
 }
 
@@ -142,6 +145,25 @@ impl Pairing {
             true => self.left_out.push(whole),
             false => self.problem(Code::Unmatched, message(&whole)),
         }
+    }
+
+    /// Why `--intersect` leaves no pair: all files were left out.
+    fn nothing_in_common(&self, folders: &Folders) -> Refusal {
+        let first_of = |folder: &Path| {
+            let mut files = self.left_out.kept.iter();
+            Some(format!("`{}`", files.find(|file| Path::new(file).starts_with(folder))?))
+        };
+        let names: Vec<String> = folders.all().filter_map(first_of).collect();
+        let distorted = folders.distorted.iter().map(|folder| folder.path.display().to_string());
+        let text = format!(
+            "no image of `{}` has a partner in {}; the first names are {}",
+            folders.reference.display(),
+            or(&distorted.collect::<Vec<_>>()),
+            names.join(" and ")
+        );
+        let otherwise = "name the endings in which names differ with `--ref-suffix` and \
+                         `--dist-suffix`, or give patterns such as `--dist 'out/{item}_x4.png'`";
+        Refusal::inputs(text).hint(self.hint.clone().unwrap_or_else(|| otherwise.to_owned()))
     }
 
     fn find_unmatched(

@@ -12,6 +12,7 @@ use crate::error::Refusal;
 use crate::hash::{Xxh3, sha256_hex};
 use crate::regular;
 use crate::scheduler::ArrayBase;
+use crate::shell;
 
 /// Name and version of the format.
 const SCHEMA: &str = "lpips-plan/2";
@@ -233,7 +234,11 @@ fn differences(theirs: &Plan, ours: &Plan) -> Vec<Different> {
         let maps = |plan: &Plan| plan.maps.map_or("none".to_owned(), |kept| kept.to_string());
         compare("maps", &maps);
         compare(PER_LAYER, &|plan| plan.per_layer.to_string());
-        compare(GROUP_BY, &|plan| plan.group_by.join(","));
+        let names = |plan: &Plan| match plan.group_by.is_empty() {
+            true => "none".to_owned(),
+            false => plan.group_by.join(","),
+        };
+        compare(GROUP_BY, &names);
     }
     for theirs in &theirs.columns {
         let same = ours.columns.iter().find(|ours| ours.name == theirs.name);
@@ -262,11 +267,11 @@ fn column_differences(theirs: &Column, ours: &Column) -> Vec<Different> {
 
 fn refusal(run_dir: &RunDir, found: &[Different]) -> Option<Refusal> {
     let first = found.first()?;
-    let shown = run_dir.path().display();
+    let shown = run_dir.path().display().to_string();
     let reported: Vec<String> = found
         .iter()
         .take(REPORTED_MAX)
-        .map(|one| format!("{} is `{}` there and `{}` here", one.field, one.theirs, one.ours))
+        .map(|one| format!("{} `{}` there, `{}` here", one.field, one.theirs, one.ours))
         .collect();
     let more = match found.len().saturating_sub(REPORTED_MAX) {
         0 => String::new(),
@@ -281,10 +286,11 @@ fn refusal(run_dir: &RunDir, found: &[Different]) -> Option<Refusal> {
             "use the same kind of machine (in Slurm: --constraint), or allow it with \
              --allow-mixed-numerics: scores of different kinds agree within the tolerance only"
         }
-        _ => {
-            "name another folder with `-o`, or use the options and the manifest that started the \
-             run"
-        }
+        _ => &format!(
+            "use the options and the manifest that started the run; or name another folder with \
+             `-o`, and add `{}` to take over the scores that are the same",
+            shell::option("--reuse", &shown)
+        ),
     };
     let reported = reported.join("; ");
     Some(Refusal::inputs(format!("`{shown}` holds another run: {reported}{more}")).hint(hint))
@@ -342,29 +348,17 @@ pub(crate) mod tests {
         assert_eq!(refused(|plan| plan.array = Some(ArrayBase::ZERO), false), None);
         type Change = fn(&mut Plan);
         let cases: [(Change, &str); 8] = [
-            (|plan| plan.shards = 8, "shards is `4` there and `8` here"),
-            (|plan| plan.group_by.push("x".to_owned()), "group_by is `` there and `x` here"),
-            (
-                |plan| plan.manifest_sha256 = "d".to_owned(),
-                "manifest_sha256 is `c` there and `d` here",
-            ),
+            (|plan| plan.shards = 8, "shards `4` there, `8` here"),
+            (|plan| plan.group_by.push("x".to_owned()), "group_by `none` there, `x` here"),
+            (|plan| plan.manifest_sha256 = "d".to_owned(), "manifest_sha256 `c` there, `d` here"),
             (
                 |plan| plan.columns.push(column("lpips_vgg")),
-                "columns is `lpips_alex` there and `lpips_alex,lpips_vgg` here",
+                "columns `lpips_alex` there, `lpips_alex,lpips_vgg` here",
             ),
-            (|plan| plan.maps = Some(Kept { worst: Some(3) }), "maps is `none` there and `the wo"),
-            (
-                |plan| with_setting(plan, "crop", "4"),
-                "crop of lpips_alex is `0` there and `4` here",
-            ),
-            (
-                |plan| with_setting(plan, "new", "1"),
-                "crop of lpips_alex is `0` there and `not set` here",
-            ),
-            (
-                |plan| with_setting(plan, "new", "1"),
-                "new of lpips_alex is `not set` there and `1` here",
-            ),
+            (|plan| plan.maps = Some(Kept { worst: Some(3) }), "maps `none` there, `the wo"),
+            (|plan| with_setting(plan, "crop", "4"), "crop of lpips_alex `0` there, `4` here"),
+            (|plan| with_setting(plan, "new", "1"), "crop of lpips_alex `0` there, `not set` here"),
+            (|plan| with_setting(plan, "new", "1"), "new of lpips_alex `not set` there, `1` here"),
         ];
         for (change, expected) in cases {
             let refused = refused(change, true).unwrap();
@@ -375,7 +369,7 @@ pub(crate) mod tests {
     #[test]
     fn numerics_classes_are_mixed_only_if_allowed() {
         let other = |plan: &mut Plan| plan.numerics_class = "cuda sm_90".to_owned();
-        assert!(refused(other, false).unwrap().contains("numerics_class is `cpu avx2` there"));
+        assert!(refused(other, false).unwrap().contains("numerics_class `cpu avx2` there"));
         assert_eq!(refused(other, true), None);
     }
 

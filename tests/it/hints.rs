@@ -74,6 +74,7 @@ fn options_that_a_hint_names_work_as_they_are_printed() {
         ("--ref upper --dist lower", "--ref-suffix _HR --dist-suffix _SR"),
         ("--ref upper --dist lower --dist-suffix _SR", "--ref-suffix _HR"),
         ("--ref upper --dist lower --ref-suffix _HR", "--dist-suffix _SR"),
+        ("--ref hr --dist dash --intersect", "--dist-suffix=-x4"),
         ("--ref hr --dist part", "--intersect"),
         ("--ref hr --dist scales --dist-suffix x4", "--intersect"),
         ("--ref hr/{item}.png --dist part/{item}.png", "--intersect"),
@@ -113,6 +114,14 @@ fn commands_that_a_hint_names_work_as_they_are_printed() {
         let output = bash(at, &format!("lpips eval {made} -o {made}.run -q"));
         assert_eq!(output.status.code(), Some(0), "{command}: {}", stderr(&output));
     }
+    // Other settings than those of the run in this folder.
+    let output = bash(at, "lpips eval pairs.csv -o first --metrics psnr_rgb -q");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let line = "lpips eval pairs.csv --metrics psnr_rgb,psnr_y";
+    let options = commands(&stderr(&bash(at, &format!("{line} -o first"))))[1].clone();
+    assert_eq!(options, "--reuse first");
+    let output = bash(at, &format!("{line} -o second {options}"));
+    assert!(stderr(&output).contains("took 1 pair from `first`"), "{}", stderr(&output));
     // A run of shards whose tables are not written yet.
     let output = bash(at, "lpips eval pairs.csv -o part.run --shard 0/1 -q; rm part.run/run.json");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

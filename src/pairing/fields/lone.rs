@@ -5,6 +5,7 @@ use super::super::pattern::Pattern;
 use super::matching::{Matched, Matching, Reading, Side};
 use super::position;
 use crate::code::Code;
+use crate::error::Refusal;
 use crate::suggest::nearest;
 
 /// Problems for which a nearest name is searched.
@@ -48,6 +49,24 @@ impl Matching<'_> {
         }
         let unread = self.files.iter().zip(is_read).filter(|(_, is_read)| !is_read);
         unread.for_each(|(path, _)| pairing.unmatched.push(self.miss(path)));
+    }
+
+    /// Why `--intersect` leaves no pair: no two files agree in the fields that both have.
+    pub(super) fn nothing_in_common(&self) -> Refusal {
+        let first = |side: &Side<'_>| {
+            let path = side.readings.first().map(|reading| &self.files[reading.file]);
+            path.map(|path| format!("`{path}` with {}", side.described(0)))
+        };
+        let firsts: Vec<String> =
+            [&self.reference, &self.distorted].iter().filter_map(|side| first(side)).collect();
+        let text = format!(
+            "no file of `--ref` has a partner among those of `--dist`; the first are {}",
+            firsts.join(" and ")
+        );
+        Refusal::inputs(text).hint(
+            "write what only one of the two names has into its pattern, outside the braces, such \
+             as `--dist 'out/{item}_x4.png'`",
+        )
     }
 
     /// Why a file matches no pattern: the one that it comes nearest to.

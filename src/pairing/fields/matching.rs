@@ -56,7 +56,7 @@ impl Side<'_> {
     }
 
     /// `item=baby, scale=4`.
-    fn described(&self, index: usize) -> String {
+    pub(super) fn described(&self, index: usize) -> String {
         let fields = self.pattern(index).fields().iter().zip(&self.readings[index].values);
         fields.map(|(field, value)| format!("{field}={value}")).collect::<Vec<_>>().join(", ")
     }

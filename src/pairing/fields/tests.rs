@@ -214,6 +214,17 @@ fn what_has_no_partner_is_refused_with_the_path_that_was_expected() {
 }
 
 #[test]
+fn patterns_without_a_common_image_are_refused_with_a_file_of_each() {
+    let root = tree(&["hr/1.png", "sr/1_x4.png"]);
+    let patterns = patterns(root.path(), &["hr/{item}.png"], &["sr/{item}.png"]);
+    let text = render(&pair_by_pattern(&Patterns { intersect: true, ..patterns }).unwrap_err());
+    let at = |path: &str| root.path().join(path).display().to_string();
+    let [reference, distorted] = ["hr/1.png", "sr/1_x4.png"].map(at);
+    let files = format!("`{reference}` with item=1 and `{distorted}` with item=1_x4");
+    assert!(text.contains(&files) && text.contains("\nhint: write what only one"), "{text}");
+}
+
+#[test]
 fn a_method_must_have_all_references_of_a_folder_of_which_it_has_some() {
     let paths = &[
         "hr/Set5/1.png",

@@ -216,6 +216,28 @@ fn files_without_a_partner_are_left_out_on_request() {
     assert!(pairing.note().contains("left out 2 files without a partner, such as `"));
 }
 
+#[test]
+fn folders_without_a_common_image_are_refused_with_a_name_of_each() {
+    let root = tree(&["hr/1.png", "hr/2.png", "x4/1_x4.png", "x4/2_x4.png", "sr/3.png"]);
+    let refused = |distorted: &[&str], suffix: &str| {
+        let folders = Folders { intersect: true, ..folders(root.path(), distorted, suffix) };
+        render(&pair_by_name(&folders).unwrap_err())
+    };
+    let at = |path: &str| root.path().join(path).display().to_string();
+    let text = refused(&["x4"], "");
+    let expected = [
+        format!("no image of `{}` has a partner in `{}`; ", at("hr"), at("x4")),
+        format!("the first names are `{}` and `{}`", at("hr/1.png"), at("x4/1_x4.png")),
+        "hint: `--dist-suffix _x4` would pair 2 of them".to_owned(),
+    ];
+    assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+    // No name has this ending, and no other would help.
+    let text = refused(&["x4", "sr"], "_SR");
+    assert!(text.contains(&format!("`{}` or `{}`", at("x4"), at("sr"))), "{text}");
+    assert!(text.contains(&at("sr/3.png")), "{text}");
+    assert!(text.contains("hint: name the endings in which names differ with `--ref-"), "{text}");
+}
+
 /// macOS writes `é` as two characters, most other systems as one.
 #[test]
 fn names_that_differ_in_unicode_normalisation_are_paired() {
