@@ -19,7 +19,7 @@ pub(super) struct Results {
     /// How often metrics agree with people; nothing unless the pairs are triplets.
     pub(super) agreements: Vec<Agreement>,
     /// Paths, the summary first.
-    pub(super) files: [String; 3],
+    pub(super) files: Vec<String>,
 }
 
 /// Draws the spatial maps that are kept, and writes pairs.csv, summary.csv and, last, run.json.
@@ -49,7 +49,8 @@ pub(super) fn finish(
     }
     RunFacts::new(&frozen.plan, tables.columns, tables.records.journals(), &counts)
         .write(run_dir)?;
-    let files = [names::SUMMARY, names::PAIRS, names::RUN];
-    let files = files.map(|name| run_dir.file(name).display().to_string());
+    let two_afc = (!agreements.is_empty()).then_some(names::TWO_AFC);
+    let files = [names::SUMMARY, names::PAIRS].into_iter().chain(two_afc).chain([names::RUN]);
+    let files = files.map(|name| run_dir.file(name).display().to_string()).collect();
     Ok(Results { counts, summary, agreements, files })
 }

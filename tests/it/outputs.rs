@@ -187,7 +187,9 @@ fn triplets_give_the_2afc_score() {
     assert_eq!(rows[1][..6], ["*", "lpips_alex", "3", "3", "yes", "0.750000000"]);
     assert_eq!(rows[2][..6], ["x", "lpips_alex", "2", "2", "yes", "0.875000000"]);
     assert_eq!(rows[3][..6], ["y", "lpips_alex", "1", "1", "yes", "0.500000000"]);
-    assert!(stderr(&output).contains("2AFC lpips_alex: 0.7500 of 3 triplets"));
+    let printed = stderr(&output);
+    assert!(printed.contains("2AFC lpips_alex: 0.7500 of 3 triplets"), "{printed}");
+    assert!(printed.contains("\nrun/twoafc.csv\n"), "{printed}");
     let pairs = csv(&folder.path().join("run/pairs.csv"));
     assert_eq!(pairs[1][..3], ["p0/a", "a", "p0"]);
 }
