@@ -84,7 +84,7 @@ codes! {
         "rename the file";
     NotFinite = "E_NAN", Error,
         "a layer of the distance is infinite or not a number",
-        "look for infinite samples in .npy or TIFF files; with --precision fp16 or tf32, use fp32";
+        "use --precision fp32; if it was fp32, check the values of your own weights";
     NotFile = "E_NOT_FILE", Error,
         "a path names a folder, a pipe, a socket or a device, not a regular file",
         "give the path of an image file; write what comes through a pipe to a file first";

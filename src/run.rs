@@ -12,6 +12,7 @@ mod dir;
 pub mod disk;
 pub mod facts;
 pub mod finished;
+mod identity;
 pub mod inputs;
 pub mod joined;
 pub mod journal;
@@ -28,4 +29,5 @@ pub mod tables;
 pub mod twoafc;
 
 pub use self::dir::{RunDir, names};
+pub use self::identity::Identical;
 pub use self::reads::Changed;

@@ -7,6 +7,7 @@ use crate::code::Code;
 use crate::error::Failure;
 use crate::pair::Difference;
 
+use super::identity::Identical;
 use super::reads::Changed;
 
 /// How many rows were scored, and how many failed.
@@ -29,6 +30,8 @@ pub struct Counts {
     pub unjoined: usize,
     /// Files that two reads found with different contents; counted at the end of a run.
     pub changed: Changed,
+    /// Methods whose every image is identical to its reference; counted at the end of a run.
+    pub identical: Identical,
     /// For each column the sum of its values, and how many there are.
     pub sums: Vec<(f64, usize)>,
 }
@@ -61,8 +64,8 @@ impl Counts {
         self.failures.iter().map(|(code, of)| (code.clone(), of.count)).collect()
     }
 
-    /// How many pairs have each [`Difference`], were rescored or read a file that changed, by code.
-    /// Codes of no pair are absent.
+    /// How many pairs have each [`Difference`], were rescored, read a file that changed or are of a
+    /// method that is identical to its references, by code. Codes of no pair are absent.
     #[must_use]
     pub fn warnings(&self) -> BTreeMap<&'static str, usize> {
         let differing =
@@ -72,6 +75,7 @@ impl Counts {
             (Code::Infinite, self.infinite),
             (Code::NotJoined, self.unjoined),
             (Code::Changed, self.changed.pairs),
+            (Code::WholeIdentical, self.identical.pairs),
         ];
         let others = others.map(|(code, count)| (code.as_str(), count));
         let counts = differing.chain(others);

@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::cells::{ALL, TextCells, group_cell};
 use super::counts::Counts;
+use super::identity::Methods;
 use super::journal::Record;
 use super::reads::Reads;
 use super::records::Records;
@@ -165,6 +166,7 @@ impl Tables<'_> {
     pub fn write_pairs(&self, out: &mut dyn Write) -> anyhow::Result<Counts> {
         let mut counts = Counts::default();
         let mut reads = Reads::of_rows(self.manifest.len());
+        let mut methods = Methods::default();
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record(self.pairs_header())?;
         let mut rows = self.manifest.rows()?;
@@ -175,6 +177,7 @@ impl Tables<'_> {
             if let Some(record) = &record {
                 counts.add(record, || Ok(entry.id.clone()))?;
                 reads.add(&entry, &record.stamps);
+                methods.add(&entry, record, self.columns);
                 let mut values = self.columns.iter().zip(&record.values);
                 counts.unjoined += usize::from(
                     values.any(|(column, value)| column.is_joined() && value.is_none()),
@@ -184,6 +187,7 @@ impl Tables<'_> {
         }
         csv.flush()?;
         counts.changed = reads.changed(self.manifest, self.records)?;
+        counts.identical = methods.identical();
         Ok(counts)
     }
 

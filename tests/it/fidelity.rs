@@ -146,6 +146,39 @@ fn pixels_are_scored_in_shards_and_merged_to_the_same_bytes() {
     assert_eq!(found[&("identical".to_owned(), "psnr_y".to_owned())], "inf");
 }
 
+/// Copies, and equal samples in other bytes. A single pair, or one that differs, is no such method.
+#[test]
+fn a_method_of_copies_is_warned_of_by_eval_and_merge() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let image = |name: &str, comment: &str, sample: u8| {
+        let head = format!("P6\n{comment}32 32\n255\n");
+        fs_err::write(at.join(name), [head.as_bytes(), &[sample; 32 * 32 * 3]].concat()).unwrap();
+    };
+    for (item, sample) in [("1", 10), ("2", 200)] {
+        image(&format!("{item}.ppm"), "", sample);
+        image(&format!("same{item}.ppm"), "# written again\n", sample);
+        image(&format!("other{item}.ppm"), "", sample + 1);
+    }
+    let rows = "1.ppm,1.ppm,copy\n2.ppm,2.ppm,copy\n1.ppm,1.ppm,single\n1.ppm,1.ppm,mixed\n\
+                2.ppm,other2.ppm,mixed\n1.ppm,same1.ppm,same\n2.ppm,same2.ppm,same\n";
+    fs_err::write(at.join("m.csv"), format!("ref,dist,method\n{rows}")).unwrap();
+    let expected = "warning: W_ALL_IDENTICAL in 4 pairs of 2 methods, first `copy`: all distorted";
+    for metrics in ["psnr_rgb", "lpips"] {
+        let text = run(at, &["eval", "m.csv", "-o", metrics, "--metrics", metrics], 0);
+        assert!(text.contains(expected), "{metrics}: {text}");
+        let json = fs_err::read_to_string(at.join(metrics).join("run.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["provenance"]["warnings"]["W_ALL_IDENTICAL"], 4, "{metrics}");
+        let text = run(at, &["merge", metrics], 0);
+        assert!(text.contains(expected), "{metrics}: {text}");
+    }
+    // SSIM says nothing about equal samples: only equal files count.
+    let text = run(at, &["eval", "m.csv", "-o", "ssim", "--metrics", "ssim_y"], 0);
+    let expected = "W_ALL_IDENTICAL in 2 pairs of method `copy`: all distorted";
+    assert!(text.contains(expected), "{text}");
+}
+
 /// The journal holds it, too, and what is finished is not scored again.
 #[test]
 fn an_infinite_value_is_in_the_tables_and_survives_resuming() {
