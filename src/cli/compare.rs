@@ -25,8 +25,9 @@ one method of a run. Pairs are matched by id, methods of one run by item.
 
 A gate is `[SCOPE:] STAT > LIMIT [@ 95%]`. SCOPE is COLUMN or COLUMN[GROUP=VALUE,...]; STAT is \
 mean, median, p90, p95, p99 or max of how much worse the items are, or share(X), the share of \
-items that are worse by more than X; LIMIT is a number or N%. docs/statistics.md explains what is \
-computed.
+items that are worse by more than X; LIMIT is a number or N%.
+
+docs/compare.md explains how to use this command, docs/statistics.md what it computes.
 
 Exit codes: 0 compared, and every gate held; 2 usage, also a condition that cannot be read; 4 a \
 gate failed or could not be decided; 5 environment; 6 inputs.";
