@@ -108,8 +108,8 @@ fn all(count: u32) -> Vec<u32> {
 
 fn no_shard(name: &str, found: u32, count: u32, base: ArrayBase) -> Refusal {
     let array = base.array_of(&all(count));
-    Refusal::usage(format!("{name}={found} is not the number of one of {count} shards"))
-        .hint(format!("the numbers of {count} shards are {array}"))
+    Refusal::usage(format!("{name}={found} is not the number of a shard of `auto/{count}`"))
+        .hint(format!("the shards have the numbers {array}"))
 }
 
 /// The numbering of this array, if it has one task per shard.

@@ -21,7 +21,7 @@ use super::threads;
 use crate::cli::EvalArgs;
 use crate::column::Column;
 use crate::config::{Config, Output};
-use crate::decimal::counted;
+use crate::decimal::{are, counted};
 use crate::device;
 use crate::error::{Exit, Refusal};
 use crate::manifest::Manifest;
@@ -197,7 +197,7 @@ impl Session<'_> {
                 }
                 report_signatures(tables.columns);
                 if config.output == Output::Stdout {
-                    print_line(&closing(&all, counts.done(), elapsed_s));
+                    print_line(&closing(&all, counts.scored, elapsed_s));
                 }
             }
             return gates.exit(&tables, exit_of(&all));
@@ -210,7 +210,7 @@ impl Session<'_> {
             print_line(&ranking(&tables, &summary)?);
             report_agreements(&agreements);
             report_signatures(tables.columns);
-            print_line(&closing(&all, counts.done(), elapsed_s));
+            print_line(&closing(&all, counts.scored, elapsed_s));
             print_line(&files.join("\n"));
         }
         gates.exit(&tables, exit_of(&all))
@@ -227,7 +227,7 @@ impl Session<'_> {
         if !progress.print_finished(&[]) && config.speaks() {
             report_differences(&counts);
             let all = Counts { scored: remaining.kept + counts.scored, ..counts.clone() };
-            print_line(&format!("shard {shard}: {}", closing(&all, counts.done(), elapsed_s)));
+            print_line(&format!("shard {shard}: {}", closing(&all, counts.scored, elapsed_s)));
             let shown = run_dir.path().display();
             print_line(&format!("when all shards are done: lpips merge {shown}"));
         }
@@ -257,7 +257,11 @@ fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, records: &Re
     let (safe, all) = (records.scored(), remaining.kept + remaining.len());
     Refusal::new(
         signal.exit(),
-        format!("stopped by {signal}: {safe} of {all} pairs are safe in `{shown}`"),
+        format!(
+            "stopped by {signal}: {safe} of {} {} safe in `{shown}`",
+            counted(all, "pair"),
+            are(safe)
+        ),
     )
     .hint("run the same command again to resume")
 }
@@ -265,7 +269,7 @@ fn stopped(signal: Signal, run_dir: &RunDir, remaining: &Remaining, records: &Re
 /// Reports what was decided, what was taken from other runs, and how much of a resumed run is done.
 fn report_start(config: &Config, remaining: &Remaining, taken: &[Taken], device: &str) {
     if config.verbosity >= Verbosity::Verbose {
-        print_line(&format!("scoring {} pairs on {device}", remaining.len()));
+        print_line(&format!("scoring {} on {device}", counted(remaining.len(), "pair")));
         config.job.weights.iter().for_each(|origin| print_line(origin));
     }
     if !config.speaks() {
@@ -276,17 +280,18 @@ fn report_start(config: &Config, remaining: &Remaining, taken: &[Taken], device:
     }
     let Remaining { kept, failed, changed, .. } = *remaining;
     let unmapped = remaining.unmapped.len();
-    let of = |count: usize, what: &str| match count {
+    let of = |count: usize, which: &str, what: &str| match count {
         0 => String::new(),
-        count => format!(", {count} {what}"),
+        count => format!(", {count} {which} {} {what}", are(count)),
     };
     if remaining.is_resumed {
         print_line(&format!(
-            "resuming: {kept} of {} pairs are done{}{}{}",
-            kept + remaining.len(),
-            of(failed, "that failed are retried"),
-            of(changed, "whose images have changed are scored again"),
-            of(unmapped, "without their maps are scored again"),
+            "resuming: {kept} of {} {} done{}{}{}",
+            counted(kept + remaining.len(), "pair"),
+            are(kept),
+            of(failed, "that failed", "retried"),
+            of(changed, "whose images have changed", "scored again"),
+            of(unmapped, "without their maps", "scored again"),
         ));
     } else if unmapped > 0 {
         print_line(&format!("scoring {} again for their maps", counted(unmapped, "pair")));

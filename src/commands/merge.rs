@@ -13,6 +13,7 @@ use super::ranking::ranking;
 use super::script::Script;
 use super::threads;
 use crate::cli::MergeArgs;
+use crate::decimal::counted;
 use crate::error::Exit;
 use crate::progress::print_line;
 use crate::run::RunDir;
@@ -85,7 +86,8 @@ fn report_missing(missing: &Missing, run_dir: &RunDir, stored: &Stored) -> anyho
         let last = names.iter().rfind(|name| name.shard == shard);
         let last = last.map(|&name| LastAttempt::read(&run_dir.journals(), name)).transpose()?;
         let (state, is_running) = state(last.as_ref(), &this);
-        print_line(&format!("  shard {shard}: {absent} of {expected} pairs missing; {state}"));
+        let expected = counted(*expected, "pair");
+        print_line(&format!("  shard {shard}: {absent} of {expected} missing; {state}"));
         if !is_running {
             to_run.push(index);
         }

@@ -5,10 +5,10 @@ use crate::column::Column;
 use crate::decimal::counted;
 use crate::pair::Difference;
 use crate::progress::{humanized, print_line, shown};
-use crate::run::Changed;
 use crate::run::counts::Counts;
 use crate::run::records::Records;
 use crate::run::twoafc::Agreement;
+use crate::run::{Changed, Identical};
 
 /// How the numbers of each column were made, as one line that a paper can quote.
 pub(super) fn report_signatures(columns: &[Column]) {
@@ -25,8 +25,8 @@ pub(super) fn report_agreements(agreements: &[Agreement]) {
     {
         let Some(summary) = summary else { continue };
         let incomplete = if scored < expected { ", INCOMPLETE" } else { "" };
-        let score = summary.mean;
-        print_line(&format!("2AFC {metric}: {score:.4} of {scored} triplets{incomplete}"));
+        let (score, triplets) = (summary.mean, counted(*scored, "triplet"));
+        print_line(&format!("2AFC {metric}: {score:.4} of {triplets}{incomplete}"));
     }
 }
 
@@ -34,14 +34,14 @@ pub(super) fn report_agreements(agreements: &[Agreement]) {
 pub(super) fn report_skipped(records: &Records) {
     let Records { repeated, torn, foreign, .. } = records;
     let unknown = records.journals().iter().filter(|journal| journal.header.is_none()).count();
-    for (count, what) in [
-        (*repeated, "pairs were scored twice, with equal scores"),
-        (*torn, "damaged lines of journals were skipped"),
-        (*foreign, "lines of journals are of another run or pair and were skipped"),
-        (unknown, "journals have a damaged first line: their rows count, but not who wrote them"),
+    for (count, what, which) in [
+        (*repeated, "pair", "scored twice, with equal scores"),
+        (*torn, "damaged line", "of journals skipped"),
+        (*foreign, "line", "of journals skipped: of another run or pair"),
+        (unknown, "journal", "with a damaged first line: the rows count, but not who wrote them"),
     ] {
         if count > 0 {
-            print_line(&format!("note: {count} {what}"));
+            print_line(&format!("note: {} {which}", counted(count, what)));
         }
     }
 }
@@ -57,34 +57,63 @@ pub(super) fn report_differences(counts: &Counts) {
             counted(*files, "file")
         ));
     }
-    for (difference, count) in Difference::ALL.into_iter().zip(counts.differing) {
-        if count > 0 {
-            let (code, text) = (difference.code(), difference.code().meaning());
-            print_line(&format!("warning: {code} in {}: {text}", counted(count, "pair")));
-        }
+    let Identical { methods, pairs, first } = &counts.identical;
+    if *pairs > 0 {
+        let of = match (methods, first.as_str()) {
+            (1, "") => String::new(),
+            (1, first) => format!(" of method `{}`", shown(first)),
+            (methods, first) => format!(" of {methods} methods, first `{}`", shown(first)),
+        };
+        let (code, pairs) = (Code::WholeIdentical, counted(*pairs, "pair"));
+        print_line(&format!("warning: {code} in {pairs}{of}: {}", code.meaning()));
     }
-    for (code, count) in [(Code::Infinite, counts.infinite), (Code::NotJoined, counts.unjoined)] {
-        if count > 0 {
-            let text = code.meaning();
-            print_line(&format!("warning: {code} in {}: {text}", counted(count, "pair")));
-        }
+    let differing = Difference::ALL.map(Difference::code).into_iter().zip(counts.differing);
+    let others = [
+        (Code::Fp16Overflow, counts.rescored),
+        (Code::Infinite, counts.infinite),
+        (Code::NotJoined, counts.unjoined),
+    ];
+    for (code, count) in differing.chain(others).filter(|&(_, count)| count > 0) {
+        let (pairs, text) = (counted(count, "pair"), code.meaning());
+        print_line(&format!("warning: {code} in {pairs}: {text}"));
     }
 }
 
-/// Counts, failures by code with the first of each, and, of the `done` pairs that this process took
-/// `elapsed_s` seconds for, time and rate.
-pub(super) fn closing(counts: &Counts, done: usize, elapsed_s: f64) -> String {
+/// Counts, failures by code with the first of each, and time and rate of the pairs that this process
+/// has scored in `elapsed_s` seconds: `now` of them.
+pub(super) fn closing(counts: &Counts, now: usize, elapsed_s: f64) -> String {
     let Counts { scored, failed, failures, .. } = counts;
     let mut text = format!("{} scored", counted(*scored, "pair"));
     if *failed > 0 {
         text.push_str(&format!(", {failed} FAILED"));
     }
-    if done > 0 {
-        let rate = done as f64 / elapsed_s.max(1e-9);
+    if now > 0 {
+        if now < *scored {
+            text.push_str(&format!("; this attempt scored {now}"));
+        }
+        let rate = now as f64 / elapsed_s.max(1e-9);
         text.push_str(&format!(" in {}, {rate:.1} pairs/s", humanized(elapsed_s)));
     }
     for (code, failures) in failures {
         text.push_str(&format!("\n  {code} {}, first {}", failures.count, shown(&failures.first)));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_and_rate_are_those_of_the_pairs_that_this_attempt_scored() {
+        let of = |scored, failed| Counts { scored, failed, ..Counts::default() };
+        for (counts, now, expected) in [
+            (of(21, 0), 21, "21 pairs scored in 3.0 s, 7.0 pairs/s"),
+            (of(1, 2), 1, "1 pair scored, 2 FAILED in 3.0 s, 0.3 pairs/s"),
+            (of(6, 15), 0, "6 pairs scored, 15 FAILED"),
+            (of(6, 0), 3, "6 pairs scored; this attempt scored 3 in 3.0 s, 1.0 pairs/s"),
+        ] {
+            assert_eq!(closing(&counts, now, 3.0), expected);
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::batch::Row;
+use crate::decimal::counted;
 use crate::manifest::Manifest;
 use crate::progress::{print_line, shown};
 use crate::run::RunDir;
@@ -69,7 +70,7 @@ impl Missing {
     pub(super) fn report(&self, run_dir: &RunDir) {
         let Missing { count, expected, ids, .. } = self;
         let folder = run_dir.path().display();
-        print_line(&format!("error: `{folder}` lacks {count} of {expected} pairs"));
+        print_line(&format!("error: `{folder}` lacks {count} of {}", counted(*expected, "pair")));
         let ids: Vec<String> = ids.iter().map(|id| format!("`{}`", shown(id))).collect();
         let more = match count - ids.len() {
             0 => String::new(),

@@ -5,7 +5,7 @@ use crate::batch::Row;
 use crate::compare::align::unit_of;
 use crate::compare::assess::Settings;
 use crate::compare::ranking::{Entries, Ranking, Sorted};
-use crate::decimal::nine_digits;
+use crate::decimal::{are, counted, nine_digits};
 use crate::progress::shown;
 use crate::run::tables::{GroupColumn, SummaryRow, Tables};
 use crate::stats::Summary;
@@ -141,13 +141,18 @@ fn ranked(
 
 fn more(groups: usize) -> Option<Line> {
     let more = groups.checked_sub(GROUPS_MAX).filter(|&more| more > 0)?;
-    Some(Line::new("", &format!("{more} more groups are in summary.csv"), String::new()))
+    Some(Line::new(
+        "",
+        &format!("{} {} in summary.csv", counted(more, "more group"), are(more)),
+        String::new(),
+    ))
 }
 
 fn methods(ranking: &Ranking, names: &[String]) -> Vec<Line> {
     let decimals = ranking.decimals(DIGITS);
     let ranked = ranking.ranked.iter().map(|one| {
-        let cells = format!("{}  {} items", mean(one.summary.as_ref(), decimals), ranking.items);
+        let items = counted(ranking.items, "item");
+        let cells = format!("{}  {items}", mean(one.summary.as_ref(), decimals));
         Line::new(one.rank_text(), &names[one.method], cells)
     });
     let incomplete = ranking.incomplete.iter().map(|one| {
@@ -166,7 +171,7 @@ fn means(groups: &[&SummaryRow]) -> Vec<Line> {
 fn mean_cells(row: &SummaryRow) -> String {
     let complete = if row.is_complete() { "" } else { "  INCOMPLETE" };
     let mean = mean(row.summary.as_ref(), DIGITS);
-    format!("{mean}  {} of {} pairs{complete}", row.scored, row.expected)
+    format!("{mean}  {} of {}{complete}", row.scored, counted(row.expected, "pair"))
 }
 
 fn mean(summary: Option<&Summary>, decimals: usize) -> String {

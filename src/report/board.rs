@@ -5,6 +5,7 @@ use crate::compare::assess::{Assessment, Settings};
 use crate::compare::numbers::Decimals;
 use crate::compare::ranking::{Ranked, Ranking};
 use crate::compare::verdict::Verdict;
+use crate::decimal::counted;
 
 /// Methods ranked by metrics within groups.
 #[derive(Clone, Debug)]
@@ -80,10 +81,8 @@ impl Board {
     pub fn unfinished(&self) -> Vec<String> {
         let unfinished = self.runs.iter().filter(|run| run.missing > 0);
         let sentence = |RunFacts { label, pairs, missing, .. }: &RunFacts| {
-            format!(
-                "INCOMPLETE: the run {label} is not finished, {missing} of {pairs} pairs were not \
-                 tried"
-            )
+            let pairs = counted(*pairs, "pair");
+            format!("INCOMPLETE: the run {label} is not finished, it lacks {missing} of {pairs}")
         };
         unfinished.map(sentence).collect()
     }
@@ -125,17 +124,18 @@ impl Board {
         let Ranking { ranked, incomplete, items, .. } = &self.groups[group].rankings[0];
         let name = |one: &Ranked| self.methods[one.method].as_str();
         let metric = &self.metrics[0].name;
+        let items = counted(*items, "item");
         let leaders: Vec<&str> = ranked.iter().filter(|one| one.rank.0 == 1).map(name).collect();
         let mut text = match (leaders.as_slice(), ranked.len()) {
             ([], _) => format!("No method has every item, so none is ranked by {metric}"),
-            ([only], 1) => format!("{only} is the only complete method ({metric}, {items} items)"),
-            ([best], count) => format!("{best} has rank 1 of {count} by {metric} on {items} items"),
+            ([only], 1) => format!("{only} is the only complete method ({metric}, {items})"),
+            ([best], count) => format!("{best} has rank 1 of {count} by {metric} on {items}"),
             (shared, count) if shared.len() == count => {
-                format!("{} are not separated by {metric} on {items} items", listed(shared))
+                format!("{} are not separated by {metric} on {items}", listed(shared))
             }
             (shared, count) => {
                 let who = listed(shared);
-                format!("{who} share rank 1 of {count} by {metric} on {items} items")
+                format!("{who} share rank 1 of {count} by {metric} on {items}")
             }
         };
         let next = ranked.iter().find(|one| one.rank.0 > 1 && one.verdict == Some(Verdict::Worse));

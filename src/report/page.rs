@@ -17,6 +17,7 @@ pub use self::cards::{Card, Shot, card};
 use super::board::Board;
 use super::select::Series;
 use super::{csv, latex, markdown};
+use crate::decimal::counted;
 
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
@@ -123,13 +124,13 @@ fn head(board: &Board) -> Markup {
                 ul.verdicts { @for verdict in &verdicts { li { bdi { (verdict) } } } }
             }
             p.facts {
-                (count(board.methods.len(), "method")) " · " (count(pairs, "pair"))
+                (counted(board.methods.len(), "method")) " · " (counted(pairs, "pair"))
                 " · " (failed) " failed · " (missing) " missing"
                 @if board.runs.len() > 1 {
                     " · runs: "
                     @for (index, run) in board.runs.iter().enumerate() {
                         @if index > 0 { ", " }
-                        bdi { (run.label) } " (" (count(run.pairs, "pair")) ")"
+                        bdi { (run.label) } " (" (counted(run.pairs, "pair")) ")"
                     }
                 }
             }
@@ -156,11 +157,6 @@ fn minute(date: &str) -> String {
 /// Ties the points of charts to the cards of their items.
 fn item_key(group: usize, hash: u64) -> String {
     format!("{group}-{hash:016x}")
-}
-
-/// `1 pair`, `2 pairs`.
-pub(super) fn count(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn signatures(board: &Board) -> Markup {
@@ -195,7 +191,7 @@ fn pairs(page: &Page<'_>) -> Markup {
                  behind the first one, those on which methods differ most, and random ones."
             }
             @if left_out > 0 {
-                p.warning { (count(left_out, "more item")) " did not fit: the size of the page is \
+                p.warning { (counted(left_out, "more item")) " did not fit: the size of the page is \
                              limited (--budget)." }
             }
             @for note in picture_notes { p.warning { bdi { (note) } } }

@@ -12,6 +12,7 @@ use super::plan::{Frozen, Plan};
 use super::records::{RecordReader, Records};
 use crate::batch::Row;
 use crate::column::Column;
+use crate::decimal::counted;
 use crate::error::Refusal;
 use crate::manifest::{Entry, Location, Manifest, Rows};
 use crate::shard::Shard;
@@ -134,10 +135,9 @@ impl Finished {
         match stored.missing() {
             0 => Ok(Finished(stored)),
             missing => {
-                let (shown, pairs) = (path.display(), stored.manifest.len());
-                let text = format!(
-                    "the run `{shown}` is not finished: {missing} of {pairs} pairs are missing"
-                );
+                let (shown, pairs) = (path.display(), counted(stored.manifest.len(), "pair"));
+                let text =
+                    format!("the run `{shown}` is not finished: it lacks {missing} of {pairs}");
                 Err(Refusal::inputs(text)
                     .hint(format!("`lpips merge {shown}` lists them and prints how to score them"))
                     .into())

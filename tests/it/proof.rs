@@ -116,7 +116,7 @@ fn a_damaged_first_line_or_a_reformatted_plan_costs_no_row() {
     let merged = lpips(set.path(), &["merge", "run"]);
     assert_eq!(merged.status.code(), Some(0), "{}", stderr(&merged));
     assert!(
-        stderr(&merged).contains("1 journals have a damaged first line"),
+        stderr(&merged).contains("note: 1 journal with a damaged first line"),
         "{}",
         stderr(&merged)
     );
@@ -171,7 +171,7 @@ fn a_record_of_another_pair_or_without_its_layers_does_not_count() {
     let merged = lpips(set.path(), &["merge", "run"]);
     let text = stderr(&merged);
     assert_eq!(merged.status.code(), Some(3), "{text}");
-    assert!(text.contains("3 lines of journals are of another run or pair"), "{text}");
+    assert!(text.contains("3 lines of journals skipped: of another run or pair"), "{text}");
     assert!(text.contains("lacks 3 of 96 pairs\n  missing: `bicubic/0`, "), "{text}");
     let again = set.eval("run", &[]);
     assert!(stderr(&again).contains("resuming: 93 of 96 pairs are done"), "{}", stderr(&again));

@@ -135,7 +135,7 @@ fn methods_of_several_runs_are_joined_by_item() {
     fs_err::write(&path, text).unwrap();
     let refused = lpips(folder.path(), &["report", "a.csv", "b.csv"]);
     assert_eq!(refused.status.code(), Some(6));
-    assert!(stderr(&refused).contains("24 items have other reference images"));
+    assert!(stderr(&refused).contains("the reference images of 24 items differ in "));
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn a_run_that_lacks_rows_is_not_finished() {
     copy(folder.path());
     drop_row_0(folder.path());
     let error = Finished::open(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("is not finished: 1 of 4 pairs are missing"), "{error}");
+    assert!(error.contains("is not finished: it lacks 1 of 4 pairs"), "{error}");
 }
 
 /// Removes the outcome of the first row from the journal.
@@ -93,12 +93,12 @@ fn a_run_of_0_1_is_resumed_with_its_options_and_refused_with_others() {
     let eval = |more: &[&str]| lpips(&data(""), &[&resumed[..], more].concat());
     let output = eval(&["--alpha", "white"]);
     assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
-    let expected = "alpha of lpips_alex is `drop` there and `white` here";
+    let expected = "alpha of lpips_alex `drop` there, `white` here";
     assert!(stderr(&output).contains(expected), "{}", stderr(&output));
 
     let output = eval(&[]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
-    let expected = "resuming: 2 of 4 pairs are done, 1 that failed are retried";
+    let expected = "resuming: 2 of 4 pairs are done, 1 that failed is retried";
     assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     let [old, new] =
         [data("run_0_1/run"), folder.path().to_owned()].map(|run| csv(&run.join("pairs.csv")));

@@ -55,16 +55,17 @@ pub(super) fn text(report: &Report, estimate: Option<&Estimate>) -> String {
         }
     }
     let images: u64 = report.work.values().map(|work| work.images).sum();
+    let images = counted(images as usize, "image");
     let too_large = estimate.as_ref().and_then(|estimate| estimate.too_large.as_ref());
     let scorable = report.scorable - too_large.map_or(0, |too_large| too_large.pairs as usize);
-    text.push_str(&format!("{scorable} of {} pairs can be scored", report.pairs));
+    text.push_str(&format!("{scorable} of {} can be scored", counted(report.pairs, "pair")));
     let sizes: Vec<Size> = report.work.keys().map(|shape| shape.size).collect();
     match (sizes.first(), sizes.last()) {
         (Some(first), Some(last)) if first == last => {
-            text.push_str(&format!(": {images} images of {first}"));
+            text.push_str(&format!(": {images} of {first}"));
         }
         (Some(first), Some(last)) => {
-            text.push_str(&format!(": {images} images of {first} to {last}"));
+            text.push_str(&format!(": {images} of {first} to {last}"));
         }
         _ => {}
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use crate::decimal::counted;
 use crate::error::{DISK_HINT, Refusal};
 use crate::manifest::{Entry, Manifest};
 use crate::part_file;
@@ -50,6 +51,6 @@ pub(super) fn save(path: &Path, manifest: &Manifest, is_whole: bool) -> anyhow::
     let mut file = csv.into_inner().map_err(csv::IntoInnerError::into_error)?;
     file.flush().and_then(|()| file.as_file().sync_all()).with_context(cannot_write)?;
     file.persist(path).with_context(cannot_write)?;
-    print_line(&format!("{} pairs written to `{shown}`", manifest.len()));
+    print_line(&format!("{} written to `{shown}`", counted(manifest.len(), "pair")));
     Ok(())
 }

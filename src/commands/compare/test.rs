@@ -11,6 +11,7 @@ use crate::compare::assess::{Assessment, Settings};
 use crate::compare::gate::{About, Decision, Evidence, Gate, Outcome};
 use crate::compare::noise::Noise;
 use crate::compare::verdict::{Verdict, holm};
+use crate::decimal::counted;
 use crate::error::Refusal;
 
 /// How measured rows are tested.
@@ -143,9 +144,8 @@ fn reason(
     let Counts { only_base, only_new, failed_base, failed_new, .. } = selected.counts;
     if !is_complete {
         return Some(format!(
-            "{} pairs are missing, {} failed, {} are infinite on one side; `--intersect` leaves \
-             them out",
-            only_base + only_new,
+            "{} missing, {} failed, {} infinite on one side; `--intersect` leaves them out",
+            counted(only_base + only_new, "pair"),
             failed_base + failed_new,
             selected.units.sample.left_out()
         ));

@@ -9,6 +9,7 @@ use crate::compare::gate::Outcome;
 use crate::compare::numbers::{Decimals, p_value, rough};
 use crate::compare::subsets::Probability;
 use crate::compare::verdict::Verdict;
+use crate::decimal::counted;
 use crate::progress::shown;
 
 /// Width that lines keep to where names allow it.
@@ -190,8 +191,9 @@ pub(super) fn alignment(report: &Report, comparison: &Comparison) -> String {
         1 => format!("base `{base}`, new `{new}`"),
         _ => format!("`{base}` and `{new}`"),
     };
+    let common = counted(common, "pair");
     let mut text = format!(
-        "aligned: {common} pairs of {runs}; {only_base} only in base, {only_new} only in new; \
+        "aligned: {common} of {runs}; {only_base} only in base, {only_new} only in new; \
          {failed_base} failed in base, {failed_new} failed in new"
     );
     for (methods, whose) in lone_methods.iter().zip(["base", "new"]) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::decimal::counted;
 use crate::eval::ConvChoice;
 use crate::eval::cuda::architectures;
 use crate::eval::cuda::probe::{self, Library, Probe, Problem};
@@ -123,7 +124,7 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Report { program, cpu, driver, devices, libraries } = self;
         writeln!(f, "lpips {} (commit {})", program.version, program.commit)?;
-        write!(f, "CPU      {}, {} threads", cpu.instruction_set, cpu.threads)?;
+        write!(f, "CPU      {}, {}", cpu.instruction_set, counted(cpu.threads, "thread"))?;
         if let Some(Driver { version, .. }) = driver {
             write!(f, "\ndriver   {}", version.as_deref().unwrap_or("version unknown"))?;
         }

@@ -11,6 +11,7 @@ use crate::cli::ReportArgs;
 use crate::compare::align::unit_of;
 use crate::compare::assess::Settings;
 use crate::compare::ranking::{Entries, Sorted};
+use crate::decimal::counted;
 use crate::error::Refusal;
 use crate::report::{Board, Group, Metric, RunFacts};
 use crate::spool::Spool;
@@ -234,7 +235,8 @@ fn refuse_other_contents(
         return Ok(());
     }
     let labels: Vec<String> = inputs.iter().map(|input| format!("`{}`", input.label)).collect();
-    let text = format!("{differing} items have other reference images in {}", labels.join(", "));
+    let (items, labels) = (counted(differing, "item"), labels.join(", "));
+    let text = format!("the reference images of {items} differ in {labels}");
     Err(Refusal::inputs(text).hint(
         "report runs of the same data set; `lpips compare` of two of the runs names a pair that \
          differs",

@@ -12,6 +12,7 @@ use super::maps::{Map, Maps};
 use crate::batch::Row;
 use crate::cli::ReportArgs;
 use crate::compare::ranking::Ranking;
+use crate::decimal::counted;
 use crate::error::Refusal;
 use crate::image::{self, Rules};
 use crate::progress::{Count, print_line};
@@ -306,9 +307,9 @@ impl Artist<'_> {
         let files: Vec<&String> = unread.iter().filter(|text| !text.is_empty()).collect();
         if let Some(first) = files.first() {
             notes.push(format!(
-                "{} images cannot be read, first: {first}; if they have moved, name both folders \
-                 with --root OLD=NEW",
-                files.len()
+                "{} cannot be read, first: {first}; if images have moved, name both folders with \
+                 --root OLD=NEW",
+                counted(files.len(), "image")
             ));
         }
         if unread.len() > files.len() {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::decimal::counted;
 use crate::error::{Exit, Refusal};
 use crate::fetch::{self, Remote};
 use crate::hash::sha256_hex;
@@ -39,11 +40,13 @@ fn description(found: &Recognised) -> String {
     let parts: Vec<String> = trunk.into_iter().chain(lin).collect();
     let rest = match left_out.len() {
         0 => String::new(),
-        count => format!("; {count} other tensors left out, such as `{}`", left_out[0]),
+        count => {
+            format!("; {} left out, such as `{}`", counted(count, "other tensor"), left_out[0])
+        }
     };
     let rounded = match rounded {
         0 => String::new(),
-        count => format!("\nwarning: {count} of its values were rounded to float32"),
+        count => format!("\nwarning: rounded to float32: {count} of its values"),
     };
     let parts = parts.join(" and ");
     format!("{net}, {parts} (`{example}`...){rest}\nits SHA-256 is {sha256}{rounded}")

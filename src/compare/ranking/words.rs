@@ -1,6 +1,7 @@
 //! Ranks, reasons and notes as every table prints them.
 
 use super::{Incomplete, Ranked, Ranking};
+use crate::decimal::{are, counted};
 use crate::stats::Summary;
 
 impl Ranked {
@@ -17,13 +18,14 @@ impl Incomplete {
     #[must_use]
     pub fn reason(&self) -> String {
         let Incomplete { expected, failed, missing, .. } = *self;
-        let are = if missing == 1 { "is" } else { "are" };
+        let items = counted(expected, "item");
+        let are = are(missing);
         let have = if failed == 1 { "has" } else { "have" };
         match (failed, missing) {
-            (0, missing) => format!("{missing} of {expected} items {are} missing"),
-            (failed, 0) => format!("{failed} of {expected} items {have} no score"),
+            (0, missing) => format!("{missing} of {items} {are} missing"),
+            (failed, 0) => format!("{failed} of {items} {have} no score"),
             (failed, missing) => {
-                format!("{failed} of {expected} items {have} no score, {missing} {are} missing")
+                format!("{failed} of {items} {have} no score, {missing} {are} missing")
             }
         }
     }
@@ -34,11 +36,8 @@ impl Ranking {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let count = self.ranked.len();
-        let items = |count: usize| match count {
-            1 => "1 item".to_owned(),
-            count => format!("{count} items"),
-        };
-        let left_out = |count: usize| if count == 1 { "is left out" } else { "are left out" };
+        let items = |count: usize| counted(count, "item");
+        let left_out = |count: usize| format!("{} left out", are(count));
         let mut notes = Vec::new();
         if self.ranked.is_empty() {
             notes.push("no method has a score for every item: none is ranked".to_owned());
@@ -86,5 +85,22 @@ impl Ranking {
             })
         };
         (digits..MAX).find(differ).unwrap_or(MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nouns_and_verbs_agree_with_their_counts() {
+        for (expected, failed, missing, reason) in [
+            (1, 1, 0, "1 of 1 item has no score"),
+            (1, 0, 1, "1 of 1 item is missing"),
+            (8, 2, 1, "2 of 8 items have no score, 1 is missing"),
+        ] {
+            let of = Incomplete { method: 0, expected, failed, missing, summary: None };
+            assert_eq!(of.reason(), reason);
+        }
     }
 }

@@ -5,8 +5,9 @@
 
 use maud::{Markup, html};
 
-use super::{count, item_key};
+use super::item_key;
 use crate::compare::ranking::Ranking;
+use crate::decimal::counted;
 use crate::report::board::Board;
 use crate::report::select::Series;
 
@@ -243,7 +244,7 @@ fn distribution(board: &Board, group: usize, series: &Series) -> Markup {
     let of = format!(
         "of {}: the share of {} below each score",
         metric.name,
-        count(series.count, "item")
+        counted(series.count, "item")
     );
     figure("Distribution", &board.group_name(group), &of, &chart)
 }
@@ -302,7 +303,7 @@ fn scatter(board: &Board, group: usize, series: &Series) -> Markup {
     };
     let shown = match series.items.len() {
         shown if shown < series.count => format!("{shown} random items of {}", series.count),
-        shown => count(shown, "item"),
+        shown => counted(shown, "item"),
     };
     let text = format!("by {}, {shown}; equal scores lie on the line", board.metrics[0].name);
     figure("Item by item", &board.group_name(group), &text, &chart)

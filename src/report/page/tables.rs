@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::count;
 use crate::column::Better;
 use crate::compare::ranking::{Ranked, Ranking};
+use crate::decimal::counted;
 use crate::report::board::Board;
 use crate::report::grid::{Cell, Grid, Mark};
 use crate::report::markdown::difference;
@@ -109,10 +109,10 @@ fn table(board: &Board, grid: &Grid, group: usize) -> Markup {
     let of = if group_name.is_empty() { String::new() } else { format!(" in {group_name}") };
     let caption = format!(
         "{} of {} by {}{of}, mean with 95 % interval over {}",
-        count(ranking.ranked.len(), "ranked method"),
+        counted(ranking.ranked.len(), "ranked method"),
         ranking.ranked.len() + ranking.incomplete.len(),
         first.name,
-        count(ranking.items, "item")
+        counted(ranking.items, "item")
     );
     let cell = |method: usize, metric: usize| {
         let row = grid.rows.iter().find(|row| row.method == method);
