@@ -79,8 +79,8 @@ pub(super) fn report_differences(counts: &Counts) {
     }
 }
 
-/// Counts, failures by code with the first of each, and time and rate of the pairs that this process
-/// has scored in `elapsed_s` seconds: `now` of them.
+/// Counts, failures by code with the first of each, and time and rate of the `now` pairs that this
+/// process has scored in `elapsed_s` seconds.
 pub(super) fn closing(counts: &Counts, now: usize, elapsed_s: f64) -> String {
     let Counts { scored, failed, failures, .. } = counts;
     let mut text = format!("{} scored", counted(*scored, "pair"));

@@ -191,8 +191,10 @@ fn pairs(page: &Page<'_>) -> Markup {
                  behind the first one, those on which methods differ most, and random ones."
             }
             @if left_out > 0 {
-                p.warning { (counted(left_out, "more item")) " did not fit: the size of the page is \
-                             limited (--budget)." }
+                p.warning {
+                    (counted(left_out, "more item"))
+                    " did not fit: the size of the page is limited (--budget)."
+                }
             }
             @for note in picture_notes { p.warning { bdi { (note) } } }
             @if cards.is_empty() { p { "No item is shown." } }

@@ -1,4 +1,4 @@
-//! Methods whose every image is identical to its reference, by the stamps and values of a run's rows.
+//! Methods whose every image is identical to its reference, by the stamps and values of the rows.
 //!
 //! Such a method was hardly ever meant: the folder of references was given twice, or copied.
 
