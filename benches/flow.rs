@@ -13,7 +13,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lpips::batch::Grouping;
 use lpips::column::{Better, Column, Fingerprint, Origin};
@@ -69,14 +69,13 @@ fn main() {
             for round in 0..=rounds {
                 let mut rates = [0.0; 2];
                 for which in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-                    let before = processor_seconds();
-                    let took = match which {
-                        0 => decode_all(&files, threads),
+                    let (took, processor) = match which {
+                        0 => timed(|| decode_all(&files, threads)),
                         _ => score_all(folder.path(), round, threads),
                     };
-                    rates[which] = pairs as f64 / took.as_secs_f64();
+                    rates[which] = pairs as f64 / took;
                     if round > 0 {
-                        busy[which] += processor_seconds() - before;
+                        busy[which] += processor;
                     }
                 }
                 if round > 0 || !is_measured {
@@ -95,6 +94,13 @@ fn main() {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// How many seconds `work` takes, and how many all threads of this process compute meanwhile.
+fn timed(work: impl FnOnce()) -> (f64, f64) {
+    let (started, before) = (Instant::now(), processor_seconds());
+    work();
+    (started.elapsed().as_secs_f64(), processor_seconds() - before)
 }
 
 /// Seconds that all threads of this process have computed until now, where the system says so.
@@ -169,8 +175,7 @@ fn encoded(samples: &[u8], side: usize, format: Format) -> Vec<u8> {
     bytes
 }
 
-fn decode_all(files: &[PathBuf], threads: usize) -> Duration {
-    let started = Instant::now();
+fn decode_all(files: &[PathBuf], threads: usize) {
     let (next, rules) = (AtomicUsize::new(0), Rules::default());
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -181,11 +186,10 @@ fn decode_all(files: &[PathBuf], threads: usize) -> Duration {
             });
         }
     });
-    started.elapsed()
 }
 
-/// The flow into the run directory of this round, without the start of the run.
-fn score_all(folder: &Path, round: usize, threads: usize) -> Duration {
+/// The seconds of the flow into the run directory of this round, without the start of the run.
+fn score_all(folder: &Path, round: usize, threads: usize) -> (f64, f64) {
     let manifest = Manifest::open(Location::of(&folder.join("m.csv"))).unwrap();
     let run_dir = RunDir::open(&folder.join(format!("run{round}"))).unwrap();
     let column = Column {
@@ -242,10 +246,8 @@ fn score_all(folder: &Path, round: usize, threads: usize) -> Duration {
     };
     let mut sink = Sink::new(&mut attempt, None, &mut progress);
     let mut evaluator = FakeEvaluator::new(PAIRS_MAX, BATCHES);
-    let started = Instant::now();
-    pipeline::run(&flow, &mut evaluator, &mut sink).unwrap();
-    let took = started.elapsed();
+    let seconds = timed(|| pipeline::run(&flow, &mut evaluator, &mut sink).unwrap());
     assert_eq!(sink.counts.scored, manifest.len());
     attempt.end(EndReason::Finished, 0.0, Vec::new()).unwrap();
-    took
+    seconds
 }

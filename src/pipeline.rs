@@ -9,8 +9,9 @@
 //! in flight and the images that are being decoded. Nothing waits for the threads that still work.
 //!
 //! Memory: decoded images take at most [`Flow::decoded_bytes_max`], or one image more. They are
-//! those that wait here, at most 4 per decoding thread, and those of the current group that later
-//! pairs need (a reference, or those of an item). The staging buffers are the evaluator's.
+//! those that wait here, at most 4 per decoding thread (16 while all of them take less than 4 MiB),
+//! and those of the current group that later pairs need (a reference, or those of an item). The
+//! staging buffers are the evaluator's.
 
 mod assemble;
 mod decode;
@@ -47,7 +48,8 @@ use crate::run::known::Known;
 use crate::run::maps::Maps;
 use crate::signals::Stop;
 
-/// Images for each decoding thread that are decoded, or being decoded, and not taken yet.
+/// Images for each decoding thread that are decoded, or being decoded, and not taken yet, unless
+/// they are small.
 pub const DECODED_PER_THREAD: usize = 4;
 
 /// Outcomes that wait to be written: few, since those of maps are large.

@@ -4,15 +4,16 @@
 //! done first, so that what a batch holds is deterministic. The threads own what they work on, and
 //! nothing waits for them: one that still decodes when the run is stopped ends with the process.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
 
+use super::Flow;
 use super::feed::{Feed, Task};
 use super::queue::{Claim, Decoded, Job, Permit, Queue};
-use super::{DECODED_PER_THREAD, Flow};
 use crate::batch::BatchShape;
 use crate::error::Failure;
 use crate::eval::Admission;
@@ -25,7 +26,8 @@ pub(super) struct Decoders<'a> {
     feed: Feed<'a>,
     stop: &'a Stop,
     queue: Arc<Queue>,
-    queue_max: usize,
+    /// What was taken from the queue and not used yet.
+    taken: VecDeque<anyhow::Result<Decoded>>,
     /// Why the feed has no more images.
     feed_error: Option<anyhow::Error>,
 }
@@ -40,10 +42,10 @@ impl<'a> Decoders<'a> {
         feed: Feed<'a>,
         admission: &Admission,
     ) -> anyhow::Result<Decoders<'a>> {
-        let queue = Queue::new(flow.decoded_bytes_max);
-        let queue_max = DECODED_PER_THREAD * flow.threads;
+        let queue = Queue::new(flow.threads, flow.decoded_bytes_max);
+        let (taken, feed_error) = (VecDeque::new(), None);
         // Closes the queue if a thread cannot be started.
-        let decoders = Decoders { feed, stop: flow.stop, queue, queue_max, feed_error: None };
+        let decoders = Decoders { feed, stop: flow.stop, queue, taken, feed_error };
         for index in 0..flow.threads {
             let queue = Arc::clone(&decoders.queue);
             let decoder = Decoder { rules: *flow.rules, admission: Arc::clone(admission) };
@@ -64,21 +66,33 @@ impl<'a> Decoders<'a> {
     /// # Errors
     /// When the manifest cannot be read, or the machine cannot read an image.
     pub(super) fn next(&mut self) -> anyhow::Result<Option<Decoded>> {
-        while self.queue.len() < self.queue_max && self.feed_error.is_none() {
-            match self.feed.next_task() {
-                Ok(Some(task)) => {
-                    let path = self.feed.manifest.resolve(&task.path);
-                    self.queue.give(Job { task, path });
-                }
-                Ok(None) => break,
-                // The images before it are taken first.
-                Err(error) => self.feed_error = Some(error),
-            }
+        if self.taken.is_empty() {
+            self.give();
+            self.taken = self.queue.take(self.stop);
+            // Before these are used, so that the decoders have work meanwhile.
+            self.give();
         }
-        if self.queue.len() == 0 {
-            return self.feed_error.take().map_or(Ok(None), Err);
+        if self.stop.signal().is_some() {
+            return Ok(None);
         }
-        self.queue.take(self.stop)
+        match self.taken.pop_front() {
+            Some(decoded) => decoded.map(Some),
+            None => self.feed_error.take().map_or(Ok(None), Err),
+        }
+    }
+
+    /// Gives images of the feed to the threads. After an error of the feed, the images before it
+    /// are taken first.
+    fn give(&mut self) {
+        if self.feed_error.is_some() {
+            return;
+        }
+        let feed = &mut self.feed;
+        let given = self.queue.give(|| {
+            let task = feed.next_task()?;
+            Ok(task.map(|task| Job { path: feed.manifest.resolve(&task.path), task }))
+        });
+        self.feed_error = given.err();
     }
 }
 

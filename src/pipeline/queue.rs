@@ -6,28 +6,37 @@
 //!
 //! Memory: an image waits for room before it is decoded. The one that is taken next passes even if
 //! there is no room, because the later ones in memory cannot leave before it. So the bound is
-//! exceeded by at most one image, and no order of decoders is a deadlock.
+//! exceeded by at most one image, and no order of decoders is a deadlock. Few images are decoded
+//! ahead, unless they are small.
 //!
 //! Waking: where decoders are the slower side, a thread that woke for every small image would take
-//! a core from them each time. It wakes when half of the images that it waits for are decoded, or
-//! many bytes, or a decoder waits for room.
+//! a core from them each time. It wakes when half of the images that were given are decoded, or
+//! many bytes, or a decoder waits for room, and takes several at once.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::SIGNAL_CHECKED_EVERY;
 use super::feed::Task;
+use super::{DECODED_PER_THREAD, SIGNAL_CHECKED_EVERY};
 use crate::error::Failure;
 use crate::image::Image;
 use crate::signals::Stop;
 
-/// Decoded bytes for which the taking thread wakes: decoding them takes longer than waking.
-const WAKE_BYTES: u64 = 1 << 20;
+/// Decoded bytes for which the taking thread wakes, since decoding them takes longer than waking,
+/// and after which it takes no more at once.
+const MANY_BYTES: u64 = 1 << 20;
+
+/// Images for each decoding thread that are given, and of which the headers may be read.
+const GIVEN_PER_THREAD: usize = 16;
+
+/// While all decoded images take less than this, as many are decoded as were given.
+const SMALL_BYTES: u64 = 4 << 20;
 
 /// Images that were given and not taken.
 #[derive(Debug)]
 pub(super) struct Queue {
+    threads: usize,
     bytes_max: u64,
     state: Mutex<State>,
     /// There are jobs.
@@ -92,9 +101,10 @@ pub(super) struct Permit {
 }
 
 impl Queue {
-    /// Decoded images take at most `bytes_max`, or one image more.
-    pub(super) fn new(bytes_max: u64) -> Arc<Queue> {
+    /// For so many decoding threads. Decoded images take at most `bytes_max`, or one image more.
+    pub(super) fn new(threads: usize, bytes_max: u64) -> Arc<Queue> {
         Arc::new(Queue {
+            threads,
             bytes_max,
             state: Mutex::default(),
             given: Condvar::new(),
@@ -103,19 +113,34 @@ impl Queue {
         })
     }
 
-    /// How many images were given and not taken.
-    pub(super) fn len(&self) -> usize {
-        self.state().images.len()
-    }
-
-    /// Gives the next image to the decoders.
-    pub(super) fn give(&self, job: Job) {
-        let mut state = self.state();
-        state.jobs.push_back(job);
-        state.images.push_back(None);
-        if state.idle > 0 {
-            self.given.notify_one();
+    /// Gives images to the decoders, as many as it may. `next` finds them, until there are no more;
+    /// it runs without the lock.
+    ///
+    /// # Errors
+    /// That of `next`. What it found before is given.
+    pub(super) fn give<E>(
+        &self,
+        mut next: impl FnMut() -> Result<Option<Job>, E>,
+    ) -> Result<(), E> {
+        let room = (GIVEN_PER_THREAD * self.threads).saturating_sub(self.state().images.len());
+        let (mut jobs, mut failed) = (Vec::with_capacity(room), Ok(()));
+        while jobs.len() < room {
+            match next() {
+                Ok(Some(job)) => jobs.push(job),
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Err(error);
+                    break;
+                }
+            }
         }
+        let mut state = self.state();
+        state.images.extend(jobs.iter().map(|_| None));
+        state.jobs.extend(jobs);
+        if state.idle > 0 {
+            self.given.notify_all();
+        }
+        failed
     }
 
     /// The next image to decode, as soon as there is one; `None` when the queue is closed.
@@ -133,36 +158,37 @@ impl Queue {
         None
     }
 
-    /// The next image in the order in which they were given, as soon as it is decoded; `None` when
-    /// all were taken, or after a signal.
-    ///
-    /// # Errors
-    /// When the machine could not read it.
-    pub(super) fn take(&self, stop: &Stop) -> anyhow::Result<Option<Decoded>> {
+    /// The next images in the order in which they were given: at least one, and more of those that
+    /// are decoded if they are small. Nothing when all were taken, or after a signal. In the place
+    /// of an image that the machine could not read is its error.
+    pub(super) fn take(&self, stop: &Stop) -> VecDeque<anyhow::Result<Decoded>> {
+        let (mut taken, mut taken_bytes) = (VecDeque::new(), 0);
         let mut state = self.state();
         state.expected = state.first;
         if state.blocked > 0 {
             self.room.notify_all();
         }
-        while stop.signal().is_none() {
-            match state.images.front_mut() {
-                None => break,
-                Some(image) => {
-                    if let Some(decoded) = image.take() {
-                        state.images.pop_front();
-                        state.first += 1;
-                        state.decoded -= 1;
-                        state.decoded_bytes -= bytes_of(&decoded);
-                        return decoded.map(Some);
-                    }
-                }
+        while stop.signal().is_none() && !state.images.is_empty() {
+            while taken_bytes < MANY_BYTES
+                && let Some(decoded) = state.images.front_mut().and_then(Option::take)
+            {
+                let bytes = bytes_of(&decoded);
+                state.images.pop_front();
+                state.first += 1;
+                state.decoded -= 1;
+                state.decoded_bytes -= bytes;
+                taken_bytes += bytes;
+                taken.push_back(decoded);
+            }
+            if !taken.is_empty() {
+                break;
             }
             state.is_awaited = true;
             let waited = self.decoded.wait_timeout(state, SIGNAL_CHECKED_EVERY);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.is_awaited = false;
         }
-        Ok(None)
+        taken
     }
 
     /// Ends every wait. What was not taken is dropped.
@@ -190,10 +216,17 @@ fn bytes_of(decoded: &anyhow::Result<Decoded>) -> u64 {
 }
 
 impl State {
+    /// Whether image `number` may be decoded now.
+    fn has_room(&self, queue: &Queue, number: u64, bytes: u64) -> bool {
+        let used = self.used + bytes;
+        let is_near = number < self.first + (DECODED_PER_THREAD * queue.threads) as u64;
+        number <= self.expected || used <= queue.bytes_max && (is_near || used <= SMALL_BYTES)
+    }
+
     /// Whether there is an image to take, and enough reason to wake the thread that takes it.
     fn is_worth_waking(&self) -> bool {
         let is_decoded = self.images.front().is_some_and(Option::is_some);
-        let are_many = 2 * self.decoded >= self.images.len() || self.decoded_bytes >= WAKE_BYTES;
+        let are_many = 2 * self.decoded >= self.images.len() || self.decoded_bytes >= MANY_BYTES;
         self.is_awaited && is_decoded && (are_many || self.blocked > 0)
     }
 }
@@ -203,10 +236,7 @@ impl Claim {
     pub(super) fn admit(&self, bytes: u64) -> Option<Permit> {
         let queue = &self.queue;
         let mut state = queue.state();
-        while !state.is_closed
-            && self.number > state.expected
-            && state.used + bytes > queue.bytes_max
-        {
+        while !state.is_closed && !state.has_room(queue, self.number, bytes) {
             state.blocked += 1;
             if state.is_worth_waking() {
                 queue.decoded.notify_one();
@@ -282,10 +312,11 @@ mod tests {
 
     /// A queue of `count` images that were given.
     fn queue(bytes_max: u64, count: u32) -> Arc<Queue> {
-        let queue = Queue::new(bytes_max);
-        for image in 0..count {
-            queue.give(Job { task: task(image), path: PathBuf::new() });
-        }
+        let queue = Queue::new(1, bytes_max);
+        let mut images = 0..count;
+        let mut next =
+            || images.next().map(|image| Job { task: task(image), path: PathBuf::new() });
+        queue.give(|| Ok::<_, ()>(next())).unwrap();
         queue
     }
 
@@ -301,8 +332,9 @@ mod tests {
         claim.finish(Ok(Decoded { task, image: Ok(image), permit }));
     }
 
-    fn take(queue: &Queue) -> Option<u32> {
-        queue.take(&Stop::default()).unwrap().map(|decoded| decoded.task.image)
+    fn take(queue: &Queue) -> Vec<u32> {
+        let taken = queue.take(&Stop::default());
+        taken.into_iter().map(|decoded| decoded.unwrap().task.image).collect()
     }
 
     #[test]
@@ -312,7 +344,8 @@ mod tests {
         while let Some((job, claim)) = jobs.pop() {
             decode(claim, job.task, 1);
         }
-        assert_eq!([0; 4].map(|_| take(&queue)), [Some(0), Some(1), Some(2), None]);
+        assert_eq!(take(&queue), [0, 1, 2]);
+        assert!(take(&queue).is_empty());
     }
 
     #[test]
@@ -334,14 +367,14 @@ mod tests {
         let queue = queue(10, 3);
         let (job, claim) = queue.next_job().unwrap();
         decode(claim, job.task, 10);
-        let _first = queue.take(&Stop::default()).unwrap();
+        let _first = queue.take(&Stop::default());
         std::thread::scope(|scope| {
             let second = scope.spawn(|| {
                 let (job, claim) = queue.next_job().unwrap();
                 decode(claim, job.task, 100);
             });
             // Asking for it lets it pass, however long its thread has waited.
-            let _second = queue.take(&Stop::default()).unwrap();
+            let _second = queue.take(&Stop::default());
             second.join().unwrap();
             let (_, third) = queue.next_job().unwrap();
             let third = scope.spawn(move || third.admit(1).is_none());
@@ -351,6 +384,20 @@ mod tests {
         assert!(queue.next_job().is_none());
     }
 
+    /// Four images for each thread may be large.
+    #[test]
+    fn only_small_images_are_decoded_far_ahead() {
+        let queue = queue(u64::MAX, 8);
+        let claims = [0; 8].map(|_| queue.next_job().unwrap().1);
+        let has_room = |number: u64| queue.state().has_room(&queue, number, 1);
+        let small = claims[7].admit(SMALL_BYTES - 1).unwrap();
+        assert!(has_room(3) && has_room(4));
+        let large = claims[2].admit(SMALL_BYTES).unwrap();
+        assert!(has_room(3) && !has_room(4));
+        drop((small, large));
+        assert!(has_room(4));
+    }
+
     #[test]
     fn a_thread_that_dies_is_an_error_in_the_place_of_its_image() {
         let queue = queue(10, 2);
@@ -358,8 +405,9 @@ mod tests {
         let (job, claim) = queue.next_job().unwrap();
         decode(claim, job.task, 1);
         drop(died);
-        let error = queue.take(&Stop::default()).unwrap_err();
+        let mut taken = queue.take(&Stop::default());
+        let error = taken.pop_front().unwrap().unwrap_err();
         assert_eq!(error.to_string(), "a decoding thread has died");
-        assert_eq!(take(&queue), Some(1));
+        assert_eq!(taken.pop_front().unwrap().unwrap().task.image, 1);
     }
 }
