@@ -1,10 +1,14 @@
 //! A batch: unique images of one size, and pairs of indices into them.
 //!
-//! The batch is the seam between the pipeline and the evaluators. It carries pixels in the
-//! evaluator's own memory (pinned on a GPU), and the numbers of the manifest's rows, which no
-//! evaluator reads. K methods against one reference are K + 1 images and K pairs.
+//! The batch is the seam between the pipeline and the evaluators. It carries the numbers of the
+//! manifest's rows, which no evaluator reads, and images in the evaluator's own memory (pinned on a
+//! GPU). That memory is lent image by image, to any thread: a decoder writes its samples there, and
+//! the batch that holds the image shares it. K methods against one reference are K + 1 images and K
+//! pairs.
 
-use crate::image::{AsPixels, Depth, PixelSlice, Size};
+use std::sync::Arc;
+
+use crate::image::{AsPixels, Depth, PixelSlice, PixelStore, Size};
 
 /// What all images of a batch have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -23,7 +27,7 @@ impl BatchShape {
     }
 }
 
-/// An evaluator's memory for the pixels of a batch. It must be aligned for `f32`.
+/// An evaluator's memory for the samples of one image. It must be aligned for `f32`.
 pub trait Staging: Send + Sync + std::fmt::Debug {
     /// The whole buffer.
     fn bytes(&self) -> &[u8];
@@ -38,6 +42,110 @@ impl Staging for Vec<f32> {
     }
     fn bytes_mut(&mut self) -> &mut [u8] {
         bytemuck::cast_slice_mut(self)
+    }
+}
+
+/// Lends memory for images. Any thread may borrow, and may keep it longer than the evaluator lives.
+#[derive(Clone)]
+pub struct Lender(Arc<Lend>);
+
+type Lend = dyn Fn(usize) -> Box<dyn Staging> + Send + Sync;
+
+impl Lender {
+    /// Lends what `lend` gives: at least so many bytes, of unspecified content.
+    #[must_use]
+    pub fn new(lend: impl Fn(usize) -> Box<dyn Staging> + Send + Sync + 'static) -> Lender {
+        Lender(Arc::new(lend))
+    }
+
+    /// Lends ordinary memory, which is freed when it is given back.
+    #[must_use]
+    pub fn ordinary() -> Lender {
+        Lender::new(|bytes| Box::new(vec![0f32; bytes.div_ceil(size_of::<f32>())]))
+    }
+}
+
+impl std::fmt::Debug for Lender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lender")
+    }
+}
+
+/// An image in an evaluator's memory: (row, column, RGB), each sample as the shape says.
+#[derive(Debug)]
+pub struct Frame {
+    shape: BatchShape,
+    memory: Box<dyn Staging>,
+}
+
+impl Frame {
+    /// An image of which the samples are to be written.
+    ///
+    /// # Panics
+    /// When the memory that was lent is too small: a fault of the evaluator.
+    #[must_use]
+    pub fn lent(shape: BatchShape, lender: &Lender) -> Frame {
+        let memory = (lender.0)(shape.image_bytes());
+        assert!(memory.bytes().len() >= shape.image_bytes(), "memory of an image is too small");
+        Frame { shape, memory }
+    }
+
+    /// A copy of `image`, stored as `depth` says.
+    ///
+    /// # Panics
+    /// When the image has more depth than that.
+    #[must_use]
+    pub fn copy_of(image: &impl AsPixels, depth: Depth, lender: &Lender) -> Frame {
+        let mut frame = Frame::lent(BatchShape { size: image.size(), depth }, lender);
+        let to = frame.bytes_mut();
+        match (image.pixels(), depth) {
+            (PixelSlice::U8(samples), Depth::U8) => to.copy_from_slice(samples),
+            (PixelSlice::F32(samples), Depth::F32) => {
+                to.copy_from_slice(bytemuck::cast_slice(samples));
+            }
+            (PixelSlice::U8(samples), Depth::F32) => {
+                let to: &mut [f32] = bytemuck::cast_slice_mut(to);
+                for (value, &sample) in to.iter_mut().zip(samples) {
+                    // Evaluators divide bytes by 255 in the same way, so that a pair's bits do not
+                    // depend on the depth of its neighbours.
+                    *value = f32::from(sample) / 255.0;
+                }
+            }
+            (PixelSlice::F32(_), Depth::U8) => panic!("a float image in a batch of bytes"),
+        }
+        frame
+    }
+
+    /// Extents, and how samples are stored.
+    #[must_use]
+    pub fn shape(&self) -> BatchShape {
+        self.shape
+    }
+
+    /// The samples.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory.bytes()[..self.shape.image_bytes()]
+    }
+
+    /// The samples, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory.bytes_mut()[..self.shape.image_bytes()]
+    }
+}
+
+impl AsMut<[u8]> for Frame {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.bytes_mut()
+    }
+}
+
+impl PixelStore for Frame {
+    fn slice(&self) -> PixelSlice<'_> {
+        match self.shape.depth {
+            Depth::U8 => PixelSlice::U8(self.bytes()),
+            Depth::F32 => PixelSlice::F32(bytemuck::cast_slice(self.bytes())),
+        }
     }
 }
 
@@ -97,8 +205,7 @@ impl Group {
 /// Unique images of one size and the pairs among them. See the module's head.
 pub struct Batch {
     shape: BatchShape,
-    staging: Box<dyn Staging>,
-    image_count: usize,
+    images: Vec<Arc<Frame>>,
     pairs: Vec<Pair>,
     rows: Vec<Row>,
     capacity: Group,
@@ -106,8 +213,8 @@ pub struct Batch {
 
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Batch { shape, image_count, pairs, .. } = self;
-        write!(f, "Batch({shape:?}, {image_count} images, {} pairs)", pairs.len())
+        let Batch { shape, images, pairs, .. } = self;
+        write!(f, "Batch({shape:?}, {} images, {} pairs)", images.len(), pairs.len())
     }
 }
 
@@ -116,16 +223,11 @@ impl Batch {
     /// what the evaluator wants whole: with [`Grouping::Pair`], batches are filled; with
     /// [`Grouping::Reference`], the pairs of a reference begin a new batch rather than be cut; a
     /// batch of [`Grouping::Item`] has memory to walk all of its images at once.
-    ///
-    /// # Panics
-    /// When `staging` cannot hold the images: a fault of the evaluator.
     #[must_use]
-    pub fn new(shape: BatchShape, staging: Box<dyn Staging>, capacity: Group) -> Batch {
+    pub fn new(shape: BatchShape, capacity: Group) -> Batch {
         let Group { grouping, images, pairs } = capacity;
         let capacity = Group { grouping, images: images.max(2), pairs: pairs.max(1) };
-        let needed = capacity.images * shape.image_bytes();
-        assert!(staging.bytes().len() >= needed, "staging is too small");
-        Batch { shape, staging, image_count: 0, pairs: Vec::new(), rows: Vec::new(), capacity }
+        Batch { shape, images: Vec::new(), pairs: Vec::new(), rows: Vec::new(), capacity }
     }
 
     /// Which of its pairs share images.
@@ -149,13 +251,13 @@ impl Batch {
     /// Number of unique images.
     #[must_use]
     pub fn image_count(&self) -> usize {
-        self.image_count
+        self.images.len()
     }
 
     /// Whether `images` more images and one more pair fit.
     #[must_use]
     pub fn has_room(&self, images: usize) -> bool {
-        self.pairs.len() < self.capacity.pairs && self.image_count + images <= self.capacity.images
+        self.pairs.len() < self.capacity.pairs && self.images.len() + images <= self.capacity.images
     }
 
     /// Whether `group` would be cut here, but not in an empty batch like this one, and the
@@ -166,48 +268,23 @@ impl Batch {
         let fits = |taken_images: usize, taken_pairs: usize| {
             taken_images + group.images <= images && taken_pairs + group.pairs <= pairs
         };
-        grouping == Grouping::Reference && fits(0, 0) && !fits(self.image_count, self.pairs.len())
+        grouping == Grouping::Reference && fits(0, 0) && !fits(self.images.len(), self.pairs.len())
     }
 
-    /// Samples of all images: (image, row, column, RGB), each as `shape().depth` says.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.staging.bytes()[..self.image_count * self.shape.image_bytes()]
-    }
-
-    /// Samples of one image, (row, column, RGB).
+    /// Samples of one image, (row, column, RGB), each as `shape().depth` says.
     #[must_use]
     pub fn image(&self, index: usize) -> &[u8] {
-        let len = self.shape.image_bytes();
-        &self.bytes()[index * len..][..len]
+        self.images[index].bytes()
     }
 
-    /// Copies `image` in and returns its index.
+    /// Adds an image and returns its index.
     ///
     /// # Panics
-    /// When there is no room, or the image has another size, or more depth than the batch.
-    pub fn push_image(&mut self, image: &impl AsPixels) -> usize {
-        assert_eq!(image.size(), self.shape.size, "an image of another size");
-        let index = self.image_count;
-        let len = self.shape.image_bytes();
-        let dst = &mut self.staging.bytes_mut()[index * len..][..len];
-        match (image.pixels(), self.shape.depth) {
-            (PixelSlice::U8(samples), Depth::U8) => dst.copy_from_slice(samples),
-            (PixelSlice::F32(samples), Depth::F32) => {
-                dst.copy_from_slice(bytemuck::cast_slice(samples));
-            }
-            (PixelSlice::U8(samples), Depth::F32) => {
-                let dst: &mut [f32] = bytemuck::cast_slice_mut(dst);
-                for (value, &sample) in dst.iter_mut().zip(samples) {
-                    // Evaluators divide bytes by 255 in the same way, so that a pair's bits do not
-                    // depend on the depth of its neighbours.
-                    *value = f32::from(sample) / 255.0;
-                }
-            }
-            (PixelSlice::F32(_), Depth::U8) => panic!("a float image in a batch of bytes"),
-        }
-        self.image_count += 1;
-        index
+    /// When the image has another shape.
+    pub fn push_image(&mut self, image: Arc<Frame>) -> usize {
+        assert_eq!(image.shape(), self.shape, "an image of another shape");
+        self.images.push(image);
+        self.images.len() - 1
     }
 
     /// Adds a pair of images that are in the batch.
@@ -215,16 +292,16 @@ impl Batch {
     /// # Panics
     /// When an index is no image of this batch.
     pub fn push_pair(&mut self, row: Row, pair: Pair) {
-        assert!(pair.reference.max(pair.distorted) < self.image_count, "a pair of no images");
+        assert!(pair.reference.max(pair.distorted) < self.images.len(), "a pair of no images");
         self.pairs.push(pair);
         self.rows.push(row);
     }
 
-    /// Ends the batch: the manifest's rows in the order of [`Self::pairs`], and the evaluator's
-    /// staging memory.
+    /// Ends the batch: the manifest's rows in the order of [`Self::pairs`]. Memory of images that
+    /// nothing else shares is given back.
     #[must_use]
-    pub fn into_parts(self) -> (Vec<Row>, Box<dyn Staging>) {
-        (self.rows, self.staging)
+    pub fn into_rows(self) -> Vec<Row> {
+        self.rows
     }
 }
 
@@ -233,29 +310,29 @@ mod tests {
     use super::*;
     use crate::image::{Image, Pixels};
 
-    fn image(value: u8) -> Image {
-        Image::new(Size { width: 2, height: 1 }, Pixels::U8(vec![value; 6]))
+    fn image(value: u8, depth: Depth) -> Arc<Frame> {
+        let image = Image::new(Size { width: 2, height: 1 }, Pixels::U8(vec![value; 6]));
+        Arc::new(Frame::copy_of(&image, depth, &Lender::ordinary()))
     }
 
     fn batch(depth: Depth, grouping: Grouping, images: usize, pairs: usize) -> Batch {
         let shape = BatchShape { size: Size { width: 2, height: 1 }, depth };
-        let staging = vec![0f32; (images * shape.image_bytes()).div_ceil(4)];
-        Batch::new(shape, Box::new(staging), Group { grouping, images, pairs })
+        Batch::new(shape, Group { grouping, images, pairs })
     }
 
     #[test]
     fn room_is_counted_in_images_and_pairs() {
         let mut batch = batch(Depth::U8, Grouping::Pair, 2, 8);
         assert!(batch.has_room(2) && !batch.has_room(3));
-        let reference = batch.push_image(&image(7));
-        let distorted = batch.push_image(&image(9));
+        let reference = batch.push_image(image(7, Depth::U8));
+        let distorted = batch.push_image(image(9, Depth::U8));
         assert!(batch.has_room(0) && !batch.has_room(1));
         for row in 0..8 {
             batch.push_pair(row, Pair { reference, distorted });
         }
         assert!(!batch.has_room(0));
         assert_eq!(batch.image(1), [9; 6]);
-        assert_eq!(batch.into_parts().0, (0..8).collect::<Vec<Row>>());
+        assert_eq!(batch.into_rows(), (0..8).collect::<Vec<Row>>());
     }
 
     #[test]
@@ -268,9 +345,9 @@ mod tests {
         };
         for batch in &mut filled {
             assert!(cut(batch).is_empty());
-            let reference = batch.push_image(&image(7));
+            let reference = batch.push_image(image(7, Depth::U8));
             for row in 0..3 {
-                let distorted = batch.push_image(&image(9));
+                let distorted = batch.push_image(image(9, Depth::U8));
                 batch.push_pair(row, Pair { reference, distorted });
             }
         }
@@ -298,7 +375,7 @@ mod tests {
     #[test]
     fn bytes_become_floats_beside_a_float_image() {
         let mut batch = batch(Depth::F32, Grouping::Pair, 2, 1);
-        batch.push_image(&image(51));
+        batch.push_image(image(51, Depth::F32));
         let samples: &[f32] = bytemuck::cast_slice(batch.image(0));
         assert_eq!(samples, [0.2; 6]);
     }

@@ -19,7 +19,7 @@ pub use self::lpips::{Lpips, Mode};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::fidelity;
-use crate::image::Image;
+use crate::image::{Image, PixelStore};
 use crate::metric::Reduction;
 
 /// One metric column of a run.
@@ -165,7 +165,11 @@ impl Column {
     /// The error of the inner result says why the pair has no value, such as images that are too
     /// small for the metric.
     #[must_use]
-    pub fn measure(&self, reference: &Image, distorted: &Image) -> Option<Result<Value, Failure>> {
+    pub fn measure<P: PixelStore>(
+        &self,
+        reference: &Image<P>,
+        distorted: &Image<P>,
+    ) -> Option<Result<Value, Failure>> {
         match &self.from {
             Origin::Model { .. } | Origin::Joined { .. } => None,
             Origin::Pixels(metric) => {

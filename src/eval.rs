@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod cuda;
 mod dists;
 pub mod fake;
+mod lending;
 mod none;
 mod score;
 
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use self::choice::{ConvChoice, Device, Gpus};
 pub use self::none::NoModels;
 pub use self::score::score_pairs;
-use crate::batch::{Batch, BatchShape, Group, Row};
+use crate::batch::{Batch, BatchShape, Group, Lender, Row};
 use crate::code::Code;
 use crate::image::{Range, Size};
 use crate::net::plan::TooSmall;
@@ -352,9 +353,14 @@ pub trait Evaluator: Send {
         Arc::new(|_| Ok(()))
     }
 
+    /// Lends memory for the images of its batches.
+    fn lender(&self) -> Lender {
+        Lender::ordinary()
+    }
+
     /// Acquires an empty batch for images of `shape`, made for `group` or for as much of it as this
-    /// evaluator scores at once. `None` when every staging buffer is in use: collect first, or
-    /// submit a batch that was acquired.
+    /// evaluator scores at once. `None` when as many batches are in use as may be: collect first,
+    /// or submit a batch that was acquired.
     ///
     /// # Errors
     /// When the device cannot continue.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::luma::{Luma, Matrix};
 use self::rows::{Plane, Rows};
-use crate::image::{Image, Range, Size};
+use crate::image::{Image, PixelStore, Range, Size};
 use crate::isa::{Isa, Plain, dispatch_plain};
 
 /// One metric with everything that decides its numbers, beside the samples.
@@ -114,7 +114,11 @@ impl Metric {
     ///
     /// # Errors
     /// When they are too small.
-    pub fn measure(&self, reference: &Image, distorted: &Image) -> Result<f64, TooSmall> {
+    pub fn measure<P: PixelStore>(
+        &self,
+        reference: &Image<P>,
+        distorted: &Image<P>,
+    ) -> Result<f64, TooSmall> {
         self.measure_with(Isa::best(), reference, distorted)
     }
 
@@ -125,15 +129,16 @@ impl Metric {
     ///
     /// # Panics
     /// When the images have different sizes, or the processor lacks `isa`.
-    pub fn measure_with(
+    pub fn measure_with<P: PixelStore>(
         &self,
         isa: Isa,
-        reference: &Image,
-        distorted: &Image,
+        reference: &Image<P>,
+        distorted: &Image<P>,
     ) -> Result<f64, TooSmall> {
         assert_eq!(reference.size, distorted.size, "images of different sizes");
         self.accepts(reference.size)?;
-        let rows = [reference, distorted].map(|image| Rows::new(image, self.border, self.range));
+        let rows =
+            [reference, distorted].map(|image| Rows::new(image.view(), self.border, self.range));
         let mut value = f64::NAN;
         dispatch_plain(isa, Measured { metric: self, rows: &rows, value: &mut value });
         Ok(value)

@@ -41,18 +41,18 @@ use crate::code::Code;
 pub use self::crop::SizePolicy;
 pub use self::fault::ImageError;
 pub use self::header::{Header, Traits};
-pub use self::pixels::{AsPixels, PixelSlice, Pixels};
+pub use self::pixels::{AsPixels, PixelSlice, PixelStore, Pixels};
 pub use self::range::Range;
 pub use self::size::{Depth, Size};
 pub use self::stamp::{Stamp, Verify};
 
-/// A decoded image.
+/// A decoded image, whose samples are in memory of its own or of a caller.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Image {
+pub struct Image<P = Pixels> {
     /// Extents.
     pub size: Size,
     /// Samples.
-    pub pixels: Pixels,
+    pub pixels: P,
     /// The integer that stands for white, if the samples are integers divided by it, rounded and
     /// brought to [`Rules::range`]: not for floats, and not for 16 bits that were blended.
     pub white: Option<u16>,
@@ -145,6 +145,24 @@ impl Image {
         let white = matches!(pixels, Pixels::U8(_)).then_some(255);
         Image { size, pixels, white, traits: Traits::default(), stamp: Stamp::default() }
     }
+}
+
+impl<P> Image<P> {
+    /// The same image with its samples elsewhere.
+    #[must_use]
+    pub fn stored<Q>(self, store: impl FnOnce(P) -> Q) -> Image<Q> {
+        let Image { size, pixels, white, traits, stamp } = self;
+        Image { size, pixels: store(pixels), white, traits, stamp }
+    }
+}
+
+impl<P: PixelStore> Image<P> {
+    /// The same image, whose samples are borrowed.
+    #[must_use]
+    pub fn view(&self) -> Image<PixelSlice<'_>> {
+        let Image { size, white, traits, stamp, .. } = *self;
+        Image { size, pixels: self.pixels(), white, traits, stamp }
+    }
 
     /// How a batch must store it.
     #[must_use]
@@ -153,16 +171,13 @@ impl Image {
     }
 }
 
-impl AsPixels for Image {
+impl<P: PixelStore> AsPixels for Image<P> {
     fn size(&self) -> Size {
         self.size
     }
 
     fn pixels(&self) -> PixelSlice<'_> {
-        match &self.pixels {
-            Pixels::U8(samples) => PixelSlice::U8(samples),
-            Pixels::F32(samples) => PixelSlice::F32(samples),
-        }
+        self.pixels.slice()
     }
 }
 
@@ -173,18 +188,34 @@ impl AsPixels for Image {
 /// that is read, is damaged or cut short, has more pixels than `rules` allow, or nothing of it is
 /// left after cropping.
 pub fn decode(path: &Path, rules: &Rules) -> Result<Image, ImageError> {
-    decode_if(path, rules, |_| Ok(()))
+    decode_with(path, rules, |_| Ok(()), |format, bytes| decode_as(format, bytes, rules))
 }
 
-/// As [`decode`], if `admit` agrees to the header, before the content is read.
+/// As [`decode`], into memory that `lend` gives for samples of a size and depth, if `admit` agrees
+/// to the header before the content is read. PNG, JPEG and NumPy files of three bytes a pixel are
+/// decoded there at once; others are copied there.
 ///
 /// # Errors
 /// As [`decode`], and `E_TOO_LARGE` with the reason that `admit` gives.
-pub fn decode_if(
+///
+/// # Panics
+/// When the memory has another length.
+pub fn decode_into<M: AsMut<[u8]>>(
     path: &Path,
     rules: &Rules,
     admit: impl FnOnce(&Header) -> Result<(), String>,
-) -> Result<Image, ImageError> {
+    lend: impl FnOnce(Size, Depth) -> M,
+) -> Result<Image<M>, ImageError> {
+    decode_with(path, rules, admit, |format, bytes| into_memory(format, bytes, rules, lend))
+}
+
+/// What `decode` makes of a file, if `admit` agrees to its header before the content is read.
+fn decode_with<P>(
+    path: &Path,
+    rules: &Rules,
+    admit: impl FnOnce(&Header) -> Result<(), String>,
+    decode: impl FnOnce(Format, &[u8]) -> Result<Image<P>, Reason>,
+) -> Result<Image<P>, ImageError> {
     reading(path, |file, metadata| {
         let format = format_of(file)?;
         let header = header_as(format, &mut *file)?;
@@ -192,7 +223,7 @@ pub fn decode_if(
         admit(&header).map_err(|reason| (Code::TooLarge, reason))?;
         file.rewind()?;
         let bytes = file::read(file, metadata)?;
-        let image = decode_as(format, &bytes, rules)?;
+        let image = decode(format, &bytes)?;
         Ok(Image { stamp: Stamp::of(metadata, &bytes), ..image })
     })
 }
@@ -277,6 +308,46 @@ fn decode_as(format: Format, bytes: &[u8], rules: &Rules) -> Result<Image, Reaso
     let white = samples.white(rules);
     let pixels = samples.into_pixels(rules)?;
     crop::crop(Image { white, traits, ..Image::new(size, pixels) }, rules)
+}
+
+/// As [`decode_as`], into memory that `lend` gives.
+fn into_memory<M: AsMut<[u8]>>(
+    format: Format,
+    bytes: &[u8],
+    rules: &Rules,
+    lend: impl FnOnce(Size, Depth) -> M,
+) -> Result<Image<M>, Reason> {
+    let Header { size, traits } = header_as(format, Cursor::new(bytes))?;
+    check_size(size, rules)?;
+    let is_whole = crop::window(size, rules)?.size == size && rules.range == Range::Unit;
+    if let Some(decode) = rgb_decoder(format, bytes, traits).filter(|_| is_whole) {
+        let mut pixels = lend(size, Depth::U8);
+        let to = pixels.as_mut();
+        assert_eq!(to.len(), size.samples(), "memory for an image of {size}");
+        guarded(|| decode(bytes, size, to))?;
+        return Ok(Image { size, pixels, white: Some(255), traits, stamp: Stamp::default() });
+    }
+    let image = decode_as(format, bytes, rules)?;
+    let mut pixels = lend(image.size, image.depth());
+    let to = pixels.as_mut();
+    match image.pixels() {
+        PixelSlice::U8(samples) => to.copy_from_slice(samples),
+        PixelSlice::F32(samples) => to.copy_from_slice(bytemuck::cast_slice(samples)),
+    }
+    Ok(image.stored(|_| pixels))
+}
+
+/// Writes bytes of (row, column, RGB) of an image of a size.
+type RgbDecoder = fn(&[u8], Size, &mut [u8]) -> Result<(), Reason>;
+
+/// What decodes a file whose samples are bytes of (row, column, RGB) into any memory.
+fn rgb_decoder(format: Format, bytes: &[u8], traits: Traits) -> Option<RgbDecoder> {
+    match format {
+        Format::Png if png::is_rgb(bytes, traits) => Some(png::decode_rgb),
+        Format::Jpeg => Some(jpeg::decode_rgb),
+        Format::Npy if npy::is_rgb(bytes) => Some(npy::decode_rgb),
+        _ => None,
+    }
 }
 
 /// A file must not be longer than its pixels can explain: it is read into memory as a whole.

@@ -24,7 +24,7 @@ pub struct Files {
 impl Files {
     /// Those of two decoded images.
     #[must_use]
-    pub fn of(reference: &Image, distorted: &Image) -> Files {
+    pub fn of<P>(reference: &Image<P>, distorted: &Image<P>) -> Files {
         let differences = Differences::between(reference.traits, distorted.traits);
         Files { differences, stamps: [reference.stamp, distorted.stamp] }
     }

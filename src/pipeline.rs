@@ -1,8 +1,9 @@
 //! The flow of a run: rows -> decoded images -> batches -> scores -> journal.
 //!
 //! This thread gives the images of the feed, in the order of their first use, to decoding threads.
-//! It takes them back in the same order, forms pairs and fills the evaluator's batches. Another
-//! thread reduces what comes back and writes it, so that neither a device nor a decoder waits for a
+//! They decode into memory that the evaluator lends. It takes the images back in the same order,
+//! forms pairs and fills batches, which share that memory: no pixel passes through this thread,
+//! except for pairs of two depths. Another thread reduces what comes back and writes it, so that neither a device nor a decoder waits for a
 //! disk.
 //!
 //! Stopping: after a signal, what is scored is written, and everything else is dropped: the batches
@@ -10,8 +11,8 @@
 //!
 //! Memory: decoded images take at most [`Flow::decoded_bytes_max`], or one image more. They are
 //! those that wait here, at most 4 per decoding thread (16 while all of them take less than 4 MiB),
-//! and those of the current group that later pairs need (a reference, or those of an item). The
-//! staging buffers are the evaluator's.
+//! and those of the current group that later pairs need (a reference, or those of an item). Those
+//! of batches are limited by the evaluator.
 
 mod assemble;
 mod decode;
@@ -141,11 +142,11 @@ pub fn run(
             &sorted
         }
     };
-    let admission = evaluator.admission();
+    let (admission, lender) = (evaluator.admission(), evaluator.lender());
     let Flow { manifest, rules, decoded_bytes_max, .. } = *flow;
     let feed = Feed::new(manifest, rules, rows, flow.grouping, decoded_bytes_max)?;
-    let mut decoders = Decoders::start(flow, feed, &admission)?;
-    let assembler = Assembler::new(evaluator, flow);
+    let mut decoders = Decoders::start(flow, feed, &admission, &lender)?;
+    let assembler = Assembler::new(evaluator, lender, flow);
     thread::scope(|scope| {
         let (outcomes, finished) = sync_channel(OUTCOMES_MAX);
         let writer = thread::Builder::new().name("writer".to_owned());

@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::batch::{BatchShape, Group, Pair};
+use crate::batch::{BatchShape, Frame, Group, Pair};
 use crate::eval::{Distance, Evaluator, Model, PairScore, Precision, Wait, score_pairs};
 use crate::image::{Depth, Image, Pixels, Size};
 use crate::net::Layer;
@@ -332,6 +332,8 @@ impl Outcome {
 pub fn rate(evaluator: &mut dyn Evaluator, size: Size, round_s: f64) -> anyhow::Result<f64> {
     let images = images(size);
     let shape = BatchShape { size, depth: Depth::U8 };
+    let lender = evaluator.lender();
+    let copy = |image: &Image| Arc::new(Frame::copy_of(image, shape.depth, &lender));
     let mut rates = Vec::new();
     for _ in 0..3 {
         let started = Instant::now();
@@ -339,8 +341,8 @@ pub fn rate(evaluator: &mut dyn Evaluator, size: Size, round_s: f64) -> anyhow::
         while started.elapsed().as_secs_f64() < round_s || pairs == 0 {
             while let Some(mut batch) = evaluator.acquire(shape, Group::PAIR)? {
                 while batch.has_room(2) {
-                    let reference = batch.push_image(&images[pairs % 2]);
-                    let distorted = batch.push_image(&images[2]);
+                    let reference = batch.push_image(copy(&images[pairs % 2]));
+                    let distorted = batch.push_image(copy(&images[2]));
                     batch.push_pair(0, Pair { reference, distorted });
                     pairs += 1;
                 }

@@ -26,7 +26,6 @@ mod team;
 mod tensor;
 mod winograd;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -39,14 +38,19 @@ use self::budget::Budget;
 use self::engine::Engine;
 use self::plans::Plans;
 use self::team::Team;
-use super::{Admission, Description, Evaluator, HostMemory, Model, PairScore, Scored, Wait};
-use crate::batch::{Batch, BatchShape, Group, Staging};
+use super::{
+    Admission, Description, Evaluator, HostMemory, Model, PairScore, Scored, Wait, lending,
+};
+use crate::batch::{Batch, BatchShape, Group, Lender};
 use crate::image::{Depth, Size};
 use crate::isa::Isa;
 use crate::memory::{self, Available};
 
 /// Images for which there must be memory.
 const SMALL: BatchShape = BatchShape { size: Size { width: 64, height: 64 }, depth: Depth::U8 };
+
+/// Memory of images that is kept to be lent again.
+const FREE_BYTES_MAX: usize = 32 << 20;
 
 /// How the CPU is used.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,7 +78,7 @@ pub struct CpuEvaluator {
     acquired: usize,
     in_flight: usize,
     passes: u64,
-    spare: VecDeque<Box<dyn Staging>>,
+    lender: Lender,
 }
 
 /// What the computing thread takes.
@@ -87,7 +91,6 @@ struct Job {
 /// What the computing thread gives back.
 struct Done {
     scored: Scored,
-    staging: Box<dyn Staging>,
     /// Images that went through a trunk.
     passes: u64,
 }
@@ -164,17 +167,7 @@ impl CpuEvaluator {
             acquired: 0,
             in_flight: 0,
             passes: 0,
-            spare: VecDeque::new(),
-        })
-    }
-
-    /// Memory of at least `bytes`.
-    fn staging(&mut self, bytes: usize) -> Box<dyn Staging> {
-        let fitting = self.spare.iter().position(|staging| staging.bytes().len() >= bytes);
-        let spare = fitting.and_then(|index| self.spare.remove(index));
-        spare.unwrap_or_else(|| {
-            self.spare.pop_front();
-            Box::new(vec![0f32; bytes.div_ceil(size_of::<f32>())])
+            lender: lending::ordinary(FREE_BYTES_MAX),
         })
     }
 }
@@ -211,14 +204,17 @@ impl Evaluator for CpuEvaluator {
         Arc::new(move |shape| budget.refusal(shape).map_or(Ok(()), Err))
     }
 
+    fn lender(&self) -> Lender {
+        self.lender.clone()
+    }
+
     fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
         let capacity = self.budget.capacity(shape, group);
         if self.acquired >= self.budget.batches_max(shape, capacity) {
             return Ok(None);
         }
         self.acquired += 1;
-        let staging = self.staging(capacity.images * shape.image_bytes());
-        Ok(Some(Batch::new(shape, staging, capacity)))
+        Ok(Some(Batch::new(shape, capacity)))
     }
 
     fn passes(&self) -> u64 {
@@ -250,11 +246,10 @@ impl Evaluator for CpuEvaluator {
             },
         };
         let done = received.context("the computing thread has died")?;
-        let Done { scored, staging, passes } = done;
+        let Done { scored, passes } = done;
         self.passes += passes;
         self.in_flight -= 1;
         self.acquired -= 1;
-        self.spare.push_back(staging);
         Ok(Some(scored))
     }
 }
@@ -289,8 +284,7 @@ fn score(engines: &mut [Engine], Job { batch, refusal }: Job, team: &Team) -> Do
         }
     }
     let size = batch.shape().size;
-    let (rows, staging) = batch.into_parts();
-    Done { scored: Scored { rows, size, scores }, staging, passes }
+    Done { scored: Scored { rows: batch.into_rows(), size, scores }, passes }
 }
 
 #[cfg(test)]

@@ -34,13 +34,12 @@ mod status;
 mod thread;
 mod walk;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use self::conv::Packing;
-use self::driver::{Context, Fault, Gpu, Pinned};
+use self::driver::{Context, Fault, Gpu, Pinned, PinnedPart};
 pub use self::kernels::architectures;
 pub use self::memory::Limits;
 use self::packs::Packs;
@@ -51,8 +50,9 @@ pub use self::settings::Config;
 use self::settings::Settings;
 use super::{
     Admission, ConvChoice, Description, Evaluator, Gpus, HostMemory, Loss, Model, Scored, Wait,
+    lending,
 };
-use crate::batch::{Batch, BatchShape, Group, Grouping, Staging};
+use crate::batch::{Batch, BatchShape, Group, Grouping, Lender, Staging};
 use crate::error::Refusal;
 use crate::memory::Available;
 
@@ -66,6 +66,10 @@ const MICRO_BATCHES_MAX: usize = 4;
 const FREE_PARTS: u64 = 64;
 /// Nor do they take more of the host than this, unless one micro-batch does.
 const STAGING_BYTES_MAX: u64 = 64 << 20;
+/// Memory that is pinned at once, unless an image takes more.
+const PINNED_BYTES: usize = 8 << 20;
+/// Memory of images that is kept to be lent again.
+const FREE_BYTES_MAX: usize = 128 << 20;
 /// Batches in flight take at most this part of the host memory; decoded images take some, too.
 const HOST_PARTS: u64 = 2;
 
@@ -114,7 +118,7 @@ pub struct CudaEvaluator {
     acquired_max: usize,
     in_flight: usize,
     passes: u64,
-    spare: VecDeque<Box<dyn Staging>>,
+    lender: Lender,
 }
 
 impl CudaEvaluator {
@@ -163,9 +167,11 @@ impl CudaEvaluator {
             acquired_max: OPEN_BATCHES + BATCHES_PER_GPU * gpus.len(),
             in_flight: 0,
             passes: 0,
-            spare: VecDeque::new(),
+            lender: Lender::ordinary(),
         };
         evaluator.wait_until_ready(&gpus, config.gpus == Gpus::All)?;
+        let contexts = evaluator.alive.iter().map(|(_, context)| Arc::clone(context)).collect();
+        evaluator.lender = pinned_memory(contexts);
         Ok(evaluator)
     }
 
@@ -219,45 +225,25 @@ impl CudaEvaluator {
         }
     }
 
-    /// Memory for a batch, unless as many are in use as may be.
-    fn acquire_staging(&mut self, bytes: usize) -> anyhow::Result<Option<Box<dyn Staging>>> {
+    /// Whether a batch whose images take `bytes` may be in use beside those that are.
+    fn has_room(&self, bytes: usize) -> anyhow::Result<bool> {
         if self.alive.is_empty() && self.in_flight == 0 {
             return Err(self.no_gpu());
         }
         let taken = (self.acquired as u64 + 1).saturating_mul(bytes as u64);
         let is_full = self.acquired > 0 && taken > self.memory.bytes / HOST_PARTS;
-        if self.alive.is_empty() || self.acquired == self.acquired_max || is_full {
-            return Ok(None);
-        }
-        self.acquired += 1;
-        Ok(Some(self.staging(bytes)))
-    }
-
-    /// Staging memory that every GPU copies from: pinned if possible, else ordinary, which is
-    /// slower and changes nothing else.
-    fn staging(&mut self, bytes: usize) -> Box<dyn Staging> {
-        let fitting = self.spare.iter().position(|staging| staging.bytes().len() >= bytes);
-        if let Some(staging) = fitting.and_then(|index| self.spare.remove(index)) {
-            return staging;
-        }
-        drop(self.spare.pop_front());
-        let context = self.alive.first().map(|(_, context)| context);
-        match context.map(|context| Pinned::new(context, bytes)) {
-            Some(Ok(pinned)) => Box::new(pinned),
-            _ => Box::new(vec![0f32; bytes.div_ceil(size_of::<f32>())]),
-        }
+        Ok(!(self.alive.is_empty() || self.acquired == self.acquired_max || is_full))
     }
 
     /// What a message means; a batch's scores, if it brings them.
     fn take(&mut self, message: Message) -> Option<Scored> {
         match message {
             Message::Ready(_) => None,
-            Message::Done { scored, staging, passes } => {
+            Message::Done { scored, passes } => {
                 self.passes += passes;
                 self.in_flight -= 1;
                 self.acquired -= 1;
                 self.pairs_done += scored.rows.len();
-                self.spare.push_back(staging);
                 Some(scored)
             }
             Message::Lost(ordinal, fault) => {
@@ -290,6 +276,28 @@ impl CudaEvaluator {
             None => anyhow::anyhow!("no GPU is left"),
         }
     }
+}
+
+/// Lends memory that every GPU copies from: pinned if possible, else ordinary, which is slower and
+/// changes nothing else. Pinning takes long, so it is done for several images at once.
+fn pinned_memory(contexts: Vec<Arc<Context>>) -> Lender {
+    lending::reusing(FREE_BYTES_MAX, image_class, move |bytes| {
+        let block = PINNED_BYTES.max(bytes);
+        let mut pinned = contexts.iter().map(|context| Pinned::new(context, block));
+        match pinned.find_map(Result::ok) {
+            Some(pinned) => pinned.split(bytes).into_iter().map(boxed).collect(),
+            None => vec![Box::new(vec![0f32; bytes / size_of::<f32>()])],
+        }
+    })
+}
+
+fn boxed(part: PinnedPart) -> Box<dyn Staging> {
+    Box::new(part)
+}
+
+/// The bytes of a piece of memory for an image of so many: images of many sizes share few lengths.
+fn image_class(bytes: usize) -> usize {
+    bytes.next_multiple_of((bytes.next_power_of_two() / 16).max(64))
 }
 
 impl Drop for CudaEvaluator {
@@ -334,10 +342,17 @@ impl Evaluator for CudaEvaluator {
         })
     }
 
+    fn lender(&self) -> Lender {
+        self.lender.clone()
+    }
+
     fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
         let capacity = self.capacity(shape, group);
-        let staging = self.acquire_staging(capacity.images * shape.image_bytes())?;
-        Ok(staging.map(|staging| Batch::new(shape, staging, capacity)))
+        if !self.has_room(capacity.images * shape.image_bytes())? {
+            return Ok(None);
+        }
+        self.acquired += 1;
+        Ok(Some(Batch::new(shape, capacity)))
     }
 
     fn passes(&self) -> u64 {

@@ -2,17 +2,21 @@
 
 use std::collections::VecDeque;
 
-use super::{Description, Distance, Evaluator, HostMemory, Scored, Wait};
-use crate::batch::{Batch, BatchShape, Group, Grouping, Staging};
+use super::{Description, Distance, Evaluator, HostMemory, Scored, Wait, lending};
+use crate::batch::{Batch, BatchShape, Group, Grouping, Lender};
+
+/// Memory of images that is kept to be lent again.
+const FREE_BYTES_MAX: usize = 32 << 20;
 
 /// The distance of a model is the difference of the first samples, as they are stored, times a
 /// factor.
 #[derive(Debug)]
 pub struct FakeEvaluator {
     pairs_max: usize,
-    /// The memory of the batches that may still be acquired.
-    buffers: Vec<Box<dyn Staging>>,
-    buffer_count: usize,
+    /// Batches that may be in use at a time, and that are.
+    batches_max: usize,
+    acquired: usize,
+    lender: Lender,
     done: VecDeque<Scored>,
     /// The factor of each model.
     pub factors: Vec<f64>,
@@ -45,14 +49,15 @@ impl std::fmt::Debug for OnSubmit {
 }
 
 impl FakeEvaluator {
-    /// One model with the factor 1. Batches of at most `pairs_max` pairs; at most `buffer_count` of
+    /// One model with the factor 1. Batches of at most `pairs_max` pairs; at most `batches_max` of
     /// them in use at a time.
     #[must_use]
-    pub fn new(pairs_max: usize, buffer_count: usize) -> FakeEvaluator {
+    pub fn new(pairs_max: usize, batches_max: usize) -> FakeEvaluator {
         FakeEvaluator {
             pairs_max,
-            buffers: (0..buffer_count).map(|_| Box::new(Vec::new()) as _).collect(),
-            buffer_count,
+            batches_max,
+            acquired: 0,
+            lender: lending::ordinary(FREE_BYTES_MAX),
             done: VecDeque::new(),
             factors: vec![1.0],
             batches: Vec::new(),
@@ -69,22 +74,25 @@ impl Evaluator for FakeEvaluator {
 
     fn host_memory(&self, shape: BatchShape, _group: Group) -> HostMemory {
         let images = 2 * self.pairs_max;
-        let staging = (self.buffer_count * images * shape.image_bytes()) as u64;
+        let staging = (self.batches_max * images * shape.image_bytes()) as u64;
         HostMemory { staging, images, ..HostMemory::default() }
     }
 
+    fn lender(&self) -> Lender {
+        self.lender.clone()
+    }
+
     fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {
-        let Some(mut buffer) = self.buffers.pop() else { return Ok(None) };
+        if self.acquired == self.batches_max {
+            return Ok(None);
+        }
+        self.acquired += 1;
         let images = 2 * self.pairs_max;
         let capacity = match group.grouping {
             Grouping::Item => Group { grouping: Grouping::Item, images, pairs: usize::MAX },
             _ => Group { grouping: Grouping::Reference, images, pairs: self.pairs_max },
         };
-        let bytes = images * shape.image_bytes();
-        if buffer.bytes().len() < bytes {
-            buffer = Box::new(vec![0f32; bytes.div_ceil(size_of::<f32>())]);
-        }
-        Ok(Some(Batch::new(shape, buffer, capacity)))
+        Ok(Some(Batch::new(shape, capacity)))
     }
 
     fn passes(&self) -> u64 {
@@ -111,8 +119,8 @@ impl Evaluator for FakeEvaluator {
             })
             .collect();
         let size = batch.shape().size;
-        let (rows, staging) = batch.into_parts();
-        self.buffers.push(staging);
+        self.acquired -= 1;
+        let rows = batch.into_rows();
         self.done.push_back(Scored { rows, size, scores });
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Scores pairs of decoded images: the loop that keeps several batches in flight.
 
 use std::iter::Peekable;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::{Evaluator, PairScore, Scored, Wait};
-use crate::batch::{Batch, BatchShape, Group, Pair, Row};
+use crate::batch::{Batch, BatchShape, Frame, Group, Lender, Pair, Row};
 use crate::image::AsPixels;
 use crate::pair;
 
@@ -23,6 +24,7 @@ pub fn score_pairs<I: AsPixels>(
     evaluator: &mut dyn Evaluator,
     pairs: impl IntoIterator<Item = (I, I)>,
 ) -> anyhow::Result<Vec<PairScore>> {
+    let lender = evaluator.lender();
     let mut pairs = pairs.into_iter().peekable();
     let mut outcomes = Outcomes::default();
     while let Some(pair) = pairs.peek() {
@@ -31,7 +33,7 @@ pub fn score_pairs<I: AsPixels>(
             outcomes.take(done.context("the evaluator has no staging buffer")?);
             continue;
         };
-        outcomes.expect(fill(&mut batch, &mut pairs, outcomes.0.len()));
+        outcomes.expect(fill(&mut batch, &lender, &mut pairs, outcomes.0.len()));
         evaluator.submit(batch)?;
         while let Some(done) = evaluator.collect(Wait::Poll)? {
             outcomes.take(done);
@@ -53,10 +55,11 @@ fn shape<I: AsPixels>((reference, distorted): &(I, I)) -> BatchShape {
 /// many; `first` is the number of the first.
 fn fill<I: AsPixels>(
     batch: &mut Batch,
+    lender: &Lender,
     pairs: &mut Peekable<impl Iterator<Item = (I, I)>>,
     first: usize,
 ) -> usize {
-    let mut images = Images { batch, known: Vec::new() };
+    let mut images = Images { batch, lender, known: Vec::new() };
     let mut taken = 0;
     loop {
         let has_room = taken == 0 || images.batch.has_room(2);
@@ -72,6 +75,7 @@ fn fill<I: AsPixels>(
 /// The images of a batch, each once. They are held so that no other image can have the address.
 struct Images<'a, I> {
     batch: &'a mut Batch,
+    lender: &'a Lender,
     known: Vec<I>,
 }
 
@@ -81,7 +85,8 @@ impl<I: AsPixels> Images<'_, I> {
         if let Some(index) = self.known.iter().position(is_same) {
             return index;
         }
-        let index = self.batch.push_image(&image);
+        let frame = Frame::copy_of(&image, self.batch.shape().depth, self.lender);
+        let index = self.batch.push_image(Arc::new(frame));
         self.known.push(image);
         index
     }

@@ -1,7 +1,7 @@
 //! Rows of an image as float64 of 0 to 255, without its border.
 
 use super::Luma;
-use crate::image::{Image, Pixels, Range, Size};
+use crate::image::{Image, PixelSlice, Range, Size};
 
 /// Samples that are computed at once. Buffers of so many stay in the first level of the cache, and
 /// memory depends on no image.
@@ -16,9 +16,9 @@ pub(super) enum Plane {
 }
 
 /// An image without its border.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rows<'a> {
-    image: &'a Image,
+    image: Image<PixelSlice<'a>>,
     border: usize,
     scale: Scale,
     /// What is left.
@@ -37,7 +37,7 @@ struct Scale {
 
 impl<'a> Rows<'a> {
     /// `border` is less than half of each side.
-    pub(super) fn new(image: &'a Image, border: usize, range: Range) -> Rows<'a> {
+    pub(super) fn new(image: Image<PixelSlice<'a>>, border: usize, range: Range) -> Rows<'a> {
         let (offset, gain) = match range {
             Range::Unit => (0.0, 1.0),
             Range::Signed => (1.0, 0.5),
@@ -53,9 +53,9 @@ impl<'a> Rows<'a> {
     pub(super) fn read(&self, plane: Plane, y: usize, x: usize, to: &mut [f64]) {
         let at = 3 * ((y + self.border) * self.image.size.width + x + self.border);
         let samples = at..at + 3 * to.len();
-        match &self.image.pixels {
-            Pixels::U8(all) => pixels(&all[samples], Whole, plane, to),
-            Pixels::F32(all) => pixels(&all[samples], self.scale, plane, to),
+        match self.image.pixels {
+            PixelSlice::U8(all) => pixels(&all[samples], Whole, plane, to),
+            PixelSlice::F32(all) => pixels(&all[samples], self.scale, plane, to),
         }
     }
 }

@@ -13,7 +13,7 @@ use self::markers::Start;
 use super::fault::{Reason, damaged};
 use super::guard::caught;
 use super::samples::{Samples, raster};
-use super::{Header, Traits};
+use super::{Header, Size, Traits};
 
 const FORMAT: &str = "JPEG";
 
@@ -31,20 +31,28 @@ pub(super) fn first_scan(mut file: impl Read + Seek) -> Result<u64, Reason> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Samples, Reason> {
-    let start = Start::read(Cursor::new(bytes))?;
-    markers::check_scans(bytes)?;
-    // libjpeg reports an error by unwinding.
-    let samples = caught(|| decompress(bytes));
-    let samples = samples.unwrap_or_else(|text| Err(damaged(FORMAT, text)))?;
-    Ok(Samples::U8(raster(FORMAT, start.size, 3, samples)?))
+    let size = Start::read(Cursor::new(bytes))?.size;
+    let mut samples = vec![0; size.samples()];
+    decode_rgb(bytes, size, &mut samples)?;
+    Ok(Samples::U8(raster(FORMAT, size, 3, samples)?))
 }
 
-fn decompress(bytes: &[u8]) -> Result<Vec<u8>, Reason> {
+/// Decodes an image of `size`, which its header states.
+pub(super) fn decode_rgb(bytes: &[u8], size: Size, to: &mut [u8]) -> Result<(), Reason> {
+    markers::check_scans(bytes)?;
+    // libjpeg reports an error by unwinding.
+    let decoded = caught(|| decompress(bytes, size, to));
+    decoded.unwrap_or_else(|text| Err(damaged(FORMAT, text)))
+}
+
+fn decompress(bytes: &[u8], size: Size, to: &mut [u8]) -> Result<(), Reason> {
     let failed = |error| damaged(FORMAT, error);
     let builder = Decompress::builder().with_err(strict::error_manager());
     let decompress = builder.from_mem(bytes).map_err(failed)?;
     let mut started = decompress.rgb().map_err(failed)?;
-    let samples: Vec<[u8; 3]> = started.read_scanlines().map_err(failed)?;
-    started.finish().map_err(failed)?;
-    Ok(samples.into_flattened())
+    if (started.width(), started.height()) != (size.width, size.height) {
+        return Err(damaged(FORMAT, "its size"));
+    }
+    started.read_scanlines_into(to).map_err(failed)?;
+    started.finish().map_err(failed)
 }

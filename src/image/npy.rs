@@ -65,14 +65,25 @@ pub(super) fn header(mut file: impl Read) -> Result<Header, Reason> {
     Ok(Header { size: start.size, traits: start.traits() })
 }
 
+/// Whether the elements are bytes of (row, column, RGB), one after the other.
+pub(super) fn is_rgb(bytes: &[u8]) -> bool {
+    let is_rgb = |start: Start| {
+        let strides = [3 * start.size.width, 3, 1];
+        (start.kind, start.channels, start.strides) == (Kind::U8, 3, strides)
+    };
+    Start::parse(bytes).is_ok_and(is_rgb)
+}
+
+/// Copies the elements of an array of which [`is_rgb`] is true.
+pub(super) fn decode_rgb(bytes: &[u8], _size: Size, to: &mut [u8]) -> Result<(), Reason> {
+    to.copy_from_slice(Start::parse(bytes)?.elements(bytes)?);
+    Ok(())
+}
+
 pub(super) fn decode(bytes: &[u8]) -> Result<Samples, Reason> {
     let start = Start::parse(bytes)?;
     let Start { kind, size, channels, .. } = start;
-    let elements = &bytes[start.offset..];
-    let expected = channels * size.width * size.height * kind.bytes();
-    if elements.len() != expected {
-        return Err(damaged(&format!("{} bytes of elements, expected {expected}", elements.len())));
-    }
+    let elements = start.elements(bytes)?;
     Ok(match kind {
         Kind::U8 => {
             let values = start.values(elements, |[byte]: [u8; 1]| byte);
@@ -138,6 +149,18 @@ impl Start {
             strides: [steps[rows], steps[columns], channels.map_or(0, |axis| steps[axis])],
             offset: at + len,
         })
+    }
+
+    /// The elements of a file that holds as many as it states.
+    fn elements<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], Reason> {
+        let Start { kind, size, channels, .. } = self;
+        let elements = &bytes[self.offset..];
+        let expected = channels * size.width * size.height * kind.bytes();
+        if elements.len() != expected {
+            let found = elements.len();
+            return Err(damaged(&format!("{found} bytes of elements, expected {expected}")));
+        }
+        Ok(elements)
     }
 
     fn traits(&self) -> Traits {

@@ -1,5 +1,7 @@
 //! Samples: those that a decoder made, and those in a caller's memory.
 
+use std::sync::Arc;
+
 use super::{Depth, Size};
 
 /// Samples of an image: (row, column, RGB).
@@ -12,7 +14,7 @@ pub enum Pixels {
 }
 
 /// Borrowed samples: (row, column, RGB), as in [`Pixels`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum PixelSlice<'a> {
     /// 0 to 255.
     U8(&'a [u8]),
@@ -38,6 +40,33 @@ impl PixelSlice<'_> {
             (PixelSlice::F32(one), PixelSlice::F32(two)) => std::ptr::eq(one, two),
             _ => false,
         }
+    }
+}
+
+/// Something that holds samples.
+pub trait PixelStore {
+    /// All of them.
+    fn slice(&self) -> PixelSlice<'_>;
+}
+
+impl PixelStore for Pixels {
+    fn slice(&self) -> PixelSlice<'_> {
+        match self {
+            Pixels::U8(samples) => PixelSlice::U8(samples),
+            Pixels::F32(samples) => PixelSlice::F32(samples),
+        }
+    }
+}
+
+impl PixelStore for PixelSlice<'_> {
+    fn slice(&self) -> PixelSlice<'_> {
+        *self
+    }
+}
+
+impl<P: PixelStore + ?Sized> PixelStore for Arc<P> {
+    fn slice(&self) -> PixelSlice<'_> {
+        (**self).slice()
     }
 }
 

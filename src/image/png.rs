@@ -22,11 +22,12 @@ const DECODER_BYTES: usize = 64 << 20;
 /// Colour types, how many samples a pixel has, and bits that a sample may have.
 const COLOR_TYPES: [(u8, usize, &[u8]); 5] = [
     (0, 1, &[1, 2, 4, 8, 16]),
-    (2, 3, &[8, 16]),
+    (RGB, 3, &[8, 16]),
     (INDEXED, 1, &[1, 2, 4, 8]),
     (4, 2, &[8, 16]),
     (6, 4, &[8, 16]),
 ];
+const RGB: u8 = 2;
 const INDEXED: u8 = 3;
 
 /// What stands before the first IDAT.
@@ -78,6 +79,22 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Samples, Reason> {
         }
     };
     Ok(Samples::U8(raster(FORMAT, size, channels, values)?))
+}
+
+/// Whether the samples are bytes of red, green and blue without transparency. The header was read
+/// before, so IHDR is where it belongs.
+pub(super) fn is_rgb(bytes: &[u8], traits: Traits) -> bool {
+    bytes.get(24..26) == Some(&[8, RGB]) && !traits.alpha
+}
+
+/// Decodes an image of which [`is_rgb`] is true.
+pub(super) fn decode_rgb(bytes: &[u8], _size: Size, to: &mut [u8]) -> Result<(), Reason> {
+    let mut reader = reader(bytes)?;
+    if reader.output_buffer_size() != Some(to.len()) {
+        return Err(damaged(FORMAT, "its size"));
+    }
+    reader.next_frame(to).map_err(failed)?;
+    Ok(())
 }
 
 fn scaled(mut numbers: Vec<u8>, bits: u8) -> Vec<u8> {
@@ -212,18 +229,25 @@ fn profile(chunk: &[u8]) -> Option<Vec<u8>> {
 
 /// The packed samples of the image, row by row.
 fn inflate(bytes: &[u8]) -> Result<Vec<u8>, Reason> {
-    let failed = |error: png::DecodingError| match error {
-        png::DecodingError::IoError(_) => damaged(FORMAT, "the image data ends too early"),
-        error => damaged(FORMAT, error),
-    };
-    let mut decoder =
-        Decoder::new_with_limits(Critical::of(bytes)?, Limits { bytes: DECODER_BYTES });
-    decoder.set_transformations(Transformations::IDENTITY);
-    let mut reader = decoder.read_info().map_err(failed)?;
+    let mut reader = reader(bytes)?;
     let len = reader.output_buffer_size().ok_or_else(|| damaged(FORMAT, "its size"))?;
     let mut packed = vec![0; len];
     reader.next_frame(&mut packed).map_err(failed)?;
     Ok(packed)
+}
+
+fn reader(bytes: &[u8]) -> Result<png::Reader<Critical<'_>>, Reason> {
+    let mut decoder =
+        Decoder::new_with_limits(Critical::of(bytes)?, Limits { bytes: DECODER_BYTES });
+    decoder.set_transformations(Transformations::IDENTITY);
+    decoder.read_info().map_err(failed)
+}
+
+fn failed(error: png::DecodingError) -> Reason {
+    match error {
+        png::DecodingError::IoError(_) => damaged(FORMAT, "the image data ends too early"),
+        error => damaged(FORMAT, error),
+    }
 }
 
 /// The bytes of a file without its ancillary chunks. Nothing is copied: the file of a large image

@@ -1,8 +1,8 @@
 //! Decoded images become pairs, and pairs become batches.
 //!
 //! Images come in the order of their first use. Each is held until its last pair was formed; each
-//! pair goes into the open batch of its shape, where an image is copied in once, however many of
-//! the pairs there name it.
+//! pair goes into the open batch of its shape, which shares the memory of an image once, however
+//! many of the pairs there name it. An image of bytes beside one of floats is converted.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::feed::{Edge, Task};
 use super::measure::{Held, Measurer};
 use super::queue::Decoded;
 use super::{Flow, Outcomes, PairFacts, SIGNAL_CHECKED_EVERY};
-use crate::batch::{Batch, BatchShape, Grouping, Pair, Row};
+use crate::batch::{Batch, BatchShape, Frame, Grouping, Lender, Pair, Row};
 use crate::code::Code;
 use crate::error::Failure;
 use crate::eval::{Evaluator, Scored, Wait};
@@ -55,6 +55,7 @@ struct Open {
 /// Forms pairs and hands batches to the evaluator.
 pub(super) struct Assembler<'a> {
     evaluator: &'a mut dyn Evaluator,
+    lender: Lender,
     rules: &'a Rules,
     stop: &'a Stop,
     /// By number in the current group.
@@ -74,9 +75,14 @@ pub(super) struct Assembler<'a> {
 }
 
 impl<'a> Assembler<'a> {
-    pub(super) fn new(evaluator: &'a mut dyn Evaluator, flow: &Flow<'a>) -> Assembler<'a> {
+    pub(super) fn new(
+        evaluator: &'a mut dyn Evaluator,
+        lender: Lender,
+        flow: &Flow<'a>,
+    ) -> Assembler<'a> {
         Assembler {
             evaluator,
+            lender,
             rules: flow.rules,
             stop: flow.stop,
             held: HashMap::new(),
@@ -146,8 +152,8 @@ impl<'a> Assembler<'a> {
     }
 
     /// Starts to measure a pair, and adds it to a batch if a model scores it. Whatever is made of
-    /// both decoded images at once starts here: after its last pair an image is dropped, as soon as
-    /// it is copied.
+    /// both decoded images at once starts here: after its last pair an image is dropped, unless a
+    /// batch shares it.
     fn pair(
         &mut self,
         task: &Task,
@@ -179,8 +185,8 @@ impl<'a> Assembler<'a> {
         let Some(mut open) = self.open(shape, task, edge)? else { return Ok(()) };
         self.files.insert(edge.row, files);
         self.measurer.start(edge.row, &reference, &distorted)?;
-        let reference = open.index_of(edge.reference, reference)?;
-        let distorted = open.index_of(edge.distorted, distorted)?;
+        let reference = open.index_of(edge.reference, reference, &self.lender)?;
+        let distorted = open.index_of(edge.distorted, distorted, &self.lender)?;
         open.batch.push_pair(edge.row, Pair { reference, distorted });
         self.open.push(open);
         Ok(())
@@ -310,14 +316,19 @@ impl Open {
         self.batch.has_room(new)
     }
 
-    /// The index of an image in the batch, into which it is copied if it is not here yet. Then this
-    /// use of it is over.
-    fn index_of(&mut self, number: u32, held: Arc<Held>) -> anyhow::Result<usize> {
+    /// The index of an image in the batch, which shares it if it is not here yet. Then this use of
+    /// it is over.
+    fn index_of(&mut self, number: u32, held: Arc<Held>, lender: &Lender) -> anyhow::Result<usize> {
         if let Some(index) = self.indices.get(&number) {
             return Ok(*index);
         }
         let image = held.image.as_ref().ok().context("an image that was not decoded")?;
-        let index = self.batch.push_image(image);
+        let depth = self.batch.shape().depth;
+        let frame = match image.depth() == depth {
+            true => Arc::clone(&image.pixels),
+            false => Arc::new(Frame::copy_of(image, depth, lender)),
+        };
+        let index = self.batch.push_image(frame);
         self.indices.insert(number, index);
         Ok(index)
     }

@@ -1,7 +1,8 @@
 //! The threads that decode.
 //!
 //! Decoded images come back in the order in which the feed hands them out, whichever thread is
-//! done first, so that what a batch holds is deterministic. The threads own what they work on, and
+//! done first, so that what a batch holds is deterministic. They are decoded into the evaluator's
+//! memory, which a batch shares: nothing copies them later. The threads own what they work on, and
 //! nothing waits for them: one that still decodes when the run is stopped ends with the process.
 
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use anyhow::Context as _;
 use super::Flow;
 use super::feed::{Feed, Task};
 use super::queue::{Claim, Decoded, Job, Permit, Queue};
-use crate::batch::BatchShape;
+use crate::batch::{BatchShape, Frame, Lender};
 use crate::error::Failure;
 use crate::eval::Admission;
 use crate::image::{self, Header, Rules};
@@ -33,7 +34,8 @@ pub(super) struct Decoders<'a> {
 }
 
 impl<'a> Decoders<'a> {
-    /// Starts the threads. `admission` decides from its header whether an image is decoded.
+    /// Starts the threads. `admission` decides from its header whether an image is decoded, and
+    /// `lender` gives the memory to decode it into.
     ///
     /// # Errors
     /// When the system has no threads left.
@@ -41,6 +43,7 @@ impl<'a> Decoders<'a> {
         flow: &Flow<'a>,
         feed: Feed<'a>,
         admission: &Admission,
+        lender: &Lender,
     ) -> anyhow::Result<Decoders<'a>> {
         let queue = Queue::new(flow.threads, flow.decoded_bytes_max);
         let (taken, feed_error) = (VecDeque::new(), None);
@@ -48,7 +51,8 @@ impl<'a> Decoders<'a> {
         let decoders = Decoders { feed, stop: flow.stop, queue, taken, feed_error };
         for index in 0..flow.threads {
             let queue = Arc::clone(&decoders.queue);
-            let decoder = Decoder { rules: *flow.rules, admission: Arc::clone(admission) };
+            let (admission, lender) = (Arc::clone(admission), lender.clone());
+            let decoder = Decoder { rules: *flow.rules, admission, lender };
             let work = move || {
                 while let Some((Job { task, path }, claim)) = queue.next_job() {
                     let decoded = decoder.decode(task, &path, &claim);
@@ -106,23 +110,24 @@ impl Drop for Decoders<'_> {
 struct Decoder {
     rules: Rules,
     admission: Admission,
+    lender: Lender,
 }
 
 impl Decoder {
     fn decode(&self, task: Task, path: &Path, claim: &Claim) -> anyhow::Result<Decoded> {
         let mut permit = None;
-        let image = image::decode_if(path, &self.rules, |header| {
+        let admit = |header: &Header| {
             permit = self.admit(claim, header)?;
             Ok(())
-        });
-        let image = match image {
+        };
+        let lend = |size, depth| Frame::lent(BatchShape { size, depth }, &self.lender);
+        let image = match image::decode_into(path, &self.rules, admit, lend) {
             Err(error) if error.is_of_machine() => return Err(error.into()),
             Err(error) => Err(Failure::new(error.code(), error.to_string())),
-            Ok(image) => Ok(image),
+            Ok(image) => Ok(image.stored(Arc::new)),
         };
         if let (Some(permit), Ok(image)) = (&mut permit, &image) {
-            let shape = BatchShape { size: image.size, depth: image.depth() };
-            permit.shrink(shape.image_bytes() as u64);
+            permit.shrink(image.pixels.shape().image_bytes() as u64);
         }
         Ok(Decoded { task, image, permit })
     }

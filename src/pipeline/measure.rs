@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
 use super::SIGNAL_CHECKED_EVERY;
 use super::queue::Permit;
-use crate::batch::Row;
+use crate::batch::{Frame, Row};
 use crate::column::{Column, Origin, Value};
 use crate::error::Failure;
 use crate::image::Image;
@@ -23,7 +23,7 @@ pub(super) type Values = Vec<Option<Result<Value, Failure>>>;
 /// An image or why there is none, with the memory that it takes.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) image: Result<Image, Failure>,
+    pub(super) image: Result<Image<Arc<Frame>>, Failure>,
     pub(super) _permit: Option<Permit>,
 }
 

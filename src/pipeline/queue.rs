@@ -19,6 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::feed::Task;
 use super::{DECODED_PER_THREAD, SIGNAL_CHECKED_EVERY};
+use crate::batch::Frame;
 use crate::error::Failure;
 use crate::image::Image;
 use crate::signals::Stop;
@@ -80,7 +81,7 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) task: Task,
-    pub(super) image: Result<Image, Failure>,
+    pub(super) image: Result<Image<Arc<Frame>>, Failure>,
     /// Of the memory that the image takes; none if it was refused from its header.
     pub(super) permit: Option<Permit>,
 }
@@ -308,7 +309,7 @@ impl Drop for Permit {
 mod tests {
     use super::*;
     use crate::batch::Group;
-    use crate::image::{Pixels, Size};
+    use crate::code::Code;
 
     /// A queue of `count` images that were given.
     fn queue(bytes_max: u64, count: u32) -> Arc<Queue> {
@@ -328,8 +329,8 @@ mod tests {
     /// Decodes an image that takes `bytes`.
     fn decode(claim: Claim, task: Task, bytes: u64) {
         let permit = claim.admit(bytes);
-        let image = Image::new(Size { width: 1, height: 1 }, Pixels::U8(vec![0; 3]));
-        claim.finish(Ok(Decoded { task, image: Ok(image), permit }));
+        let image = Err(Failure::new(Code::Missing, "in a test"));
+        claim.finish(Ok(Decoded { task, image, permit }));
     }
 
     fn take(queue: &Queue) -> Vec<u32> {

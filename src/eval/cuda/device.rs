@@ -152,10 +152,9 @@ impl Device {
                 return Ok(());
             };
             let size = batch.shape().size;
-            let (rows, staging) = batch.into_parts();
-            let scored = Scored { rows, size, scores };
+            let scored = Scored { rows: batch.into_rows(), size, scores };
             // The receiver is gone only when the program is about to end.
-            drop(sender.send(Message::Done { scored, staging, passes }));
+            drop(sender.send(Message::Done { scored, passes }));
         }
         Ok(())
     }

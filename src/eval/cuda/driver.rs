@@ -23,7 +23,7 @@ use cudarc::driver::sys;
 use self::fault::driver;
 pub(super) use self::fault::{Fault, FaultKind, check};
 pub(super) use self::module::{Function, Module};
-pub(super) use self::storage::{DeviceBuffer, Pinned};
+pub(super) use self::storage::{DeviceBuffer, Pinned, PinnedPart};
 use super::status::call;
 
 /// An address in the memory of a device.

@@ -6,11 +6,10 @@
 //! launches for one size have the same extents. Free memory decides only the number of [`Slot`]s:
 //! micro-batches whose pixels are uploaded while others are computed.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::driver::{Context, DeviceBuffer, Event, Fault, Pinned, Stream};
-use crate::batch::{Batch, Grouping, Staging};
+use crate::batch::{Batch, Grouping};
 use crate::eval::chunk::Chunk;
 use crate::image::Size;
 use crate::net::plan::BUFFERS;
@@ -241,11 +240,10 @@ impl Slot {
         full: Capacity,
     ) -> Result<(), Fault> {
         let image_bytes = batch.shape().image_bytes();
-        for (place, images) in runs(&chunk.images) {
+        for (place, &image) in chunk.images.iter().enumerate() {
             let target = self.pixels.ptr().offset(place * image_bytes);
-            let source = &batch.bytes()[images.start * image_bytes..images.end * image_bytes];
             // SAFETY: guaranteed by the caller.
-            unsafe { stream.upload(target, source)? };
+            unsafe { stream.upload(target, batch.image(image))? };
         }
         let [there, all] = [chunk.images.len(), full.images].map(|images| images * image_bytes);
         // SAFETY: guaranteed by the caller.
@@ -262,27 +260,6 @@ impl Slot {
         // SAFETY: guaranteed by the caller.
         unsafe { stream.upload(self.indices.ptr(), &self.indices_host.bytes()[..bytes]) }
     }
-}
-
-impl Staging for Pinned {
-    fn bytes(&self) -> &[u8] {
-        Pinned::bytes(self)
-    }
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        Pinned::bytes_mut(self)
-    }
-}
-
-/// Runs of consecutive images: the place of a run's first image, and the images.
-fn runs(images: &[usize]) -> Vec<(usize, Range<usize>)> {
-    let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
-    for (place, &image) in images.iter().enumerate() {
-        match runs.last_mut() {
-            Some((_, run)) if run.end == image => run.end += 1,
-            _ => runs.push((place, image..image + 1)),
-        }
-    }
-    runs
 }
 
 #[cfg(test)]
@@ -325,12 +302,5 @@ mod tests {
             let Needs { input, .. } = Needs { input: bytes, ..Needs::default() }.with_room();
             assert!(input >= bytes && input <= bytes + bytes / 8, "{bytes}: {input}");
         }
-    }
-
-    #[test]
-    fn consecutive_images_are_copied_together() {
-        assert_eq!(runs(&[0, 1, 2]), [(0, 0..3)]);
-        assert_eq!(runs(&[4, 5, 0, 2, 1]), [(0, 4..6), (2, 0..1), (3, 2..3), (4, 1..2)]);
-        assert!(runs(&[]).is_empty());
     }
 }

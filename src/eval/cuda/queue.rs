@@ -5,15 +5,15 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::driver::{Fault, Gpu};
-use crate::batch::{Batch, Staging};
+use crate::batch::Batch;
 use crate::eval::Scored;
 
 /// What the thread of a GPU reports.
 pub(super) enum Message {
     /// The GPU is ready.
     Ready(Opened),
-    /// A batch is scored; `passes` images went through a trunk. The staging memory is free again.
-    Done { scored: Scored, staging: Box<dyn Staging>, passes: u64 },
+    /// A batch is scored; `passes` images went through a trunk.
+    Done { scored: Scored, passes: u64 },
     /// The GPU cannot be used any more, and its thread ends.
     Lost(usize, Fault),
 }
@@ -93,14 +93,16 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::batch::{BatchShape, Group};
+    use crate::batch::{BatchShape, Frame, Group, Lender};
     use crate::image::{Depth, Size};
 
     fn batch(pairs_max: usize) -> Batch {
         let shape = BatchShape { size: Size { width: 1, height: 1 }, depth: Depth::U8 };
         let capacity = Group { pairs: pairs_max, ..Group::PAIR };
-        Batch::new(shape, Box::new(vec![0f32; 2]), capacity)
+        Batch::new(shape, capacity)
     }
 
     fn room(batch: &Batch) -> String {
@@ -112,7 +114,7 @@ mod tests {
         let queue = Queue::default();
         queue.push(batch(3));
         let mut lost = vec![batch(1), batch(2)];
-        lost[0].push_image(&image());
+        lost[0].push_image(image());
         queue.give_back(lost.into_iter());
         assert!(room(&queue.poll().unwrap()).contains("1 images"));
         assert!(queue.wait().is_some());
@@ -120,8 +122,8 @@ mod tests {
         assert!(queue.wait().is_none());
     }
 
-    fn image() -> crate::image::Image {
-        let size = Size { width: 1, height: 1 };
-        crate::image::Image::new(size, crate::image::Pixels::U8(vec![0; 3]))
+    fn image() -> Arc<Frame> {
+        let shape = BatchShape { size: Size { width: 1, height: 1 }, depth: Depth::U8 };
+        Arc::new(Frame::lent(shape, &Lender::ordinary()))
     }
 }

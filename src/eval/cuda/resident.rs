@@ -13,10 +13,9 @@ use super::packs::Packs;
 use super::probe::Probe;
 use super::thread::refusal;
 use super::{Config, Settings};
-use crate::batch::{Batch, BatchShape, Group, Grouping, Pair};
+use crate::batch::{Batch, BatchShape, Frame, Group, Grouping, Lender, Pair};
 use crate::eval::Model;
 use crate::image::{Depth, Size};
-use crate::image::{Image, Pixels};
 
 /// Medians of three rounds.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -60,13 +59,16 @@ impl Device {
         let shape = BatchShape { size, depth: Depth::U8 };
         let prepared = self.prepare(shape, Grouping::Pair, ScoringPass::First)?;
         let images = prepared.capacity.images;
-        let staging = vec![0f32; (images * shape.image_bytes()).div_ceil(size_of::<f32>())];
+        let lender = Lender::ordinary();
         let capacity = Group { grouping: Grouping::Pair, images, pairs: images / 2 };
-        let mut batch = Batch::new(shape, Box::new(staging), capacity);
+        let mut batch = Batch::new(shape, capacity);
         for index in 0..images {
             let factor = 31 + index % 8;
-            let samples = (0..size.samples()).map(|at| (at * factor % 251) as u8).collect();
-            batch.push_image(&Image::new(size, Pixels::U8(samples)));
+            let mut frame = Frame::lent(shape, &lender);
+            for (at, sample) in frame.bytes_mut().iter_mut().enumerate() {
+                *sample = (at * factor % 251) as u8;
+            }
+            batch.push_image(Arc::new(frame));
             if index % 2 == 1 {
                 batch.push_pair(0, Pair { reference: index - 1, distorted: index });
             }

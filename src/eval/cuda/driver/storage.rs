@@ -7,6 +7,7 @@ use cudarc::driver::sys;
 
 use super::super::status::call;
 use super::{Context, DevicePtr, Fault, check, driver};
+use crate::batch::Staging;
 
 /// Memory of a device. Before it is dropped, all work that uses it must have been synchronised
 /// with.
@@ -92,6 +93,34 @@ impl Pinned {
     pub(in crate::eval::cuda) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.ptr, self.len_bytes) }
+    }
+
+    /// Parts of `len_bytes`, each with one owner. They begin at cache lines.
+    pub(in crate::eval::cuda) fn split(self, len_bytes: usize) -> Vec<PinnedPart> {
+        let step = len_bytes.next_multiple_of(64).max(64);
+        let (count, whole) = (self.len_bytes / step, Arc::new(self));
+        let part = |index| PinnedPart { whole: Arc::clone(&whole), start: index * step, len_bytes };
+        (0..count).map(part).collect()
+    }
+}
+
+/// A part of page-locked memory, which no other part overlaps.
+#[derive(Debug)]
+pub(in crate::eval::cuda) struct PinnedPart {
+    /// Accessed through its parts only.
+    whole: Arc<Pinned>,
+    start: usize,
+    len_bytes: usize,
+}
+
+impl Staging for PinnedPart {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: within the memory that `Pinned::new` initialised, and of this part alone.
+        unsafe { std::slice::from_raw_parts(self.whole.ptr.add(self.start), self.len_bytes) }
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.whole.ptr.add(self.start), self.len_bytes) }
     }
 }
 
