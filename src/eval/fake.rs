@@ -16,7 +16,8 @@ pub struct FakeEvaluator {
     /// Batches that may be in use at a time, and that are.
     batches_max: usize,
     acquired: usize,
-    lender: Lender,
+    /// Where the memory of images comes from.
+    pub lender: Lender,
     done: VecDeque<Scored>,
     /// The factor of each model.
     pub factors: Vec<f64>,

@@ -1,5 +1,6 @@
 //! The flow with the fake evaluator: nothing is lost, doubled or put beside the wrong row.
 
+mod lending;
 mod stopping;
 
 use std::collections::BTreeMap;

@@ -66,6 +66,33 @@ fn pixels_and_headers_are_those_of_pil() {
     assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
 }
 
+/// A decoder that writes into a caller's memory gives the same samples, facts and errors.
+#[test]
+fn a_callers_memory_gets_the_samples_that_decoding_gives() {
+    let plain = Rules::default();
+    let cropped = Rules { crop_border: 1, ..plain };
+    let signed = Rules { range: image::Range::Signed, alpha: Alpha::White, ..plain };
+    let mut decoded = 0;
+    for row in csv(&data("twins/expected.csv")).iter().skip(1) {
+        let path = data(&format!("twins/{}", row[0]));
+        for rules in [plain, cropped, signed] {
+            let lend =
+                |size: image::Size, depth: image::Depth| vec![7; size.samples() * depth.bytes()];
+            let expected = image::decode(&path, &rules).map(|image| {
+                decoded += 1;
+                image.stored(|pixels| match pixels {
+                    Pixels::U8(samples) => samples,
+                    Pixels::F32(samples) => bytemuck::cast_slice(&samples).to_vec(),
+                })
+            });
+            let found = image::decode_into(&path, &rules, |_| Ok(()), lend);
+            let shown = |error: image::ImageError| error.to_string();
+            assert_eq!(found.map_err(shown), expected.map_err(shown), "{} {rules:?}", row[0]);
+        }
+    }
+    assert!(decoded > 1000, "{decoded}");
+}
+
 #[test]
 fn blending_alpha_is_pasting_with_a_mask() {
     let mut compared = 0;
