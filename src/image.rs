@@ -319,8 +319,9 @@ fn into_memory<M: AsMut<[u8]>>(
 ) -> Result<Image<M>, Reason> {
     let Header { size, traits } = header_as(format, Cursor::new(bytes))?;
     check_size(size, rules)?;
-    let is_whole = crop::window(size, rules)?.size == size && rules.range == Range::Unit;
-    if let Some(decode) = rgb_decoder(format, bytes, traits).filter(|_| is_whole) {
+    let is_whole = crop::window(size, rules).is_ok_and(|window| window.size == size);
+    let is_unchanged = is_whole && rules.range == Range::Unit;
+    if let Some(decode) = rgb_decoder(format, bytes, traits).filter(|_| is_unchanged) {
         let mut pixels = lend(size, Depth::U8);
         let to = pixels.as_mut();
         assert_eq!(to.len(), size.samples(), "memory for an image of {size}");
