@@ -15,6 +15,7 @@ mod gif;
 mod guard;
 mod header;
 mod jpeg;
+mod lent;
 mod lzw;
 mod npy;
 mod pixels;
@@ -206,7 +207,7 @@ pub fn decode_into<M: AsMut<[u8]>>(
     admit: impl FnOnce(&Header) -> Result<(), String>,
     lend: impl FnOnce(Size, Depth) -> M,
 ) -> Result<Image<M>, ImageError> {
-    decode_with(path, rules, admit, |format, bytes| into_memory(format, bytes, rules, lend))
+    decode_with(path, rules, admit, |format, bytes| lent::decode(format, bytes, rules, lend))
 }
 
 /// What `decode` makes of a file, if `admit` agrees to its header before the content is read.
@@ -308,47 +309,6 @@ fn decode_as(format: Format, bytes: &[u8], rules: &Rules) -> Result<Image, Reaso
     let white = samples.white(rules);
     let pixels = samples.into_pixels(rules)?;
     crop::crop(Image { white, traits, ..Image::new(size, pixels) }, rules)
-}
-
-/// As [`decode_as`], into memory that `lend` gives.
-fn into_memory<M: AsMut<[u8]>>(
-    format: Format,
-    bytes: &[u8],
-    rules: &Rules,
-    lend: impl FnOnce(Size, Depth) -> M,
-) -> Result<Image<M>, Reason> {
-    let Header { size, traits } = header_as(format, Cursor::new(bytes))?;
-    check_size(size, rules)?;
-    let is_whole = crop::window(size, rules).is_ok_and(|window| window.size == size);
-    let is_unchanged = is_whole && rules.range == Range::Unit;
-    if let Some(decode) = rgb_decoder(format, bytes, traits).filter(|_| is_unchanged) {
-        let mut pixels = lend(size, Depth::U8);
-        let to = pixels.as_mut();
-        assert_eq!(to.len(), size.samples(), "memory for an image of {size}");
-        guarded(|| decode(bytes, size, to))?;
-        return Ok(Image { size, pixels, white: Some(255), traits, stamp: Stamp::default() });
-    }
-    let image = decode_as(format, bytes, rules)?;
-    let mut pixels = lend(image.size, image.depth());
-    let to = pixels.as_mut();
-    match image.pixels() {
-        PixelSlice::U8(samples) => to.copy_from_slice(samples),
-        PixelSlice::F32(samples) => to.copy_from_slice(bytemuck::cast_slice(samples)),
-    }
-    Ok(image.stored(|_| pixels))
-}
-
-/// Writes bytes of (row, column, RGB) of an image of a size.
-type RgbDecoder = fn(&[u8], Size, &mut [u8]) -> Result<(), Reason>;
-
-/// What decodes a file whose samples are bytes of (row, column, RGB) into any memory.
-fn rgb_decoder(format: Format, bytes: &[u8], traits: Traits) -> Option<RgbDecoder> {
-    match format {
-        Format::Png if png::is_rgb(bytes, traits) => Some(png::decode_rgb),
-        Format::Jpeg => Some(jpeg::decode_rgb),
-        Format::Npy if npy::is_rgb(bytes) => Some(npy::decode_rgb),
-        _ => None,
-    }
 }
 
 /// A file must not be longer than its pixels can explain: it is read into memory as a whole.

@@ -3,16 +3,16 @@
 //! This thread gives the images of the feed, in the order of their first use, to decoding threads.
 //! They decode into memory that the evaluator lends. It takes the images back in the same order,
 //! forms pairs and fills batches, which share that memory: no pixel passes through this thread,
-//! except for pairs of two depths. Another thread reduces what comes back and writes it, so that neither a device nor a decoder waits for a
-//! disk.
+//! except for pairs of two depths. Another thread reduces what comes back and writes it, so that
+//! neither a device nor a decoder waits for a disk.
 //!
 //! Stopping: after a signal, what is scored is written, and everything else is dropped: the batches
 //! in flight and the images that are being decoded. Nothing waits for the threads that still work.
 //!
 //! Memory: decoded images take at most [`Flow::decoded_bytes_max`], or one image more. They are
 //! those that wait here, at most 4 per decoding thread (16 while all of them take less than 4 MiB),
-//! and those of the current group that later pairs need (a reference, or those of an item). Those
-//! of batches are limited by the evaluator.
+//! and those of the current group that later pairs need (a reference, or those of an item). Images
+//! that only a batch shares count no longer: the evaluator limits batches.
 
 mod assemble;
 mod decode;

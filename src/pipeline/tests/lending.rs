@@ -140,7 +140,7 @@ fn an_image_that_breaks_off_fails_its_pairs_and_gives_its_memory_back() {
         let usage = Usage::default();
         fake.lender = usage.lender();
         let outcome = run_fake(folder.path(), manifest, threads, &mut fake);
-        assert_eq!(outcome.result.unwrap().failure_codes(), [("E_DECODE".to_owned(), 2)].into());
+        assert_eq!(outcome.result.unwrap().failure_codes(), [(Code::Decode.to_string(), 2)].into());
         let scored = outcome.records.values().filter(|record| record.failure.is_none());
         assert_eq!(scored.map(|record| record.row).collect::<Vec<_>>(), [0, 2, 4]);
         assert_eq!(usage.now().bytes, 0);
