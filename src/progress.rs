@@ -127,9 +127,9 @@ pub enum Style {
 struct Event<'a> {
     /// `progress`, and at the end `finished` or `stopped`.
     event: &'static str,
-    /// Pairs of the run.
+    /// Pairs that this process has to score.
     expected: usize,
-    /// Pairs that were scored or failed.
+    /// Those of them that were scored or failed.
     done: usize,
     failed: usize,
     elapsed_s: f64,
@@ -143,7 +143,7 @@ struct Event<'a> {
     /// Failed pairs by the code of their reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     failures: BTreeMap<String, usize>,
-    /// Pairs whose images differ in something that does not fail them, by code.
+    /// Pairs with a warning, by code.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     warnings: BTreeMap<&'static str, usize>,
     /// What was written; only at the end.
