@@ -15,7 +15,7 @@ mod weights;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
 
 pub use self::compare::CompareArgs;
 pub use self::device::{BatchSize, CudaArgs, DeviceArgs};
@@ -145,9 +145,13 @@ Exit codes: 0 no errors found (there may be warnings); 2 usage; 5 environment, \
 whatever the inputs are like; 6 some pairs cannot be scored, or all would be compared with \
 themselves.";
 
+/// The arguments that name pairs; the others of [`InputArgs`] add to them.
+const SOURCES: [&str; 5] = ["manifest", "reference", "distorted", "all_pairs", "pair"];
+
 /// Where the pairs come from.
 #[derive(Debug, Args)]
-#[group(id = "inputs", required = true, multiple = true)]
+#[group(skip)]
+#[command(group = ArgGroup::new("inputs").required(true).multiple(true).args(SOURCES))]
 pub struct InputArgs {
     /// CSV, TSV or JSON-lines file that names the pairs; `-` reads it from stdin
     #[arg(conflicts_with_all = ["reference", "distorted", "pair", "all_pairs"])]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser as _};
 
 use super::Cli;
@@ -17,10 +17,24 @@ impl Cli {
         Cli::try_parse_from(std::iter::once(&name).chain(&arguments)).unwrap_or_else(|error| {
             match error.kind() {
                 ErrorKind::InvalidUtf8 => not_utf8(&arguments).exit(),
+                ErrorKind::UnknownArgument => two_inputs(error, &arguments).exit(),
                 _ => error.exit(),
             }
         })
     }
+}
+
+/// Adds how two folders or images are named, where a second word was typed behind the manifest.
+fn two_inputs(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let unknown = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    let takes_inputs =
+        arguments.first().is_some_and(|command| command == "eval" || command == "check");
+    if takes_inputs && !unknown.starts_with('-') {
+        let tip = "two folders are named with '--ref DIR --dist DIR', two images with \
+                   '--pair REF DIST'";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// Names the arguments at fault, which clap does not.

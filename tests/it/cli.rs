@@ -229,6 +229,28 @@ fn weights_are_listed_with_the_remedy_for_absent_ones() {
     assert!(out.contains(hint) && !out.contains("\\n"), "{out}");
 }
 
+#[test]
+fn words_that_are_no_inputs_are_answered_with_the_options_that_name_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let tip = "--ref DIR --dist DIR', two images with '--pair REF DIST'";
+    let sources =
+        "<MANIFEST|--ref <DIR|PATTERN>|--dist <[NAME=]DIR|PATTERN>|--all-pairs <DIR>|--pair";
+    for (line, expected) in [
+        ("eval hr sr -o run", tip),
+        ("check 1.png 2.png", tip),
+        ("eval -o run", sources),
+        ("check", sources),
+        ("check --intersect", "--dist <[NAME=]DIR|PATTERN>"),
+    ] {
+        let output = lpips(folder.path(), &line.split(' ').collect::<Vec<_>>());
+        let printed = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{line}: {printed}");
+        assert!(printed.contains(expected), "{line}: {printed}");
+    }
+    let printed = stderr(&lpips(folder.path(), &["eval", "--metric", "dists"]));
+    assert!(printed.contains("'--metrics'") && !printed.contains("two images"), "{printed}");
+}
+
 /// pairs.csv of the sample set without its header, sorted by id.
 fn scored_rows(folder: &Path, manifest: &str, run: &str, options: &[&str]) -> Vec<Vec<String>> {
     let mut args = vec!["eval", manifest, "-o", run, "--net", "alex", "--per-layer"];
