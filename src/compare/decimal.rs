@@ -159,8 +159,10 @@ impl std::str::FromStr for Confidence {
 
     fn from_str(text: &str) -> Result<Confidence, String> {
         let percent = Decimal::parse(text.strip_suffix('%').unwrap_or(text));
+        // 0.95 was meant as a share, and would be an interval that is almost always wrong.
+        let percent = percent.filter(|percent| percent.to_f64() > 1.0);
         percent.and_then(Confidence::of_percent).ok_or_else(|| {
-            "expected percent, above 0 and below 100, with at most 6 decimals: `95`".to_owned()
+            "expected percent, above 1 and below 100, with at most 6 decimals: `95`".to_owned()
         })
     }
 }
@@ -236,7 +238,7 @@ mod tests {
         assert_eq!(rank("99%", 10_000), 50);
         assert_eq!(rank("99.9", 10_000), 5);
         assert_eq!(rank("95", 10_000), 250);
-        for text in ["0", "100", "-5", "101", "x", "95.1234567", ""] {
+        for text in ["0", "0.95", "1", "100", "-5", "101", "x", "95.1234567", ""] {
             assert!(text.parse::<Confidence>().is_err(), "{text}");
         }
         assert_eq!(Confidence::USUAL.alpha(), 0.05);

@@ -65,12 +65,12 @@ pub(super) fn window(size: Size, rules: &Rules) -> Result<Window, Reason> {
             Ok(Window { offset: rules.crop_border, size: Size { width, height } })
         }
         _ => {
-            let Rules { size_policy, crop_border, .. } = rules;
-            let text = format!(
-                "nothing is left of {size} after --size-policy {size_policy} and \
-                 --crop-border {crop_border}"
-            );
-            Err((Code::TooSmall, text))
+            let border = format!("--crop-border {}", rules.crop_border);
+            let cut = match rules.size_policy {
+                SizePolicy::Error => border,
+                policy => format!("--size-policy {policy} and {border}"),
+            };
+            Err((Code::TooSmall, format!("nothing is left of {size} after {cut}")))
         }
     }
 }
@@ -131,6 +131,9 @@ mod tests {
         let (code, text) = crop(numbered(15, 20), &rules).unwrap_err();
         assert_eq!(code, Code::TooSmall);
         assert!(text.contains("15x20 after --size-policy modcrop:8 and --crop-border 4"), "{text}");
+        let rules = Rules { size_policy: SizePolicy::Error, crop_border: 8, ..Rules::default() };
+        let (_, text) = crop(numbered(15, 20), &rules).unwrap_err();
+        assert!(text.ends_with("of 15x20 after --crop-border 8"), "{text}");
     }
 
     #[test]

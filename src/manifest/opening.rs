@@ -1,10 +1,15 @@
 //! What is checked and counted while a manifest is opened.
 
+use std::io::ErrorKind;
+
 use super::*;
 
 /// A pipe would be empty when it is read again, and a device never ends.
 pub(super) fn expect_file(location: &Location) -> anyhow::Result<()> {
-    let of = fs_err::metadata(&location.file).with_context(|| cannot_read(&location.file))?;
+    let of = fs_err::metadata(&location.file).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => cannot_read(&location.file).into(),
+        _ => anyhow::Error::new(error).context(cannot_read(&location.file)),
+    })?;
     if of.is_dir() {
         return Err(cannot_read(&location.file).into());
     }
@@ -23,7 +28,8 @@ pub(super) fn expect_file(location: &Location) -> anyhow::Result<()> {
 /// The hint guesses what was meant instead.
 pub(super) fn cannot_read(file: &Path) -> Refusal {
     let shown = file.display();
-    let refusal = Refusal::inputs(format!("cannot read the manifest `{shown}`"));
+    let why = if file.exists() { "" } else { ": there is no such file" };
+    let refusal = Refusal::inputs(format!("cannot read the manifest `{shown}`{why}"));
     match nearest_file(file) {
         _ if file.is_dir() => refusal.hint("to pair folders by name, use `--ref DIR --dist DIR`"),
         Some(near) if !file.exists() => refusal.hint(format!("did you mean `{near}`?")),

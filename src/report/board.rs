@@ -124,10 +124,12 @@ impl Board {
         let Ranking { ranked, incomplete, items, .. } = &self.groups[group].rankings[0];
         let name = |one: &Ranked| self.methods[one.method].as_str();
         let metric = &self.metrics[0].name;
+        let has_items = *items > 0;
         let items = counted(*items, "item");
         let leaders: Vec<&str> = ranked.iter().filter(|one| one.rank.0 == 1).map(name).collect();
         let mut text = match (leaders.as_slice(), ranked.len()) {
             ([], _) => format!("No method has every item, so none is ranked by {metric}"),
+            _ if !has_items => format!("No item has a score of {metric}, so none is ranked"),
             ([only], 1) => format!("{only} is the only complete method ({metric}, {items})"),
             ([best], count) => format!("{best} has rank 1 of {count} by {metric} on {items}"),
             (shared, count) if shared.len() == count => {

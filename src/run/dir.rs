@@ -91,7 +91,11 @@ impl RunDir {
     pub fn existing(path: &Path) -> Result<RunDir, Refusal> {
         let plan = path.join(names::PLAN);
         if !plan.exists() {
-            let text = format!("`{}` holds no run: no `{}`", path.display(), names::PLAN);
+            let why = match path.exists() {
+                true => format!("no `{}`", names::PLAN),
+                false => "there is no such folder".to_owned(),
+            };
+            let text = format!("`{}` holds no run: {why}", path.display());
             return Err(Refusal::inputs(text)
                 .hint("name the folder that was given to `lpips eval` with `-o`"));
         }

@@ -331,6 +331,13 @@ fn bad_inputs_say_what_was_read_and_what_is_wanted() {
     refused(6, &["`m/a`", "the images are 64x48 there and 65x48 here"], &[]);
     fs_err::write(path("new.csv"), format!("{HEADER}\n")).unwrap();
     refused(6, &["`new.csv` has no rows"], &[]);
+    fs_err::write(path("new.csv"), good).unwrap();
+    let gate = ["--fail-if", "lpips_alex[size=x4]: max > 1"];
+    refused(2, &["`base.csv` has no column `size`, which `--fail-if` names"], &gate);
+    table(&path("base.csv"), &[row("a", ""), row("b", "")]);
+    let output = lpips(folder.path(), &["compare", "base.csv@m", "new.csv"]);
+    let expected = "the pairs of `base.csv` have no method\nhint: leave out the method `m`";
+    assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     fs_err::write(path("new.csv"), "name,score\na,1\n").unwrap();
     refused(2, &["which columns of `new.csv`"], &[]);
 

@@ -65,7 +65,10 @@ fn each_bad_input_is_refused_with_its_remedy() {
         (
             "pair.csv",
             6,
-            &["cannot read the manifest `pair.csv`", "hint: did you mean `pairs.csv`?"],
+            &[
+                "cannot read the manifest `pair.csv`: there is no such file\nhint",
+                "hint: did you mean `pairs.csv`?",
+            ],
         ),
         ("hr", 6, &["hint: to pair folders by name, use `--ref DIR --dist DIR`"]),
         ("hr/1.png", 6, &["header is not UTF-8", "--pair REF DIST"]),

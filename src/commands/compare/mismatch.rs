@@ -108,7 +108,12 @@ fn likely_mapping<'a>(
 
 /// A method that a run does not have.
 pub(in crate::commands) fn no_method(input: &Input, method: &str) -> anyhow::Result<Refusal> {
-    let methods = sample(input, |row| row.method().to_owned())?;
+    let mut methods = sample(input, |row| row.method().to_owned())?;
+    methods.remove("");
+    if methods.is_empty() {
+        let text = format!("the pairs of `{}` have no method", input.table.display());
+        return Ok(Refusal::inputs(text).hint(format!("leave out the method `{method}`")));
+    }
     let near = nearest(method, methods.iter().map(String::as_str));
     let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
     let names: Vec<String> = methods.iter().map(|name| format!("`{name}`")).collect();

@@ -37,13 +37,18 @@ impl Setup {
     /// Columns whose values distinguish pairs: those of `--group-by`, then those of gates.
     pub(super) fn group_columns(&self) -> Vec<String> {
         let mut columns = self.group_by.clone();
-        let of_gates = self.gates.iter().flat_map(|(gate, _)| &gate.scope);
-        for (name, _) in of_gates.flat_map(|scope| &scope.groups) {
-            if name != METHOD && !columns.contains(name) {
+        for name in self.columns_of_gates() {
+            if !columns.contains(name) {
                 columns.push(name.clone());
             }
         }
         columns
+    }
+
+    fn columns_of_gates(&self) -> impl Iterator<Item = &String> {
+        let scopes = self.gates.iter().flat_map(|(gate, _)| &gate.scope);
+        let names = scopes.flat_map(|scope| &scope.groups).map(|(name, _)| name);
+        names.filter(|name| *name != METHOD)
     }
 
     pub(super) fn layout(&self, input: &Input) -> anyhow::Result<Layout> {
@@ -51,6 +56,9 @@ impl Setup {
             Unit::Column(name) => Some(name.as_str()),
             Unit::Item | Unit::Pair => None,
         };
+        for name in self.columns_of_gates() {
+            input.require(name, "--fail-if")?;
+        }
         Layout::of(input, &self.metrics, &self.group_columns(), unit)
     }
 }

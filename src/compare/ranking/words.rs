@@ -62,8 +62,9 @@ impl Ranking {
                 items(self.items)
             ));
         } else if count > 1 && !self.can_separate {
+            let methods = if count == 2 { String::new() } else { format!("of {count} ") };
             notes.push(format!(
-                "{} cannot separate two of {count} methods, whatever the scores are",
+                "{} cannot separate two {methods}methods, whatever the scores are",
                 items(self.items)
             ));
         }
