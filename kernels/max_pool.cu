@@ -12,15 +12,11 @@
 //           writes dst once.
 // Determinism  a maximum has no order.
 // Limits    output elements (nchw) or vectors (nhwc) <= 2^31; nhwc: c a multiple of the vector.
-#include "vector.cuh"
+#include "pool.cuh"
 
 constexpr u32 THREADS = 256;
 // Blocks an SM should hold: without a wish the assembler spares so many registers that some spill.
 constexpr u32 RESIDENT = 4;
-
-static __device__ __forceinline__ float larger(float old, float value) {
-    return value > old || value != value ? value : old;
-}
 
 // Where windows lie.
 struct Window {
@@ -53,7 +49,7 @@ __device__ __forceinline__ void pool_vector(T* dst, const T* src, const Window& 
     const u32 row = column / window.width_out;
     float most[LENGTH];
 #pragma unroll
-    for (u32 i = 0; i < LENGTH; ++i) most[i] = __uint_as_float(0xff800000u);  // minus infinity
+    for (u32 i = 0; i < LENGTH; ++i) most[i] = __uint_as_float(MINUS_INFINITY);
     window.walk<KERNEL>(row, column - row * window.width_out, [&](u64 position) {
         float value[LENGTH];
         Vector<T>::unpack(__ldg(vector_at(src, position * c + channel)), value);
@@ -77,7 +73,7 @@ template <u32 KERNEL>
 __device__ __forceinline__ void pool_element(float* dst, const float* src, const Window& window,
                                              u32 index) {
     const u32 row = index / window.width_out;
-    float most = __uint_as_float(0xff800000u);  // minus infinity
+    float most = __uint_as_float(MINUS_INFINITY);
     window.walk<KERNEL>(row, index - row * window.width_out,
                         [&](u64 position) { most = larger(most, __ldg(src + position)); });
     dst[index] = most;

@@ -1,7 +1,7 @@
-// What both layouts of the tap share: the two scalar formulas and the sum of a tile.
+// What all kernels of the tap share: the two scalar formulas and the sum of a tile.
 #pragma once
 
-#include "region.cuh"
+#include "vector.cuh"
 
 // The norm's reciprocal. An infinite or NaN sum must not vanish: 1 / inf is 0, and inf * 0 is NaN for
 // the features that made it so.

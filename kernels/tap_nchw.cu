@@ -15,7 +15,8 @@
 // Determinism  a thread adds its channels in order, one thread adds the warps in order; a tile's
 //           positions are added in f64. The order depends on C and positions alone.
 // Limits    pairs * tiles < 2^31; equal features give exactly 0; an infinite or NaN feature gives NaN.
-#include "tap.cuh"
+#include "region.cuh"
+#include "tap_nchw.cuh"
 
 template <u32 C, u32 WARPS, u32 TILE>
 __device__ __forceinline__ void tap_nchw(double* partial, float* map, const float* features,
@@ -25,9 +26,7 @@ __device__ __forceinline__ void tap_nchw(double* partial, float* map, const floa
     constexpr u32 CHANNELS = C / WARPS;
     constexpr u32 PER_LANE = TILE / WARP;
     static_assert(C == CHANNELS * WARPS && TILE % WARP == 0, "warps hold whole channels");
-    static_assert(TILE <= WARPS * WARP, "a thread a position joins the warps");
-    __shared__ float sums[2][WARPS][TILE];
-    __shared__ float inverse[2][TILE];
+    __shared__ float distance[TILE];
     const u32 blocks = region.blocks<TILE>();
     const u32 pair = blockIdx.x / blocks;
     if (pair >= pairs) return;
@@ -36,7 +35,6 @@ __device__ __forceinline__ void tap_nchw(double* partial, float* map, const floa
     const u32 begin = tile * TILE;
     const u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 
-    // Pass 1: load, and sum the squares.
     float held[2][PER_LANE][CHANNELS];
 #pragma unroll
     for (u32 side = 0; side < 2; ++side) {
@@ -51,51 +49,11 @@ __device__ __forceinline__ void tap_nchw(double* partial, float* map, const floa
             }
         }
     }
-#pragma unroll
-    for (u32 side = 0; side < 2; ++side) {
-#pragma unroll
-        for (u32 k = 0; k < PER_LANE; ++k) {
-            float sum = 0.0f;
-#pragma unroll
-            for (u32 channel = 0; channel < CHANNELS; ++channel) {
-                sum += held[side][k][channel] * held[side][k][channel];
-            }
-            sums[side][warp][k * WARP + lane] = sum;
-        }
-    }
-    __syncthreads();
+    const float value = distance_of<CHANNELS, WARPS, PER_LANE>(held, lin, eps_inside, eps_outside);
     if (threadIdx.x < TILE) {
-#pragma unroll
-        for (u32 side = 0; side < 2; ++side) {
-            float sum = 0.0f;
-#pragma unroll
-            for (u32 w = 0; w < WARPS; ++w) sum += sums[side][w][threadIdx.x];
-            inverse[side][threadIdx.x] = inverse_norm(sum, eps_inside, eps_outside);
-        }
-    }
-    __syncthreads();
-
-    // Pass 2: the differences, from registers.
-#pragma unroll
-    for (u32 k = 0; k < PER_LANE; ++k) {
-        const float inverse_a = inverse[0][k * WARP + lane], inverse_b = inverse[1][k * WARP + lane];
-        float sum = 0.0f;
-#pragma unroll
-        for (u32 channel = 0; channel < CHANNELS; ++channel) {
-            sum += weighted_difference(held[0][k][channel], held[1][k][channel], inverse_a, inverse_b,
-                                       __ldg(lin + warp * CHANNELS + channel));
-        }
-        sums[0][warp][k * WARP + lane] = sum;
-    }
-    __syncthreads();
-    float* distance = inverse[0];
-    if (threadIdx.x < TILE) {
-        float sum = 0.0f;
-#pragma unroll
-        for (u32 w = 0; w < WARPS; ++w) sum += sums[0][w][threadIdx.x];
         const bool inside = begin + threadIdx.x < region.count;
-        distance[threadIdx.x] = inside ? sum : 0.0f;
-        if (map != nullptr && inside) __stcs(map + region.target(pair, begin + threadIdx.x), sum);
+        distance[threadIdx.x] = inside ? value : 0.0f;
+        if (map != nullptr && inside) __stcs(map + region.target(pair, begin + threadIdx.x), value);
     }
     __syncthreads();
     sum_tile<TILE>(partial + static_cast<u64>(pair) * tiles + first_tile + tile, distance);

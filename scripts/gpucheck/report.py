@@ -302,7 +302,7 @@ def _starting(parts: dict[str, Any]) -> str:
 
 
 def _taps(rate: dict[str, Any]) -> str:
-    """What the taps alone read, and that of what copying within the GPU's memory moves."""
+    """What the taps move with their poolings, and that of what copying within the GPU's memory moves."""
     taps, copy = rate.get("tap_bytes_per_second"), rate.get("copy_bytes_per_second")
     if taps is None or copy is None:
         return NONE

@@ -110,8 +110,8 @@ class Case:
 def cases(engines: list[str | None], precisions: list[str], nets: list[str]) -> list[Case]:
     """What is run, the most informative first: memcheck on everything, since a wrong address may hide in any
     shape; the others, which look at how the threads of a kernel work together, on one net and on the two
-    combinations that launch all of our kernels between them (NCHW f32 of cuDNN, NHWC f16 with im2col of
-    cuBLAS). Everything under every tool would take twice the runs, and has no time."""
+    combinations that launch all of our kernels of whole images between them (NCHW f32 of cuDNN, NHWC f16 with
+    im2col of cuBLAS). Everything under every tool would take twice the runs, and has no time."""
     few = list(dict.fromkeys([(engines[0], precisions[0]), (engines[-1], precisions[-1])]))
     every = [(engine, precision) for engine in engines for precision in precisions]
     rest = [case for case in every if case not in few]

@@ -22,6 +22,7 @@ mod cases;
 mod differ;
 mod dists;
 mod ptx;
+mod tap_pools;
 mod taps;
 
 use crate::host_cuda::{Checks, Sources, signature_of};
@@ -56,9 +57,10 @@ fn the_source_has_the_signatures_of_the_table() {
 fn every_entry_has_a_case() {
     let all = [cases::normalise(), cases::bias_relu(), cases::max_pool(), cases::im2col()];
     let more = [cases::finish(), cases::channel_sum(), taps::nchw(), taps::nhwc()];
+    let of_pools = tap_pools::nchw().into_iter().chain(tap_pools::nhwc());
     let of_dists = [dists::l2_pool(), dists::moments(), dists::dists()];
     let all = all.into_iter().chain(more).chain(of_dists).flatten();
-    let cases: Vec<Case> = all.chain(differ::all()).collect();
+    let cases: Vec<Case> = all.chain(of_pools).chain(differ::all()).collect();
     for entry in ENTRIES {
         assert!(cases.iter().any(|case| case.entry.name == entry.name), "{}", entry.name);
     }
@@ -125,8 +127,32 @@ fn taps_nhwc_are_those_of_float64() {
 }
 
 #[test]
+fn taps_with_pooling_nchw_are_those_of_float64() {
+    check_all(&["tap_pool_nchw"], &tap_pools::nchw());
+}
+
+#[test]
+fn taps_with_pooling_nhwc_are_those_of_float64() {
+    check_all(&["tap_pool_nhwc"], &tap_pools::nhwc());
+}
+
+/// Images that are computed in bands get these bits from the tap alone.
+#[test]
+fn a_tap_with_pooling_has_the_map_of_the_tap_alone() {
+    let modules = ["tap_nchw", "tap_nhwc", "tap_pool_nchw", "tap_pool_nhwc"];
+    let mut runner = Sources::new(Checks::Sanitizers).start(&modules);
+    for entry in ENTRIES.iter().filter(|entry| entry.name.starts_with("tap_pool")) {
+        tap_pools::check_map(entry, &mut runner);
+    }
+}
+
+#[test]
 fn a_pair_has_the_same_bits_whatever_its_company() {
-    let mut runner = Sources::new(Checks::Sanitizers).start(&["tap_nchw", "tap_nhwc"]);
+    let modules = ["tap_nchw", "tap_nhwc", "tap_pool_nchw", "tap_pool_nhwc"];
+    let mut runner = Sources::new(Checks::Sanitizers).start(&modules);
+    for entry in ["tap_pool3_nchw_f32_c64", "tap_pool2_nhwc_f32_c512", "tap_pool3_nhwc_f16_c192"] {
+        tap_pools::check_company(entry, &mut runner);
+    }
     for entry in ["tap_nchw_f32_c128", "tap_nhwc_f32_c192", "tap_nhwc_f16_c512"] {
         taps::check_company(entry, &mut runner);
     }
@@ -236,10 +262,34 @@ fn planted_faults_are_caught() {
             symptom: "expected",
         },
         Fault {
-            place: ("max_pool.cu", " || value != value", ""),
+            place: ("pool.cuh", " || value != value", ""),
             module: "max_pool",
             cases: cases::max_pool,
             symptom: "expected NaN",
+        },
+        Fault {
+            place: ("tap_pool_nhwc.cu", "    __syncthreads();\n    sum_tile", "    sum_tile"),
+            module: "tap_pool_nhwc",
+            cases: tap_pools::nhwc,
+            symptom: "expected",
+        },
+        Fault {
+            place: ("tap_pool_nhwc.cu", "pools[2 * pair + 1] != 0", "pools[2 * pair] != 0"),
+            module: "tap_pool_nhwc",
+            cases: tap_pools::nhwc,
+            symptom: "expected",
+        },
+        Fault {
+            place: ("cells.cuh", "min(x, width - 1)", "x"),
+            module: "tap_pool_nchw",
+            cases: tap_pools::nchw,
+            symptom: "AddressSanitizer: heap-buffer-overflow",
+        },
+        Fault {
+            place: ("cells.cuh", "cell.y / SIDE < height_out && ", ""),
+            module: "tap_pool_nchw",
+            cases: tap_pools::nchw,
+            symptom: "AddressSanitizer: heap-buffer-overflow",
         },
         Fault {
             place: ("differ.cu", "(a.x ^ b.x)", "(__uint_as_float(a.x) != __uint_as_float(b.x))"),

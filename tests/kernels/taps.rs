@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lpips::eval::cuda::signature::Element::{F32, F64, U32};
+use lpips::eval::cuda::signature::Element::{self, F32, F64, U32};
 use lpips::eval::cuda::signature::entry;
 use lpips::net::Net;
 use lpips::net::plan::Plan;
@@ -12,9 +12,9 @@ use super::cases::{FEATURES, Layout, Region};
 use crate::host_cuda::{Runner, Value};
 
 /// Images: 0 to 2 differ much, 3 is a copy of 1, 4 is almost 0, 5 overflows at one position.
-const IMAGES: usize = 6;
+pub(crate) const IMAGES: usize = 6;
 /// Far, shared reference, the same image, a copy of it, almost identical, overflow.
-const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (2, 2), (1, 3), (0, 4), (5, 0)];
+pub(crate) const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (2, 2), (1, 3), (0, 4), (5, 0)];
 /// The pair in which an image overflows, and where.
 const OVERFLOW: (usize, usize) = (5, 0);
 
@@ -63,19 +63,19 @@ fn all(wanted: Layout) -> Vec<Case> {
     cases
 }
 
-struct Tap {
+pub(crate) struct Tap {
     layout: Layout,
     c: usize,
     positions: usize,
     region: Region,
     /// Partial sums of a pair, and the first that is written.
     tiles: (usize, usize),
-    features: Vec<f64>,
-    lin: Vec<f64>,
+    pub(crate) features: Vec<f64>,
+    pub(crate) lin: Vec<f64>,
 }
 
 impl Tap {
-    fn new(
+    pub(crate) fn new(
         layout: Layout,
         c: usize,
         positions: usize,
@@ -113,13 +113,18 @@ impl Tap {
         Tap { region, tiles: (region.count.div_ceil(tile) + 3, 2), ..self }
     }
 
-    fn feature(&self, image: usize, channel: usize, position: usize) -> f64 {
+    pub(crate) fn feature(&self, image: usize, channel: usize, position: usize) -> f64 {
         self.features[self.layout.at((self.c, self.positions), (image, channel, position))]
     }
 
     /// D of one position in float64, and what f32 may lose: a part of D itself, and of every
-    /// normalised feature that a difference was taken of.
-    fn distance(&self, (a, b): (usize, usize), position: usize, eps: (f64, f64)) -> (f64, f64) {
+    /// normalised feature that a difference was taken of. NaN where a feature overflows.
+    pub(crate) fn distance(
+        &self,
+        (a, b): (usize, usize),
+        position: usize,
+        eps: (f64, f64),
+    ) -> (f64, f64) {
         let norm = |image| {
             let squares = (0..self.c).map(|channel| self.feature(image, channel, position).powi(2));
             (squares.sum::<f64>() + eps.0).sqrt() + eps.1
@@ -136,7 +141,7 @@ impl Tap {
         (sum, 1e-6 * sum + 3e-7 * loss)
     }
 
-    fn values(
+    pub(crate) fn values(
         &self,
         name: &str,
         pairs: &[(usize, usize)],
@@ -167,12 +172,7 @@ impl Tap {
             let own: Vec<(f64, f64)> = self
                 .region
                 .counted()
-                .map(|position| {
-                    if a == OVERFLOW.0 && position == OVERFLOW.1 {
-                        return (f64::NAN, 0.0);
-                    }
-                    self.distance((a, b), position, eps)
-                })
+                .map(|position| self.distance((a, b), position, eps))
                 .collect();
             let add = |sums: (f64, f64), one: &(f64, f64)| (sums.0 + one.0, sums.1 + one.1);
             let sums = own.chunks(tile).map(|tile| tile.iter().fold((0.0, 0.0), add));
@@ -198,11 +198,17 @@ impl Tap {
     }
 }
 
+/// Channels, layout and element of an entry's features.
+pub(crate) fn features_of(name: &str) -> (usize, Layout, Element) {
+    let c: usize = name.rsplit_once("_c").unwrap().1.parse().unwrap();
+    let (_, layout, element) = FEATURES.into_iter().find(|f| name.contains(f.0)).unwrap();
+    (c, layout, element)
+}
+
 /// One pair alone, and among others in another place, must give the same bits.
 pub(crate) fn check_company(name: &str, runner: &mut Runner) {
     let entry = entry(name).unwrap();
-    let c: usize = name.rsplit_once("_c").unwrap().1.parse().unwrap();
-    let (_, layout, element) = FEATURES[FEATURES.iter().position(|f| name.contains(f.0)).unwrap()];
+    let (c, layout, element) = features_of(name);
     let positions = 77;
     let tap = Tap::new(layout, c, positions, |values| stored(element, values));
     let mut launch = |pairs: &[(usize, usize)]| {

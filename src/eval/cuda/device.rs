@@ -15,7 +15,7 @@ use std::sync::mpsc::Sender;
 use super::conv::{Cublas, Cudnn, Engine, Packing};
 use super::driver::{Context, Fault, FaultKind, Gpu, Stream};
 use super::kernels::Kernels;
-use super::memory::{Activations, Capacity, Limits, Needs, Slot};
+use super::memory::{Activations, Capacity, Limits, Needs, Slot, pairs_bytes};
 use super::nets::{Nets, PreparedSize};
 use super::open_batch::{OpenBatch, ScoringPass};
 use super::packs::Packs;
@@ -386,6 +386,7 @@ pub(super) fn micro_batch_of<'a>(
         depth,
         indices: slot.indices.ptr().offset(shape.tables.len()),
         tables: slot.indices.ptr(),
+        firsts: slot.indices.ptr().offset(shape.tables.len() + pairs_bytes(pairs) / 2),
         pairs,
         results: slot.results.ptr(),
     };

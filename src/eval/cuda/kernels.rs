@@ -15,13 +15,13 @@ use std::collections::HashMap;
 pub use self::cubins::architectures;
 pub(super) use self::dists::MOMENTS;
 use self::launch::{Value, extent, internal};
-pub(super) use self::taps::{PairFeatures, Region, Tiles};
+pub(super) use self::taps::{PairFeatures, Pooling, Region, Tiles, pools_with_tap};
 use super::driver::{DevicePtr, Fault, Function, Module, Stream};
 use super::signature::{ENTRIES, Element, Entry};
 use crate::image::Depth;
 
 /// PTX of every module, as `scripts/build_kernels` made it.
-const PTX: [(&str, &str); 12] = [
+const PTX: [(&str, &str); 14] = [
     ("normalise", include_str!("../../../kernels/normalise.ptx")),
     ("bias_relu", include_str!("../../../kernels/bias_relu.ptx")),
     ("max_pool", include_str!("../../../kernels/max_pool.ptx")),
@@ -29,6 +29,8 @@ const PTX: [(&str, &str); 12] = [
     ("im2col", include_str!("../../../kernels/im2col.ptx")),
     ("tap_nchw", include_str!("../../../kernels/tap_nchw.ptx")),
     ("tap_nhwc", include_str!("../../../kernels/tap_nhwc.ptx")),
+    ("tap_pool_nchw", include_str!("../../../kernels/tap_pool_nchw.ptx")),
+    ("tap_pool_nhwc", include_str!("../../../kernels/tap_pool_nhwc.ptx")),
     ("channel_sum", include_str!("../../../kernels/channel_sum.ptx")),
     ("moments", include_str!("../../../kernels/moments.ptx")),
     ("dists", include_str!("../../../kernels/dists.ptx")),

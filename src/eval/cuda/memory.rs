@@ -191,7 +191,8 @@ fn grow(buffer: &mut DeviceBuffer, len_bytes: usize) -> Result<(), Fault> {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) pixels: DeviceBuffer,
-    /// The tables of a size, then u32 [pair][reference, distorted]; and their source on the host.
+    /// The tables of a size, then u32 [pair][reference, distorted], then as many u32: 1 for the first
+    /// index of each image, else 0. And their source on the host.
     pub(super) indices: DeviceBuffer,
     pub(super) indices_host: Pinned,
     /// The results of the walks, and their copy on the host.
@@ -250,15 +251,32 @@ impl Slot {
         unsafe { stream.repeat(self.pixels.ptr(), there, all)? };
         let pairs = chunk.pairs.iter().cycle().take(full.pairs);
         let indices = pairs.flat_map(|pair| [pair.reference, pair.distorted]);
-        let bytes = tables.len() + size_of::<u32>() * 2 * full.pairs;
+        // A chunk has its images in the order of their first use.
+        let firsts = indices.clone().scan(0, |images, index| {
+            let is_first = usize::from(index == *images);
+            *images += is_first;
+            Some(is_first)
+        });
+        let bytes = tables.len() + pairs_bytes(full.pairs);
         let (of_tables, of_pairs) =
             self.indices_host.bytes_mut()[..bytes].split_at_mut(tables.len());
         of_tables.copy_from_slice(tables);
-        for (four, index) in of_pairs.chunks_exact_mut(size_of::<u32>()).zip(indices) {
-            four.copy_from_slice(&(index as u32).to_ne_bytes());
-        }
+        let (of_indices, of_firsts) = of_pairs.split_at_mut(of_pairs.len() / 2);
+        write_u32s(of_indices, indices);
+        write_u32s(of_firsts, firsts);
         // SAFETY: guaranteed by the caller.
         unsafe { stream.upload(self.indices.ptr(), &self.indices_host.bytes()[..bytes]) }
+    }
+}
+
+/// Bytes of the indices of pairs, and of as many other numbers behind them.
+pub(super) fn pairs_bytes(pairs: usize) -> usize {
+    2 * aligned(size_of::<u32>() * 2 * pairs)
+}
+
+fn write_u32s(bytes: &mut [u8], values: impl Iterator<Item = usize>) {
+    for (four, value) in bytes.chunks_exact_mut(size_of::<u32>()).zip(values) {
+        four.copy_from_slice(&(value as u32).to_ne_bytes());
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::conv::{Engine, SharedConvs};
 use super::driver::{Fault, Stream};
 use super::kernels::Kernels;
-use super::memory::{Capacity, Limits, Needs};
+use super::memory::{Capacity, Limits, Needs, pairs_bytes};
 use super::packs::Packs;
 use super::parameters::Parameters;
 use super::walk::{MicroBatch, Prepared, Resources, SlotLayout, TestData};
@@ -73,7 +73,7 @@ impl Nets {
             let prepared = prepared.and_then(|prepared| {
                 let mut with = needs.max(prepared.needs);
                 with.results = slot.results_bytes;
-                with.indices = slot.tables.len() + size_of::<u32>() * 2 * capacity.pairs;
+                with.indices = slot.tables.len() + pairs_bytes(capacity.pairs);
                 if with.total() > usable_bytes {
                     let (needed, usable) = (shown(with.total()), shown(usable_bytes));
                     let reason = format!("it takes {needed} of GPU memory, {usable} are usable");

@@ -1,5 +1,5 @@
 //! The speed of a GPU with the data already in its memory: of walks without uploads and batches,
-//! and of the taps, which only read, beside that of plain copies.
+//! and of the taps with their poolings, beside that of plain copies.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +24,7 @@ pub struct Rates {
     pub pairs: usize,
     /// Rate of whole walks.
     pub pairs_per_second: f64,
-    /// Bytes of features that the taps read, when they run alone.
+    /// Bytes that the taps and the poolings that are computed with them move, when they run alone.
     pub tap_bytes_per_second: f64,
     /// Bytes that are read and written when a large buffer of the device is copied to another.
     pub copy_bytes_per_second: f64,
@@ -116,7 +116,7 @@ impl Device {
         self.compute.synchronize()
     }
 
-    /// Bytes of features that [`Self::tap_again`] reads each time.
+    /// Bytes that [`Self::tap_again`] moves each time.
     fn tap_bytes(&self, shape: &PreparedSize) -> usize {
         let nets = self.nets.parameters.iter().zip(&shape.nets);
         let bytes = nets.filter_map(|(parameters, prepared)| {

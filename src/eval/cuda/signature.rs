@@ -203,6 +203,25 @@ const fn tap(element: Element) -> Args<15> {
     ]
 }
 
+const fn tap_pool(element: Element) -> Args<14> {
+    [
+        ("partial", Arg::Out(Element::F64)),
+        ("map", Arg::OutOrNull(Element::F32)),
+        ("pooled", Arg::Out(element)),
+        ("features", Arg::In(element)),
+        ("pair_indices", Arg::In(Element::U32)),
+        ("pools", Arg::In(Element::U32)),
+        ("lin", Arg::In(Element::F32)),
+        ("pairs", Arg::U32),
+        ("height", Arg::U32),
+        ("width", Arg::U32),
+        ("height_out", Arg::U32),
+        ("width_out", Arg::U32),
+        ("eps_inside", Arg::F32),
+        ("eps_outside", Arg::F32),
+    ]
+}
+
 const fn channel_sum(element: Element) -> Args<10> {
     [
         ("dst", Arg::Out(Element::F32)),
@@ -319,6 +338,42 @@ pub static ENTRIES: &[Entry] = entries! {
         "tap_nhwc_f32_c512": tap(F32),
         "tap_nhwc_f16_c512": tap(F16),
     }
+    "tap_pool_nchw" 256 32 {
+        "tap_pool2_nchw_f32_c64": tap_pool(F32),
+        "tap_pool3_nchw_f32_c64": tap_pool(F32),
+    }
+    "tap_pool_nchw" 256 16 {
+        "tap_pool2_nchw_f32_c128": tap_pool(F32),
+        "tap_pool3_nchw_f32_c128": tap_pool(F32),
+    }
+    "tap_pool_nchw" 256 8 {
+        "tap_pool2_nchw_f32_c256": tap_pool(F32),
+        "tap_pool3_nchw_f32_c192": tap_pool(F32),
+        "tap_pool3_nchw_f32_c256": tap_pool(F32),
+    }
+    "tap_pool_nchw" 512 8 { "tap_pool2_nchw_f32_c512": tap_pool(F32), }
+    "tap_pool_nhwc" 256 32 {
+        "tap_pool2_nhwc_f32_c64": tap_pool(F32),
+        "tap_pool3_nhwc_f32_c64": tap_pool(F32),
+        "tap_pool3_nhwc_f32_c192": tap_pool(F32),
+        "tap_pool2_nhwc_f16_c64": tap_pool(F16),
+        "tap_pool3_nhwc_f16_c64": tap_pool(F16),
+        "tap_pool3_nhwc_f16_c192": tap_pool(F16),
+    }
+    "tap_pool_nhwc" 256 16 {
+        "tap_pool2_nhwc_f32_c128": tap_pool(F32),
+        "tap_pool3_nhwc_f32_c128": tap_pool(F32),
+        "tap_pool2_nhwc_f16_c128": tap_pool(F16),
+        "tap_pool3_nhwc_f16_c128": tap_pool(F16),
+    }
+    "tap_pool_nhwc" 256 8 {
+        "tap_pool2_nhwc_f32_c256": tap_pool(F32),
+        "tap_pool3_nhwc_f32_c256": tap_pool(F32),
+        "tap_pool2_nhwc_f32_c512": tap_pool(F32),
+        "tap_pool2_nhwc_f16_c256": tap_pool(F16),
+        "tap_pool3_nhwc_f16_c256": tap_pool(F16),
+        "tap_pool2_nhwc_f16_c512": tap_pool(F16),
+    }
     "channel_sum" 256 256 { "channel_sum_nchw_f32": channel_sum(F32), }
     "channel_sum" 256 32 {
         "channel_sum_nhwc_f32": channel_sum(F32),
@@ -335,7 +390,7 @@ pub static ENTRIES: &[Entry] = entries! {
 };
 
 /// Stems of the files in `kernels/`, each one module of PTX.
-pub const MODULES: [&str; 12] = [
+pub const MODULES: [&str; 14] = [
     "normalise",
     "bias_relu",
     "max_pool",
@@ -343,6 +398,8 @@ pub const MODULES: [&str; 12] = [
     "im2col",
     "tap_nchw",
     "tap_nhwc",
+    "tap_pool_nchw",
+    "tap_pool_nhwc",
     "channel_sum",
     "moments",
     "dists",

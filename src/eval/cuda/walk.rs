@@ -4,20 +4,21 @@ mod dists;
 mod rehearsal;
 mod results;
 mod section;
+mod taps;
 
 pub(super) use self::rehearsal::TestData;
 use self::results::Layout;
 pub(super) use self::results::SlotLayout;
 use self::section::PreparedSection;
-use super::bands::{Band, Bands, Footprint, Rows};
+use super::bands::{Band, Bands, Footprint};
 use super::conv::{Engine, SharedConvs};
 use super::driver::{DevicePtr, Fault, Stream};
-use super::kernels::{Kernels, PairFeatures, Region, Tiles, Window};
+use super::kernels::{Kernels, Window};
 use super::memory::{Activations, Capacity, Needs};
 use super::parameters::{Parameters, Taps};
 use crate::eval::{Distance, Unscored};
 use crate::image::{Depth, Size};
-use crate::net::plan::{ConvStep, Plan, Shape, Step, View};
+use crate::net::plan::{ConvStep, Plan, Shape, Step};
 
 /// Largest number of elements of a tensor: the libraries use signed 32-bit integers.
 const ELEMENTS_MAX: usize = i32::MAX as usize;
@@ -39,14 +40,6 @@ impl Parameters {
         match self.taps {
             Taps::Features { .. } => size_of::<f64>(),
             Taps::Channels(_) => dists::moments_bytes_of_tile(c),
-        }
-    }
-
-    /// Partial sums of one pair, of some positions of a tap with `c` channels.
-    fn tiles(&self, kernels: &Kernels, c: usize, positions: usize) -> Result<usize, Fault> {
-        match self.taps {
-            Taps::Features { .. } => kernels.tap_tiles(self.format, c, positions),
-            Taps::Channels(_) => kernels.moments_tiles(self.format, positions),
         }
     }
 }
@@ -81,20 +74,13 @@ pub(super) struct MicroBatch {
     pub(super) depth: Depth,
     /// u32 [pair][reference, distorted].
     pub(super) indices: DevicePtr,
+    /// As many u32: 1 for the first index of each image, else 0.
+    pub(super) firsts: DevicePtr,
     /// The tables of a slot.
     pub(super) tables: DevicePtr,
     pub(super) pairs: usize,
     /// The results of a slot.
     pub(super) results: DevicePtr,
-}
-
-/// The tap of a band.
-#[derive(Clone, Copy)]
-struct BandTap {
-    layer: usize,
-    features: DevicePtr,
-    src: View,
-    rows: Rows,
 }
 
 impl Prepared {
@@ -131,10 +117,10 @@ impl Prepared {
             sections.push(section);
         }
         let mut tiles = Vec::new();
-        for PreparedSection { section, .. } in &sections {
-            for (index, tap) in section.plan.taps.iter().enumerate() {
-                let positions = section.bands.iter().map(|band| band.taps[index].count * tap.w);
-                let counts = positions.map(|positions| parameters.tiles(kernels, tap.c, positions));
+        for PreparedSection { section, taps, .. } in &sections {
+            for (index, tap) in taps.iter().enumerate() {
+                let rows = section.bands.iter().map(|band| band.taps[index]);
+                let counts = rows.map(|rows| tap.tiles(parameters, kernels, rows));
                 tiles.push(counts.sum::<Result<usize, Fault>>()?);
             }
         }
@@ -191,8 +177,9 @@ impl Prepared {
         tiles: &mut [usize],
     ) -> Result<(), Fault> {
         let format = parameters.format;
-        let (mut convs, mut taps) = (section.convs.iter(), band.taps.iter());
-        for step in &section.section.plan.steps {
+        let (mut convs, mut taps) = (section.convs.iter(), section.taps.iter().zip(&band.taps));
+        let mut steps = section.section.plan.steps.iter();
+        while let Some(step) = steps.next() {
             match *step {
                 Step::Conv(ConvStep { weight, src, dst, .. }) => {
                     let shared = convs.next().expect("a convolution for each of the plan's");
@@ -205,99 +192,18 @@ impl Prepared {
                     section.max_pool(format, resources, (src, dst), window)?;
                 }
                 Step::L2Pool { src, dst } => section.l2_pool(format, resources, (src, dst))?,
-                Step::Tap { layer, src } => {
-                    let rows = *taps.next().expect("rows for each of the plan's taps");
-                    let features = section.address(resources.activations, src);
-                    let tap = BandTap { layer, features, src, rows };
-                    self.tap(parameters, resources, micro, tap, &mut tiles[layer])?;
+                Step::Tap { layer, .. } => {
+                    let (tap, rows) = taps.next().expect("rows for each of the plan's taps");
+                    let on = (section, *rows);
+                    self.tap(tap, on, parameters, resources, micro, &mut tiles[layer])?;
+                    if tap.pooling.is_some() {
+                        // The next step is done.
+                        steps.next();
+                    }
                 }
             }
         }
         Ok(())
-    }
-
-    /// Queues the taps alone, on what the last walk left in the buffers.
-    pub(super) fn walk_taps(
-        &self,
-        parameters: &Parameters,
-        resources: Resources<'_>,
-        micro: MicroBatch,
-    ) -> Result<(), Fault> {
-        let mut tiles = vec![0; self.taps.len()];
-        for section in &self.sections {
-            let taps = section.section.plan.steps.iter().filter_map(|step| match *step {
-                Step::Tap { layer, src } => Some((layer, src)),
-                _ => None,
-            });
-            for (index, (layer, src)) in taps.enumerate() {
-                let features = section.address(resources.activations, src);
-                for band in &section.section.bands {
-                    let tap = BandTap { layer, features, src, rows: band.taps[index] };
-                    self.tap(parameters, resources, micro, tap, &mut tiles[layer])?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Bytes of features that the taps of `pairs` pairs read.
-    pub(super) fn tap_bytes(&self, parameters: &Parameters, pairs: usize) -> usize {
-        let elements: usize = self.taps.iter().map(Shape::len).sum();
-        2 * pairs * elements * parameters.format.element().bytes()
-    }
-
-    /// Where the partial sums of a layer are.
-    fn partial(
-        &self,
-        parameters: &Parameters,
-        Resources { activations, .. }: Resources<'_>,
-        pairs: usize,
-        layer: usize,
-    ) -> DevicePtr {
-        let before = self.taps.iter().zip(&self.tiles).take(layer);
-        let bytes = before.map(|(tap, tiles)| pairs * parameters.partial_bytes(tap.c) * tiles);
-        activations.partial.ptr().offset(bytes.sum())
-    }
-
-    /// Queues the partial sums of a band's tap, and the rows of its maps. `done` is the number of
-    /// partial sums of a pair that earlier bands wrote.
-    fn tap(
-        &self,
-        parameters: &Parameters,
-        resources: Resources<'_>,
-        micro: MicroBatch,
-        tap: BandTap,
-        done: &mut usize,
-    ) -> Result<(), Fault> {
-        let BandTap { layer, features, src, rows } = tap;
-        if rows.count == 0 {
-            return Ok(());
-        }
-        let Resources { stream, kernels, .. } = resources;
-        let Shape { c, h, w } = src.shape;
-        let region = Region {
-            positions: h * w,
-            first: rows.first * w,
-            count: rows.count * w,
-            whole: self.taps[layer].h * w,
-            whole_first: rows.whole_first * w,
-        };
-        let of = PairFeatures { features, indices: micro.indices, pairs: micro.pairs, c, region };
-        let tiles = Tiles { all: self.tiles[layer], first: *done };
-        *done += parameters.tiles(kernels, c, region.count)?;
-        let partial = (self.partial(parameters, resources, micro.pairs, layer), tiles);
-        let format = parameters.format;
-        let Taps::Features { lin, epsilon } = &parameters.taps else {
-            return kernels.moments(stream, format, partial, of, parameters.channels(src));
-        };
-        let map = self.results.maps.get(layer).map(|&at| micro.results.offset(at));
-        kernels.tap(stream, format, partial, map, of, lin[layer].ptr(), *epsilon)?;
-        match self.results.reference_sum {
-            Some((sum_of, at)) if sum_of == layer => {
-                kernels.channel_sum(stream, format, micro.results.offset(at), of)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Queues the means of all layers.

@@ -1,8 +1,9 @@
 //! The kernels that reduce maps of features: taps, channel sums, and the means of layers.
 
 use super::launch::{Value, extent};
-use super::{DevicePtr, Fault, Format, Kernels, Stream};
+use super::{DevicePtr, Fault, Format, Kernels, Stream, Window};
 use crate::eval::Epsilon;
+use crate::eval::cuda::signature::entry;
 
 /// The positions of a map in memory that a kernel reduces. Memory may hold a band of rows of a
 /// larger map.
@@ -43,6 +44,34 @@ pub(in crate::eval::cuda) struct PairFeatures {
     pub(in crate::eval::cuda) pairs: usize,
     pub(in crate::eval::cuda) c: usize,
     pub(in crate::eval::cuda) region: Region,
+}
+
+/// Max-pooling at stride 2 that is computed with a tap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::eval::cuda) struct Pooling {
+    /// Side of the window.
+    pub(in crate::eval::cuda) kernel: usize,
+    /// Rows and columns of the features, and of the pooled map.
+    pub(in crate::eval::cuda) from: (usize, usize),
+    pub(in crate::eval::cuda) to: (usize, usize),
+}
+
+impl Pooling {
+    fn entry(self, format: Format, c: usize) -> String {
+        format!("tap_pool{}_{}_c{c}", self.kernel, format.suffix())
+    }
+
+    /// Cells of 2x2 positions: the items of the kernel.
+    fn cells(self) -> usize {
+        self.from.0.div_ceil(2) * self.from.1.div_ceil(2)
+    }
+}
+
+/// Whether one kernel computes a tap with `c` channels and the max-pooling of such windows.
+pub(in crate::eval::cuda) fn pools_with_tap(format: Format, c: usize, window: Window) -> bool {
+    let Window { kernel, stride, pad } = window;
+    let pooling = Pooling { kernel, from: (0, 0), to: (0, 0) };
+    (stride, pad) == (2, 0) && entry(&pooling.entry(format, c)).is_some()
 }
 
 impl Kernels {
@@ -88,6 +117,50 @@ impl Kernels {
     ) -> Result<usize, Fault> {
         let (entry, _) = self.find(&tap_entry(format, c))?;
         Ok(entry.tiles(positions as u64) as usize)
+    }
+
+    /// As [`Self::tap`] for whole maps, and writes the pooled maps of the images that `pools`, u32
+    /// [pair][reference, distorted], names with 1.
+    #[expect(clippy::too_many_arguments, reason = "the kernel has as many arguments")]
+    pub(in crate::eval::cuda) fn tap_pool(
+        &self,
+        stream: &Stream,
+        format: Format,
+        partial: DevicePtr,
+        map: Option<DevicePtr>,
+        (pooled, pools, pooling): (DevicePtr, DevicePtr, Pooling),
+        of: PairFeatures,
+        lin: DevicePtr,
+        epsilon: Epsilon,
+    ) -> Result<(), Fault> {
+        let args = [
+            Value::Ptr(partial),
+            Value::Ptr(map.unwrap_or(DevicePtr(0))),
+            Value::Ptr(pooled),
+            Value::Ptr(of.features),
+            Value::Ptr(of.indices),
+            Value::Ptr(pools),
+            Value::Ptr(lin),
+            extent(of.pairs)?,
+            extent(pooling.from.0)?,
+            extent(pooling.from.1)?,
+            extent(pooling.to.0)?,
+            extent(pooling.to.1)?,
+            Value::F32(epsilon.inside),
+            Value::F32(epsilon.outside),
+        ];
+        self.launch(stream, &pooling.entry(format, of.c), of.pairs, pooling.cells(), &args)
+    }
+
+    /// The number of partial sums that [`Self::tap_pool`] writes for one pair.
+    pub(in crate::eval::cuda) fn tap_pool_tiles(
+        &self,
+        format: Format,
+        c: usize,
+        pooling: Pooling,
+    ) -> Result<usize, Fault> {
+        let (entry, _) = self.find(&pooling.entry(format, c))?;
+        Ok(entry.tiles(pooling.cells() as u64) as usize)
     }
 
     /// Writes the sum over channels of the reference's features.

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use super::taps::TapStep;
 use super::{MicroBatch, Resources};
 use crate::eval::cuda::bands::{Band, Section};
 use crate::eval::cuda::conv::{Call, Conv, Engine, FilterPtr, SharedConv, SharedConvs};
@@ -13,11 +14,12 @@ use crate::eval::cuda::parameters::Parameters;
 use crate::net::INPUT_CHANNELS;
 use crate::net::plan::{ConvStep, Shape, Slot, Step, View};
 
-/// A section with its convolutions.
+/// A section with its convolutions and its taps.
 pub(super) struct PreparedSection {
     pub(super) section: Section,
     /// In the order of the plan's convolutions.
     pub(super) convs: Vec<Rc<SharedConv>>,
+    pub(super) taps: Vec<TapStep>,
     /// Images of a micro-batch.
     pub(super) images: usize,
 }
@@ -38,7 +40,8 @@ impl PreparedSection {
                 convs.push(shared.get(engine, geometry, parameters.precision)?);
             }
         }
-        Ok(PreparedSection { section, convs, images })
+        let taps = TapStep::all(parameters, &section);
+        Ok(PreparedSection { section, convs, taps, images })
     }
 
     /// Memory for a band.
