@@ -52,12 +52,15 @@ fn every_fault_is_caught() {
     let download = format!("download_bytes={}:1", clean.ran.calls("cuMemcpyDtoHAsync_v2"));
     let faults = [
         // Rows for columns, source for target, red for blue, gain for bias, ...
-        "swap_arguments=max_pool_nchw_f32:4:5",
-        "swap_arguments=max_pool_nchw_f32:0:1",
+        "swap_arguments=tap_pool3_nchw_f32_c64:8:9",
+        "swap_arguments=tap_pool3_nchw_f32_c192:10:11",
+        "swap_arguments=tap_pool3_nchw_f32_c64:2:3",
         "swap_arguments=normalise_u8_nchw_f32:7:9",
         "swap_arguments=normalise_u8_nchw_f32:5:6",
-        "swap_arguments=tap_nchw_f32_c64:2:4",
-        "swap_arguments=tap_nchw_f32_c192:5:6",
+        "swap_arguments=tap_pool3_nchw_f32_c64:3:6",
+        "swap_arguments=tap_pool3_nchw_f32_c192:4:5",
+        "swap_arguments=tap_nchw_f32_c384:2:4",
+        "swap_arguments=tap_nchw_f32_c256:5:6",
         "swap_arguments=finish:2:3",
         // Lengths of copies. (These downloads have room for a full micro-batch at their end: one
         // byte less changes nothing that anybody reads.)

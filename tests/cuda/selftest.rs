@@ -41,7 +41,7 @@ fn it_finds_a_wrong_kernel_and_a_convolution_that_depends_on_the_batch() {
         return;
     }
     for (fault, reason) in [
-        ("swap_arguments=max_pool_nchw_f32:4:5", "instead of"),
+        ("swap_arguments=tap_pool3_nchw_f32_c64:8:9", "instead of"),
         ("micro_batch_follows_batch", "bits depend on the batch"),
     ] {
         let machine = Machine::new().plant(fault);
