@@ -191,8 +191,8 @@ fn grow(buffer: &mut DeviceBuffer, len_bytes: usize) -> Result<(), Fault> {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) pixels: DeviceBuffer,
-    /// The tables of a size, then u32 [pair][reference, distorted], then as many u32: 1 for the first
-    /// index of each image, else 0. And their source on the host.
+    /// The tables of a size, then u32 [pair][reference, distorted], then as many u32: 1 for the
+    /// first index of each image, else 0. And their source on the host.
     pub(super) indices: DeviceBuffer,
     pub(super) indices_host: Pinned,
     /// The results of the walks, and their copy on the host.

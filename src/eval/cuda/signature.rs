@@ -339,40 +339,29 @@ pub static ENTRIES: &[Entry] = entries! {
         "tap_nhwc_f16_c512": tap(F16),
     }
     "tap_pool_nchw" 256 32 {
-        "tap_pool2_nchw_f32_c64": tap_pool(F32),
-        "tap_pool3_nchw_f32_c64": tap_pool(F32),
+        "tap_pool2_nchw_f32_c64": tap_pool(F32), "tap_pool3_nchw_f32_c64": tap_pool(F32),
     }
     "tap_pool_nchw" 256 16 {
-        "tap_pool2_nchw_f32_c128": tap_pool(F32),
-        "tap_pool3_nchw_f32_c128": tap_pool(F32),
+        "tap_pool2_nchw_f32_c128": tap_pool(F32), "tap_pool3_nchw_f32_c128": tap_pool(F32),
     }
     "tap_pool_nchw" 256 8 {
-        "tap_pool2_nchw_f32_c256": tap_pool(F32),
+        "tap_pool2_nchw_f32_c256": tap_pool(F32), "tap_pool3_nchw_f32_c256": tap_pool(F32),
         "tap_pool3_nchw_f32_c192": tap_pool(F32),
-        "tap_pool3_nchw_f32_c256": tap_pool(F32),
     }
     "tap_pool_nchw" 512 8 { "tap_pool2_nchw_f32_c512": tap_pool(F32), }
     "tap_pool_nhwc" 256 32 {
-        "tap_pool2_nhwc_f32_c64": tap_pool(F32),
-        "tap_pool3_nhwc_f32_c64": tap_pool(F32),
-        "tap_pool3_nhwc_f32_c192": tap_pool(F32),
-        "tap_pool2_nhwc_f16_c64": tap_pool(F16),
-        "tap_pool3_nhwc_f16_c64": tap_pool(F16),
-        "tap_pool3_nhwc_f16_c192": tap_pool(F16),
+        "tap_pool2_nhwc_f32_c64": tap_pool(F32), "tap_pool3_nhwc_f32_c64": tap_pool(F32),
+        "tap_pool2_nhwc_f16_c64": tap_pool(F16), "tap_pool3_nhwc_f16_c64": tap_pool(F16),
+        "tap_pool3_nhwc_f32_c192": tap_pool(F32), "tap_pool3_nhwc_f16_c192": tap_pool(F16),
     }
     "tap_pool_nhwc" 256 16 {
-        "tap_pool2_nhwc_f32_c128": tap_pool(F32),
-        "tap_pool3_nhwc_f32_c128": tap_pool(F32),
-        "tap_pool2_nhwc_f16_c128": tap_pool(F16),
-        "tap_pool3_nhwc_f16_c128": tap_pool(F16),
+        "tap_pool2_nhwc_f32_c128": tap_pool(F32), "tap_pool3_nhwc_f32_c128": tap_pool(F32),
+        "tap_pool2_nhwc_f16_c128": tap_pool(F16), "tap_pool3_nhwc_f16_c128": tap_pool(F16),
     }
     "tap_pool_nhwc" 256 8 {
-        "tap_pool2_nhwc_f32_c256": tap_pool(F32),
-        "tap_pool3_nhwc_f32_c256": tap_pool(F32),
-        "tap_pool2_nhwc_f32_c512": tap_pool(F32),
-        "tap_pool2_nhwc_f16_c256": tap_pool(F16),
-        "tap_pool3_nhwc_f16_c256": tap_pool(F16),
-        "tap_pool2_nhwc_f16_c512": tap_pool(F16),
+        "tap_pool2_nhwc_f32_c256": tap_pool(F32), "tap_pool3_nhwc_f32_c256": tap_pool(F32),
+        "tap_pool2_nhwc_f16_c256": tap_pool(F16), "tap_pool3_nhwc_f16_c256": tap_pool(F16),
+        "tap_pool2_nhwc_f32_c512": tap_pool(F32), "tap_pool2_nhwc_f16_c512": tap_pool(F16),
     }
     "channel_sum" 256 256 { "channel_sum_nchw_f32": channel_sum(F32), }
     "channel_sum" 256 32 {

@@ -4,6 +4,7 @@ mod dists;
 mod rehearsal;
 mod results;
 mod section;
+mod tap_step;
 mod taps;
 
 pub(super) use self::rehearsal::TestData;

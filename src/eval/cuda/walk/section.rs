@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::taps::TapStep;
+use super::tap_step::TapStep;
 use super::{MicroBatch, Resources};
 use crate::eval::cuda::bands::{Band, Section};
 use crate::eval::cuda::conv::{Call, Conv, Engine, FilterPtr, SharedConv, SharedConvs};
