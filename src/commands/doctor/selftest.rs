@@ -366,7 +366,9 @@ pub(super) fn table(rows: &[Row]) -> String {
     }
     text.push_str("total, layer, near (identical): worst relative deviation from float64\n");
     if rows.iter().any(|row| row.throughput.iter().any(|one| one.tap_bytes_per_second.is_some())) {
-        text.push_str("taps: what they and their poolings move, and that of what copying in the GPU's memory moves\n");
+        text.push_str(
+            "taps: what they and their poolings move, of what copying in GPU memory moves\n",
+        );
     }
     let described: BTreeSet<&str> =
         rows.iter().filter_map(|row| row.described.as_deref()).collect();
