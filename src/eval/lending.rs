@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::batch::{Lender, Staging};
 
 /// Makes pieces of memory of a length in bytes, at least one.
-type Allocate = dyn Fn(usize) -> Vec<Box<dyn Staging>> + Send + Sync;
+type Allocate = dyn Fn(usize) -> Vec<Box<dyn Staging>> + Send;
 
 /// Memory that is not lent.
 struct Pool {
-    allocate: Box<Allocate>,
+    /// Of one thread at a time, so that several threads share what is made for them.
+    allocate: Mutex<Box<Allocate>>,
     free_bytes_max: usize,
     free: Mutex<Free>,
 }
@@ -28,10 +29,10 @@ struct Free {
 pub(super) fn reusing(
     free_bytes_max: usize,
     rounded: fn(usize) -> usize,
-    allocate: impl Fn(usize) -> Vec<Box<dyn Staging>> + Send + Sync + 'static,
+    allocate: impl Fn(usize) -> Vec<Box<dyn Staging>> + Send + 'static,
 ) -> Lender {
-    let pool = Pool { allocate: Box::new(allocate), free_bytes_max, free: Mutex::default() };
-    let pool = Arc::new(pool);
+    let allocate: Mutex<Box<Allocate>> = Mutex::new(Box::new(allocate));
+    let pool = Arc::new(Pool { allocate, free_bytes_max, free: Mutex::default() });
     Lender::new(move |bytes| {
         let memory = pool.take(rounded(bytes));
         Box::new(Lent { memory: Some(memory), pool: Arc::clone(&pool) })
@@ -53,7 +54,11 @@ impl Pool {
         if let Some(free) = self.free().take(bytes) {
             return free;
         }
-        let mut made = (self.allocate)(bytes);
+        let allocate = self.allocate.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(free) = self.free().take(bytes) {
+            return free;
+        }
+        let mut made = allocate(bytes);
         let memory = made.pop().unwrap_or_else(|| Box::new(Vec::new()));
         made.into_iter().for_each(|memory| self.give_back(memory));
         memory
