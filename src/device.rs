@@ -57,7 +57,7 @@ fn first(probe: &Probe) -> Gpus {
 fn on_cpu(models: Vec<Model>, compute: &Compute) -> anyhow::Result<Box<dyn Evaluator>> {
     let evaluator = CpuEvaluator::new(models, compute.cpu()).with_context(|| {
         Refusal::environment("cannot compute on the CPU")
-            .hint("raise the limits of memory and threads, or lower `--threads`")
+            .hint("raise `--memory` or the limits of the job, or lower `--threads`")
     });
     Ok(Box::new(evaluator?))
 }

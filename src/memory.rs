@@ -70,7 +70,11 @@ impl Available {
         if needed <= free {
             return Ok(());
         }
-        let [needed, free] = [needed, free].map(|bytes| format!("{:.2} GB", bytes as f64 / 1e9));
+        let figure = |bytes: u64| match bytes as f64 {
+            bytes if bytes < 1e8 => format!("{:.1} MB", bytes / 1e6),
+            bytes => format!("{:.2} GB", bytes / 1e9),
+        };
+        let [needed, free] = [needed, free].map(figure);
         Err(format!("a pair takes {needed} of memory; {free} are left by {}", self.limit))
     }
 

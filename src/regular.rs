@@ -18,8 +18,11 @@ use crate::error::Refusal;
 /// A [`Refusal`] when it is a folder, a FIFO, a socket or a device; else what the system reports.
 pub fn open(path: &Path) -> anyhow::Result<File> {
     // Asked before opening, which for some devices has effects, and after it, in case that the
-    // path was replaced. A FIFO that comes between must not block, hence the flag.
-    expect(path, fs_err::metadata(path)?.file_type())?;
+    // path was replaced. A FIFO that comes between must not block, hence the flag. What cannot be
+    // asked cannot be opened, and opening has the plainer message.
+    if let Ok(of) = fs_err::metadata(path) {
+        expect(path, of.file_type())?;
+    }
     let file = open_without_blocking(path)?;
     expect(path, file.metadata()?.file_type())?;
     Ok(file)

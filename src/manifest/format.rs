@@ -234,9 +234,12 @@ impl Reader {
         let (expected, found) = (dialect.cells(*names), cells.len());
         if found != expected {
             let is_empty = found > expected && cells.iter().skip(expected).all(str::is_empty);
-            let hint = match is_empty {
-                true => "remove the separators that end the line, or end the header with as many",
-                false => "put cells that contain the separator in double quotes",
+            let hint = match found {
+                _ if is_empty => {
+                    "remove the separators that end the line, or end the header with as many"
+                }
+                _ if found > expected => "put cells that contain the separator in double quotes",
+                _ => "write a cell for each column of the header; a cell may be empty",
             };
             return Err(Fault::at_line(
                 line,

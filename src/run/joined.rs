@@ -52,7 +52,7 @@ impl Join {
         let (path, named) = split(text);
         let shown = path.display();
         let bytes = regular::read(path, BYTES_MAX)
-            .map_err(|error| Refusal::inputs(format!("cannot read `{shown}`: {error}")))
+            .map_err(|error| Refusal::inputs(format!("cannot read `{shown}`: {error:#}")))
             .map_err(|refusal| {
                 refusal.hint("`--join` takes a CSV file, then `:` and its columns")
             })?;

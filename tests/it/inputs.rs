@@ -83,7 +83,7 @@ fn each_bad_input_is_refused_with_its_remedy() {
             &["there is no row below the header", "hint: write one line per pair"],
         ),
         ("empty.csv", 6, &["there is no header", "at least `ref,dist`"]),
-        ("cells.csv", 6, &["line 2: expected 2 cells, found 1"]),
+        ("cells.csv", 6, &["line 2: expected 2 cells, found 1", "hint: write a cell for each"]),
         ("lines.jsonl", 6, &["line 2: not a JSON object", "hint: write one object a line"]),
         (
             "--ref hr --dist x4",

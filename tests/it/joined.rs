@@ -135,7 +135,11 @@ fn what_cannot_be_joined_is_refused_with_its_remedy() {
         write(at, name, text);
     }
     for (join, exit, expected) in [
-        ("absent.csv", 6, "cannot read `absent.csv`"),
+        (
+            "absent.csv",
+            6,
+            "cannot read `absent.csv`: failed to open file `absent.csv`: No such file",
+        ),
         ("no_id.csv", 6, "has no column `id`; it has name, niqe"),
         ("twice.csv", 6, "line 3: the id `a` is there twice"),
         ("text.csv", 6, "line 2: `niqe` is `bad`, no number"),

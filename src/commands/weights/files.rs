@@ -119,7 +119,8 @@ fn target(search: &SearchPath) -> Result<&Path, Refusal> {
 /// Writes a new file, whole or not at all.
 fn publish(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if path.exists() {
-        return Err(Refusal::inputs(format!("`{}` is there with another content", path.display()))
+        let what = if path.is_dir() { "a folder" } else { "there with another content" };
+        return Err(Refusal::inputs(format!("`{}` is {what}", path.display()))
             .hint("name another file with `-o`, or remove this one")
             .into());
     }
