@@ -7,7 +7,7 @@
 //           8 cells, lanes 16 to 31 the lower ones, so that a load is twice 64 consecutive bytes where the
 //           cells are in one row. Shuffles join the four positions of a cell.
 // Caches    as tap_pool_nhwc.cu
-// Traffic   as there. Windows of 3x3 read every position four times, three of them from L1 and L2.
+// Traffic   as there. Windows of 3x3 read 12 positions again for every 4, from the caches.
 // Determinism  D has the bits of tap_nchw.cu; otherwise as tap_pool_nhwc.cu
 // Limits    as there.
 #include "cells.cuh"

@@ -8,10 +8,10 @@
 //           partial f64 [pair][tile]; map f32 [pair][position], or null.
 // Geometry  256 threads and CELLS cells of one pair a block (cells.cuh). LANES lanes hold the features of
 //           one position of both images, 16 bytes at a time, of as many positions as tap_nhwc.cu does.
-//           The largest feature of each channel stays in registers from one position to the next.
+//           Where windows are cells, their largest features stay in registers; others are read again.
 // Caches    features bypass L1 where windows do not overlap, and stay in L2 for other pairs.
 // Traffic   reads both images' features once a pair, and writes the pooled map of each image once. Windows
-//           of 3x3 read 9 positions for every 4, of which L1 and L2 have 5.
+//           of 3x3 read 9 positions again for every 4, from the caches.
 // Determinism  D has the bits of tap_nhwc.cu. A tile's positions are added in f64, in an order that
 //           depends on C, height and width alone; a maximum has no order.
 // Limits    pairs * tiles < 2^31. NaN as in tap_nhwc.cu and max_pool.cu.
@@ -40,7 +40,7 @@ __device__ __forceinline__ void tap_pool_nhwc(double* partial, float* map, T* po
     constexpr u32 VECTORS = C / (LANES * LENGTH);
     constexpr u32 STEP = THREADS / LANES;
     constexpr u32 AT_ONCE = VECTORS > 2 ? 1 : CELL / VECTORS;
-    // Whether windows are cells. If so their largest features are found on the way.
+    // Whether windows are cells.
     constexpr bool IS_CELL = KERNEL == SIDE;
     static_assert(C == VECTORS * LANES * LENGTH, "lanes hold whole vectors");
     static_assert(CELLS % STEP == 0, "a tile is whole rounds");

@@ -450,7 +450,9 @@ int cuMemsetD8Async(Address to, unsigned char value, size_t bytes, void* handle)
     if (!stream) return INVALID_HANDLE;
     std::string by = call_name();
     submit(stream, {{to, bytes, true}}, [=] {
-        if (void* target = resolve(stream->device, to, bytes, by)) memset(target, value, bytes);
+        void* target = resolve(stream->device, to, bytes, by);
+        // Without computing, only short ones: flags that the program reads. Activations would take memory.
+        if (target && (computes() || bytes <= 4096)) memset(target, value, bytes);
     });
     return SUCCESS;
 }

@@ -240,7 +240,7 @@ impl Device {
         // Room is for GPUs that have memory enough.
         let needs = if self.slots_max == SLOTS_MAX { needs.with_room() } else { needs };
         self.slots.retain(|slot| slot.meets(&needs));
-        self.activations.grow(&needs)?;
+        self.activations.grow(&needs, &self.compute)?;
         if self.slots.is_empty() {
             self.slots.push(Slot::new(&self.context, &needs)?);
         }

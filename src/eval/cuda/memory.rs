@@ -167,24 +167,35 @@ impl Activations {
     };
 
     /// Makes every buffer large enough. Nothing on the device may be using them.
-    pub(super) fn grow(&mut self, needs: &Needs) -> Result<(), Fault> {
+    pub(super) fn grow(&mut self, needs: &Needs, stream: &Stream) -> Result<(), Fault> {
         for (buffer, bytes) in self.buffers.iter_mut().zip(needs.buffers) {
-            grow(buffer, bytes)?;
+            if grow(buffer, bytes)? {
+                // Images that no pair has are not pooled, but go through the convolutions behind
+                // poolings: no memory is read that was never written.
+                // SAFETY: the buffer was just allocated, and is kept until the device was
+                // synchronised.
+                #[expect(unsafe_code, reason = "a call of the driver")]
+                unsafe {
+                    stream.zero(buffer.ptr(), buffer.len_bytes())?;
+                }
+            }
         }
         grow(&mut self.input, needs.input)?;
         grow(&mut self.kept, needs.kept)?;
         grow(&mut self.workspace, needs.workspace)?;
-        grow(&mut self.partial, needs.partial)
+        grow(&mut self.partial, needs.partial)?;
+        Ok(())
     }
 }
 
-/// Replaces a buffer that is too small, freeing the old one first.
-fn grow(buffer: &mut DeviceBuffer, len_bytes: usize) -> Result<(), Fault> {
-    if buffer.len_bytes() < len_bytes {
-        *buffer = DeviceBuffer::EMPTY;
-        *buffer = DeviceBuffer::new(len_bytes)?;
+/// Replaces a buffer that is too small, freeing the old one first. Returns whether it did.
+fn grow(buffer: &mut DeviceBuffer, len_bytes: usize) -> Result<bool, Fault> {
+    if buffer.len_bytes() >= len_bytes {
+        return Ok(false);
     }
-    Ok(())
+    *buffer = DeviceBuffer::EMPTY;
+    *buffer = DeviceBuffer::new(len_bytes)?;
+    Ok(true)
 }
 
 /// The buffers of one micro-batch in flight: its pixels, its pairs and its results.
