@@ -64,6 +64,8 @@ fn equal_convolutions_of_200_sizes_are_prepared_and_rehearsed_once() {
     assert_eq!(counts["cudnnConvolutionBiasActivationForward"], geometries + 400 * 5);
     // A flag of each rehearsal, and the results of each pair.
     assert_eq!(counts["cuMemcpyDtoHAsync_v2"], geometries + 400);
+    // Kernels are looked up once, whatever the number of sizes.
+    assert!(counts["cuModuleGetFunction"] < 20, "{}", counts["cuModuleGetFunction"]);
     // No size has memory of its own; buffers grow now and then.
     assert!(counts["cuMemAlloc_v2"] < 100, "{}", counts["cuMemAlloc_v2"]);
 }

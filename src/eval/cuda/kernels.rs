@@ -10,14 +10,13 @@ mod launch;
 mod taps;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 pub use self::cubins::architectures;
 pub(super) use self::dists::MOMENTS;
-use self::launch::{Value, extent, internal};
+use self::launch::{Kernel, Name, Value, extent, internal};
 pub(super) use self::taps::{PairFeatures, Pooling, Region, Tiles, pools_with_tap};
-use super::driver::{DevicePtr, Fault, Function, Module, Stream};
-use super::signature::{ENTRIES, Element, Entry};
+use super::driver::{DevicePtr, Fault, Module, Stream};
+use super::signature::Element;
 use crate::image::Depth;
 
 /// PTX of every module, as `scripts/build_kernels` made it.
@@ -119,17 +118,17 @@ pub(super) struct Rows {
 pub(super) struct Kernels {
     /// Of the GPU.
     capability: (i32, i32),
-    /// Those of the modules that were loaded.
-    functions: RefCell<HashMap<&'static str, (&'static Entry, Function)>>,
-    /// Unloaded last, because functions point into them.
-    modules: RefCell<Vec<Module>>,
+    /// Those that were used. They are few: comparing their names takes less than hashing one.
+    found: RefCell<Vec<(Name, Kernel)>>,
+    /// The modules that were loaded, unloaded last because kernels point into them.
+    modules: RefCell<Vec<(&'static str, Module)>>,
 }
 
 impl Kernels {
     /// Loads the module that every net begins with, on a GPU of this compute capability.
     pub(super) fn new(capability: (i32, i32)) -> Result<Kernels, Fault> {
-        let (functions, modules) = Default::default();
-        let kernels = Kernels { capability, functions, modules };
+        let (found, modules) = Default::default();
+        let kernels = Kernels { capability, found, modules };
         kernels.load("normalise")?;
         Ok(kernels)
     }
@@ -137,8 +136,9 @@ impl Kernels {
     /// Loads a module: its cubin if there is one for this GPU, or else its PTX, which the driver
     /// compiles. (The driver caches the result on disk.)
     fn load(&self, name: &str) -> Result<(), Fault> {
-        let known = PTX.iter().find(|(module, _)| *module == name);
-        let (_, ptx) = known.ok_or_else(|| internal(format!("module `{name}`"), "is unknown"))?;
+        let known = PTX.into_iter().find(|(module, _)| *module == name);
+        let (name, ptx) =
+            known.ok_or_else(|| internal(format!("module `{name}`"), "is unknown"))?;
         let assembled = cubins::cubin(name, self.capability);
         let module = match assembled.map(|image| Module::load(name, image)) {
             Some(Ok(module)) => module,
@@ -146,11 +146,7 @@ impl Kernels {
             // CUDA_FORCE_PTX_JIT=1.
             Some(Err(_)) | None => Module::load(name, ptx.as_bytes())?,
         };
-        for entry in ENTRIES.iter().filter(|entry| entry.module == name) {
-            let function = module.function(entry.name)?;
-            self.functions.borrow_mut().insert(entry.name, (entry, function));
-        }
-        self.modules.borrow_mut().push(module);
+        self.modules.borrow_mut().push((name, module));
         Ok(())
     }
 
@@ -164,9 +160,9 @@ impl Kernels {
         extents: Extents,
         scaling: Scaling,
     ) -> Result<(), Fault> {
-        let from = match depth {
-            Depth::U8 => "u8",
-            Depth::F32 => "f32",
+        let stem = match depth {
+            Depth::U8 => "normalise_u8",
+            Depth::F32 => "normalise_f32",
         };
         let Scaling { gain, bias, shift, scale } = scaling;
         let mut args = vec![
@@ -180,7 +176,7 @@ impl Kernels {
         ];
         args.extend(shift.into_iter().chain(scale).map(Value::F32));
         let pixels = extents.images * extents.positions();
-        self.launch(stream, &format!("normalise_{from}_{}", format.suffix()), 1, pixels, &args)
+        self.launch(stream, Name::of(stem, format), 1, pixels, &args)
     }
 
     /// Adds the bias (f32, one per channel) and applies the ReLU, in place.
@@ -203,7 +199,7 @@ impl Kernels {
             extent(channels.c_first)?,
         ];
         let items = images * positions * channels.c / vector(format);
-        self.launch(stream, &format!("bias_relu_{}", format.suffix()), 1, items, &args)
+        self.launch(stream, Name::of("bias_relu", format), 1, items, &args)
     }
 
     /// Max-pooling from `from` to `h_out` x `w_out`.
@@ -231,7 +227,7 @@ impl Kernels {
             extent(window.stride)?,
         ];
         let items = from.images * from.c * h_out * w_out / vector(format);
-        self.launch(stream, &format!("max_pool_{}", format.suffix()), 1, items, &args)
+        self.launch(stream, Name::of("max_pool", format), 1, items, &args)
     }
 
     /// Writes rows of the patch matrix, each `k_dst` elements long.
@@ -248,7 +244,7 @@ impl Kernels {
         rows: Rows,
         k_dst: usize,
     ) -> Result<(), Fault> {
-        let entry = match format {
+        let name = match format {
             Format::NchwF32 => return Err(internal("im2col".to_owned(), "needs NHWC")),
             Format::NhwcF32 => "im2col_f32",
             Format::NhwcF16 => "im2col_f16",
@@ -268,7 +264,7 @@ impl Kernels {
             extent(rows.count)?,
             extent(k_dst)?,
         ];
-        self.launch(stream, entry, 1, rows.count, &args)
+        self.launch(stream, Name::plain(name), 1, rows.count, &args)
     }
 
     /// Sets `flag` (u32) to 1 if any image of `data` has other bits than the first; otherwise
@@ -289,7 +285,7 @@ impl Kernels {
             return Err(internal(format!("differ of {words} words"), "not whole vectors"));
         }
         let args = [Value::Ptr(flag), Value::Ptr(data), extent(images)?, extent(words)?];
-        self.launch(stream, "differ", images - 1, words / WORDS, &args)
+        self.launch(stream, Name::plain("differ"), images - 1, words / WORDS, &args)
     }
 }
 

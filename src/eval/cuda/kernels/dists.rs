@@ -1,6 +1,6 @@
 //! The kernels of DISTS.
 
-use super::launch::{Value, extent};
+use super::launch::{Name, Value, extent};
 use super::{DevicePtr, Extents, Fault, Format, Kernels, PairFeatures, Stream, Tiles, vector};
 use crate::net::plan::Shape;
 
@@ -27,7 +27,7 @@ impl Kernels {
         ];
         let positions = from.h.div_ceil(2) * from.w.div_ceil(2);
         let items = from.images * from.c * positions / vector(format);
-        self.launch(stream, &format!("l2_pool_{}", format.suffix()), 1, items, &args)
+        self.launch(stream, Name::of("l2_pool", format), 1, items, &args)
     }
 
     /// Writes sums of the moments of every channel, f64 (pair, tile, [`MOMENTS`], channel). The
@@ -59,8 +59,8 @@ impl Kernels {
             Format::NhwcF32 | Format::NhwcF16 => 32,
         };
         let groups = of.pairs * of.c.div_ceil(channels);
-        let entry = format!("moments_{}", format.suffix());
-        self.launch(stream, &entry, groups, of.region.count, &args)
+        let name = Name::of("moments", format);
+        self.launch(stream, name, groups, of.region.count, &args)
     }
 
     /// The number of tiles that [`Self::moments`] writes for one pair.
@@ -69,8 +69,8 @@ impl Kernels {
         format: Format,
         positions: usize,
     ) -> Result<usize, Fault> {
-        let (entry, _) = self.find(&format!("moments_{}", format.suffix()))?;
-        Ok(entry.tiles(positions as u64) as usize)
+        let kernel = self.find(Name::of("moments", format))?;
+        Ok(kernel.entry.tiles(positions as u64) as usize)
     }
 
     /// Writes what `layer` of `layers`, of shape `tap`, contributes to DISTS to `out`, f64 (pair,
@@ -97,6 +97,6 @@ impl Kernels {
             extent(layers)?,
             extent(layer)?,
         ];
-        self.launch(stream, "dists", pairs, 1, &args)
+        self.launch(stream, Name::plain("dists"), pairs, 1, &args)
     }
 }

@@ -2,13 +2,54 @@
 #![expect(unsafe_code, reason = "kernel launches")]
 
 use std::ffi::c_void;
+use std::fmt;
 
 use cudarc::driver::sys;
 
 use super::super::driver::{DevicePtr, Fault, FaultKind, Function, Stream, check};
-use super::super::signature::{Arg, ENTRIES, Element, Entry};
+use super::super::signature::{Arg, Element, Entry, entry};
 use super::super::status::call;
-use super::Kernels;
+use super::{Format, Kernels};
+
+/// The name of a kernel in its parts: launches compare them, and only the first one spells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Name {
+    stem: &'static str,
+    format: Option<Format>,
+    channels: Option<usize>,
+}
+
+impl Name {
+    /// Of the only kernel with this stem.
+    pub(super) fn plain(stem: &'static str) -> Name {
+        Name { stem, format: None, channels: None }
+    }
+
+    /// Of the kernel for activations of this format.
+    pub(super) fn of(stem: &'static str, format: Format) -> Name {
+        Name { format: Some(format), ..Name::plain(stem) }
+    }
+
+    /// That for so many channels, where there are several.
+    pub(super) fn with_channels(self, channels: usize) -> Name {
+        Name { channels: Some(channels), ..self }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.stem)?;
+        self.format.map_or(Ok(()), |format| write!(out, "_{}", format.suffix()))?;
+        self.channels.map_or(Ok(()), |channels| write!(out, "_c{channels}"))
+    }
+}
+
+/// A kernel that is loaded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kernel {
+    pub(super) entry: &'static Entry,
+    function: Function,
+}
 
 /// One argument of a launch.
 pub(super) enum Value {
@@ -27,25 +68,34 @@ pub(super) fn internal(call: String, reason: &str) -> Fault {
 }
 
 impl Kernels {
-    pub(super) fn find(&self, name: &str) -> Result<(&'static Entry, Function), Fault> {
-        if let Some(found) = self.functions.borrow().get(name) {
-            return Ok(*found);
+    /// The kernel of this name, whose module is loaded now if it was not before.
+    pub(super) fn find(&self, name: Name) -> Result<Kernel, Fault> {
+        if let Some((_, kernel)) = self.found.borrow().iter().find(|(known, _)| *known == name) {
+            return Ok(*kernel);
         }
         let unknown = || internal(format!("launch of `{name}`"), "there is no such kernel");
-        let entry = ENTRIES.iter().find(|entry| entry.name == name).ok_or_else(unknown)?;
-        self.load(entry.module)?;
-        self.functions.borrow().get(name).copied().ok_or_else(unknown)
+        let entry = entry(&name.to_string()).ok_or_else(unknown)?;
+        let is_loaded = self.modules.borrow().iter().any(|(module, _)| *module == entry.module);
+        if !is_loaded {
+            self.load(entry.module)?;
+        }
+        let modules = self.modules.borrow();
+        let module = modules.iter().find(|(module, _)| *module == entry.module);
+        let (_, module) = module.ok_or_else(unknown)?;
+        let kernel = Kernel { entry, function: module.function(entry.name)? };
+        self.found.borrow_mut().push((name, kernel));
+        Ok(kernel)
     }
 
     pub(super) fn launch(
         &self,
         stream: &Stream,
-        name: &str,
+        name: Name,
         groups: usize,
         items: usize,
         args: &[Value],
     ) -> Result<(), Fault> {
-        let (entry, function) = self.find(name)?;
+        let Kernel { entry, function } = self.find(name)?;
         let launch = || format!("launch of `{name}`");
         if args.len() != entry.args.len() {
             let reason = format!("{} arguments, expected {}", args.len(), entry.args.len());
@@ -112,6 +162,14 @@ fn fits(value: &Value, kind: Arg) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_those_of_the_table() {
+        assert_eq!(Name::plain("finish").to_string(), "finish");
+        assert_eq!(Name::of("max_pool", Format::NhwcF16).to_string(), "max_pool_nhwc_f16");
+        let tap = Name::of("tap", Format::NchwF32).with_channels(64);
+        assert_eq!(tap.to_string(), "tap_nchw_f32_c64");
+    }
 
     #[test]
     fn arguments_are_compared_with_the_table() {

@@ -1,6 +1,6 @@
 //! The kernels that reduce maps of features: taps, channel sums, and the means of layers.
 
-use super::launch::{Value, extent};
+use super::launch::{Name, Value, extent};
 use super::{DevicePtr, Fault, Format, Kernels, Stream, Window};
 use crate::eval::Epsilon;
 use crate::eval::cuda::signature::entry;
@@ -57,8 +57,10 @@ pub(in crate::eval::cuda) struct Pooling {
 }
 
 impl Pooling {
-    fn entry(self, format: Format, c: usize) -> String {
-        format!("tap_pool{}_{}_c{c}", self.kernel, format.suffix())
+    /// That of the kernel for windows of 2 or of 3.
+    fn name(self, format: Format, c: usize) -> Name {
+        let stem = if self.kernel == 2 { "tap_pool2" } else { "tap_pool3" };
+        Name::of(stem, format).with_channels(c)
     }
 
     /// Cells of 2x2 positions: the items of the kernel.
@@ -71,7 +73,9 @@ impl Pooling {
 pub(in crate::eval::cuda) fn pools_with_tap(format: Format, c: usize, window: Window) -> bool {
     let Window { kernel, stride, pad } = window;
     let pooling = Pooling { kernel, from: (0, 0), to: (0, 0) };
-    (stride, pad) == (2, 0) && entry(&pooling.entry(format, c)).is_some()
+    (stride, pad) == (2, 0)
+        && (2..=3).contains(&kernel)
+        && entry(&pooling.name(format, c).to_string()).is_some()
 }
 
 impl Kernels {
@@ -105,7 +109,7 @@ impl Kernels {
             Value::F32(epsilon.inside),
             Value::F32(epsilon.outside),
         ];
-        self.launch(stream, &tap_entry(format, of.c), of.pairs, of.region.count, &args)
+        self.launch(stream, tap_name(format, of.c), of.pairs, of.region.count, &args)
     }
 
     /// The number of partial sums that [`Self::tap`] writes for one pair.
@@ -115,8 +119,8 @@ impl Kernels {
         c: usize,
         positions: usize,
     ) -> Result<usize, Fault> {
-        let (entry, _) = self.find(&tap_entry(format, c))?;
-        Ok(entry.tiles(positions as u64) as usize)
+        let kernel = self.find(tap_name(format, c))?;
+        Ok(kernel.entry.tiles(positions as u64) as usize)
     }
 
     /// As [`Self::tap`] for whole maps, and writes the pooled maps of the images that `pools`, u32
@@ -149,7 +153,7 @@ impl Kernels {
             Value::F32(epsilon.inside),
             Value::F32(epsilon.outside),
         ];
-        self.launch(stream, &pooling.entry(format, of.c), of.pairs, pooling.cells(), &args)
+        self.launch(stream, pooling.name(format, of.c), of.pairs, pooling.cells(), &args)
     }
 
     /// The number of partial sums that [`Self::tap_pool`] writes for one pair.
@@ -159,8 +163,8 @@ impl Kernels {
         c: usize,
         pooling: Pooling,
     ) -> Result<usize, Fault> {
-        let (entry, _) = self.find(&pooling.entry(format, c))?;
-        Ok(entry.tiles(pooling.cells() as u64) as usize)
+        let kernel = self.find(pooling.name(format, c))?;
+        Ok(kernel.entry.tiles(pooling.cells() as u64) as usize)
     }
 
     /// Writes the sum over channels of the reference's features.
@@ -184,8 +188,8 @@ impl Kernels {
             whole,
             whole_first,
         ];
-        let entry = format!("channel_sum_{}", format.suffix());
-        self.launch(stream, &entry, of.pairs, of.region.count, &args)
+        let name = Name::of("channel_sum", format);
+        self.launch(stream, name, of.pairs, of.region.count, &args)
     }
 
     /// Writes the means of all layers to `out`, f64 (pair, layer).
@@ -206,10 +210,10 @@ impl Kernels {
             extent(pairs)?,
             extent(layers)?,
         ];
-        self.launch(stream, "finish", pairs, layers, &args)
+        self.launch(stream, Name::plain("finish"), pairs, layers, &args)
     }
 }
 
-fn tap_entry(format: Format, c: usize) -> String {
-    format!("tap_{}_c{c}", format.suffix())
+fn tap_name(format: Format, c: usize) -> Name {
+    Name::of("tap", format).with_channels(c)
 }
