@@ -1,10 +1,10 @@
 //! Memory of one GPU: what each shape needs, and buffers that only ever grow.
 //!
 //! A micro-batch is a set of images that go through a trunk together. Its size depends on the size
-//! of the images alone, and every micro-batch is full: images and pairs that are missing repeat
-//! those that are there. So the bits of a pair do not depend on the number of other pairs, and all
-//! launches for one size have the same extents. Free memory decides only the number of [`Slot`]s:
-//! micro-batches whose pixels are uploaded while others are computed.
+//! of the images alone, and every micro-batch is full: images that are missing repeat those that
+//! are there, and pairs up to a power of two. So the bits of a pair do not depend on the number of
+//! other pairs, and launches for one size have few different extents. Free memory decides only the
+//! number of [`Slot`]s: micro-batches whose pixels are uploaded while others are computed.
 
 use std::sync::Arc;
 
