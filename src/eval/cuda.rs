@@ -48,9 +48,9 @@ use self::queue::{Message, Opened, Queue};
 pub use self::resident::{Rates, resident_rates};
 pub use self::settings::Config;
 use self::settings::Settings;
+use super::lending::{self, Lending};
 use super::{
     Admission, ConvChoice, Description, Evaluator, Gpus, HostMemory, Loss, Model, Scored, Wait,
-    lending,
 };
 use crate::batch::{Batch, BatchShape, Group, Grouping, Lender, Staging};
 use crate::error::Refusal;
@@ -118,7 +118,7 @@ pub struct CudaEvaluator {
     acquired_max: usize,
     in_flight: usize,
     passes: u64,
-    lender: Lender,
+    lending: Lending,
 }
 
 impl CudaEvaluator {
@@ -167,11 +167,11 @@ impl CudaEvaluator {
             acquired_max: OPEN_BATCHES + BATCHES_PER_GPU * gpus.len(),
             in_flight: 0,
             passes: 0,
-            lender: Lender::ordinary(),
+            lending: Lending::new(0, image_class, lending::of_host),
         };
         evaluator.wait_until_ready(&gpus, config.gpus == Gpus::All)?;
         let contexts = evaluator.alive.iter().map(|(_, context)| Arc::clone(context)).collect();
-        evaluator.lender = pinned_memory(contexts);
+        evaluator.lending = pinned_memory(contexts);
         Ok(evaluator)
     }
 
@@ -280,13 +280,13 @@ impl CudaEvaluator {
 
 /// Lends memory that every GPU copies from: pinned if possible, else ordinary, which is slower and
 /// changes nothing else. Pinning takes long, so it is done for several images at once.
-fn pinned_memory(contexts: Vec<Arc<Context>>) -> Lender {
-    lending::reusing(FREE_BYTES_MAX, image_class, move |bytes| {
+fn pinned_memory(contexts: Vec<Arc<Context>>) -> Lending {
+    Lending::new(FREE_BYTES_MAX, image_class, move |bytes| {
         let block = PINNED_BYTES.max(bytes);
         let mut pinned = contexts.iter().map(|context| Pinned::new(context, block));
         match pinned.find_map(Result::ok) {
             Some(pinned) => pinned.split(bytes).into_iter().map(boxed).collect(),
-            None => vec![Box::new(vec![0f32; bytes / size_of::<f32>()])],
+            None => lending::of_host(bytes),
         }
     })
 }
@@ -302,6 +302,7 @@ fn image_class(bytes: usize) -> usize {
 
 impl Drop for CudaEvaluator {
     fn drop(&mut self) {
+        self.lending.close();
         self.queue.close();
         for thread in self.threads.drain(..) {
             // A panic of a thread was reported where its result was missed.
@@ -343,7 +344,7 @@ impl Evaluator for CudaEvaluator {
     }
 
     fn lender(&self) -> Lender {
-        self.lender.clone()
+        self.lending.lender()
     }
 
     fn acquire(&mut self, shape: BatchShape, group: Group) -> anyhow::Result<Option<Batch>> {

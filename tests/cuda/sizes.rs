@@ -110,3 +110,36 @@ fn the_size_that_was_used_least_recently_is_dropped() {
         where_cuda_is(name, the_size_used_least_recently_is_dropped);
     }
 }
+
+/// Memory for images is freed by the thread that needs it last, often that of a GPU other than the
+/// one for which it was pinned. More than is kept for later is given back here.
+#[test]
+fn freeing_the_memory_of_images_leaves_each_thread_its_gpu() {
+    if !is_simulated() {
+        return;
+    }
+    let images = tempfile::tempdir().unwrap();
+    // Four pairs of each size: 264 MB of pixels.
+    let pairs: Vec<_> = (0..16)
+        .map(|index| {
+            let side = 1400 + 64 * (index / 4);
+            let path = |name: &str| {
+                let path = images.path().join(format!("{index}_{name}.ppm"));
+                write_black(&path, (side, side));
+                path
+            };
+            (index.to_string(), path("ref"), path("dist"))
+        })
+        .collect();
+    let machine = Machine::new().gpus(2).set("FAKE_CUDA_COMPUTE", 0);
+    let job = Job::of(&pairs);
+    let evaluated = job.eval(&machine, &["--device", "cuda:all"]);
+    let ran = evaluated.ran.expect(3);
+    assert!(
+        ran.calls("cuMemFreeHost") > 0 && !ran.stderr().contains("dropped"),
+        "{}",
+        ran.stderr()
+    );
+    let attempt = &evaluated.run_file()["provenance"]["attempts"][0];
+    assert!(attempt["lost"].as_array().is_none_or(Vec::is_empty), "{attempt}");
+}

@@ -323,6 +323,26 @@ int cuCtxSetCurrent(void* context) {
     return SUCCESS;
 }
 
+// The contexts below the current one, of each thread.
+thread_local std::vector<Device*> pushed_over;
+
+int cuCtxPushCurrent_v2(void* context) {
+    FAKE_CALL(cuCtxPushCurrent_v2, false);
+    if (!is_context(context) || static_cast<Device*>(context)->retained == 0) return INVALID_CONTEXT;
+    pushed_over.push_back(current());
+    set_current(static_cast<Device*>(context));
+    return SUCCESS;
+}
+
+int cuCtxPopCurrent_v2(void** out) {
+    FAKE_CALL(cuCtxPopCurrent_v2, false);
+    if (pushed_over.empty()) return INVALID_CONTEXT;
+    *out = current();
+    set_current(pushed_over.back());
+    pushed_over.pop_back();
+    return SUCCESS;
+}
+
 int cuCtxSynchronize() {
     FAKE_CALL(cuCtxSynchronize);
     for (Stream* stream : current()->streams) {

@@ -159,6 +159,21 @@ impl Context {
         Ok(context)
     }
 
+    /// Does work while this context is current on the calling thread, and then makes the one
+    /// current again that was before: the thread may be that of another GPU, or a caller's own.
+    pub(super) fn while_current<R>(
+        &self,
+        work: impl FnOnce() -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        // SAFETY: the context is retained.
+        unsafe { driver!(cuCtxPushCurrent_v2(self.handle))? };
+        let done = work();
+        let mut popped = std::ptr::null_mut();
+        // SAFETY: the driver writes one handle.
+        unsafe { driver!(cuCtxPopCurrent_v2(&raw mut popped))? };
+        done
+    }
+
     /// Makes this context current on the calling thread.
     pub(super) fn make_current(&self) -> Result<(), Fault> {
         // SAFETY: the context is retained.

@@ -69,17 +69,19 @@ impl Nets {
         for parameters in &self.parameters {
             let (of_size, limit) = ((size, capacity), self.limits.activation_bytes);
             let convs = (engine, &mut self.convs);
-            let prepared = Prepared::new(parameters, convs, kernels, of_size, limit, &mut slot)?;
+            let mut with_net = slot.clone();
+            let prepared =
+                Prepared::new(parameters, convs, kernels, of_size, limit, &mut with_net)?;
             let prepared = prepared.and_then(|prepared| {
                 let mut with = needs.max(prepared.needs);
-                with.results = slot.results_bytes;
-                with.indices = slot.tables.len() + pairs_bytes(capacity.pairs);
+                with.results = with_net.results_bytes;
+                with.indices = with_net.tables.len() + pairs_bytes(capacity.pairs);
                 if with.total() > usable_bytes {
                     let (needed, usable) = (shown(with.total()), shown(usable_bytes));
                     let reason = format!("it takes {needed} of GPU memory, {usable} are usable");
                     return Err(Unscored::TooLarge { net: parameters.net.name, size, reason });
                 }
-                needs = with;
+                (needs, slot) = (with, with_net);
                 Ok(prepared)
             });
             nets.push(prepared);

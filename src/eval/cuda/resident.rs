@@ -92,7 +92,7 @@ impl Device {
     fn walk_again(&self, shape: &PreparedSize, times: usize) -> Result<(), Fault> {
         let Some(slot) = self.slots.last() else { return Ok(()) };
         let device = (&self.compute, &self.kernels, &self.activations);
-        let pairs = shape.capacity.images / 2;
+        let pairs = shape.capacity.full_pairs(shape.capacity.images / 2);
         let (resources, micro) = micro_batch_of((slot, shape), device, Depth::U8, pairs);
         for _ in 0..times {
             self.nets.walk(shape, resources, micro)?;
@@ -104,7 +104,7 @@ impl Device {
     fn tap_again(&self, shape: &PreparedSize, times: usize) -> Result<(), Fault> {
         let Some(slot) = self.slots.last() else { return Ok(()) };
         let device = (&self.compute, &self.kernels, &self.activations);
-        let pairs = shape.capacity.images / 2;
+        let pairs = shape.capacity.full_pairs(shape.capacity.images / 2);
         let (resources, micro) = micro_batch_of((slot, shape), device, Depth::U8, pairs);
         for _ in 0..times {
             for (parameters, prepared) in self.nets.parameters.iter().zip(&shape.nets) {
@@ -118,9 +118,10 @@ impl Device {
 
     /// Bytes that [`Self::tap_again`] moves each time.
     fn tap_bytes(&self, shape: &PreparedSize) -> usize {
+        let pairs = shape.capacity.full_pairs(shape.capacity.images / 2);
         let nets = self.nets.parameters.iter().zip(&shape.nets);
         let bytes = nets.filter_map(|(parameters, prepared)| {
-            Some(prepared.as_ref().ok()?.tap_bytes(parameters, shape.capacity.images / 2))
+            Some(prepared.as_ref().ok()?.tap_bytes(parameters, pairs))
         });
         bytes.sum()
     }
@@ -131,7 +132,8 @@ impl Device {
     fn copy_again(&self, times: usize) -> Result<usize, Fault> {
         let mut buffers: Vec<_> = self.activations.buffers.iter().collect();
         buffers.sort_by_key(|buffer| std::cmp::Reverse(buffer.len_bytes()));
-        let bytes = buffers[1].len_bytes();
+        // The driver limits the length of a row.
+        let bytes = buffers[1].len_bytes().min(1 << 30);
         for _ in 0..times {
             // SAFETY: both buffers have that length and live as long as the device; the copy is
             // waited for.

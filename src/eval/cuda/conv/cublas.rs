@@ -9,6 +9,7 @@
 mod patches;
 mod pointwise;
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_longlong, c_void};
 use std::rc::Rc;
 
@@ -116,7 +117,8 @@ impl Cublas {
         precision: Precision,
         format: Format,
     ) -> Box<dyn Conv> {
-        Box::new(Pointwise { handle: Rc::clone(&self.handle), geometry, precision, format })
+        let (handle, at_once) = (Rc::clone(&self.handle), Cell::new(geometry.from.images));
+        Box::new(Pointwise { handle, geometry, precision, format, at_once })
     }
 }
 

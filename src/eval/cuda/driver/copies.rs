@@ -58,10 +58,12 @@ impl Stream {
     ) -> Result<(), Fault> {
         let unit = done;
         while done < end {
-            // Whole units, so that the next copy continues where this one ends.
-            let bytes = done.min(end - done).min((PIECE_BYTES_MAX / unit).max(1) * unit);
+            // From the first place that has what follows here: at most `unit` bytes are skipped.
+            let start = done % unit;
+            let bytes = (done - start).min(end - done).min(PIECE_BYTES_MAX);
+            let (target, source) = (buffer.offset(done), buffer.offset(start));
             // SAFETY: guaranteed by the caller.
-            unsafe { self.copy_rows((buffer.offset(done), bytes), (buffer, bytes), bytes, 1)? };
+            unsafe { self.copy_rows((target, bytes), (source, bytes), bytes, 1)? };
             done += bytes;
         }
         Ok(())

@@ -60,7 +60,7 @@ pub(in crate::eval::cuda) struct Pinned {
     context: Arc<Context>,
 }
 
-// SAFETY: this is plain host memory with one owner; `drop` makes its context current first.
+// SAFETY: this is plain host memory with one owner; `drop` makes its context current meanwhile.
 unsafe impl Send for Pinned {}
 // SAFETY: shared references only read.
 unsafe impl Sync for Pinned {}
@@ -72,12 +72,12 @@ impl Pinned {
         context: &Arc<Context>,
         len_bytes: usize,
     ) -> Result<Pinned, Fault> {
-        context.make_current()?;
         let len_bytes = len_bytes.max(1);
         let mut ptr = std::ptr::null_mut();
         let flags = sys::CU_MEMHOSTALLOC_PORTABLE;
-        // SAFETY: the driver writes one address, which is freed once, in drop.
-        unsafe { driver!(cuMemHostAlloc(&raw mut ptr, len_bytes, flags)) }
+        context
+            // SAFETY: the driver writes one address, which is freed once, in drop.
+            .while_current(|| unsafe { driver!(cuMemHostAlloc(&raw mut ptr, len_bytes, flags)) })
             .map_err(|fault| fault.at(&format!("{len_bytes} bytes")))?;
         let ptr = ptr.cast::<u8>();
         // SAFETY: `ptr` points to `len_bytes` bytes that have no other owner yet.
@@ -126,9 +126,8 @@ impl Staging for PinnedPart {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        if self.context.make_current().is_ok() {
-            // SAFETY: allocated in `new`, freed once.
-            let _ = unsafe { call!(sys::cuMemFreeHost(self.ptr.cast())) };
-        }
+        // SAFETY: allocated in `new`, freed once. A lost device returns an error.
+        let free = || unsafe { driver!(cuMemFreeHost(self.ptr.cast())) };
+        drop(self.context.while_current(free));
     }
 }

@@ -2,6 +2,7 @@
 //! they are.
 #![expect(unsafe_code, reason = "products in the walk's buffers")]
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::super::{Call, Conv, Geometry};
@@ -17,6 +18,8 @@ pub(super) struct Pointwise {
     pub(super) geometry: Geometry,
     pub(super) precision: Precision,
     pub(super) format: Format,
+    /// Images of one call of cuBLAS. One, if it computes those of a larger call differently.
+    pub(super) at_once: Cell<usize>,
 }
 
 impl Conv for Pointwise {
@@ -32,14 +35,15 @@ impl Conv for Pointwise {
             Format::NchwF32 => (out.c_first * positions, [positions, positions], false),
             Format::NhwcF32 | Format::NhwcF16 => (out.c_first, [out.c_slot, from.c], true),
         };
-        let output = Matrices {
-            first: call.dst.offset(first * self.format.element().bytes()),
+        let element = self.format.element().bytes();
+        let output = |image: usize| Matrices {
+            first: call.dst.offset((image * out.c_slot * positions + first) * element),
             leading: of_output,
             stride: out.c_slot * positions,
             is_transposed: false,
         };
-        let input = Matrices {
-            first: call.src,
+        let input = |image: usize| Matrices {
+            first: call.src.offset(image * from.c * positions * element),
             leading: of_input,
             stride: from.c * positions,
             is_transposed: false,
@@ -50,19 +54,23 @@ impl Conv for Pointwise {
             stride: 0,
             is_transposed: weights_first,
         };
-        // In columns: (c_out, positions) = (c_out, c_in) x (c_in, positions), or its transpose.
-        let (all, extents) = match weights_first {
-            true => ([output, weights, input], [out.c, positions, from.c]),
-            false => ([output, input, weights], [positions, out.c, from.c]),
-        };
-        // SAFETY: the walk's buffers hold all images of the geometry.
-        unsafe { self.handle.multiply(self.precision, all, extents, from.images)? };
+        let count = self.at_once.get();
+        for image in (0..from.images).step_by(count) {
+            let (output, input) = (output(image), input(image));
+            // In columns: (c_out, positions) = (c_out, c_in) x (c_in, positions), or its transpose.
+            let (all, extents) = match weights_first {
+                true => ([output, weights, input], [out.c, positions, from.c]),
+                false => ([output, input, weights], [positions, out.c, from.c]),
+            };
+            // SAFETY: the walk's buffers hold all images of the geometry.
+            unsafe { self.handle.multiply(self.precision, all, extents, count)? };
+        }
         let (bias, all) = (call.filter.bias, (from.images, positions));
         call.kernels.bias_relu(call.stream, self.format, call.dst, bias, all, out)
     }
 
-    /// There is no other: every image is a separate product already.
+    /// One image in each call.
     fn switch_to_next(&self) -> Result<bool, Fault> {
-        Ok(false)
+        Ok(self.at_once.replace(1) > 1)
     }
 }
