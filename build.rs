@@ -56,6 +56,7 @@ fn main() {
         println!("cargo::rerun-if-changed={head}");
     }
     println!("cargo::rerun-if-env-changed=LPIPS_CUBINS");
+    println!("cargo::rerun-if-changed=kernels/verified.sha256");
     let folder = env::var_os("LPIPS_CUBINS").filter(|folder| !folder.is_empty());
     let rows = folder.map_or_else(String::new, |folder| {
         let folder = fs::canonicalize(&folder)

@@ -105,15 +105,24 @@ impl Frame {
             }
             (PixelSlice::U8(samples), Depth::F32) => {
                 let to: &mut [f32] = bytemuck::cast_slice_mut(to);
-                for (value, &sample) in to.iter_mut().zip(samples) {
-                    // Evaluators divide bytes by 255 in the same way, so that a pair's bits do not
-                    // depend on the depth of its neighbours.
-                    *value = f32::from(sample) / 255.0;
-                }
+                to.iter_mut().zip(samples).for_each(|(value, &sample)| *value = unit(sample));
             }
             (PixelSlice::F32(_), Depth::U8) => panic!("a float image in a batch of bytes"),
         }
         frame
+    }
+
+    /// Whether it is a copy of `image`, which has its size.
+    #[must_use]
+    pub fn holds(&self, image: &impl AsPixels) -> bool {
+        match (image.pixels(), self.slice()) {
+            (PixelSlice::U8(given), PixelSlice::U8(held)) => given == held,
+            (PixelSlice::F32(given), PixelSlice::F32(held)) => given == held,
+            (PixelSlice::U8(given), PixelSlice::F32(held)) => {
+                given.iter().zip(held).all(|(&sample, &value)| value == unit(sample))
+            }
+            (PixelSlice::F32(_), PixelSlice::U8(_)) => false,
+        }
     }
 
     /// Extents, and how samples are stored.
@@ -132,6 +141,12 @@ impl Frame {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory.bytes_mut()[..self.shape.image_bytes()]
     }
+}
+
+/// A byte as a float. Evaluators divide bytes by 255 in the same way, so that a pair's bits do not
+/// depend on the depth of its neighbours.
+fn unit(sample: u8) -> f32 {
+    f32::from(sample) / 255.0
 }
 
 impl AsMut<[u8]> for Frame {
@@ -269,6 +284,12 @@ impl Batch {
             taken_images + group.images <= images && taken_pairs + group.pairs <= pairs
         };
         grouping == Grouping::Reference && fits(0, 0) && !fits(self.images.len(), self.pairs.len())
+    }
+
+    /// One image.
+    #[must_use]
+    pub fn frame(&self, index: usize) -> &Frame {
+        &self.images[index]
     }
 
     /// Samples of one image, (row, column, RGB), each as `shape().depth` says.

@@ -38,8 +38,8 @@ class Score:
         total: float,
         layers: Iterable[float],
         map: NDArray[numpy.float32] | None = None,
-        layer_maps: Iterable[NDArray[numpy.float32]] = (),
         rescored: bool = False,
+        layer_maps: Iterable[NDArray[numpy.float32]] = (),
     ) -> None:
         self.total = total
         self.layers = tuple(layers)
@@ -52,8 +52,10 @@ class Score:
         if self.map is None:
             return []
         height, width = self.map.shape
-        parts = ((values.ravel(), *values.shape) for values in self.layer_maps)
-        return [_array(*_core.resized(part, (height, width))) for part in parts]
+        layers = ((values.tobytes(), values.shape) for values in self.layer_maps)
+        return [
+            _array(*_core.resized(values, shape, (height, width))) for values, shape in layers
+        ]
 
     def __float__(self) -> float:
         return self.total
@@ -190,7 +192,7 @@ class Scorer:
 
         Raises: see `score`.
         """
-        return _scores(self._core.score_all(_pairs(pairs), range), on_error)
+        return _scores(self._core.score_all(map(_pair, pairs), range), on_error)
 
     def score_files(
         self,
@@ -218,17 +220,10 @@ def _reopened(keywords: dict[str, Any]) -> Scorer:
     return Scorer(**keywords)
 
 
-def _pairs(pairs: Iterable[tuple[Image, Image]]) -> Iterator[tuple[Any, Any]]:
-    """Pairs as the compiled part takes them. What neighbouring pairs share is converted once."""
-    last: list[tuple[Any, Any]] = []
-    for pair in pairs:
-        ref, dist = pair
-        converted: list[tuple[Any, Any]] = []
-        for image in (ref, dist):
-            known = [made for given, made in converted + last if given is image]
-            converted.append((image, known[0] if known else _image(image)))
-        yield converted[0][1], converted[1][1]
-        last = [(given, made) for given, made in converted if given is not made]
+def _pair(pair: tuple[Image, Image]) -> tuple[Any, Any]:
+    ref, dist = pair
+    first = _image(ref)
+    return first, first if dist is ref else _image(dist)
 
 
 def _image(image: Image) -> Any:
@@ -277,7 +272,7 @@ def _score(index: int, outcome: Any, on_error: OnError) -> Score | PairError:
         raise outcome
     total, layers, map, layer_maps, rescored = outcome
     whole = None if map is None else _array(*map)
-    return Score(total, layers, whole, (_array(*layer) for layer in layer_maps), rescored)
+    return Score(total, layers, whole, rescored, (_array(*layer) for layer in layer_maps))
 
 
 def _array(values: bytearray, height: int, width: int) -> NDArray[numpy.float32]:

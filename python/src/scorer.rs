@@ -207,15 +207,17 @@ fn of_map<'py>(py: Python<'py>, map: &Map) -> MapParts<'py> {
     (PyByteArray::new(py, bytemuck::cast_slice(&map.values)), map.height, map.width)
 }
 
-/// A map of floats as large as images of this height and width.
+/// A map, floats as bytes, as large as images of this height and width.
 #[pyfunction]
 pub(crate) fn resized<'py>(
     py: Python<'py>,
-    map: (Vec<f32>, usize, usize),
+    values: &[u8],
+    shape: (usize, usize),
     size: (usize, usize),
 ) -> MapParts<'py> {
-    let (values, height, width) = map;
-    of_map(py, &Map { height, width, values }.resized(size.0, size.1))
+    let values = bytemuck::pod_collect_to_vec(values);
+    let map = Map { height: shape.0, width: shape.1, values };
+    of_map(py, &py.allow_threads(|| map.resized(size.0, size.1)))
 }
 
 fn object(py: Python<'_>, outcome: Result<Score, Error>) -> PyResult<Bound<'_, PyAny>> {

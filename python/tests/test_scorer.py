@@ -88,9 +88,24 @@ def test_arrays_on_a_gpu_are_copied_by_their_library(kind, method, scorer, files
     on_gpu = kind(ref, method)
     scores = scorer.score_all([(on_gpu, dist), (on_gpu, on_gpu), (on_gpu, ref)])
     assert [score.total for score in scores] == [scorer.score(ref, dist).total, 0, 0]
-    assert on_gpu.copies == 1
+    assert on_gpu.copies == 3
     with pytest.raises(lpips_eval.UsageError, match="CUDA device 0"):
         scorer.score(OnGpu(ref, "nothing"), dist)
+
+
+def test_memory_that_is_written_anew_is_another_image(scorer, files):
+    """A generator may render into one array."""
+    (ref, dist), *_ = arrays(files)
+    rendered = numpy.zeros_like(ref)
+
+    def pairs():
+        for image in (dist, ref, dist):
+            rendered[:] = image
+            yield ref, rendered
+
+    totals = [score.total for score in scorer.score_all(pairs())]
+    assert totals == [scorer.score(ref, image).total for image in (dist, ref, dist)]
+    assert totals[0] > totals[1] == 0
 
 
 def test_files(scorer, files, expect_rows):

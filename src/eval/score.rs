@@ -73,6 +73,7 @@ fn fill<I: AsPixels>(
 }
 
 /// The images of a batch, each once. They are held so that no other image can have the address.
+/// Memory that a caller has written anew since is another image.
 struct Images<'a, I> {
     batch: &'a mut Batch,
     lender: &'a Lender,
@@ -81,8 +82,10 @@ struct Images<'a, I> {
 
 impl<I: AsPixels> Images<'_, I> {
     fn index(&mut self, image: I) -> usize {
-        let is_same = |known: &I| known.pixels().is(image.pixels());
-        if let Some(index) = self.known.iter().position(is_same) {
+        let is_same = |(index, known): &(usize, &I)| {
+            known.pixels().is(image.pixels()) && self.batch.frame(*index).holds(&image)
+        };
+        if let Some((index, _)) = self.known.iter().enumerate().find(is_same) {
             return index;
         }
         let frame = Frame::copy_of(&image, self.batch.shape().depth, self.lender);

@@ -3,12 +3,14 @@
 //! Decoded images come back in the order in which the feed hands them out, whichever thread is
 //! done first, so that what a batch holds is deterministic. They are decoded into the evaluator's
 //! memory, which a batch shares: nothing copies them later. The threads own what they work on, and
-//! nothing waits for them: one that still decodes when the run is stopped ends with the process.
+//! nothing waits long for them: one that still decodes when the run is stopped ends with the
+//! process.
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -103,8 +105,16 @@ impl<'a> Decoders<'a> {
 impl Drop for Decoders<'_> {
     fn drop(&mut self) {
         self.queue.close();
+        // They hold memory of a device that may be closed next. After a signal nothing is waited
+        // for, and never long: a file server may be gone.
+        if self.stop.signal().is_none() {
+            self.queue.wait_for_threads(THREADS_END_WITHIN);
+        }
     }
 }
+
+/// How long a run that has ended waits for its decoding threads.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a decoding thread needs.
 struct Decoder {

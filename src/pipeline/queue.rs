@@ -16,6 +16,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::feed::Task;
 use super::{DECODED_PER_THREAD, SIGNAL_CHECKED_EVERY};
@@ -63,6 +64,8 @@ struct State {
     expected: u64,
     /// Bytes of the images that are decoded or being decoded, until their permits are dropped.
     used: u64,
+    /// Images that threads work on.
+    claimed: usize,
     /// Threads that wait for a job, for room, and for images.
     idle: usize,
     blocked: usize,
@@ -150,6 +153,7 @@ impl Queue {
         while !state.is_closed {
             if let Some(job) = state.jobs.pop_front() {
                 let number = state.first + (state.images.len() - state.jobs.len() - 1) as u64;
+                state.claimed += 1;
                 return Some((job, Claim { queue: Arc::clone(self), number, is_done: false }));
             }
             state.idle += 1;
@@ -182,6 +186,10 @@ impl Queue {
                 taken.push_back(decoded);
             }
             if !taken.is_empty() {
+                // What waits for room may be near enough now.
+                if state.blocked > 0 {
+                    self.room.notify_all();
+                }
                 break;
             }
             state.is_awaited = true;
@@ -203,6 +211,12 @@ impl Queue {
         self.room.notify_all();
         // Their permits take the lock.
         drop(dropped);
+    }
+
+    /// Waits until no thread works on an image any more, for so long at most.
+    pub(super) fn wait_for_threads(&self, at_most: Duration) {
+        let is_busy = |state: &mut State| state.claimed > 0;
+        drop(self.decoded.wait_timeout_while(self.state(), at_most, is_busy));
     }
 
     /// A panic elsewhere may poison the lock, but cannot leave the state incomplete.
@@ -279,6 +293,11 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if !self.is_done {
             self.put(Err(anyhow::anyhow!("a decoding thread has died")));
+        }
+        let mut state = self.queue.state();
+        state.claimed -= 1;
+        if state.is_closed {
+            self.queue.decoded.notify_all();
         }
     }
 }

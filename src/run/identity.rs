@@ -62,7 +62,7 @@ impl Methods {
 }
 
 /// Whether the two files have the same bytes, or all distances are exactly 0; without distances,
-/// whether a PSNR is infinite.
+/// whether every PSNR is infinite and every SSIM is 1.
 fn is_identical(record: &Record, columns: &[Column]) -> bool {
     if let [reference, distorted, ..] = record.stamps[..]
         && reference.has_content_of(&distorted)
@@ -74,7 +74,11 @@ fn is_identical(record: &Record, columns: &[Column]) -> bool {
     let (distances, others): (Vec<_>, Vec<_>) =
         totals.partition(|(column, _)| matches!(column.from, Origin::Model { .. }));
     match distances.is_empty() {
-        true => others.iter().any(|(_, total)| total.is_infinite()),
+        true => {
+            let of_identical = |total: f64| total.is_infinite() || total == 1.0;
+            others.iter().any(|(_, total)| total.is_infinite())
+                && others.iter().all(|&(_, total)| of_identical(total))
+        }
         false => distances.iter().all(|(_, total)| *total == 0.0),
     }
 }

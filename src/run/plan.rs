@@ -199,6 +199,8 @@ fn parse(text: &[u8]) -> anyhow::Result<(Plan, bool)> {
 
 /// Digits of a hash that a message shows.
 const SHA256_SHOWN: usize = 12;
+/// The field that has it.
+const SHA256: &str = "manifest_sha256";
 const NUMERICS_CLASS: &str = "numerics_class";
 const GROUP_BY: &str = "group_by";
 const PER_LAYER: &str = "per_layer";
@@ -225,9 +227,7 @@ fn differences(theirs: &Plan, ours: &Plan) -> Vec<Different> {
     compare("shards", &|plan| plan.shards.to_string());
     compare("pairs", &|plan| plan.pairs.to_string());
     compare("manifest", &|plan| plan.manifest.clone());
-    // Its first digits tell two manifests apart.
-    let digits = |plan: &Plan| plan.manifest_sha256.chars().take(SHA256_SHOWN).collect();
-    compare("manifest_sha256", &digits);
+    compare(SHA256, &|plan| plan.manifest_sha256.clone());
     let names = |plan: &Plan| {
         let names: Vec<&str> = plan.columns.iter().map(|column| column.name.as_str()).collect();
         names.join(",")
@@ -247,6 +247,11 @@ fn differences(theirs: &Plan, ours: &Plan) -> Vec<Different> {
     for theirs in &theirs.columns {
         let same = ours.columns.iter().find(|ours| ours.name == theirs.name);
         found.extend(same.into_iter().flat_map(|ours| column_differences(theirs, ours)));
+    }
+    for Different { theirs, ours, .. } in found.iter_mut().filter(|it| it.field == SHA256) {
+        // Their first digits tell them apart.
+        theirs.truncate(SHA256_SHOWN);
+        ours.truncate(SHA256_SHOWN);
     }
     found
 }

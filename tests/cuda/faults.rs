@@ -107,7 +107,7 @@ fn a_pair_that_needs_more_than_is_free_is_a_row_and_the_gpu_scores_the_others() 
     let expected = Job::of(&fitting).eval(&Machine::new(), &CUDA).values();
     let all = Job::of(&all);
     // What the pair takes, and not the weights beside it.
-    let machine = Machine::new().set("FAKE_CUDA_MEMORY", 616 << 20);
+    let machine = Machine::new().set("FAKE_CUDA_MEMORY", 624 << 20);
     let evaluated = all.eval(&machine, &CUDA);
     let printed = evaluated.ran.expect(3).stderr();
     assert!(printed.contains("E_TOO_LARGE 1"), "{printed}");

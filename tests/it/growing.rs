@@ -114,7 +114,7 @@ fn a_finished_run_gets_other_tables_and_maps_in_its_own_directory() {
     // Maps of all pairs, then of the worst, then of all again: only what lacks a map is scored.
     for (index, (options, passes, without)) in [
         (" --spatial-worst 1", 2, "resuming: 2 of 3 pairs are done, 1 without their maps"),
-        (" --spatial --per-layer", 4, "resuming: 1 of 3 pairs are done, 2 without their maps"),
+        (" --spatial --per-layer", 4, "resuming: 1 of 3 pairs is done, 2 without their maps"),
         (" --spatial-worst 2", 0, "resuming: 3 of 3 pairs are done\n"),
     ]
     .into_iter()

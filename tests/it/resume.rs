@@ -365,7 +365,7 @@ fn a_pair_is_scored_again_when_its_mask_has_changed() {
     let file = fs_err::OpenOptions::new().write(true).open(folder.path().join("masks/y.pgm"));
     file.unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let printed = stderr(&lpips(folder.path(), &args));
-    assert!(printed.contains("resuming: 1 of 2 pairs are done, 1 whose images have"), "{printed}");
+    assert!(printed.contains("resuming: 1 of 2 pairs is done, 1 whose images have"), "{printed}");
     let after = fs_err::read_to_string(folder.path().join("run/pairs.csv")).unwrap();
     let row = |text: &str, index: usize| text.lines().nth(index).unwrap().to_owned();
     assert_eq!(row(&before, 1), row(&after, 1));
