@@ -75,14 +75,14 @@ impl Pinned {
         let len_bytes = len_bytes.max(1);
         let mut ptr = std::ptr::null_mut();
         let flags = sys::CU_MEMHOSTALLOC_PORTABLE;
-        context
-            // SAFETY: the driver writes one address, which is freed once, in drop.
-            .while_current(|| unsafe { driver!(cuMemHostAlloc(&raw mut ptr, len_bytes, flags)) })
-            .map_err(|fault| fault.at(&format!("{len_bytes} bytes")))?;
-        let ptr = ptr.cast::<u8>();
+        // SAFETY: the driver writes one address, which is freed once, in drop.
+        let allocate = || unsafe { driver!(cuMemHostAlloc(&raw mut ptr, len_bytes, flags)) };
+        let allocated = context.while_current(allocate);
+        let pinned = Pinned { ptr: ptr.cast(), len_bytes, context: Arc::clone(context) };
+        allocated.map_err(|fault| fault.at(&format!("{len_bytes} bytes")))?;
         // SAFETY: `ptr` points to `len_bytes` bytes that have no other owner yet.
-        unsafe { ptr.write_bytes(0, len_bytes) };
-        Ok(Pinned { ptr, len_bytes, context: Arc::clone(context) })
+        unsafe { pinned.ptr.write_bytes(0, len_bytes) };
+        Ok(pinned)
     }
 
     pub(in crate::eval::cuda) fn bytes(&self) -> &[u8] {
@@ -126,6 +126,9 @@ impl Staging for PinnedPart {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
+        if self.ptr.is_null() {
+            return;
+        }
         // SAFETY: allocated in `new`, freed once. A lost device returns an error.
         let free = || unsafe { driver!(cuMemFreeHost(self.ptr.cast())) };
         drop(self.context.while_current(free));
