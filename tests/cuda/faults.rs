@@ -1,9 +1,13 @@
 //! Calls that fail: memory that runs short, contexts that break, anything once.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+
+use lpips::net::Net;
 
 use crate::job::{Evaluated, Job, write_black};
 use crate::machine::{Machine, is_simulated};
+use crate::support::trunk;
 
 const CUDA: [&str; 4] = ["--device", "cuda", "--batch", "1"];
 const OUT_OF_MEMORY: i32 = 2;
@@ -118,6 +122,28 @@ fn a_pair_that_needs_more_than_is_free_is_a_row_and_the_gpu_scores_the_others() 
     for (id, row) in &expected {
         assert_eq!(found[id], *row, "{id}");
     }
+}
+
+/// VGG16 does not fit, and AlexNet before it does: its pair is walked. What nothing was written to
+/// is NaN, since the stand-ins do not compute here.
+#[test]
+fn a_net_that_does_not_fit_leaves_the_others_as_they_are() {
+    if !is_simulated() || trunk(Net::Vgg).is_none() {
+        return;
+    }
+    let images = tempfile::tempdir().unwrap();
+    let black = |name: &str| {
+        let path = images.path().join(name);
+        write_black(&path, (512, 512));
+        path
+    };
+    let job = Job::of(&[("pair".to_owned(), black("ref.ppm"), black("dist.ppm"))]);
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
+    let machine = Machine::new().set("FAKE_CUDA_MEMORY", 220 << 20).set("FAKE_CUDA_COMPUTE", 0);
+    let options = ["--net", "alex,vgg", "--weights-dir", weights.to_str().unwrap()];
+    let evaluated = job.eval(&machine, &[&CUDA[..], &options].concat());
+    let printed = evaluated.ran.expect(3).stderr();
+    assert!(printed.contains("E_NAN 1") && evaluated.ran.calls("cuLaunchKernel") > 0, "{printed}");
 }
 
 /// cuDNN has its own name for a context that is broken.
