@@ -51,16 +51,18 @@ bool element_of(int type, Element& element) {
     return true;
 }
 
+// An element of a matrix as it is multiplied.
+float as_multiplied(const Matrix& matrix, size_t index, bool tf32) {
+    float value = load(matrix.data, matrix.element, index);
+    return tf32 ? as_tf32(value) : value;
+}
+
 // The columns of every B of a batch, for one A.
 void multiply(long m, long n, long k, long batch, const Matrix& a, Matrix b, long b_stride, Matrix c, long c_stride,
               void* out, bool tf32, uint64_t called_with) {
-    auto read = [tf32](const Matrix& matrix, size_t index) {
-        float value = load(matrix.data, matrix.element, index);
-        return tf32 ? as_tf32(value) : value;
-    };
     // A column of C is a row of the transposed product.
     Product product(size_t(k), size_t(m), called_with);
-    product.fill([&](size_t depth, size_t i) { return read(a, a.index(long(i), long(depth))); });
+    product.fill([&](size_t depth, size_t i) { return as_multiplied(a, a.index(long(i), long(depth)), tf32); });
     std::vector<float> rows(Product::ROWS * size_t(k)), sums(Product::ROWS * product.stride());
     auto source = [&](long column) { return size_t(column / n * b_stride) + b.index(0, column % n); };
     auto target = [&](long column) { return size_t(column / n * c_stride) + c.index(0, column % n); };
@@ -70,7 +72,7 @@ void multiply(long m, long n, long k, long batch, const Matrix& a, Matrix b, lon
     auto flush = [&] {
         for (size_t row = 0; row < pending.size(); row++)
             for (long depth = 0; depth < k; depth++)
-                rows[row * size_t(k) + size_t(depth)] = read(b, source(pending[row]) + size_t(depth));
+                rows[row * size_t(k) + size_t(depth)] = as_multiplied(b, source(pending[row]) + size_t(depth), tf32);
         product.rows(rows.data(), sums.data());
         for (size_t row = 0; row < pending.size(); row++)
             for (long i = 0; i < m; i++)
@@ -96,12 +98,8 @@ void multiply(long m, long n, long k, long batch, const Matrix& a, Matrix b, lon
 // The rows of every A of a batch, for one B: A holds the planes of an image one after another.
 void multiply_planes(long m, long n, long k, long batch, Matrix a, long a_stride, const Matrix& b, const Matrix& c,
                      long c_stride, void* out, bool tf32, uint64_t called_with) {
-    auto read = [tf32](const Matrix& matrix, size_t index) {
-        float value = load(matrix.data, matrix.element, index);
-        return tf32 ? as_tf32(value) : value;
-    };
     Product product(size_t(k), size_t(n), called_with);
-    product.fill([&](size_t depth, size_t i) { return read(b, b.index(long(depth), long(i))); });
+    product.fill([&](size_t depth, size_t i) { return as_multiplied(b, b.index(long(depth), long(i)), tf32); });
     std::vector<float> rows(Product::ROWS * size_t(k)), sums(Product::ROWS * product.stride());
     size_t size = bytes_of(c.element);
     Seen seen(a.span(m, k) * size);
@@ -116,7 +114,7 @@ void multiply_planes(long m, long n, long k, long batch, Matrix a, long a_stride
             long count = std::min<long>(Product::ROWS, m - first);
             for (long row = 0; row < count; row++)
                 for (long depth = 0; depth < k; depth++)
-                    rows[size_t(row * k + depth)] = read(a, size_t(image * a_stride) + a.index(first + row, depth));
+                    rows[size_t(row * k + depth)] = as_multiplied(a, size_t(image * a_stride) + a.index(first + row, depth), tf32);
             product.rows(rows.data(), sums.data());
             for (long row = 0; row < count; row++)
                 for (long i = 0; i < n; i++)

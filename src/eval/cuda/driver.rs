@@ -175,7 +175,7 @@ impl Context {
     }
 
     /// Makes this context current on the calling thread.
-    pub(super) fn make_current(&self) -> Result<(), Fault> {
+    fn make_current(&self) -> Result<(), Fault> {
         // SAFETY: the context is retained.
         unsafe { driver!(cuCtxSetCurrent(self.handle)) }
     }
